@@ -1,0 +1,115 @@
+"""The order in which a run sees a data set: epochs without repetition, and draws balanced over classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gendistill.errors import UserError
+
+
+class EpochSampler:
+    """Index batches that visit every sample at most once an epoch, in a new order each epoch.
+
+    The tail of an epoch that does not fill a batch is dropped. The order and the position are state of this object; the
+    generator's own state is saved by whoever owns the generator.
+
+    Args:
+        size: Number of samples in the data set.
+        batch_size: Number of indices a batch, 1..size.
+        generator: Where the orders are drawn from; its device is the device of the indices.
+
+    Raises:
+        UserError: The batch is larger than the data set, or not positive.
+    """
+
+    def __init__(self, size: int, batch_size: int, generator: torch.Generator) -> None:
+        if not 1 <= batch_size <= size:
+            raise UserError(f"batch size {batch_size} does not fit a data set of {size} images; choose 1 to {size}")
+        self.size = size
+        self.batch_size = batch_size
+        self.generator = generator
+        self.epoch = 0
+        self._position = 0
+        self._order = torch.empty(0, dtype=torch.int64, device=generator.device)
+
+    def next(self) -> Tensor:
+        """Return the next batch of indices (B,), int64, on the generator's device."""
+        if self._position + self.batch_size > len(self._order):
+            self._order = torch.randperm(self.size, generator=self.generator, device=self.generator.device)
+            self._position = 0
+            self.epoch += 1
+        index = self._order[self._position : self._position + self.batch_size]
+        self._position += self.batch_size
+        return index
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the current order (size,), the position in it and the number of the epoch."""
+        return {"order": self._order.clone(), "position": self._position, "epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where :meth:`state_dict` was taken.
+
+        Raises:
+            UserError: The state is of a data set of another size.
+        """
+        order = state["order"]
+        if len(order) not in (0, self.size):
+            raise UserError(
+                f"the saved order is of {len(order)} images, the data set has {self.size}; "
+                "resume with the same data or start afresh"
+            )
+        self._order = order.to(self.generator.device, copy=True)
+        self._position = int(state["position"])
+        self.epoch = int(state["epoch"])
+
+
+class ClassSampler:
+    """Index draws with the same number of samples of every class, as matching methods need them.
+
+    Args:
+        labels: (N,) int64 class indices; every class 0..num_classes-1 must occur.
+        num_classes: Number of classes K.
+
+    Raises:
+        UserError: A class has no sample, or a label is outside 0..num_classes-1.
+    """
+
+    def __init__(self, labels: Tensor, num_classes: int) -> None:
+        counts = torch.bincount(labels, minlength=num_classes)
+        if len(counts) != num_classes:
+            raise UserError(f"labels go up to {len(counts) - 1}, but there are {num_classes} classes")
+        empty = (counts == 0).nonzero().flatten().tolist()
+        if empty:
+            raise UserError(f"no sample of class {', '.join(map(str, empty))}; every class needs at least one")
+        self.num_classes = num_classes
+        self.counts = counts
+        # Sorted by class, so that class k is one run of `counts[k]` samples that starts at `_starts[k]`.
+        self._sorted = labels.argsort(stable=True)
+        self._starts = counts.cumsum(0) - counts
+        # A row a class, its places in `_sorted`; `_padding` marks places beyond the end of a short class.
+        places = torch.arange(int(counts.max()), device=labels.device)
+        self._padding = places[None, :] >= counts[:, None]
+
+    def draw(self, per_class: int, generator: torch.Generator) -> Tensor:
+        """Draw samples of every class, without repetition inside a draw.
+
+        Args:
+            per_class: Number of samples a class, 1..the size of the smallest class.
+            generator: Where the draw comes from; on the device of the labels.
+
+        Returns:
+            (K, per_class) int64 indices; row k holds samples of class k.
+
+        Raises:
+            UserError: ``per_class`` is more than the smallest class has.
+        """
+        smallest = int(self.counts.min())
+        if not 1 <= per_class <= smallest:
+            raise UserError(f"cannot draw {per_class} images a class; the smallest class has {smallest}")
+        keys = torch.rand(self._padding.shape, generator=generator, device=self._padding.device)
+        # The places of the smallest random keys are a uniform draw without repetition; padding sorts last.
+        chosen = keys.masked_fill(self._padding, 2.0).topk(per_class, dim=1, largest=False).indices
+        return self._sorted[self._starts[:, None] + chosen]
