@@ -23,7 +23,7 @@ def load_digits() -> RealData:
 
     Source: "Optical Recognition of Handwritten Digits", UCI repository, the test set of Alpaydin and Kaynak (1998).
     """
-    from sklearn import datasets  # noqa: PLC0415
+    from sklearn import datasets
 
     bunch = datasets.load_digits()
     pixels = np.rint(bunch.data * (255.0 / 16.0)).astype(np.uint8).reshape(-1, 1, 8, 8)

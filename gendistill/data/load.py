@@ -1,20 +1,89 @@
-"""One call for every data set: ``load("cifar10")``."""
+"""One call for every data set: ``load("cifar10")``, ``load("folder:/pictures", image_size=64)``."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from gendistill.data import sources
+from gendistill.data.description import Description
 from gendistill.data.digits import load_digits
-from gendistill.data.real import RealData
+from gendistill.data.folder import load_folder
+from gendistill.data.readers import Arrays
+from gendistill.data.real import RealData, Split
+from gendistill.data.split import stratified, validation_size
 from gendistill.errors import UserError, did_you_mean
 
-NAMES = ("digits",)
+NAMES = ("digits", *sources.SOURCES)
+"""The data sets that have a name; any other is a folder of images."""
+
+ROOT_VARIABLE = "GENDISTILL_DATA"
+FOLDER_PREFIX = "folder:"
 
 
-def load(name: str, root: str | Path | None = None, device: torch.device | str = "cpu", seed: int = 0) -> RealData:
-    """Load a data set with its fixed split, as uint8 on the device."""
+def default_root() -> Path:
+    """Return where data sets are kept: the environment variable GENDISTILL_DATA, else ``~/.cache/gendistill``."""
+    given = os.environ.get(ROOT_VARIABLE)
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "gendistill"
+
+
+def load(
+    name: str,
+    root: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    *,
+    image_size: int | None = None,
+    channels: int | None = None,
+) -> RealData:
+    """Load a data set with its fixed splits, as uint8 on the device.
+
+    The validation part is held out of the training images, stratified, by a constant seed: a tenth, at most 5,000
+    (digits: 200). The test part is the official one (digits: 400, held out the same way).
+
+    Args:
+        name: One of :data:`NAMES`, or ``folder:PATH``, or a path with a folder of images a class.
+        root: Where the official files lie or are downloaded to. None: :func:`default_root`.
+        device: Where the images go.
+        seed: Seed of the split of an image folder; every other set is always split the same way.
+        image_size: For an image folder: height and width in pixels that images are brought to. None: as they are.
+        channels: For an image folder: 1 (grey) or 3 (colour) to convert to. None: as they are.
+
+    Returns:
+        The data.
+
+    Raises:
+        UserError: Unknown name; files missing or damaged; a folder without two classes of equal images.
+    """
+    if name.startswith(FOLDER_PREFIX):
+        path = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
+        return load_folder(path, seed=seed, image_size=image_size, channels=channels).to(device)
+    if name not in NAMES:
+        path = Path(name).expanduser()
+        if path.is_dir() or len(path.parts) > 1:
+            return load_folder(path, seed=seed, image_size=image_size, channels=channels).to(device)
+        raise UserError(
+            f"there is no data set '{name}'; {did_you_mean(name.lower(), NAMES)}choose one of {', '.join(NAMES)} "
+            "or the path of a folder of images"
+        )
+    if image_size is not None or channels is not None:
+        raise UserError(f"image_size and channels are for folders of images; '{name}' has its own, leave them out")
     if name == "digits":
         return load_digits().to(device)
-    raise UserError(f"there is no data set '{name}'; {did_you_mean(name, NAMES)}choose one of: {', '.join(NAMES)}")
+    train, test, class_names = sources.read(name, Path(root).expanduser() if root is not None else default_root())
+    full, test_split = to_split(train), to_split(test)
+    _, *shape = full.images.shape
+    description = Description(name, class_names, (shape[0], shape[1], shape[2]), sources.SOURCES[name].normalisation)
+    held_count = validation_size(len(full))
+    rest, held = stratified(full.labels, (len(full) - held_count, held_count))
+    training, validation = (Split(full.images[index], full.labels[index]) for index in (rest, held))
+    return RealData(description, training, validation, test_split).to(device)
+
+
+def to_split(arrays: Arrays) -> Split:
+    """Return arrays (N, C, H, W) uint8 and (N,) as a split that owns its memory."""
+    images, labels = arrays
+    return Split(torch.tensor(np.ascontiguousarray(images)), torch.tensor(np.asarray(labels, dtype=np.int64)))

@@ -1,0 +1,238 @@
+"""The public data sets: their files, where those are looked for, how missing ones are fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from gendistill.data import readers
+from gendistill.data.description import Normalisation
+from gendistill.data.readers import Arrays
+from gendistill.errors import UserError
+
+DIGIT_NAMES = tuple("0123456789")
+CONNECTION_TIMEOUT = 20.0
+"""Seconds to wait for a server that does not answer."""
+
+Content = tuple[Arrays, Arrays, tuple[str, ...]]
+"""Train, test, class names."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public data set.
+
+    Attributes:
+        title: Its name in sentences.
+        folder: Where its files lie below the root (and below ``root/<name>``).
+        files: The files that are needed; a tuple of alternatives is any one complete alternative.
+        archive: The official archive that holds them, or None when they come one by one.
+        normalisation: Mean and std a channel of the training images.
+        read: Reads train, test and class names from the folder above ``folder``.
+        fetch: Downloads into an empty folder (or unpacks an archive there), laid out as ``read`` expects.
+    """
+
+    title: str
+    folder: str
+    files: tuple[tuple[str, ...], ...]
+    archive: str | None
+    normalisation: Normalisation
+    read: Callable[[Path], Content]
+    fetch: Callable[[Path], None]
+
+    def complete(self, base: Path) -> list[Path] | None:
+        """Return the files of the first alternative that lies complete below ``base``, else None."""
+        for alternative in self.files:
+            found = [readers.present(base / self.folder / name) for name in alternative]
+            if None not in found:
+                return [path for path in found if path is not None]
+        return None
+
+
+def read(name: str, root: Path) -> Content:
+    """Read a public data set from its official files; fetch them first if they are not there.
+
+    Files are looked for in ``root`` and in ``root/<name>``. Nothing is written where they already lie: an archive below
+    a read-only root is unpacked in a temporary folder.
+
+    Args:
+        name: A key of :data:`SOURCES`.
+        root: Where data sets are kept.
+
+    Returns:
+        Train, test and class names.
+
+    Raises:
+        UserError: Files are missing and cannot be fetched, or one is damaged.
+    """
+    source = SOURCES[name]
+    bases = (root, root / name)
+    for base in bases:
+        if source.complete(base):
+            return source.read(base)
+    archives = [base / source.archive for base in bases if source.archive and (base / source.archive).is_file()]
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _missing(source, root, str(error)) from error
+    writable = os.access(root, os.W_OK)
+    if not archives and not writable:
+        raise _missing(source, root, "the folder is read-only")
+    # Files arrive in a folder of their own and move into place whole, so that neither an interruption nor a second
+    # process that does the same leaves half a file.
+    with tempfile.TemporaryDirectory(dir=root if writable else None, prefix=".incoming-") as scratch:
+        incoming = Path(scratch)
+        if archives and source.archive:
+            (incoming / source.archive).symlink_to(archives[0].resolve())
+        try:
+            with _quiet_network():
+                source.fetch(incoming)
+        except (OSError, RuntimeError) as error:
+            raise _missing(source, root, str(error) or type(error).__name__) from error
+        arrived = source.complete(incoming)
+        if arrived is None:
+            raise _missing(source, root, "the download was not complete")
+        if not writable:
+            return source.read(incoming)
+        for path in arrived:
+            target = root / path.relative_to(incoming)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+    return source.read(root)
+
+
+def _missing(source: Source, root: Path, reason: str) -> UserError:
+    choices = " or ".join(", ".join(alternative) for alternative in source.files)
+    if source.files is IDX_FILES:
+        choices += " (or the same with .gz)"
+    reason = " ".join(reason.split())
+    archive = f", or the archive {source.archive} into '{root}'" if source.archive else ""
+    return UserError(
+        f"{source.title} is not there and was not downloaded ({reason}); put the official files {choices} into "
+        f"'{root / source.folder}'{archive}, or name another folder with --data-root or GENDISTILL_DATA"
+    )
+
+
+@contextlib.contextmanager
+def _quiet_network() -> Iterator[None]:
+    """Give up on silent servers, and keep progress lines off stdout, which may carry JSON."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECTION_TIMEOUT)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _read_idx(folder: str, class_names: tuple[str, ...], base: Path) -> Content:
+    path = base / folder
+    return readers.read_idx_pair(path, "train"), readers.read_idx_pair(path, "t10k"), class_names
+
+
+def _read_cifar(dataset: str, base: Path) -> Content:
+    from torchvision import datasets
+
+    return readers.read_cifar(base, getattr(datasets, dataset))
+
+
+def _read_parts(
+    reader: Callable[[Path, str], Arrays], folder: str, class_names: tuple[str, ...], base: Path
+) -> Content:
+    return reader(base / folder, "train"), reader(base / folder, "test"), class_names
+
+
+def _fetch(dataset: str, folder: Path, below: str = "", parts: tuple[dict[str, object], ...] = ({},)) -> None:
+    from torchvision import datasets
+
+    (folder / below).mkdir(exist_ok=True)
+    for options in parts:
+        getattr(datasets, dataset)(str(folder / below), download=True, **options)
+
+
+IDX_FILES = (
+    (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ),
+)
+FASHION_NAMES = (
+    *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
+STL10_NAMES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
+
+SOURCES: dict[str, Source] = {
+    "mnist": Source(
+        "MNIST",
+        "MNIST/raw",
+        IDX_FILES,
+        None,
+        Normalisation((0.1307,), (0.3081,)),
+        partial(_read_idx, "MNIST/raw", DIGIT_NAMES),
+        partial(_fetch, "MNIST"),
+    ),
+    "fashion-mnist": Source(
+        "Fashion-MNIST",
+        "FashionMNIST/raw",
+        IDX_FILES,
+        None,
+        Normalisation((0.2861,), (0.3530,)),
+        partial(_read_idx, "FashionMNIST/raw", FASHION_NAMES),
+        partial(_fetch, "FashionMNIST"),
+    ),
+    "cifar10": Source(
+        "CIFAR-10",
+        "cifar-10-batches-py",
+        ((*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),),
+        "cifar-10-python.tar.gz",
+        Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+        partial(_read_cifar, "CIFAR10"),
+        partial(_fetch, "CIFAR10"),
+    ),
+    "cifar100": Source(
+        "CIFAR-100",
+        "cifar-100-python",
+        (("train", "test", "meta"),),
+        "cifar-100-python.tar.gz",
+        Normalisation((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+        partial(_read_cifar, "CIFAR100"),
+        partial(_fetch, "CIFAR100"),
+    ),
+    "svhn": Source(
+        "SVHN",
+        "svhn",
+        (("train_32x32.mat", "test_32x32.mat"),),
+        None,
+        Normalisation((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+        partial(_read_parts, readers.read_svhn, "svhn", DIGIT_NAMES),
+        partial(_fetch, "SVHN", below="svhn", parts=({"split": "train"}, {"split": "test"})),
+    ),
+    "usps": Source(
+        "USPS",
+        "usps",
+        (("usps.bz2", "usps.t.bz2"), ("usps.h5",)),
+        None,
+        Normalisation((0.2545,), (0.3846,)),
+        partial(_read_parts, readers.read_usps, "usps", DIGIT_NAMES),
+        partial(_fetch, "USPS", below="usps", parts=({"train": True}, {"train": False})),
+    ),
+    "stl10": Source(
+        "STL-10",
+        "stl10_binary",
+        (("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin"),),
+        "stl10_binary.tar.gz",
+        Normalisation((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)),
+        partial(_read_parts, readers.read_stl10, "stl10_binary", STL10_NAMES),
+        partial(_fetch, "STL10"),
+    ),
+}
