@@ -1,0 +1,18 @@
+"""Teachers: what every method makes, in one interface and one file format."""
+
+from gendistill.teacher.base import Batch, Teacher
+from gendistill.teacher.files import describe, load, save
+from gendistill.teacher.generator import GeneratorTeacher
+from gendistill.teacher.stored import StoredImages
+from gendistill.teacher.subset import RealSubset
+
+__all__ = [
+    "Batch",
+    "GeneratorTeacher",
+    "RealSubset",
+    "StoredImages",
+    "Teacher",
+    "describe",
+    "load",
+    "save",
+]

@@ -1,0 +1,206 @@
+"""The one thing that every method makes: something that yields labelled batches for a learner to train on."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from gendistill.data.description import Description
+from gendistill.errors import UserError
+
+Batch = tuple[Tensor, Tensor, Tensor | None]
+
+
+class Teacher(ABC):
+    """A source of labelled synthetic batches that knows what it was made from.
+
+    Args:
+        description: Shape, classes and normalisation of the images that :meth:`batches` yields.
+        learning_rates: (T,) positive learned rates; step ``t`` of a learner uses entry ``t % T``.
+        momenta: (T,) learned momenta in [0, 1), used in the same way.
+        metadata: Plain values that JSON can hold. Known keys: ``learner``, ``augmentation``, ``config``, ``seed``,
+            ``source``, ``notes``.
+
+    Raises:
+        UserError: The learned rates or momenta are not finite vectors, or the metadata is not plain.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self,
+        description: Description,
+        *,
+        learning_rates: Tensor | None = None,
+        momenta: Tensor | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.description = description
+        self.learning_rates = _schedule("learning_rates", learning_rates)
+        self.momenta = _schedule("momenta", momenta)
+        self.metadata = dict(metadata or {})
+        try:
+            json.dumps(self.metadata, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UserError(f"a teacher's metadata must be plain values that JSON can hold: {error}") from error
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the batches are made."""
+
+    @property
+    @abstractmethod
+    def images_stored(self) -> int | None:
+        """Number of images that the teacher can ever show; ``None`` when it makes fresh ones without end."""
+
+    @property
+    @abstractmethod
+    def distinct_images(self) -> int | None:
+        """Number of different images among them; ``None`` when unbounded."""
+
+    @property
+    def bytes_stored(self) -> int:
+        """Bytes of all tensors that the teacher's file holds."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+
+    @property
+    @abstractmethod
+    def label_counts(self) -> list[int] | None:
+        """Images of each class, in class order; ``None`` when unbounded."""
+
+    @property
+    @abstractmethod
+    def labels_are_soft(self) -> bool:
+        """Whether labels are distributions (N, C) and not class indices (N,)."""
+
+    @abstractmethod
+    def batches(self, step_count: int, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield one training batch a step.
+
+        Args:
+            step_count: Number of batches, at least 0.
+            batch_size: Images a batch. A fixed curriculum has batches of its own and ignores it.
+            generator: Draws order and noise; may live on another device than the teacher.
+
+        Returns:
+            An iterator over images (B, C, H, W) float32 normalised by ``description.normalisation``, labels (B,) int64
+            or (B, K) float32, and the learned rate of the step (scalar tensor) or ``None``.
+        """
+
+    @abstractmethod
+    def sample(self, count: int, generator: torch.Generator, balanced: bool = True) -> tuple[Tensor, Tensor]:
+        """Draw images for looking at and for fidelity.
+
+        Args:
+            count: Number of images, at least 1.
+            generator: Draws which ones.
+            balanced: The same number of every class where the stored labels allow it. Without replacement as long as
+                there are enough images.
+
+        Returns:
+            Images (count, C, H, W) float32 and their labels (count,) or (count, K).
+        """
+
+    @abstractmethod
+    def everything(self) -> tuple[Tensor, Tensor]:
+        """Return all images (N, C, H, W) and labels that the teacher can show, in stored order.
+
+        Raises:
+            UserError: The teacher makes fresh images without end.
+        """
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> Self:
+        """Move the teacher's tensors to a device and return the teacher."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the named tensors that its file holds."""
+
+    def header(self) -> dict[str, Any]:
+        """Return the plain values, besides description and metadata, that :meth:`restore` needs."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def restore(
+        cls,
+        tensors: dict[str, Tensor],
+        header: Mapping[str, Any],
+        description: Description,
+        metadata: Mapping[str, Any],
+    ) -> Self:
+        """Build the teacher from what :meth:`tensors` and :meth:`header` gave.
+
+        Raises:
+            UserError: A tensor or value is missing, left over or of the wrong kind.
+        """
+
+    def budget(self) -> dict[str, Any]:
+        """Return what the teacher costs: images stored, distinct images (``None``: unbounded) and bytes."""
+        return {"images": self.images_stored, "distinct_images": self.distinct_images, "bytes": self.bytes_stored}
+
+    def rate(self, step: int) -> Tensor | None:
+        """Return the learned rate of a learner's step (scalar), or ``None`` when none was learned."""
+        return None if self.learning_rates is None else self.learning_rates[step % len(self.learning_rates)]
+
+    def _schedules(self) -> dict[str, Tensor]:
+        named = {"learning_rates": self.learning_rates, "momenta": self.momenta}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def _move_schedules(self, device: torch.device | str) -> None:
+        self.learning_rates = None if self.learning_rates is None else self.learning_rates.to(device)
+        self.momenta = None if self.momenta is None else self.momenta.to(device)
+
+
+def check_labels(labels: Tensor, leading: tuple[int, ...], description: Description) -> Tensor:
+    """Return labels detached and in their stored type, or say what is wrong with them.
+
+    Args:
+        labels: Class indices of shape ``leading``, or soft labels ``(*leading, K)``.
+        leading: The shape of the images' batch dimensions.
+        description: Gives the number of classes K.
+
+    Returns:
+        int64 indices or float32 soft labels.
+
+    Raises:
+        UserError: Wrong shape, an index outside 0..K-1, or a value that is not finite.
+    """
+    classes = description.num_classes
+    labels = labels.detach()
+    if labels.shape == leading and not labels.is_floating_point() and labels.dtype != torch.bool:
+        labels = labels.to(torch.int64)
+        if labels.numel() and (int(labels.min()) < 0 or int(labels.max()) >= classes):
+            raise UserError(
+                f"labels must lie in 0..{classes - 1} for '{description.name}' with {classes} classes, "
+                f"got {int(labels.min())}..{int(labels.max())}"
+            )
+        return labels
+    if labels.shape == (*leading, classes) and labels.is_floating_point():
+        return check_finite("labels", labels.to(torch.float32))
+    raise UserError(
+        f"labels must be integers of shape {leading} or soft labels of shape {(*leading, classes)}, "
+        f"got {str(labels.dtype).removeprefix('torch.')} of shape {tuple(labels.shape)}"
+    )
+
+
+def check_finite(name: str, tensor: Tensor) -> Tensor:
+    """Return the tensor, or raise a :class:`UserError` that names it if a value is NaN or infinite."""
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise UserError(f"'{name}' holds values that are NaN or infinite; make the teacher again from a good state")
+    return tensor
+
+
+def _schedule(name: str, values: Tensor | None) -> Tensor | None:
+    if values is None:
+        return None
+    if values.ndim != 1 or not len(values) or not values.is_floating_point():
+        raise UserError(f"'{name}' must be a float vector (T,) with one entry a step, got shape {tuple(values.shape)}")
+    return check_finite(name, values.detach().to(torch.float32))

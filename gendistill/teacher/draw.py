@@ -1,0 +1,79 @@
+"""Which stored items come next: shuffled epochs, fixed order, class-balanced draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+
+def shuffled_order(size: int, step_count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield indices (B,) cut from one endless row of shuffled epochs, so that no item is dropped.
+
+    Args:
+        size: Number of items, at least 1.
+        step_count: Number of batches.
+        batch_size: Items a batch. Where it is not below ``size``, every batch is all items, each once.
+        generator: Shuffles; the indices live on its device.
+    """
+    waiting = torch.empty(0, dtype=torch.int64, device=generator.device)
+    for _ in range(step_count):
+        if batch_size >= size:
+            yield torch.arange(size, device=generator.device)
+            continue
+        if len(waiting) < batch_size:
+            epoch = torch.randperm(size, generator=generator, device=generator.device)
+            waiting = torch.cat([waiting, epoch])
+        yield waiting[:batch_size]
+        waiting = waiting[batch_size:]
+
+
+def fixed_order(size: int, step_count: int, batch_size: int) -> Iterator[Tensor]:
+    """Yield indices (B,) in stored order, starting again at the front when the end is reached."""
+    batch_size = min(batch_size, size)
+    for step in range(step_count):
+        yield (torch.arange(batch_size) + step * batch_size) % size
+
+
+def draw(labels: Tensor, num_classes: int, count: int, generator: torch.Generator, balanced: bool = True) -> Tensor:
+    """Draw stored items, without replacement as long as there are enough.
+
+    Args:
+        labels: (N,) class indices.
+        num_classes: Number of classes K.
+        count: Number of items; beyond N (or beyond a class when balanced) items repeat as evenly as possible.
+        generator: Draws; the indices live on its device.
+        balanced: The same number of every class that has items, up to one.
+
+    Returns:
+        (count,) indices in random order.
+    """
+    device = generator.device
+    if not balanced:
+        return _repeated(torch.arange(len(labels), device=device), count, generator)
+    labels = labels.to(device)
+    members = [(labels == label).nonzero().flatten() for label in range(num_classes)]
+    members = [index for index in members if len(index)]
+    shares = [count // len(members)] * len(members)
+    for position in torch.randperm(len(members), generator=generator, device=device)[: count % len(members)].tolist():
+        shares[position] += 1
+    chosen = [_repeated(index, share, generator) for index, share in zip(members, shares, strict=True)]
+    return _permuted(torch.cat(chosen), generator)
+
+
+def balanced_labels(count: int, num_classes: int, generator: torch.Generator) -> Tensor:
+    """Return (count,) class indices on the generator's device, every class equally often up to one, in random order."""
+    whole, rest = divmod(count, num_classes)
+    device = generator.device
+    extra = torch.randperm(num_classes, generator=generator, device=device)[:rest]
+    return _permuted(torch.cat([torch.arange(num_classes, device=device).repeat(whole), extra]), generator)
+
+
+def _permuted(index: Tensor, generator: torch.Generator) -> Tensor:
+    return index[torch.randperm(len(index), generator=generator, device=generator.device)]
+
+
+def _repeated(index: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    rounds = [_permuted(index, generator) for _ in range(-(-count // len(index)))]
+    return torch.cat(rounds)[:count] if rounds else index[:0]

@@ -1,0 +1,204 @@
+"""One file a teacher: safetensors whose metadata says all that a stranger needs. See docs/teacher-file.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+import gendistill
+from gendistill.data.description import Description
+from gendistill.errors import GendistillError, UserError, did_you_mean
+from gendistill.files import atomic_write
+from gendistill.teacher.base import Teacher, check_finite
+from gendistill.teacher.generator import GeneratorTeacher
+from gendistill.teacher.stored import StoredImages
+from gendistill.teacher.subset import RealSubset
+
+FORMAT_VERSION = 1
+KEY = "gendistill_teacher"
+KINDS: dict[str, type[Teacher]] = {cls.kind: cls for cls in (StoredImages, RealSubset, GeneratorTeacher)}
+
+
+def save(teacher: Teacher, path: str | Path) -> None:
+    """Write a teacher to one file; what was there before stays whole until the new file is complete.
+
+    The same teacher always gives the same bytes.
+
+    Args:
+        teacher: What to write.
+        path: Where; by habit ``teacher.safetensors``.
+
+    Raises:
+        UserError: The teacher holds values that are not finite, or a network that cannot be named.
+        StorageError: The file cannot be written.
+    """
+    # Cloned: safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {
+        name: check_finite(name, tensor.detach()).cpu().contiguous().clone()
+        for name, tensor in sorted(teacher.tensors().items())
+    }
+    header = describe_teacher(teacher)
+    header["sha256"] = _digest(header, tensors)
+    content = safetensors.torch.save(tensors, {KEY: _canonical(header)})
+
+    def write(file: BinaryIO) -> None:
+        file.write(content)
+
+    atomic_write(path, write)
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
+    """Read a teacher of any kind. Nothing in the file is run.
+
+    Args:
+        path: A file that :func:`save` wrote.
+        device: Where its tensors go.
+
+    Returns:
+        The teacher.
+
+    Raises:
+        UserError: The file is missing, damaged, of another format or version, or does not fit itself.
+    """
+    path = Path(path)
+    header, tensors = _read(path, with_tensors=True)
+    if header.get("sha256") != _digest(header, tensors):
+        raise UserError(f"'{path}' is damaged: its content does not match its checksum; copy or make it again")
+    try:
+        for name, tensor in tensors.items():
+            check_finite(name, tensor)
+        description = Description.from_dict(_mapping(header, "description"))
+        teacher = KINDS[header["kind"]].restore(tensors, header, description, _mapping(header, "metadata"))
+    except GendistillError as error:
+        raise UserError(f"'{path}': {error}") from error
+    return teacher.to(device)
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """Return a teacher file's metadata, and the dtype and shape of each tensor, without loading tensors.
+
+    Args:
+        path: A file that :func:`save` wrote. Its checksum is not looked at.
+
+    Returns:
+        The fields of docs/teacher-file.md, and ``tensors``: name -> ``{"dtype": ..., "shape": [...]}``.
+
+    Raises:
+        UserError: As :func:`load`.
+    """
+    return _read(Path(path), with_tensors=False)[0]
+
+
+def describe_teacher(teacher: Teacher) -> dict[str, Any]:
+    """Return the metadata that a teacher's file carries, as plain values."""
+    counts = teacher.label_counts
+    header = {
+        "format_version": FORMAT_VERSION,
+        "kind": teacher.kind,
+        "software_version": gendistill.__version__,
+        "description": teacher.description.to_dict(),
+        "images": teacher.images_stored,
+        "images_per_class": counts,
+        "bytes": teacher.bytes_stored,
+        "soft_labels": teacher.labels_are_soft,
+        "learned_learning_rates": teacher.learning_rates is not None,
+        "metadata": teacher.metadata,
+    }
+    header |= teacher.header()
+    try:
+        plain: dict[str, Any] = json.loads(_canonical(header))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the teacher cannot be described in JSON: {error}") from error
+    return plain
+
+
+def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    _check_is_safetensors(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            header = _parse(path, metadata)
+            names = sorted(file.keys())
+            if with_tensors:
+                # Cloned, so that a file that changes later cannot change the teacher.
+                return header, {name: file.get_tensor(name).clone() for name in names}
+            slices = {name: file.get_slice(name) for name in names}
+            header["tensors"] = {
+                name: {"dtype": part.get_dtype(), "shape": list(part.get_shape())} for name, part in slices.items()
+            }
+            return header, {}
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(f"'{path}' is damaged or cut off and cannot be read as safetensors: {error}") from error
+
+
+def _parse(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    if KEY not in metadata:
+        raise UserError(
+            f"'{path}' is a safetensors file but not a teacher: it has no '{KEY}' metadata; give a file that "
+            "gendistill saved"
+        )
+    try:
+        header = json.loads(metadata[KEY])
+        version = header["format_version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"'{path}' is damaged: its teacher metadata cannot be read") from error
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"'{path}' has teacher format version {version!r}, this gendistill {gendistill.__version__} reads version "
+            f"{FORMAT_VERSION}; install the gendistill that wrote it ({header.get('software_version', 'unknown')})"
+        )
+    kind = header.get("kind")
+    if kind not in list(KINDS):
+        raise UserError(
+            f"'{path}' holds a teacher of unknown kind {kind!r}; {did_you_mean(str(kind), KINDS)}known are "
+            f"{', '.join(KINDS)}"
+        )
+    return dict(header)
+
+
+def _check_is_safetensors(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file '{path}'; give the path of a teacher.safetensors") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be read: {error}") from error
+    if not start:
+        raise UserError(f"'{path}' is empty (0 bytes); make or copy the teacher again")
+    # A zip archive (torch.save) or a pickle: protocol 2 or later begins with 0x80 and the protocol number.
+    if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and b"\x02" <= start[1:2] <= b"\x05" and start[8:] != b"{"):
+        raise UserError(
+            f"'{path}' is a pickle or torch.save file, which may run code when it is opened; gendistill reads only "
+            "safetensors"
+        )
+    if start[8:] != b"{":
+        raise UserError(f"'{path}' is not a safetensors file (or is cut off); give a teacher.safetensors")
+
+
+def _mapping(header: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = header.get(name)
+    if not isinstance(value, Mapping):
+        raise UserError(f"the teacher metadata lacks '{name}'")
+    return value
+
+
+def _canonical(header: Mapping[str, Any]) -> str:
+    return json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 (hex) of the metadata without its checksum and of all tensors in order of their names."""
+    digest = hashlib.sha256(_canonical({key: value for key, value in header.items() if key != "sha256"}).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

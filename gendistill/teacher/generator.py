@@ -1,0 +1,296 @@
+"""A generator network as a teacher: fresh noise, a stored pool of latents, or an ordered curriculum."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, Self, get_args
+
+import torch
+from torch import Tensor, nn
+
+from gendistill.data.description import Description
+from gendistill.errors import UserError
+from gendistill.teacher.base import Batch, Teacher, check_finite, check_labels
+from gendistill.teacher.draw import balanced_labels, draw, shuffled_order
+from gendistill.teacher.network import build_network
+from gendistill.teacher.stored import distinct_rows, expect
+
+Prior = Literal["normal", "sphere"]
+BatchNorm = Literal["eval", "batch"]
+CHUNK = 256
+
+
+class GeneratorTeacher(Teacher):
+    """Images made by ``network(z, y)`` when they are needed.
+
+    The network is copied, so that training may go on while the teacher stays what it was.
+
+    Args:
+        network: ``network(z (B, nz), y (B,)) -> (B, C, H, W)`` in ``description.normalisation``, with an attribute
+            ``nz``; for saving also ``spec``, which :func:`gendistill.objects.build` sets.
+        description: The data set that the images stand for, in the normalisation of the network's output.
+        latents: ``None``: fresh noise each batch. (M, nz): a stored pool, shown in shuffled epochs. (T, B, nz): an
+            ordered curriculum, step ``t`` shows batch ``t % T``.
+        labels: What the learner is told: class indices (M,) or (T, B), or soft labels with a last dimension K. Left
+            out: class ``i % K`` for item ``i`` of the pool or batch.
+        conditions: Class indices (M,) or (T, B) that the network is given, where they differ from hard labels. Left
+            out: the labels, or the most likely class of soft labels.
+        learning_rates: See :class:`Teacher`; a curriculum has one a batch, or one for all.
+        momenta: See :class:`Teacher`.
+        prior: Distribution of fresh noise: standard normal, or uniform on the sphere of radius sqrt(nz).
+        batch_norm: ``"eval"`` uses running statistics, ``"batch"`` those of the batch at hand, as in training. Neither
+            changes the stored statistics.
+        metadata: See :class:`Teacher`.
+
+    Raises:
+        UserError: Latents, labels or options do not fit the network or each other.
+    """
+
+    kind: ClassVar[str] = "generator"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        description: Description,
+        *,
+        latents: Tensor | None = None,
+        labels: Tensor | None = None,
+        conditions: Tensor | None = None,
+        learning_rates: Tensor | None = None,
+        momenta: Tensor | None = None,
+        prior: Prior = "normal",
+        batch_norm: BatchNorm = "eval",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(description, learning_rates=learning_rates, momenta=momenta, metadata=metadata)
+        for name, value, allowed in (
+            ("prior", prior, get_args(Prior)),
+            ("batch_norm", batch_norm, get_args(BatchNorm)),
+        ):
+            if value not in allowed:
+                raise UserError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        self.network = _snapshot(network)
+        nz = getattr(network, "nz", None)
+        if not isinstance(nz, int) or nz < 1:
+            raise UserError(f"a generator needs a latent size 'nz' of at least 1, {type(network).__name__} has {nz}")
+        self.nz: int = nz
+        self.prior: Prior = prior
+        self.batch_norm: BatchNorm = batch_norm
+        self.latents, self.labels, self.conditions = self._check_latents(latents, labels, conditions)
+        self._own_conditions = conditions is not None
+        self._shape_checked = False
+        self.to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next((parameter.device for parameter in self.network.parameters()), torch.device("cpu"))
+
+    @property
+    def curriculum(self) -> bool:
+        """Whether latents come as ordered batches (T, B, nz)."""
+        return self.latents is not None and self.latents.ndim == 3
+
+    @property
+    def images_stored(self) -> int | None:
+        """Number of latents M or T*B; ``None`` for fresh noise."""
+        return None if self.latents is None else self.latents.shape[:-1].numel()
+
+    @property
+    def distinct_images(self) -> int | None:
+        """Number of different pairs of latent and condition; ``None`` for fresh noise."""
+        if self.latents is None or self.conditions is None:
+            return None
+        return distinct_rows(self.latents.flatten(0, -2), self.conditions.flatten()[:, None])
+
+    @property
+    def labels_are_soft(self) -> bool:
+        """Whether labels have a last dimension K."""
+        return self.labels is not None and self.labels.is_floating_point()
+
+    @property
+    def label_counts(self) -> list[int] | None:
+        """Images of each class, by the most likely class of soft labels; ``None`` for fresh noise."""
+        if self.labels is None:
+            return None
+        return torch.bincount(_hard(self.labels).flatten().cpu(), minlength=self.description.num_classes).tolist()
+
+    def fresh(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw latents (count, nz) from the prior."""
+        noise = torch.randn(count, self.nz, generator=generator, device=generator.device).to(self.device)
+        if self.prior == "sphere":
+            noise = noise * (self.nz**0.5 / noise.norm(dim=1, keepdim=True))
+        return noise
+
+    @torch.no_grad()
+    def generate(self, latents: Tensor, conditions: Tensor) -> Tensor:
+        """Return the images (B, C, H, W) float32 of latents (B, nz) and class indices (B,)."""
+        _set_mode(self.network, self.batch_norm)
+        images: Tensor = self.network(latents, conditions)
+        if not self._shape_checked and tuple(images.shape[1:]) != tuple(self.description.image_shape):
+            raise UserError(
+                f"the generator makes images of shape {tuple(images.shape[1:])}, but '{self.description.name}' has "
+                f"{tuple(self.description.image_shape)}; build it with the image_shape of the data set"
+            )
+        self._shape_checked = True
+        return images.to(torch.float32)
+
+    def batches(self, step_count: int, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield fresh, pooled or curriculum batches; see :meth:`Teacher.batches` and ``latents``."""
+        if self.latents is None or self.labels is None or self.conditions is None:
+            for step in range(step_count):
+                yield *self._fresh_images(batch_size, generator), self.rate(step)
+        elif self.curriculum:
+            for step in range(step_count):
+                turn = step % len(self.latents)
+                yield self.generate(self.latents[turn], self.conditions[turn]), self.labels[turn], self.rate(step)
+        else:
+            for step, order in enumerate(shuffled_order(len(self.latents), step_count, batch_size, generator)):
+                index = order.to(self.device)
+                yield self.generate(self.latents[index], self.conditions[index]), self.labels[index], self.rate(step)
+
+    def sample(self, count: int, generator: torch.Generator, balanced: bool = True) -> tuple[Tensor, Tensor]:
+        """Draw fresh images, or stored ones without replacement while they last; see :meth:`Teacher.sample`."""
+        if self.latents is None or self.labels is None or self.conditions is None:
+            parts = [self._fresh_images(len(part), generator, balanced) for part in _chunks(torch.empty(count))]
+            return torch.cat([images for images, _ in parts]), torch.cat([labels for _, labels in parts])
+        hard = _hard(self.labels).flatten()
+        index = draw(hard, self.description.num_classes, count, generator, balanced).to(self.device)
+        labels = self.labels.flatten(0, self.latents.ndim - 2)[index]
+        if not self.curriculum:
+            return self._generate_in_chunks(self.latents[index], self.conditions[index]), labels
+        # A curriculum's images may depend on their batch (batch statistics), so whole batches are made.
+        width = self.latents.shape[1]
+        made = torch.empty(count, *self.description.image_shape, device=self.device)
+        for turn in (index // width).unique().tolist():
+            wanted = index // width == turn
+            made[wanted] = self.generate(self.latents[turn], self.conditions[turn])[index[wanted] % width]
+        return made, labels
+
+    def everything(self) -> tuple[Tensor, Tensor]:
+        """Return the images of all stored latents, in order, and their labels."""
+        if self.latents is None or self.labels is None or self.conditions is None:
+            raise UserError("this generator makes fresh images without end; say how many images you want")
+        if self.curriculum:
+            batches = zip(self.latents, self.conditions, strict=True)
+            images = torch.cat([self.generate(latents, conditions) for latents, conditions in batches])
+            return images, self.labels.flatten(0, 1)
+        return self._generate_in_chunks(self.latents, self.conditions), self.labels
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move network, latents, labels and schedules to a device."""
+        self.network.to(device)
+        self.latents = None if self.latents is None else self.latents.to(device)
+        self.labels = None if self.labels is None else self.labels.to(device)
+        self.conditions = None if self.conditions is None else self.conditions.to(device)
+        self._move_schedules(device)
+        return self
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the network's state as ``network.*``, and what is stored of latents, labels and schedules."""
+        stored = {"latents": self.latents, "labels": self.labels}
+        if self._own_conditions:
+            stored["conditions"] = self.conditions
+        state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        return state | {name: tensor for name, tensor in stored.items() if tensor is not None} | self._schedules()
+
+    def header(self) -> dict[str, Any]:
+        """Return the network's spec, prior and batch norm mode."""
+        spec = getattr(self.network, "spec", None)
+        if spec is None:
+            raise UserError(
+                f"{type(self.network).__name__} cannot be saved without its spec; make it with gendistill.objects.build"
+            )
+        return {"network": spec, "prior": self.prior, "batch_norm": self.batch_norm}
+
+    @classmethod
+    def restore(
+        cls,
+        tensors: dict[str, Tensor],
+        header: Mapping[str, Any],
+        description: Description,
+        metadata: Mapping[str, Any],
+    ) -> Self:
+        """Build from a file's content; see :meth:`Teacher.restore`."""
+        state = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
+        others = {name: value for name, value in tensors.items() if not name.startswith("network.")}
+        expect(others, needed=(), optional=("latents", "labels", "conditions", "learning_rates", "momenta"))
+        return cls(
+            build_network(header.get("network"), state, description),
+            description,
+            metadata=metadata,
+            prior=header.get("prior", "normal"),
+            batch_norm=header.get("batch_norm", "eval"),
+            **others,
+        )
+
+    def _fresh_images(self, count: int, generator: torch.Generator, balanced: bool = True) -> tuple[Tensor, Tensor]:
+        classes = self.description.num_classes
+        if balanced:
+            labels = balanced_labels(count, classes, generator)
+        else:
+            labels = torch.randint(classes, (count,), generator=generator, device=generator.device)
+        labels = labels.to(self.device)
+        return self.generate(self.fresh(count, generator), labels), labels
+
+    def _generate_in_chunks(self, latents: Tensor, conditions: Tensor) -> Tensor:
+        pairs = zip(_chunks(latents), _chunks(conditions), strict=True)
+        return torch.cat([self.generate(some_latents, some_conditions) for some_latents, some_conditions in pairs])
+
+    def _check_latents(
+        self, latents: Tensor | None, labels: Tensor | None, conditions: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        if latents is None:
+            if labels is not None or conditions is not None:
+                raise UserError(
+                    "labels of a generator belong to stored latents; give latents (M, nz) or (T, B, nz) too"
+                )
+            return None, None, None
+        if latents.ndim not in (2, 3) or latents.shape[-1] != self.nz or not latents.numel():
+            raise UserError(
+                f"latents must have shape (M, {self.nz}) or (T, B, {self.nz}) with at least one item, "
+                f"got {tuple(latents.shape)}"
+            )
+        latents = check_finite("latents", latents.detach().to(torch.float32))
+        leading = tuple(latents.shape[:-1])
+        rates = self.learning_rates
+        if latents.ndim == 3 and rates is not None and len(rates) not in (1, len(latents)):
+            raise UserError(f"a curriculum of {len(latents)} batches needs as many learning rates, got {len(rates)}")
+        if labels is None:
+            labels = (torch.arange(leading[-1]) % self.description.num_classes).expand(leading).clone()
+        labels = check_labels(labels, leading, self.description)
+        if conditions is None:
+            return latents, labels, _hard(labels)
+        if conditions.is_floating_point():
+            raise UserError("conditions must be class indices; soft targets go into labels")
+        return latents, labels, check_labels(conditions, leading, self.description)
+
+
+def _hard(labels: Tensor) -> Tensor:
+    return labels.argmax(dim=-1) if labels.is_floating_point() else labels
+
+
+def _chunks(items: Tensor) -> tuple[Tensor, ...]:
+    # Even parts: a rest of one item would have no batch statistics.
+    return torch.tensor_split(items, -(-len(items) // CHUNK))
+
+
+def _snapshot(network: nn.Module) -> nn.Module:
+    # Some layers (hook-based spectral norm) keep a computed tensor as an attribute, which deepcopy refuses to copy.
+    computed = {
+        id(value): value.detach().clone()
+        for module in network.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(network, computed).requires_grad_(False)
+
+
+def _set_mode(network: nn.Module, batch_norm: BatchNorm) -> None:
+    network.eval()
+    if batch_norm == "batch":
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                # In training mode without tracking, torch normalises by the batch and writes nothing.
+                module.training, module.track_running_stats = True, False

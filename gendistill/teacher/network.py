@@ -1,0 +1,77 @@
+"""A network from a file that is not trusted: built by its class path, filled with weights, never run as code."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gendistill import objects
+from gendistill.data.description import Description
+from gendistill.errors import UserError
+from gendistill.runs.seeds import initialisation
+
+DOTTED = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
+
+
+def build_network(spec: Any, state: Mapping[str, Tensor], description: Description) -> nn.Module:
+    """Build the network that a teacher file names and give it the file's weights.
+
+    It is first built without memory, so that a file cannot ask for a huge network that its weights do not fill.
+
+    Args:
+        spec: ``{"class_path": ..., "init_args": {...}}``.
+        state: Its complete state dict.
+        description: Offers ``num_classes`` and ``image_shape`` where the spec leaves them out.
+
+    Returns:
+        The network on the CPU.
+
+    Raises:
+        UserError: The class is not a network of this project or of a module already imported, refuses its arguments,
+            or does not fit the weights.
+    """
+    if not isinstance(spec, Mapping) or not DOTTED.fullmatch(str(spec.get("class_path"))):
+        raise UserError("the file does not name the generator's class as 'class_path'")
+    with contextlib.suppress(RuntimeError):  # a class that computes with values while it is built; checked below
+        _check_fit(_build(spec, description, "meta"), state)
+    try:
+        network = _build(spec, description, "cpu")
+    except UserError:
+        raise
+    except Exception as error:  # whatever a constructor does with arguments from a file
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the generator '{spec['class_path']}' cannot be built from the file: {reason}") from error
+    _check_fit(network, state)
+    network.load_state_dict(dict(state))
+    return network
+
+
+def _build(spec: Mapping[str, Any], description: Description, device: str) -> nn.Module:
+    with initialisation(0, "teacher"), torch.device(device):
+        return objects.build(
+            dict(spec),
+            nn.Module,
+            trusted=False,
+            num_classes=description.num_classes,
+            image_shape=description.image_shape,
+        )
+
+
+def _check_fit(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    name = type(network).__name__
+    wanted = network.state_dict()
+    for key in wanted.keys() - state.keys():
+        raise UserError(f"the file lacks the weights '{key}' of {name}")
+    for key in state.keys() - wanted.keys():
+        raise UserError(f"the file holds weights '{key}' that {name} does not have")
+    for key, tensor in wanted.items():
+        if tensor.shape != state[key].shape:
+            raise UserError(
+                f"weights '{key}' of {name} must have shape {tuple(tensor.shape)}, the file has "
+                f"{tuple(state[key].shape)}"
+            )

@@ -1,0 +1,103 @@
+"""Real images as a teacher: the baseline that every other teacher must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from gendistill.data.description import Description
+from gendistill.data.real import Split
+from gendistill.errors import UserError
+from gendistill.teacher.stored import StoredImages
+
+
+class RealSubset(StoredImages):
+    """Real images, kept as uint8 and normalised when they are shown.
+
+    Args:
+        images: (N, C, H, W) uint8; not copied.
+        labels: See :class:`StoredImages`.
+        description: The data set; its normalisation is applied to each batch.
+        **options: See :class:`StoredImages`.
+    """
+
+    kind: ClassVar[str] = "real-subset"
+    dtype: ClassVar[torch.dtype] = torch.uint8
+
+    def pick(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images (B, C, H, W) float32, normalised, and labels at ``index`` (B,)."""
+        images, labels = super().pick(index)
+        return self.description.normalisation.apply(images), labels
+
+    @classmethod
+    def all(cls, split: Split, description: Description, metadata: Mapping[str, Any] | None = None) -> Self:
+        """Return every image of a split as one teacher."""
+        noted = {"source": {"dataset": description.name, "images": len(split), "selection": "all"}}
+        return cls(split.images, split.labels, description, metadata=noted | dict(metadata or {}))
+
+    @classmethod
+    def random(
+        cls,
+        split: Split,
+        description: Description,
+        *,
+        generator: torch.Generator,
+        images_per_class: int | None = None,
+        count: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Draw a random subset with as many images of every class as the split allows.
+
+        Args:
+            split: The real images.
+            description: The data set.
+            generator: Draws which images.
+            images_per_class: Images of every class, at least 1; give this or ``count``.
+            count: Images in total, 1..N. Shares differ by at most one; a class that is too small gives all it has and
+                the others fill up.
+            metadata: Added to the teacher's metadata.
+
+        Returns:
+            The teacher, ordered by class.
+
+        Raises:
+            UserError: Neither or both sizes given, or more images asked for than there are.
+        """
+        if (images_per_class is None) == (count is None):
+            raise UserError("give either images_per_class or count for a random subset, not both and not neither")
+        order = torch.randperm(len(split), generator=generator, device=generator.device).to(split.labels.device)
+        shuffled = split.labels[order]
+        members = [order[shuffled == label] for label in range(description.num_classes)]
+        available = [len(index) for index in members]
+        if images_per_class is not None:
+            if not 1 <= images_per_class <= min(available):
+                raise UserError(
+                    f"images_per_class must lie in 1..{min(available)} for '{description.name}', got {images_per_class}"
+                )
+            shares = [images_per_class] * len(members)
+        else:
+            shares = _even_shares(int(count or 0), available, generator, description.name)
+        index = torch.cat([index[:share] for index, share in zip(members, shares, strict=True)])
+        noted = {"source": {"dataset": description.name, "images": len(index), "selection": "random, stratified"}}
+        return cls(split.images[index], split.labels[index], description, metadata=noted | dict(metadata or {}))
+
+
+def _even_shares(count: int, available: list[int], generator: torch.Generator, name: str) -> list[int]:
+    if not 1 <= count <= sum(available):
+        raise UserError(f"the number of images must lie in 1..{sum(available)} for '{name}', got {count}")
+    shares = [0] * len(available)
+    while count:
+        unfilled = [label for label, limit in enumerate(available) if shares[label] < limit]
+        if count >= len(unfilled):
+            step = min(count // len(unfilled), *(available[label] - shares[label] for label in unfilled))
+            chosen = unfilled
+        else:
+            picked = torch.randperm(len(unfilled), generator=generator, device=generator.device)[:count]
+            step, chosen = 1, [unfilled[position] for position in picked.tolist()]
+        for label in chosen:
+            shares[label] += step
+        count -= step * len(chosen)
+    return shares
