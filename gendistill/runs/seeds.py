@@ -57,7 +57,12 @@ class Streams:
         return {name: generator.get_state() for name, generator in self._generators.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put every generator back to where it was; streams not in ``state`` start anew."""
-        self._generators = {}
+        """Put every generator back to where it was; streams not in ``state`` start anew.
+
+        Generators that were already handed out stay the same objects: samplers hold on to them.
+        """
+        for name, generator in self._generators.items():
+            if name not in state:
+                generator.manual_seed(derive_seed(self.seed, name))
         for name, value in state.items():
             self[name].set_state(value.cpu())

@@ -1,0 +1,125 @@
+"""TensorBoard logs and pictures of a run.
+
+Tags: ``train/<metric>`` (mean since the last point), ``lr/<optimiser>``, ``speed/steps_per_second``, ``samples/<name>``
+(grids of always the same noise) and, on request, ``weights/<network>.<parameter>`` histograms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gendistill.errors import StorageError
+from gendistill.files import atomic_write, storage_sentence
+from gendistill.runs.directory import RunDirectory
+
+
+class Board:
+    """Writes the events file and ``samples/*.png`` of one run.
+
+    Args:
+        directory: The run's directory.
+        resumed_step: Step that the run continues from; points after it, written by the part of the run that was
+            lost, are hidden. ``None`` for a new run.
+    """
+
+    def __init__(self, directory: RunDirectory, resumed_step: int | None = None) -> None:
+        # Imported here: beside TensorFlow an early import of TensorBoard aborts the interpreter.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._directory = directory
+        purge = None if resumed_step is None else resumed_step + 1
+        try:
+            self._writer = SummaryWriter(str(directory.path), purge_step=purge)
+        except OSError as error:
+            raise StorageError(storage_sentence(directory.path, error)) from error
+
+    def configuration(self, config: Mapping[str, Any]) -> None:
+        """Log the configuration for TensorBoard's comparison of runs (HPARAMS)."""
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {
+            key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in config.items()
+        }
+        writer = self._writer.file_writer
+        if writer is not None:
+            for summary in hparams(plain, {"speed/steps_per_second": 0.0}):
+                writer.add_summary(summary)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Log numbers under their tags at a step."""
+        try:
+            for tag, value in values.items():
+                self._writer.add_scalar(tag, value, step)
+        except OSError as error:
+            raise StorageError(storage_sentence(self._directory.path, error)) from error
+
+    def pictures(self, step: int, grids: Mapping[str, Tensor]) -> None:
+        """Log picture grids and write each as ``samples/<name>-<step>.png``.
+
+        Args:
+            step: The step.
+            grids: Pixels in [0, 1] by name, (N, C, H, W) each.
+        """
+        for name, pixels in grids.items():
+            image = tile(pixels)
+            file_name = f"{name.replace('/', '-')}-{step:07d}.png"
+            write_png(image, self._directory.samples / file_name)
+            try:
+                self._writer.add_image(f"samples/{name}", image, step)
+            except OSError as error:
+                raise StorageError(storage_sentence(self._directory.path, error)) from error
+
+    def histograms(self, step: int, networks: Iterable[tuple[str, nn.Module]]) -> None:
+        """Log the distribution of every trained weight."""
+        for name, network in networks:
+            for key, parameter in network.named_parameters():
+                self._writer.add_histogram(f"weights/{name}.{key}", parameter.detach().float().cpu(), step)
+
+    def flush(self) -> None:
+        """Write out what is still in memory."""
+        try:
+            self._writer.flush()
+        except OSError as error:
+            raise StorageError(storage_sentence(self._directory.path, error)) from error
+
+    def close(self) -> None:
+        """Write out and close the events file."""
+        self._writer.close()
+
+
+def tile(pixels: Tensor, columns: int | None = None, padding: int = 1) -> Tensor:
+    """Arrange pictures in a grid.
+
+    Args:
+        pixels: (N, C, H, W) in [0, 1]; values outside are clamped.
+        columns: Pictures a row; ``None`` for a square.
+        padding: White pixels between pictures.
+
+    Returns:
+        (3, H', W') uint8 on the CPU.
+    """
+    pixels = pixels.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
+    count, channels, height, width = pixels.shape
+    pixels = pixels[:, :3] if channels >= 3 else pixels[:, :1].expand(-1, 3, -1, -1)
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    grid = torch.full((3, rows * (height + padding) + padding, columns * (width + padding) + padding), 255)
+    grid = grid.to(torch.uint8)
+    for index, picture in enumerate(pixels):
+        top = padding + index // columns * (height + padding)
+        left = padding + index % columns * (width + padding)
+        grid[:, top : top + height, left : left + width] = picture
+    return grid
+
+
+def write_png(image: Tensor, path: Any) -> None:
+    """Write a picture (3, H, W) uint8 as PNG, completely or not at all."""
+    from PIL import Image
+
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    atomic_write(path, lambda file: picture.save(file, format="PNG"))

@@ -1,0 +1,75 @@
+"""Whether a run that is continued is still the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gendistill.errors import UserError
+from gendistill.runs.directory import RunDirectory
+
+# What may change between two parts of one run: where and how it is shown, and how long it goes.
+SHOWN_OR_PLACED = (
+    "name",
+    "root",
+    "steps",
+    "device",
+    "save_every",
+    "log_every",
+    "sample_every",
+    "histograms",
+    "progress",
+)
+FREE = frozenset(f"run.{key}" for key in (*SHOWN_OR_PLACED, "fresh"))
+MISSING = "nothing"
+
+
+def plain(value: Any) -> Any:
+    """Return a configuration as YAML can hold it: tuples become lists, everything unknown its text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested configuration with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def require_same(directory: RunDirectory, config: Mapping[str, Any], free: frozenset[str] = FREE) -> None:
+    """Refuse to continue a run under another configuration.
+
+    Args:
+        directory: The run's directory with its stored ``config.yaml``.
+        config: What was given now.
+        free: Dotted keys that may differ.
+
+    Raises:
+        UserError: Something else differs; the message names the first keys and both ways out.
+    """
+    stored = directory.read_config()
+    if stored is None:
+        return
+    before, now = flatten(stored), flatten(plain(config))
+    keys = [key for key in dict.fromkeys([*before, *now]) if key not in free]
+    differing = [key for key in keys if before.get(key, MISSING) != now.get(key, MISSING)]
+    if not differing:
+        return
+    shown = ", ".join(
+        f"{key} (stored {before.get(key, MISSING)!r}, given {now.get(key, MISSING)!r})" for key in differing[:3]
+    )
+    more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+    raise UserError(
+        f"'{directory}' holds a run with other settings: {shown}{more}; choose another run.name, or set run.fresh to "
+        "true to discard that run"
+    )

@@ -1,0 +1,35 @@
+"""What a trainer may know of the run that it is in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from gendistill.runs.directory import RunDirectory
+from gendistill.runs.options import RunOptions
+from gendistill.runs.processes import Processes
+from gendistill.runs.seeds import Streams
+
+
+@dataclass
+class RunContext:
+    """One run: its options, its place, its device and its randomness.
+
+    Attributes:
+        options: What the user chose.
+        directory: Where the run writes.
+        device: Where networks and data are.
+        streams: The run's random generators, one a purpose.
+        processes: This process among those of the run.
+        step: Completed training steps.
+        metrics: Means of the metrics over the last logged interval.
+    """
+
+    options: RunOptions
+    directory: RunDirectory
+    device: torch.device
+    streams: Streams
+    processes: Processes = field(default_factory=Processes)
+    step: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,145 @@
+"""The directory of a run: which file is where, and whose it is."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from gendistill.errors import StorageError, UserError
+from gendistill.files import atomic_write, storage_sentence
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: two runs in one directory are then not noticed
+    fcntl = None  # type: ignore[assignment]
+
+
+class RunDirectory:
+    """Paths of one run.
+
+    Args:
+        root: Directory that holds all runs.
+        name: Directory of this run below it.
+    """
+
+    def __init__(self, root: str | Path, name: str) -> None:
+        self.path = Path(root) / name
+        self._lock: IO[bytes] | None = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def config(self) -> Path:
+        """The complete configuration; it alone repeats the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def state(self) -> Path:
+        """The latest saved state."""
+        return self.path / "state.pt"
+
+    @property
+    def previous_state(self) -> Path:
+        """The saved state before the latest."""
+        return self.path / "state.previous.pt"
+
+    @property
+    def teacher(self) -> Path:
+        """What was learned so far."""
+        return self.path / "teacher.safetensors"
+
+    @property
+    def samples(self) -> Path:
+        """Directory of the pictures."""
+        return self.path / "samples"
+
+    @property
+    def log(self) -> Path:
+        """Plain lines of progress."""
+        return self.path / "log.txt"
+
+    @property
+    def results(self) -> Path:
+        """What evaluators found."""
+        return self.path / "results.json"
+
+    def make(self) -> None:
+        """Make the directory.
+
+        Raises:
+            StorageError: It cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(storage_sentence(self.path, error)) from error
+
+    def lock(self) -> None:
+        """Claim the directory for this process until :meth:`unlock` or the process's end, however it ends.
+
+        Raises:
+            UserError: Another process is training here.
+        """
+        if fcntl is None:
+            return
+        try:
+            self._lock = open(self.path / ".lock", "ab")  # noqa: SIM115
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.unlock()
+            raise UserError(
+                f"another process is training in '{self}'; wait for it to end or choose another run.name"
+            ) from error
+        except OSError:  # a file system without locks
+            self.unlock()
+
+    def unlock(self) -> None:
+        """Give the directory free."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def discard(self) -> None:
+        """Delete what an earlier run wrote here; files that no run writes stay."""
+        for path in (self.state, self.previous_state, self.teacher, self.log, self.results, self.config):
+            path.unlink(missing_ok=True)
+        for path in self.path.glob("events.out.tfevents.*"):
+            path.unlink()
+        if self.samples.is_dir():
+            for picture in self.samples.glob("*.png"):
+                picture.unlink()
+            with contextlib.suppress(OSError):
+                self.samples.rmdir()
+        for path in self.path.glob(".*.tmp"):
+            path.unlink()
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write ``config.yaml``.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        atomic_write(self.config, lambda file: file.write(text.encode()))
+
+    def read_config(self) -> dict[str, Any] | None:
+        """Return what ``config.yaml`` holds, ``None`` when there is none.
+
+        Raises:
+            UserError: The file cannot be read as YAML.
+        """
+        if not self.config.exists():
+            return None
+        try:
+            config = yaml.safe_load(self.config.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(
+                f"'{self.config}' is not a readable YAML file; restore it, or start with run.fresh true"
+            ) from error
+        if not isinstance(config, dict):
+            raise UserError(f"'{self.config}' does not hold a configuration; restore it, or start with run.fresh true")
+        return config

@@ -1,0 +1,61 @@
+"""What a person chooses about a run, whatever the method."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any
+
+from gendistill.errors import UserError
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass
+class RunOptions:
+    """How long, where and how a run goes.
+
+    Args:
+        name: Directory of the run below ``root``; a run with the same name is continued.
+        root: Directory that holds all runs.
+        steps: Length of the run, in calls of the trainer's ``train_step``.
+        seed: Seed of every random stream of the run, a whole number from 0.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+        precision: ``float32``, or ``bfloat16`` for mixed precision with float32 weights.
+        channels_last: Keep images and networks in the channels-last memory format, faster on recent GPUs.
+        save_every: Steps between two saved states; the last step is always saved.
+        log_every: Steps over which a logged metric is averaged.
+        sample_every: Steps between two picture grids; 0 makes none.
+        histograms: Log histograms of all weights at each picture grid; slow.
+        progress: Show a bar on a terminal, or a line now and then elsewhere.
+        fresh: Discard what the run's directory holds and start anew.
+    """
+
+    name: str = "run"
+    root: str = "checkpoints"
+    steps: int = 1000
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "float32"
+    channels_last: bool = False
+    save_every: int = 500
+    log_every: int = 50
+    sample_every: int = 500
+    histograms: bool = False
+    progress: bool = True
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        for key, least in (("steps", 1), ("seed", 0), ("save_every", 1), ("log_every", 1), ("sample_every", 0)):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UserError(f"run.{key} is {value!r}; give a whole number from {least}")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"run.precision is {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
+        parts = PurePath(self.name).parts
+        if not parts or ".." in parts or PurePath(self.name).is_absolute():
+            raise UserError(f"run.name is {self.name!r}; give a directory name below run.root, such as 'digits-gan'")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as plain values."""
+        return asdict(self)

@@ -1,0 +1,126 @@
+"""The processes that train one model together, as torchrun starts them.
+
+Plain torch and explicit averaging: gradients are computed on bare modules, then averaged by one call. A wrapper that
+hooks into the backward pass gives silently wrong second-order gradients.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from gendistill.errors import UserError
+
+
+class Processes:
+    """This process among those of the run; one process alone by default.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        world: How many processes there are.
+        local_rank: Number of this process on its machine.
+        main: Whether this process writes the files.
+    """
+
+    def __init__(self, rank: int = 0, world: int = 1, local_rank: int = 0) -> None:
+        self.rank = rank
+        self.world = world
+        self.local_rank = local_rank
+        self._owner = False
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes the files of the run."""
+        return self.rank == 0
+
+    @classmethod
+    def from_environment(cls) -> Processes:
+        """Read the variables that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK); without them: one process.
+
+        Raises:
+            UserError: Only some of the variables are set, or they are not numbers.
+        """
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        if "RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
+            return cls()
+        try:
+            rank, world, local_rank = (int(os.environ[name]) for name in names)
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"{', '.join(names)} must all be whole numbers in the environment, or none set; start with torchrun"
+            ) from error
+        return cls(rank, world, local_rank)
+
+    def connect(self, device: torch.device) -> None:
+        """Join the other processes: gloo for CPU tensors, nccl for GPU tensors."""
+        if self.world == 1 or dist.is_initialized():
+            return
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, rank=self.rank, world_size=self.world)
+        self._owner = True
+
+    def disconnect(self) -> None:
+        """Leave the group that :meth:`connect` joined."""
+        if self._owner and dist.is_initialized():
+            dist.destroy_process_group()
+        self._owner = False
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace each gradient by its mean over the processes, with one exchange for all of them.
+
+        Args:
+            parameters: Tensors with ``.grad``; those without a gradient are left out, the same ones in every process.
+        """
+        if self.world == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if not gradients:
+            return
+        flat = torch.cat([gradient.detach().reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.world
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def shard(self, tensor: Tensor) -> Tensor:
+        """Return this process's slice of the first dimension: (B, ...) to (B / world, ...).
+
+        Raises:
+            UserError: The first dimension does not divide by the number of processes.
+        """
+        if self.world == 1:
+            return tensor
+        size = len(tensor)
+        if size % self.world:
+            raise UserError(
+                f"a batch of {size} does not divide among {self.world} processes; choose a batch size that is a "
+                f"multiple of {self.world}"
+            )
+        part = size // self.world
+        return tensor[self.rank * part : (self.rank + 1) * part]
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        if self.world > 1:
+            dist.all_reduce(torch.zeros(1))
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Return the mean of a tensor over the processes; the tensor itself is left alone."""
+        if self.world == 1:
+            return tensor
+        total = tensor.detach().clone()
+        dist.all_reduce(total)
+        return total / self.world
+
+    def highest(self, value: int) -> int:
+        """Return the highest of the processes' numbers, in every process."""
+        if self.world == 1:
+            return value
+        flag = torch.tensor([value])
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return int(flag)

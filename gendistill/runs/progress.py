@@ -1,0 +1,92 @@
+"""What a person sees of a run: a bar on a terminal, plain lines in ``log.txt``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from gendistill.errors import StorageError
+from gendistill.files import storage_sentence
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Shows how far a run is.
+
+    Args:
+        total: Length of the run in steps.
+        step: Completed steps.
+        log: File that lines are appended to; ``None`` for a process that writes nothing.
+        shown: Whether to show anything on stderr.
+        name: The run's name.
+    """
+
+    def __init__(self, total: int, step: int, log: Path | None, shown: bool, name: str) -> None:
+        self._total = total
+        self._path = log
+        self._file: TextIO | None = None
+        if log is not None:
+            try:
+                self._file = open(log, "a", encoding="utf-8")  # noqa: SIM115
+            except OSError as error:
+                raise StorageError(storage_sentence(log, error)) from error
+        terminal = sys.stderr.isatty()
+        self._bar: tqdm | None = None
+        if shown and terminal:
+            self._bar = tqdm(total=total, initial=step, desc=name, unit="step", dynamic_ncols=True, leave=True)
+        self._lines = shown and not terminal
+        self._last_line = float("-inf")
+
+    def advance(self) -> None:
+        """Count one step."""
+        if self._bar is not None:
+            self._bar.update(1)
+
+    def report(self, step: int, values: Mapping[str, float], rate: float) -> None:
+        """Say the metrics at a step.
+
+        Args:
+            step: Completed steps.
+            values: Metrics by name.
+            rate: Steps per second.
+        """
+        if self._bar is not None:
+            self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+        left = (self._total - step) / rate if rate > 0 else 0.0
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        line = f"step {step}/{self._total}  {numbers}  {rate:.1f} steps/s  {duration(left)} left"
+        now = time.monotonic()
+        on_screen = now - self._last_line >= SECONDS_BETWEEN_LINES or step >= self._total
+        if on_screen:
+            self._last_line = now
+        self.say(line, on_screen=on_screen)
+
+    def say(self, line: str, *, on_screen: bool = True) -> None:
+        """Write a line to the log, and to stderr where there is no bar."""
+        if self._file is not None:
+            try:
+                self._file.write(line + "\n")
+                self._file.flush()
+            except OSError as error:
+                raise StorageError(storage_sentence(str(self._path), error)) from error
+        if self._lines and on_screen:
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """End the bar and close the log."""
+        if self._bar is not None:
+            self._bar.close()
+        if self._file is not None:
+            self._file.close()
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as ``1:02:03``, hours first."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -1,0 +1,223 @@
+"""The base of every method: a subclass writes ``build``, ``train_step`` and ``teacher``, and inherits the rest."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from gendistill.data.description import Normalisation
+from gendistill.data.real import RealData
+from gendistill.data.sampling import EpochSampler
+from gendistill.errors import UserError
+from gendistill.runs.attributes import capture, find, holds_state, is_plain, restore
+from gendistill.runs.context import RunContext
+from gendistill.runs.seeds import initialisation
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Trainer(ABC):
+    """One way to make a teacher.
+
+    What training changes lives in attributes made by :meth:`build`: networks, optimisers, schedulers, averages,
+    tensors, counters, also in lists and dicts. All of them are saved and restored without being declared.
+
+    Args:
+        batch_size: Real images a step, over all processes.
+
+    Raises:
+        UserError: ``batch_size`` is not positive.
+    """
+
+    run: RunContext
+    data: RealData
+    sampler: EpochSampler
+
+    def __init__(self, batch_size: int = 64) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(f"batch_size is {batch_size!r}; give a whole number from 1")
+        self.batch_size = batch_size
+
+    # To be written by a method.
+
+    @abstractmethod
+    def build(self) -> None:
+        """Make networks (inside ``with self.initialised(name)``), optimisers and schedulers, as attributes."""
+
+    @abstractmethod
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Make one update.
+
+        Args:
+            batch: This process's images (B, C, H, W), normalised by :attr:`normalisation`, and labels (B,).
+
+        Returns:
+            Named scalars, as fresh tensors on the device; ``.item()`` would make the program wait for the GPU.
+        """
+
+    @abstractmethod
+    def teacher(self) -> Any:
+        """Return the :class:`gendistill.teacher.Teacher` that was learned so far."""
+
+    # What the loop calls.
+
+    def attach(self, run: RunContext, data: RealData) -> None:
+        """Take the run and the data, and build.
+
+        Args:
+            run: The run.
+            data: The data set, on the run's device.
+        """
+        self.run = run
+        self.data = data
+        if self.batch_size % run.processes.world:
+            raise UserError(
+                f"batch_size {self.batch_size} does not divide among {run.processes.world} processes; choose a multiple"
+            )
+        self.sampler = EpochSampler(len(data.train), self.batch_size, run.streams["data"])
+        before = set(vars(self))
+        self.build()
+        for module in self.modules().values():
+            self.place(module)
+        # Plain values of build() are state only once training changes them.
+        self._built_plain = {
+            name: copy.deepcopy(value) for name, value in vars(self).items() if name not in before and is_plain(value)
+        }
+
+    def next_batch(self) -> tuple[Tensor, Tensor]:
+        """Draw the next batch, the same in every process, and return this process's part of it.
+
+        Returns:
+            Images (B, C, H, W) float32, normalised by :attr:`normalisation`, and labels (B,) int64.
+        """
+        index = self.run.processes.shard(self.sampler.next())
+        images, labels = self.data.train.batch(index, self.normalisation)
+        if self.run.options.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images, labels
+
+    def samples(self) -> dict[str, Tensor]:
+        """Return picture grids by name, pixels in [0, 1] (N, C, H, W); called in eval mode without gradients.
+
+        Every call finds all random streams where they were, so a grid always shows the same noise.
+        """
+        teacher = self.teacher()
+        count = 10 * self.data.description.num_classes
+        images, _ = teacher.sample(min(count, 100), self.run.streams["samples"])
+        return {"teacher": teacher.description.normalisation.invert(images).clamp(0, 1)}
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Return the networks by the attribute that holds them."""
+        return dict(find(nn.Module, vars(self)))
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimisers by the attribute that holds them."""
+        return dict(find(torch.optim.Optimizer, vars(self)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of every attribute that training changes."""
+        state: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if name in ("run", "data", "_built_plain"):
+                continue
+            changed = name in self._built_plain and value != self._built_plain[name]
+            if holds_state(value) or (changed and is_plain(value)):
+                state[name] = capture(value)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put the state back.
+
+        Args:
+            state: What :meth:`state_dict` returned, for the same method and options.
+
+        Raises:
+            UserError: The state is of another architecture.
+        """
+        for name, saved in state.items():
+            try:
+                setattr(self, name, restore(getattr(self, name, None), saved))
+            except (RuntimeError, ValueError, KeyError, TypeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise UserError(
+                    f"the saved state does not fit '{name}' of this trainer ({reason}); choose another run.name, or "
+                    "set run.fresh to true to start anew"
+                ) from error
+
+    # What a method uses.
+
+    @property
+    def steps(self) -> int:
+        """Length of the run in steps."""
+        return self.run.options.steps
+
+    @property
+    def step(self) -> int:
+        """Completed steps."""
+        return self.run.step
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks and data are."""
+        return self.run.device
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How :meth:`next_batch` maps pixels; by default as the data set's description says."""
+        return self.data.description.normalisation
+
+    def initialised(self, name: str) -> AbstractContextManager[None]:
+        """Return a context in which layers draw their initial weights from the run's seed and ``name``."""
+        return initialisation(self.run.options.seed, name)
+
+    def place(self, module: Network) -> Network:
+        """Move a network to the run's device and memory format, in place, and return it."""
+        module.to(self.run.device)
+        if self.run.options.channels_last:
+            module.to(memory_format=torch.channels_last)
+        return module
+
+    def noise(self, *shape: int, stream: str = "noise") -> Tensor:
+        """Draw normal noise for the whole batch, the same in every process, and return this process's part.
+
+        Args:
+            *shape: Shape over all processes, the batch first.
+            stream: Which of the run's random streams to draw from.
+        """
+        drawn = torch.randn(*shape, generator=self.run.streams[stream], device=self.run.device)
+        return self.run.processes.shard(drawn)
+
+    def autocast(self) -> torch.autocast:
+        """Return the context for forward passes: bfloat16 where the run asks for it, else without effect."""
+        enabled = self.run.options.precision == "bfloat16"
+        return torch.autocast(self.run.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def update(self, loss: Tensor, optimizer: torch.optim.Optimizer, max_norm: float | None = None) -> None:
+        """Make one optimiser step down a loss; only the optimiser's own parameters receive gradients.
+
+        Args:
+            loss: Scalar, the mean over this process's part of the batch.
+            optimizer: Whose parameters to update.
+            max_norm: Clip the gradient to this Euclidean norm; ``None`` leaves it.
+        """
+        parameters = list(trained(optimizer))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=parameters)
+        self.run.processes.average_gradients(parameters)
+        if max_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, max_norm)
+        optimizer.step()
+
+
+def trained(optimizer: torch.optim.Optimizer) -> Iterable[Tensor]:
+    """Yield the parameters that an optimiser trains."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.requires_grad:
+                yield parameter
