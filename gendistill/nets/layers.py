@@ -1,0 +1,139 @@
+"""Layers of the GANs: spectrally normalised, conditional, and batch norm that is right under torchrun."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class SNConv2d(nn.Conv2d):
+    """A convolution whose weight is divided by its largest singular value, Miyato et al. 2018.
+
+    The weight is normalised in float32 even under autocast: power iteration in bfloat16 drifts off the singular vector.
+    """
+
+    def __init__(self, *args: Any, gain: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        nn.init.xavier_uniform_(self.weight, gain)
+        spectral_norm(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve (N, C, H, W)."""
+        return self._conv_forward(input, full_precision_weight(self, input), self.bias)
+
+
+class SNLinear(nn.Linear):
+    """A linear layer whose weight is divided by its largest singular value, Miyato et al. 2018."""
+
+    def __init__(self, *args: Any, gain: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        nn.init.xavier_uniform_(self.weight, gain)
+        spectral_norm(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (N, F) to (N, G)."""
+        return F.linear(input, full_precision_weight(self, input), self.bias)
+
+
+class SNEmbedding(nn.Embedding):
+    """An embedding whose weight is divided by its largest singular value."""
+
+    def __init__(self, *args: Any, gain: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        nn.init.xavier_uniform_(self.weight, gain)
+        spectral_norm(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Look up (N,) indices as (N, F)."""
+        return F.embedding(input, full_precision_weight(self, input))
+
+
+def full_precision_weight(layer: nn.Module, input: Tensor) -> Tensor:
+    """Return a parametrised layer's weight, computed outside autocast."""
+    with torch.autocast(input.device.type, enabled=False):
+        weight: Tensor = layer.weight  # type: ignore[assignment]
+    return weight
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the union of the batches of all processes; with one process it is ``nn.BatchNorm2d`` itself.
+
+    Unlike ``nn.SyncBatchNorm`` it also works on CPU, and it can be differentiated twice.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (N, C, H, W) per channel."""
+        alone = not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
+        if alone or not self.training:
+            return super().forward(input)
+        values = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
+        count = torch.full((1,), input.numel() / input.shape[1], dtype=values.dtype, device=input.device)
+        totals = SumOverProcesses.apply(torch.cat([values.sum((0, 2, 3)), count]))
+        mean = totals[:-1] / totals[-1]
+        centred = values - mean[:, None, None]
+        # A second exchange, because the one-pass E[x^2] - E[x]^2 cancels.
+        variance = SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / totals[-1]
+        self._track(mean.detach(), variance.detach(), totals[-1].detach())
+        normalised = centred * (variance + self.eps).rsqrt()[:, None, None]
+        if self.affine:
+            normalised = normalised * self.weight[:, None, None] + self.bias[:, None, None]
+        return normalised.to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        if not self.track_running_stats or self.running_mean is None or self.running_var is None:
+            return
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        share = 1.0 / self.num_batches_tracked if self.momentum is None else self.momentum
+        self.running_mean.add_(share * (mean.to(self.running_mean.dtype) - self.running_mean))
+        unbiased = (variance * count / (count - 1)).to(self.running_var.dtype)
+        self.running_var.add_(share * (unbiased - self.running_var))
+
+
+class SumOverProcesses(torch.autograd.Function):
+    """Sum a tensor over all processes, differentiably and as often as wanted.
+
+    The derivative of a sum is one for each summand, so the gradient is again a sum over processes. After gradients are
+    averaged over processes this is the gradient of the mean of their losses.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        """Return the sum."""
+        total = value.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Return the sum of the gradients."""
+        total: Tensor = SumOverProcesses.apply(gradients[0])
+        return total
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch norm whose scale and shift are looked up by class, Dumoulin et al. 2017.
+
+    Attributes:
+        bn: The normalisation, without scale and shift of its own.
+        embed: (num_classes, 2 num_features): scales, initialised from N(1, 0.02), then shifts, initialised to 0.
+    """
+
+    def __init__(self, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.bn = BatchNorm2d(num_features, affine=False)
+        self.embed = nn.Embedding(num_classes, 2 * num_features)
+        nn.init.normal_(self.embed.weight[:, :num_features], 1.0, 0.02)
+        nn.init.zeros_(self.embed.weight[:, num_features:])
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Normalise (N, C, H, W) with the scales and shifts of the classes y (N,)."""
+        normalised = self.bn(x)
+        scale, shift = self.embed(y)[:, :, None, None].to(normalised.dtype).chunk(2, 1)
+        return torch.addcmul(shift, scale, normalised)

@@ -1,0 +1,180 @@
+"""Residual blocks of the SN-ResNet GANs, Miyato et al. 2018, appendix B.4.
+
+Two orders differ from the usual code and save work without changing the function: a 1x1 convolution commutes with
+averaging and with interpolation (both are weighted means), so the shortcut convolves at the smaller size. ReLUs are
+not in place, so that a hook may keep what it sees.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gendistill.errors import UserError
+from gendistill.nets.layers import BatchNorm2d, ConditionalBatchNorm2d, SNConv2d
+
+UPSAMPLINGS = ("bilinear", "nearest")
+
+
+def plain_conv(in_channels: int, out_channels: int, size: int, gain: float = 1.0) -> nn.Conv2d:
+    """Return a Xavier-initialised convolution that keeps height and width."""
+    conv = nn.Conv2d(in_channels, out_channels, size, padding=size // 2)
+    nn.init.xavier_uniform_(conv.weight, gain)
+    return conv
+
+
+def upsample(x: Tensor, mode: str) -> Tensor:
+    """Double height and width of (N, C, H, W)."""
+    return F.interpolate(x, scale_factor=2, mode=mode, align_corners=False if mode == "bilinear" else None)
+
+
+class GBlock(nn.Module):
+    """Generator block: norm, ReLU, upsample, conv, norm, ReLU, conv, plus a 1x1 shortcut on the raw input.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        num_classes: With 0 the norms are plain, otherwise conditional.
+        upsampling: ``bilinear`` (torch-mimicry, the thesis) or ``nearest`` (the paper).
+
+    Raises:
+        UserError: Unknown ``upsampling``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, num_classes: int = 0, upsampling: str = "bilinear") -> None:
+        super().__init__()
+        if upsampling not in UPSAMPLINGS:
+            raise UserError(f"upsampling '{upsampling}' is not known; use one of {', '.join(UPSAMPLINGS)}")
+        self.upsampling = upsampling
+        self.num_classes = num_classes
+        self.conv1 = plain_conv(in_channels, out_channels, 3, math.sqrt(2))
+        self.conv2 = plain_conv(out_channels, out_channels, 3, math.sqrt(2))
+        self.norm1: nn.Module
+        self.norm2: nn.Module
+        if num_classes:
+            self.norm1 = ConditionalBatchNorm2d(in_channels, num_classes)
+            self.norm2 = ConditionalBatchNorm2d(out_channels, num_classes)
+        else:
+            self.norm1 = BatchNorm2d(in_channels)
+            self.norm2 = BatchNorm2d(out_channels)
+        self.shortcut = plain_conv(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Map (N, in_channels, H, W) and classes (N,) to (N, out_channels, 2H, 2W)."""
+        labels = () if y is None or not self.num_classes else (y,)
+        h = upsample(F.relu(self.norm1(x, *labels)), self.upsampling)
+        h = self.conv2(F.relu(self.norm2(self.conv1(h), *labels)))
+        return h + upsample(self.shortcut(x), self.upsampling)
+
+
+class DBlock(nn.Module):
+    """Discriminator block: ReLU, conv, ReLU, conv, average pool, plus a shortcut.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        downsample: Halve height and width.
+        first: The block sees pixels, so it has no ReLU in front.
+        shortcut_relu: Feed the shortcut ReLU(x) and not x. torch-mimicry does, because its in-place ReLU overwrites the
+            block's input; the paper's code does not.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        downsample: bool = False,
+        first: bool = False,
+        shortcut_relu: bool = False,
+    ) -> None:
+        super().__init__()
+        hidden = out_channels if first else in_channels
+        self.downsample = downsample
+        self.first = first
+        self.shortcut_relu = shortcut_relu and not first
+        self.conv1 = SNConv2d(in_channels, hidden, 3, padding=1, gain=math.sqrt(2))
+        self.conv2 = SNConv2d(hidden, out_channels, 3, padding=1, gain=math.sqrt(2))
+        changes = downsample or in_channels != out_channels
+        self.shortcut: nn.Module = SNConv2d(in_channels, out_channels, 1) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H, W), or half of H and W."""
+        active = x if self.first else F.relu(x)
+        h = self.conv2(F.relu(self.conv1(active)))
+        x = active if self.shortcut_relu else x
+        if self.downsample:
+            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+        return h + self.shortcut(x)
+
+
+def fit_bottom_width(size: int, bottom_width: int | None = None) -> tuple[int, int]:
+    """Return the width of the first feature map and how often it must be doubled to reach ``size``.
+
+    Args:
+        size: Height and width of the image in pixels.
+        bottom_width: The wish; when not given, ``size`` is halved while it stays whole and at least 4: 8, 16, 32 and 64
+            start at 4, 28 at 7, 48 at 6.
+
+    Raises:
+        UserError: No power of two leads from ``bottom_width`` to ``size``.
+    """
+    if bottom_width is None:
+        bottom_width = size
+        while bottom_width % 2 == 0 and bottom_width >= 8:
+            bottom_width //= 2
+    doublings = round(math.log2(size / bottom_width)) if 0 < bottom_width <= size else 0
+    if doublings < 1 or bottom_width * 2**doublings != size:
+        raise UserError(
+            f"no generator of {size}x{size} images starts at bottom_width {bottom_width}: image size must be "
+            "bottom_width times 2, 4, 8, ...; resize the images or choose another bottom_width"
+        )
+    return bottom_width, doublings
+
+
+def square_size(image_shape: tuple[int, int, int]) -> int:
+    """Return the side of square images.
+
+    Raises:
+        UserError: The shape is not (C, S, S) with C of at least 1.
+    """
+    if len(image_shape) != 3 or image_shape[0] < 1 or image_shape[1] != image_shape[2]:
+        raise UserError(f"image_shape must be (C, S, S) with square images, got {tuple(image_shape)}")
+    return int(image_shape[1])
+
+
+def discriminator_blocks(
+    image_shape: tuple[int, int, int],
+    ndf: int,
+    downsamplings: int | None = None,
+    plain_blocks: int = 2,
+    shortcut_relu: bool = False,
+) -> nn.Sequential:
+    """Return the trunk of a discriminator: down-sampling blocks, then plain ones.
+
+    Args:
+        image_shape: (C, S, S) in pixels.
+        ndf: Width of the feature maps.
+        downsamplings: How many blocks halve the image; when not given, until it is at most 8 pixels wide, at least one:
+            2 for 28 and 32, 3 for 48 and 64, 1 for 8 and 16.
+        plain_blocks: How many blocks without down-sampling follow.
+        shortcut_relu: See :class:`DBlock`.
+
+    Raises:
+        UserError: The image is too small for so many halvings.
+    """
+    size = square_size(image_shape)
+    if downsamplings is None:
+        downsamplings = 1
+        while size >> downsamplings > 8:
+            downsamplings += 1
+    if downsamplings < 1 or size >> downsamplings < 1:
+        raise UserError(
+            f"images of {size} pixels cannot be halved {downsamplings} times; use 1 to {size.bit_length() - 1}"
+        )
+    return nn.Sequential(
+        DBlock(image_shape[0], ndf, downsample=True, first=True),
+        *(DBlock(ndf, ndf, downsample=True, shortcut_relu=shortcut_relu) for _ in range(downsamplings - 1)),
+        *(DBlock(ndf, ndf, shortcut_relu=shortcut_relu) for _ in range(plain_blocks)),
+    )
