@@ -1,0 +1,153 @@
+"""Batched, differentiable augmentation: parameters are drawn once, explicitly, and applied as often as wanted.
+
+Siamese augmentation (DSA, Zhao and Bilen 2021) is then nothing special: draw one set of parameters and apply it to the
+real and to the synthetic images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gendistill.data.description import Normalisation
+from gendistill.data.operations import GROUPS, OPERATIONS, Strength
+from gendistill.errors import UserError, did_you_mean
+
+DSA = "color_crop_cutout_flip_scale_rotate"
+"""The strategy of DSA, DM and MTT on colour images; digits are used without ``flip``."""
+
+MODES = ("single", "all")
+DSA_STRENGTH = Strength()
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What to do to a batch.
+
+    Attributes:
+        steps: The operations in order, each with a tensor of parameters, one row an image or one row for all.
+    """
+
+    steps: tuple[tuple[str, Tensor], ...]
+
+    def repeat(self, times: int) -> Parameters:
+        """Return parameters in which every row stands ``times`` times in succession: one set a class, K classes."""
+        return Parameters(tuple((name, value.repeat_interleave(times, 0)) for name, value in self.steps))
+
+
+def parse(strategy: str | None) -> list[tuple[str, ...]]:
+    """Return the operations of each name in a strategy; a group such as ``color`` is several operations.
+
+    Args:
+        strategy: Names joined by ``_``, or None, ``""`` or ``"none"`` for nothing.
+
+    Raises:
+        UserError: A name is unknown.
+    """
+    if not strategy or strategy == "none":
+        return []
+    allowed = [*OPERATIONS, *GROUPS]
+    for name in strategy.split("_"):
+        if name not in allowed:
+            raise UserError(
+                f"augmentation '{strategy}' names '{name}'; {did_you_mean(name, allowed)}join names with '_' from: "
+                f"{', '.join(allowed)}"
+            )
+    return [GROUPS.get(name, (name,)) for name in strategy.split("_")]
+
+
+def draw_parameters(
+    strategy: str | None,
+    count: int,
+    shape: tuple[int, int, int],
+    generator: torch.Generator,
+    *,
+    mode: str = "single",
+    strength: Strength = DSA_STRENGTH,
+) -> Parameters:
+    """Draw what to do to a batch.
+
+    Args:
+        strategy: See :func:`parse`.
+        count: Number of images, or 1 for parameters that all images of any batch share.
+        shape: (C, H, W) of the images in pixels.
+        generator: Where parameters are drawn from. In the mode ``single`` the choice of the name is read by the
+            program, which waits for a generator on a GPU; one on the CPU costs no wait.
+        mode: ``single``: one name of the strategy, chosen with equal chances, for the whole call (DSA's mode "S").
+            ``all``: every name, in order.
+        strength: How far operations reach.
+
+    Returns:
+        The parameters, on the generator's device.
+
+    Raises:
+        UserError: Unknown name or mode.
+    """
+    if mode not in MODES:
+        raise UserError(f"augmentation mode is '{mode}'; {did_you_mean(mode, MODES)}choose {' or '.join(MODES)}")
+    groups = parse(strategy)
+    if mode == "single" and groups:
+        chosen = torch.randint(len(groups), (), generator=generator, device=generator.device)
+        groups = [groups[int(chosen)]]
+    names = [name for group in groups for name in group]
+    return Parameters(tuple((name, OPERATIONS[name].draw(count, shape, generator, strength)) for name in names))
+
+
+def apply(images: Tensor, parameters: Parameters, fill: float | Tensor = 0.0) -> Tensor:
+    """Do to a batch what the parameters say; differentiable in the images.
+
+    Args:
+        images: (N, C, H, W), normalised.
+        parameters: With N rows, or one row that all images share.
+        fill: Value of what comes from outside the picture, one number or (C,). DSA fills with 0, the mean colour of
+            normalised images; :func:`black` gives the value of black.
+
+    Returns:
+        (N, C, H, W).
+
+    Raises:
+        UserError: Parameters for another number of images.
+    """
+    value = torch.as_tensor(fill, dtype=images.dtype, device=images.device).reshape(1, -1, 1, 1)
+    for name, parameter in parameters.steps:
+        if len(parameter) not in (1, len(images)):
+            raise UserError(
+                f"augmentation parameters are for {len(parameter)} images, the batch has {len(images)}; draw as many "
+                "or one that all share"
+            )
+        images = OPERATIONS[name].apply(images, parameter.to(images.device, non_blocking=True), value)
+    return images
+
+
+def augment(
+    images: Tensor,
+    strategy: str | None,
+    generator: torch.Generator,
+    *,
+    mode: str = "single",
+    strength: Strength = DSA_STRENGTH,
+    fill: float | Tensor = 0.0,
+) -> Tensor:
+    """Augment every image with its own parameters: :func:`draw_parameters`, then :func:`apply`.
+
+    Args:
+        images: (N, C, H, W), normalised.
+        strategy: See :func:`parse`.
+        generator: See :func:`draw_parameters`.
+        mode: See :func:`draw_parameters`.
+        strength: See :func:`draw_parameters`.
+        fill: See :func:`apply`.
+
+    Returns:
+        (N, C, H, W).
+    """
+    count, channels, height, width = images.shape
+    shape = (channels, height, width)
+    return apply(images, draw_parameters(strategy, count, shape, generator, mode=mode, strength=strength), fill)
+
+
+def black(normalisation: Normalisation) -> Tensor:
+    """Return the value (C,) of a black pixel in normalised images."""
+    return normalisation.apply(torch.zeros(1, len(normalisation.mean), 1, 1)).flatten()

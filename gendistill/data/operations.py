@@ -1,0 +1,213 @@
+"""The operations of differentiable augmentation, each on a whole batch with its own parameter for every image.
+
+An operation has two halves: one draws its parameters, the other applies them. Ranges follow Zhao and Bilen, "Dataset
+Condensation with Differentiable Siamese Augmentation" (2021), section 3.2 and the published settings. Deviation: our
+crop reaches both ends of its range, and parameters come from the caller's generator instead of the global one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gendistill.errors import UserError
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How far the operations reach; the defaults are those of DSA.
+
+    Attributes:
+        flip: Probability of a horizontal flip, 0..1.
+        shift: Largest shift, as a fraction of the side.
+        cutout: Side of the square that is cut out, as a fraction of the side.
+        scale: Sampling steps are drawn from 1/scale..scale for each axis; 1 or more.
+        rotate: Largest angle in degrees.
+        brightness: Values move by up to half of it either way, in normalised units.
+        saturation: The distance to the grey of a pixel is multiplied by 0..saturation.
+        contrast: The distance to the mean of an image is multiplied by contrast..1+contrast.
+    """
+
+    flip: float = 0.5
+    shift: float = 0.125
+    cutout: float = 0.5
+    scale: float = 1.2
+    rotate: float = 15.0
+    brightness: float = 1.0
+    saturation: float = 2.0
+    contrast: float = 0.5
+
+    def __post_init__(self) -> None:
+        values = vars(self)
+        wrong = next((name for name, value in values.items() if not value >= 0), None)
+        if wrong is not None or self.flip > 1 or self.scale < 1 or max(self.shift, self.cutout) > 1:
+            raise UserError(
+                f"augmentation strengths {values} are out of range; flip, shift and cutout are in 0..1, scale is 1 or "
+                "more, the others 0 or more"
+            )
+
+
+Shape = tuple[int, int, int]
+Draw = Callable[[int, Shape, torch.Generator, Strength], Tensor]
+Apply = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation.
+
+    Attributes:
+        draw: (count, (C, H, W), generator, strength) -> parameters (count, ...).
+        apply: (images (N, C, H, W), parameters (N or 1, ...), fill (1, C or 1, 1, 1)) -> images (N, C, H, W).
+    """
+
+    draw: Draw
+    apply: Apply
+
+
+def _uniform(count: int, columns: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    unit = torch.rand(count, columns, generator=generator, device=generator.device)
+    return low + (high - low) * unit
+
+
+def _integers(count: int, low: int, high: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(low, high + 1, (count,), generator=generator, device=generator.device)
+
+
+def _spread(parameter: Tensor, images: Tensor) -> Tensor:
+    """Return a parameter (N or 1, 1) as (N or 1, 1, 1, 1) in the images' dtype."""
+    return parameter.to(images.dtype).view(-1, 1, 1, 1)
+
+
+def draw_flip(count: int, shape: Shape, generator: torch.Generator, strength: Strength) -> Tensor:
+    """Return (count, 1) bool: flip or not."""
+    return _uniform(count, 1, 0, 1, generator) < strength.flip
+
+
+def apply_flip(images: Tensor, flipped: Tensor, fill: Tensor) -> Tensor:
+    """Mirror the images whose flag (N or 1, 1) is set, left to right."""
+    return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def draw_shift(count: int, shape: Shape, generator: torch.Generator, strength: Strength) -> Tensor:
+    """Return (count, 2) int64: rows and columns to shift by."""
+    reach = [int(side * strength.shift + 0.5) for side in shape[1:]]
+    return torch.stack([_integers(count, -far, far, generator) for far in reach], 1)
+
+
+def apply_shift(images: Tensor, offset: Tensor, fill: Tensor) -> Tensor:
+    """Take pixel (y, x) from (y + offset[0], x + offset[1]); what comes from outside is ``fill``."""
+    count, channels, height, width = images.shape
+    rows = torch.arange(height, device=images.device) + offset[:, :1]
+    columns = torch.arange(width, device=images.device) + offset[:, 1:]
+    row_inside = (rows >= 0) & (rows < height)
+    column_inside = (columns >= 0) & (columns < width)
+    inside = (row_inside[:, :, None] & column_inside[:, None, :])[:, None]
+    flat = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+    flat = flat.flatten(1)[:, None].expand(count, channels, height * width)
+    moved = images.flatten(2).gather(2, flat).view_as(images)
+    return torch.where(inside, moved, fill)
+
+
+def draw_cutout(count: int, shape: Shape, generator: torch.Generator, strength: Strength) -> Tensor:
+    """Return (count, 4) int64: first row, first column, rows and columns of the square; it may hang over the edge."""
+    columns = []
+    sizes = [int(side * strength.cutout + 0.5) for side in shape[1:]]
+    for side, size in zip(shape[1:], sizes, strict=True):
+        columns.append(_integers(count, 0, side - size % 2, generator) - size // 2)
+    columns += [torch.full_like(columns[0], size) for size in sizes]
+    return torch.stack(columns, 1)
+
+
+def apply_cutout(images: Tensor, square: Tensor, fill: Tensor) -> Tensor:
+    """Replace the square by ``fill``."""
+    rows = torch.arange(images.shape[2], device=images.device) - square[:, 0:1]
+    columns = torch.arange(images.shape[3], device=images.device) - square[:, 1:2]
+    row_cut = (rows >= 0) & (rows < square[:, 2:3])
+    column_cut = (columns >= 0) & (columns < square[:, 3:4])
+    return torch.where((row_cut[:, :, None] & column_cut[:, None, :])[:, None], fill, images)
+
+
+def draw_scale(count: int, shape: Shape, generator: torch.Generator, strength: Strength) -> Tensor:
+    """Return (count, 2): sampling steps along x and y; above 1 the picture shrinks."""
+    return _uniform(count, 2, 1 / strength.scale, strength.scale, generator)
+
+
+def apply_scale(images: Tensor, steps: Tensor, fill: Tensor) -> Tensor:
+    """Scale about the centre, bilinear."""
+    zero = torch.zeros_like(steps[:, 0])
+    return _affine(images, torch.stack([steps[:, 0], zero, zero, steps[:, 1]], 1), fill)
+
+
+def draw_rotate(count: int, shape: Shape, generator: torch.Generator, strength: Strength) -> Tensor:
+    """Return (count, 1): angles in radians."""
+    largest = math.radians(strength.rotate)
+    return _uniform(count, 1, -largest, largest, generator)
+
+
+def apply_rotate(images: Tensor, angle: Tensor, fill: Tensor) -> Tensor:
+    """Rotate about the centre, bilinear; positive angles turn anticlockwise as seen."""
+    height, width = images.shape[2:]
+    cosine, sine = angle[:, 0].cos(), angle[:, 0].sin()
+    # The sampling grid runs from -1 to 1 along both axes, so a picture that is not square needs its aspect put in.
+    return _affine(images, torch.stack([cosine, -sine * height / width, sine * width / height, cosine], 1), fill)
+
+
+def draw_brightness(count: int, shape: Shape, generator: torch.Generator, strength: Strength) -> Tensor:
+    """Return (count, 1): what is added."""
+    return _uniform(count, 1, -strength.brightness / 2, strength.brightness / 2, generator)
+
+
+def apply_brightness(images: Tensor, added: Tensor, fill: Tensor) -> Tensor:
+    """Add one number an image."""
+    return images + _spread(added, images)
+
+
+def draw_saturation(count: int, shape: Shape, generator: torch.Generator, strength: Strength) -> Tensor:
+    """Return (count, 1): factors."""
+    return _uniform(count, 1, 0, strength.saturation, generator)
+
+
+def apply_saturation(images: Tensor, factor: Tensor, fill: Tensor) -> Tensor:
+    """Scale each pixel's distance to the mean of its channels; grey images stay as they are."""
+    mean = images.mean(1, keepdim=True)
+    return (images - mean) * _spread(factor, images) + mean
+
+
+def draw_contrast(count: int, shape: Shape, generator: torch.Generator, strength: Strength) -> Tensor:
+    """Return (count, 1): factors."""
+    return _uniform(count, 1, strength.contrast, 1 + strength.contrast, generator)
+
+
+def apply_contrast(images: Tensor, factor: Tensor, fill: Tensor) -> Tensor:
+    """Scale the distance to the mean of the whole image."""
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return (images - mean) * _spread(factor, images) + mean
+
+
+def _affine(images: Tensor, matrix: Tensor, fill: Tensor) -> Tensor:
+    """Sample images (N, C, H, W) where the matrices (N or 1, 4) send the grid; outside is ``fill``."""
+    theta = functional.pad(matrix.to(images.dtype).view(-1, 2, 2), (0, 1)).expand(len(images), 2, 3)
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+    sampled = functional.grid_sample(images - fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return sampled + fill
+
+
+OPERATIONS: dict[str, Operation] = {
+    "flip": Operation(draw_flip, apply_flip),
+    "shift": Operation(draw_shift, apply_shift),
+    "cutout": Operation(draw_cutout, apply_cutout),
+    "scale": Operation(draw_scale, apply_scale),
+    "rotate": Operation(draw_rotate, apply_rotate),
+    "brightness": Operation(draw_brightness, apply_brightness),
+    "saturation": Operation(draw_saturation, apply_saturation),
+    "contrast": Operation(draw_contrast, apply_contrast),
+}
+
+GROUPS: dict[str, tuple[str, ...]] = {"color": ("brightness", "saturation", "contrast"), "crop": ("shift",)}
+"""Names of DSA that stand for one or more operations."""

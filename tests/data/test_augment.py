@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from gendistill.data.augment import DSA, Parameters, apply, augment, black, draw_parameters, parse
+from gendistill.data.description import Normalisation
+from gendistill.data.operations import OPERATIONS, Strength
+from gendistill.errors import UserError
+
+SHAPE = (3, 6, 8)
+FILL = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
+IDENTITY = {
+    "flip": torch.tensor([[False]]),
+    "shift": torch.tensor([[0, 0]]),
+    "cutout": torch.tensor([[2, 3, 0, 0]]),
+    "scale": torch.tensor([[1.0, 1.0]]),
+    "rotate": torch.tensor([[0.0]]),
+    "brightness": torch.tensor([[0.0]]),
+    "saturation": torch.tensor([[1.0]]),
+    "contrast": torch.tensor([[1.0]]),
+}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(count: int = 5) -> Tensor:
+    return torch.randn(count, *SHAPE, generator=generator(9), dtype=torch.float64)
+
+
+def bilinear(image: Tensor, row: float, column: float, fill: Tensor) -> Tensor:
+    """One sample (C,) of an image (C, H, W) at a place in pixels; each neighbour outside counts as fill."""
+    top, left = math.floor(row), math.floor(column)
+    total = torch.zeros_like(fill)
+    for y in (top, top + 1):
+        for x in (left, left + 1):
+            weight = (1 - abs(row - y)) * (1 - abs(column - x))
+            inside = 0 <= y < image.shape[1] and 0 <= x < image.shape[2]
+            total = total + weight * (image[:, y, x] if inside else fill)
+    return total
+
+
+def slow(name: str, image: Tensor, parameter: Tensor, fill: Tensor) -> Tensor:
+    """The obvious way: one image, one pixel after another."""
+    _, height, width = image.shape
+    values = parameter.tolist()
+    out = image.clone()
+    if name == "brightness":
+        return image + values[0]
+    if name == "contrast":
+        return image.mean() + values[0] * (image - image.mean())
+    middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
+    for y in range(height):
+        for x in range(width):
+            if name == "flip" and values[0]:
+                out[:, y, x] = image[:, y, width - 1 - x]
+            if name == "shift":
+                row, column = y + values[0], x + values[1]
+                inside = 0 <= row < height and 0 <= column < width
+                out[:, y, x] = image[:, row, column] if inside else fill
+            if name == "cutout":
+                top, left, rows, columns = values
+                if top <= y < top + rows and left <= x < left + columns:
+                    out[:, y, x] = fill
+            if name == "scale":
+                row, column = middle_row + (y - middle_row) * values[1], middle_column + (x - middle_column) * values[0]
+                out[:, y, x] = bilinear(image, row, column, fill)
+            if name == "rotate":
+                cosine, sine, dy, dx = math.cos(values[0]), math.sin(values[0]), y - middle_row, x - middle_column
+                row, column = middle_row + sine * dx + cosine * dy, middle_column + cosine * dx - sine * dy
+                out[:, y, x] = bilinear(image, row, column, fill)
+            if name == "saturation":
+                grey = image[:, y, x].mean()
+                out[:, y, x] = grey + values[0] * (image[:, y, x] - grey)
+    return out
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_equals_the_slow_version_on_each_image(name: str) -> None:
+    images = pictures()
+    # Float64 parameters, so that both ways compute with the same numbers.
+    parameters = draw_parameters(name, len(images), SHAPE, generator(1), strength=Strength(rotate=60, scale=2))
+    parameters = Parameters(tuple((n, v.double() if v.is_floating_point() else v) for n, v in parameters.steps))
+    ((_, values),) = parameters.steps
+    assert len(values.unique(dim=0)) > 1
+    result = apply(images, parameters, FILL)
+    expected = torch.stack([slow(name, image, value, FILL) for image, value in zip(images, values, strict=True)])
+    torch.testing.assert_close(result, expected, rtol=1e-10, atol=1e-10)
+    assert not torch.equal(result, images)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_identity_parameters_change_nothing(name: str) -> None:
+    images = pictures()
+    torch.testing.assert_close(apply(images, Parameters(((name, IDENTITY[name]),)), FILL), images)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_gradients(name: str) -> None:
+    images = pictures(2).requires_grad_()
+    parameters = draw_parameters(name, 2, SHAPE, generator(2))
+    assert torch.autograd.gradcheck(lambda x: apply(x, parameters, FILL), (images,))
+    # Matching losses differentiate twice.
+    assert torch.autograd.gradgradcheck(lambda x: apply(x, parameters, FILL).square(), (images,))
+
+
+def test_a_quarter_turn_is_exact() -> None:
+    image = torch.arange(9.0).view(1, 1, 3, 3)
+    turned = apply(image, Parameters((("rotate", torch.tensor([[math.pi / 2]])),)))
+    torch.testing.assert_close(turned, image.rot90(1, (2, 3)), atol=1e-5, rtol=0)
+
+
+def test_one_row_of_parameters_is_shared_by_batches_of_any_size() -> None:
+    images = pictures()
+    shared = draw_parameters(DSA, 1, SHAPE, generator(3), mode="all")
+    alone = torch.cat([apply(image[None], shared) for image in images])
+    torch.testing.assert_close(apply(images, shared), alone)
+
+
+def test_repeat_gives_each_class_its_parameters() -> None:
+    parameters = draw_parameters("brightness", 2, SHAPE, generator(3))
+    ((_, values),) = parameters.steps
+    result = apply(torch.zeros(6, *SHAPE), parameters.repeat(3))
+    torch.testing.assert_close(result[:, 0, 0, 0], values[:, 0].repeat_interleave(3))
+
+
+def test_ranges_of_dsa() -> None:
+    ranges = {
+        "scale": (1 / 1.2, 1.2),
+        "rotate": (-math.radians(15), math.radians(15)),
+        "brightness": (-0.5, 0.5),
+        "saturation": (0.0, 2.0),
+        "contrast": (0.5, 1.5),
+    }
+    for name, (low, high) in ranges.items():
+        ((_, values),) = draw_parameters(name, 4000, SHAPE, generator(4)).steps
+        assert low <= values.min() < low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) < values.max() <= high
+    ((_, flips),) = draw_parameters("flip", 4000, SHAPE, generator(4)).steps
+    assert abs(flips.double().mean() - 0.5) < 0.03
+    ((_, shifts),) = draw_parameters("crop", 4000, (3, 32, 16), generator(4)).steps
+    assert shifts[:, 0].unique().tolist() == list(range(-4, 5))
+    assert shifts[:, 1].unique().tolist() == list(range(-2, 3))
+    ((_, squares),) = draw_parameters("cutout", 4000, (3, 8, 5), generator(4)).steps
+    assert squares[:, 0].unique().tolist() == list(range(-2, 7))
+    assert squares[:, 1].unique().tolist() == list(range(-1, 4))
+    assert squares[0, 2:].tolist() == [4, 3]
+
+
+def test_single_mode_takes_one_name_and_every_name_has_its_turn() -> None:
+    draws = generator(5)
+    seen = {tuple(name for name, _ in draw_parameters(DSA, 2, SHAPE, draws).steps) for _ in range(200)}
+    colour = ("brightness", "saturation", "contrast")
+    assert seen == {colour, ("shift",), ("cutout",), ("flip",), ("scale",), ("rotate",)}
+
+
+def test_all_mode_takes_every_operation_in_order() -> None:
+    steps = draw_parameters("flip_color_crop", 2, SHAPE, generator(), mode="all").steps
+    assert [name for name, _ in steps] == ["flip", "brightness", "saturation", "contrast", "shift"]
+
+
+@pytest.mark.parametrize("strategy", [None, "", "none"])
+def test_no_strategy_is_the_identity_and_draws_nothing(strategy: str | None) -> None:
+    images, draws = pictures(), generator()
+    before = draws.get_state()
+    assert augment(images, strategy, draws) is images
+    assert torch.equal(draws.get_state(), before)
+
+
+def test_the_generator_alone_decides() -> None:
+    images, before = pictures(), torch.random.get_rng_state()
+    assert torch.equal(augment(images, DSA, generator(6), mode="all"), augment(images, DSA, generator(6), mode="all"))
+    assert not torch.equal(
+        augment(images, DSA, generator(6), mode="all"), augment(images, DSA, generator(7), mode="all")
+    )
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_images_keep_their_dtype() -> None:
+    images = pictures().bfloat16()
+    assert augment(images, DSA, generator(), mode="all").dtype == torch.bfloat16
+
+
+def test_black() -> None:
+    normalisation = Normalisation((0.5, 0.2), (0.25, 0.1))
+    torch.testing.assert_close(black(normalisation), torch.tensor([-2.0, -2.0]))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "mode", "said"),
+    [("color_flp", "single", "did you mean 'flip'"), ("flip", "singel", "did you mean 'single'")],
+)
+def test_unknown_words(strategy: str, mode: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        draw_parameters(strategy, 1, SHAPE, generator(), mode=mode)
+
+
+def test_parameters_of_another_batch() -> None:
+    with pytest.raises(UserError, match="for 2 images, the batch has 5"):
+        apply(pictures(), draw_parameters("flip", 2, SHAPE, generator()))
+
+
+@pytest.mark.parametrize("wrong", [{"flip": 1.5}, {"scale": 0.5}, {"rotate": -1.0}, {"shift": float("nan")}])
+def test_strength_out_of_range(wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="out of range"):
+        Strength(**wrong)
+
+
+def test_groups() -> None:
+    assert parse("crop_color") == [("shift",), ("brightness", "saturation", "contrast")]
