@@ -3,6 +3,7 @@
 from gendistill.teacher.base import Batch, Teacher
 from gendistill.teacher.files import describe, load, save
 from gendistill.teacher.generator import GeneratorTeacher
+from gendistill.teacher.reference import open_teacher
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 
@@ -14,5 +15,6 @@ __all__ = [
     "Teacher",
     "describe",
     "load",
+    "open_teacher",
     "save",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -27,15 +28,15 @@ class GeneratorTeacher(Teacher):
     The network is copied, so that training may go on while the teacher stays what it was.
 
     Args:
-        network: ``network(z (B, nz), y (B,)) -> (B, C, H, W)`` in ``description.normalisation``, with an attribute
-            ``nz``; for saving also ``spec``, which :func:`gendistill.objects.build` sets.
+        network: ``network(z (B, nz), y (B,) or (B, K)) -> (B, C, H, W)`` in ``description.normalisation``, with an
+            attribute ``nz``; for saving also ``spec``, which :func:`gendistill.objects.build` sets.
         description: The data set that the images stand for, in the normalisation of the network's output.
         latents: ``None``: fresh noise each batch. (M, nz): a stored pool, shown in shuffled epochs. (T, B, nz): an
             ordered curriculum, step ``t`` shows batch ``t % T``.
         labels: What the learner is told: class indices (M,) or (T, B), or soft labels with a last dimension K. Left
             out: class ``i % K`` for item ``i`` of the pool or batch.
-        conditions: Class indices (M,) or (T, B) that the network is given, where they differ from hard labels. Left
-            out: the labels, or the most likely class of soft labels.
+        conditions: Class indices (M,) or (T, B), or soft ones with a last dimension K, that the network is given where
+            they differ from the labels, such as hard ones for a network that cannot take soft labels.
         learning_rates: See :class:`Teacher`; a curriculum has one a batch, or one for all.
         momenta: See :class:`Teacher`.
         prior: Distribution of fresh noise: standard normal, or uniform on the sphere of radius sqrt(nz).
@@ -102,7 +103,7 @@ class GeneratorTeacher(Teacher):
         """Number of different pairs of latent and condition; ``None`` for fresh noise."""
         if self.latents is None or self.conditions is None:
             return None
-        return distinct_rows(self.latents.flatten(0, -2), self.conditions.flatten()[:, None])
+        return distinct_rows(self.latents.flatten(0, -2), self.conditions.reshape(self.latents.shape[:-1].numel(), -1))
 
     @property
     def labels_are_soft(self) -> bool:
@@ -125,9 +126,9 @@ class GeneratorTeacher(Teacher):
 
     @torch.no_grad()
     def generate(self, latents: Tensor, conditions: Tensor) -> Tensor:
-        """Return the images (B, C, H, W) float32 of latents (B, nz) and class indices (B,)."""
-        _set_mode(self.network, self.batch_norm)
-        images: Tensor = self.network(latents, conditions)
+        """Return the images (B, C, H, W) float32 of latents (B, nz) and conditions (B,) or (B, K)."""
+        with _mode(self.network, self.batch_norm):
+            images: Tensor = self.network(latents, conditions)
         if not self._shape_checked and tuple(images.shape[1:]) != tuple(self.description.image_shape):
             raise UserError(
                 f"the generator makes images of shape {tuple(images.shape[1:])}, but '{self.description.name}' has "
@@ -216,7 +217,7 @@ class GeneratorTeacher(Teacher):
         state = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
         others = {name: value for name, value in tensors.items() if not name.startswith("network.")}
         expect(others, needed=(), optional=("latents", "labels", "conditions", "learning_rates", "momenta"))
-        return cls(
+        teacher = cls(
             build_network(header.get("network"), state, description),
             description,
             metadata=metadata,
@@ -224,6 +225,14 @@ class GeneratorTeacher(Teacher):
             batch_norm=header.get("batch_norm", "eval"),
             **others,
         )
+        try:
+            next(teacher.batches(1, 2, torch.Generator()))
+        except UserError:
+            raise
+        except Exception as error:  # whatever a network does with latents and conditions that do not suit it
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"its generator makes no images from its latents and labels: {reason}") from error
+        return teacher
 
     def _fresh_images(self, count: int, generator: torch.Generator, balanced: bool = True) -> tuple[Tensor, Tensor]:
         classes = self.description.num_classes
@@ -252,7 +261,7 @@ class GeneratorTeacher(Teacher):
                 f"latents must have shape (M, {self.nz}) or (T, B, {self.nz}) with at least one item, "
                 f"got {tuple(latents.shape)}"
             )
-        latents = check_finite("latents", latents.detach().to(torch.float32))
+        latents = check_finite("latents", latents.detach().to(torch.float32, copy=True))
         leading = tuple(latents.shape[:-1])
         rates = self.learning_rates
         if latents.ndim == 3 and rates is not None and len(rates) not in (1, len(latents)):
@@ -260,11 +269,8 @@ class GeneratorTeacher(Teacher):
         if labels is None:
             labels = (torch.arange(leading[-1]) % self.description.num_classes).expand(leading).clone()
         labels = check_labels(labels, leading, self.description)
-        if conditions is None:
-            return latents, labels, _hard(labels)
-        if conditions.is_floating_point():
-            raise UserError("conditions must be class indices; soft targets go into labels")
-        return latents, labels, check_labels(conditions, leading, self.description)
+        conditions = labels if conditions is None else check_labels(conditions, leading, self.description)
+        return latents, labels, conditions
 
 
 def _hard(labels: Tensor) -> Tensor:
@@ -287,10 +293,19 @@ def _snapshot(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, computed).requires_grad_(False)
 
 
-def _set_mode(network: nn.Module, batch_norm: BatchNorm) -> None:
+@contextlib.contextmanager
+def _mode(network: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
+    """Evaluation mode; for ``"batch"`` batch norm layers lose their running statistics for as long as this lasts.
+
+    Without them torch normalises by the batch at hand, writes nothing, and no process waits for another.
+    """
     network.eval()
-    if batch_norm == "batch":
-        for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                # In training mode without tracking, torch normalises by the batch and writes nothing.
-                module.training, module.track_running_stats = True, False
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    kept = [(module, module.running_mean, module.running_var) for module in norms if batch_norm == "batch"]
+    try:
+        for module, _, _ in kept:
+            module.running_mean = module.running_var = None
+        yield
+    finally:
+        for module, mean, variance in kept:
+            module.running_mean, module.running_var = mean, variance

@@ -1,0 +1,93 @@
+"""Which teacher is meant: a file, a run, real data, a folder of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from gendistill.data.description import Description
+from gendistill.data.real import RealData
+from gendistill.errors import UserError, did_you_mean
+from gendistill.runs.seeds import stream
+from gendistill.teacher.base import Teacher
+from gendistill.teacher.files import load
+from gendistill.teacher.folder import is_image_folder, read_image_folder
+from gendistill.teacher.subset import RealSubset
+
+FILE_NAME = "teacher.safetensors"
+FORMS = (
+    "a .safetensors file, a run directory, 'real', 'real:subset=K' (K images in total), 'real:ipc=K' (K images a "
+    "class) or a folder of images"
+)
+
+
+def open_teacher(
+    reference: str | Path,
+    data: RealData | None = None,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Teacher:
+    """Open the teacher that a reference names.
+
+    Args:
+        reference: One of :data:`FORMS`. A run directory stands for the ``teacher.safetensors`` in it.
+        data: The real data: source of ``real...``, and what every other teacher is checked against. An image folder
+            takes its class names and normalisation.
+        seed: Chooses the images of a random subset.
+        device: Where the teacher's tensors go.
+
+    Returns:
+        The teacher.
+
+    Raises:
+        UserError: An unknown form, a missing or damaged file, or a teacher that does not fit the data.
+    """
+    text = str(reference)
+    if text == "real" or text.startswith("real:"):
+        return _real(text, data, seed).to(device)
+    path = Path(reference).expanduser()
+    if path.is_dir():
+        if (path / FILE_NAME).is_file():
+            teacher = load(path / FILE_NAME, device)
+        elif is_image_folder(path):
+            teacher = read_image_folder(path, None if data is None else data.description).to(device)
+        else:
+            raise UserError(f"'{path}' holds neither {FILE_NAME} nor folders of images; give {FORMS}")
+    elif path.is_file() or path.suffix == ".safetensors":
+        teacher = load(path, device)
+    else:
+        hint = did_you_mean(text, ("real", "real:subset=100", "real:ipc=10"))
+        raise UserError(f"there is no teacher '{text}'; {hint}give {FORMS}")
+    if data is not None:
+        check_fits(teacher.description, data.description, str(reference))
+    return teacher
+
+
+def check_fits(made_for: Description, real: Description, name: str) -> None:
+    """Raise a :class:`UserError` when a teacher's classes or image shape are not those of the real data."""
+    if made_for.num_classes != real.num_classes:
+        raise UserError(
+            f"teacher '{name}' was made for {made_for.num_classes} classes ('{made_for.name}'), but '{real.name}' has "
+            f"{real.num_classes}; choose the data set that it was made for"
+        )
+    if tuple(made_for.image_shape) != tuple(real.image_shape):
+        raise UserError(
+            f"teacher '{name}' makes images of shape {tuple(made_for.image_shape)} ('{made_for.name}'), but "
+            f"'{real.name}' has {tuple(real.image_shape)}; choose the data set that it was made for"
+        )
+
+
+def _real(text: str, data: RealData | None, seed: int) -> RealSubset:
+    if data is None:
+        raise UserError(f"teacher '{text}' is made of real images; say which data set they come from")
+    if text == "real":
+        return RealSubset.all(data.train, data.description)
+    name, _, amount = text.removeprefix("real:").partition("=")
+    if name not in ("subset", "ipc") or not amount.isdecimal():
+        raise UserError(f"there is no teacher '{text}'; write real, real:subset=K or real:ipc=K with a whole number K")
+    # Drawn on the CPU, so that a seed means the same images on every device.
+    generator = stream(seed, "real-subset")
+    size = {"count" if name == "subset" else "images_per_class": int(amount)}
+    return RealSubset.random(data.train, data.description, generator=generator, metadata={"seed": seed}, **size)
