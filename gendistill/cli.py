@@ -1,0 +1,94 @@
+"""The program ``gendistill``: one subcommand a tool.
+
+Subcommands are imported only when they are called, so that ``gendistill --help`` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from gendistill.errors import GendistillError, UserError, did_you_mean
+
+COMMANDS = {
+    "train": ("gendistill.commands.train", "train a teacher from a config"),
+    "latent-search": ("gendistill.commands.latent_search", "search a generator's latent space for images that teach"),
+    "evaluate": ("gendistill.commands.evaluate", "judge one teacher: how well it teaches, how real it looks"),
+    "compare": ("gendistill.commands.compare", "judge several teachers and rank them in one table"),
+    "export": ("gendistill.commands.export", "write a teacher as PNG folder, .pt pair, Parquet or safetensors"),
+    "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
+    "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
+}
+
+
+def usage() -> str:
+    """Return the overview that ``gendistill --help`` prints."""
+    lines = [
+        "usage: gendistill COMMAND [OPTIONS]",
+        "",
+        "Make and judge teachers: small synthetic data sets and generators.",
+        "",
+    ]
+    lines += [f"  {name:<15}{summary}" for name, (_, summary) in COMMANDS.items()]
+    lines += ["", "gendistill COMMAND --help shows a command's options; gendistill --version shows the version."]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Args:
+        argv: The words after the program's name; ``None`` takes them from the process.
+
+    Returns:
+        Exit code: 0 done, 2 the user's mistake, 1 the program's failure, 130 interrupted, 143 terminated.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except GendistillError as error:
+        return _say(error, error.exit_code)
+    except SystemExit as leaving:  # argparse leaves this way after --help
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `gendistill ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except BaseException as error:
+        if isinstance(code := getattr(error, "exit_code", None), int):
+            return _say(error, code)
+        traceback.print_exc()
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else 2
+    name = arguments[0]
+    if name in ("--version", "version"):
+        from gendistill import __version__
+
+        print(f"gendistill {__version__}")
+        return 0
+    if name not in COMMANDS:
+        what = "option" if name.startswith("-") else "command"
+        hint = did_you_mean(name, COMMANDS)
+        raise UserError(f"gendistill has no {what} '{name}'; {hint}it has the commands: {', '.join(COMMANDS)}")
+    command = importlib.import_module(COMMANDS[name][0])
+    return int(command.main(arguments[1:]))
+
+
+def _say(error: BaseException, code: int) -> int:
+    """Print an error as one line, whatever line breaks were in it."""
+    print(f"gendistill: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""What every command does with its result: one JSON object on stdout, or words for a person."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gendistill.errors import UserError
+from gendistill.files import atomic_write
+
+
+def plain_numbers(value: Any) -> Any:
+    """Return nested values as strict JSON holds them: no NaN or infinity (``None``), no tuples, no paths."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_numbers(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_numbers(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def to_json(result: Mapping[str, Any]) -> str:
+    """Return a result as JSON text."""
+    return json.dumps(plain_numbers(result), indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def write_json(result: Mapping[str, Any], path: str | Path) -> None:
+    """Write a result as a JSON file, completely or not at all.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    text = to_json(result) + "\n"
+    atomic_write(path, lambda file: file.write(text.encode()) and None)
+
+
+def read_results(path: str | Path) -> dict[str, Any]:
+    """Read results: a ``results.json`` file, or the directory of a run that holds one.
+
+    Returns:
+        ``{"teachers": [...]}``; the result of one evaluation is wrapped so.
+
+    Raises:
+        UserError: There is none, or it is not a result.
+    """
+    path = Path(path)
+    file = path / "results.json" if path.is_dir() else path
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"there is no {file}; gendistill evaluate or compare writes one with --output") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{file} is not a readable JSON file: {' '.join(str(error).split())}") from error
+    if isinstance(values, dict) and isinstance(values.get("teacher"), dict):
+        values = {"teachers": [values]}
+    teachers = values.get("teachers") if isinstance(values, dict) else None
+    if not isinstance(teachers, list) or not teachers or not all(isinstance(one, dict) for one in teachers):
+        raise UserError(f"{file} holds no teachers; expected what gendistill evaluate or compare writes")
+    for place, one in enumerate(teachers):
+        if not isinstance(one.get("teacher"), dict) or not isinstance(one.get("learning"), dict):
+            raise UserError(f"{file}: entry {place} of teachers lacks 'teacher' or 'learning'")
+    return dict(values)
+
+
+@contextlib.contextmanager
+def result_only(wanted: bool) -> Iterator[None]:
+    """While inside, send what is printed to stderr if only the result may stand on stdout."""
+    if not wanted:
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield

@@ -1,0 +1,81 @@
+"""``gendistill train``: build the trainer of a config, load its data, run the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gendistill.commands.output import result_only, to_json
+from gendistill.config.command_line import assemble, take_apart
+from gendistill.config.experiment import Experiment
+from gendistill.config.help import show
+from gendistill.config.yaml_file import dump_yaml
+from gendistill.errors import UserError
+
+SUMMARY = "Train a teacher. A run that was interrupted is continued by the same command."
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``gendistill train``."""
+    words = take_apart(argv)
+    if words.positional:
+        raise UserError(
+            f"gendistill train takes no argument '{words.positional[0]}'; write --config FILE or --KEY VALUE"
+        )
+    if "--help" in words.flags:
+        chosen = assemble(words) if words.configs or words.trainer else None
+        print(show("train", SUMMARY, chosen))
+        return 0
+    experiment = assemble(words)
+    if "--print_config" in words.flags:
+        print(dump_yaml(experiment.to_dict()), end="")
+        return 0
+    with result_only("--json" in words.flags):
+        context = run_experiment(experiment)
+        announce(context)
+    if "--json" in words.flags and context.processes.main:
+        print(to_json(summary(context)))
+    return 0
+
+
+def run_experiment(experiment: Experiment, trainer: Any = None) -> Any:
+    """Run an experiment to its end, or continue it.
+
+    Args:
+        experiment: What to run.
+        trainer: The trainer, when the caller has built it to ask it something afterwards.
+
+    Returns:
+        The :class:`gendistill.runs.context.RunContext` of the finished run.
+
+    Raises:
+        UserError: Options, data or an earlier run's directory do not fit.
+    """
+    import gendistill.data
+    from gendistill.runs.loop import train
+
+    config = experiment.to_dict()
+    trainer = trainer or experiment.build_trainer()
+    data = gendistill.data.load(config["data"]["name"], config["data"]["root"])
+    return train(trainer, data, experiment.options, config=config)
+
+
+def announce(context: Any) -> None:
+    """Say where the run's files are and how to look at them."""
+    if not context.processes.main:
+        return
+    directory = context.directory
+    print(f"run      {directory}  ({context.step} steps)")
+    print(f"teacher  {directory.teacher}")
+    print(f"judge    gendistill evaluate {directory} --dataset NAME")
+    print(f"curves   gendistill tensorboard --logdir {context.options.root}")
+
+
+def summary(context: Any) -> dict[str, Any]:
+    """Return what ``--json`` prints of a finished run."""
+    return {
+        "run": str(context.directory),
+        "teacher": str(context.directory.teacher),
+        "steps": context.step,
+        "metrics": dict(context.metrics),
+    }

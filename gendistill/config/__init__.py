@@ -1,0 +1,1 @@
+"""Experiments written as YAML: reading, scales, overrides, checking and completing."""

@@ -1,0 +1,180 @@
+"""The command line of commands that run a trainer: ``--config``, ``--scale`` and an override for every key."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gendistill.config.experiment import DATA_TYPES, Experiment, change, check, lay_over, run_types
+from gendistill.config.merge import at_scale
+from gendistill.config.typed import allows, check_value, declared_types
+from gendistill.config.yaml_file import parse_yaml, read_yaml
+from gendistill.errors import UserError, did_you_mean
+
+FLAGS = ("--help", "--print_config", "--json")
+VALUED = ("--config", "--scale", "--trainer", "--dataset", "--data-root")
+
+
+@dataclass
+class Words:
+    """A command line taken apart, nothing checked yet.
+
+    Attributes:
+        flags: Those of ``FLAGS`` that were given.
+        configs: Config files, each laid over the one before.
+        scale: Name of the chosen scale.
+        trainer: Dotted path that replaces the config's.
+        overrides: Option as written and its text (``None``: no value followed).
+        positional: Words that belong to no option.
+    """
+
+    flags: set[str] = field(default_factory=set)
+    configs: list[str] = field(default_factory=list)
+    scale: str | None = None
+    trainer: str | None = None
+    overrides: list[tuple[str, str | None]] = field(default_factory=list)
+    positional: list[str] = field(default_factory=list)
+
+
+def take_apart(argv: Sequence[str]) -> Words:
+    """Sort the words of a command line.
+
+    Raises:
+        UserError: ``--config``, ``--scale`` or ``--trainer`` stands without its value.
+    """
+    words = Words()
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if not _is_option(word):
+            words.positional.append(word)
+            continue
+        option, equals, text = word.partition("=")
+        option = {"-h": "--help", "--print-config": "--print_config"}.get(option, option)
+        if option in FLAGS and not equals:
+            words.flags.add(option)
+            continue
+        value = text if equals else rest.pop(0) if rest and not _is_option(rest[0]) else None
+        if option == "--trainer.help":  # jsonargparse's way to ask for the options of a class
+            words.flags.add("--help")
+            words.trainer = value or words.trainer
+        elif option in ("--config", "--scale", "--trainer", "--trainer.class_path"):
+            if value is None:
+                raise UserError(f"{option} needs a value")
+            if option == "--config":
+                words.configs.append(value)
+            elif option == "--scale":
+                words.scale = value
+            else:
+                words.trainer = value
+        else:
+            words.overrides.append((option, value))
+    return words
+
+
+def assemble(words: Words, default_trainer: str | None = None) -> Experiment:
+    """Read the config files, choose the scale, check, and apply the overrides.
+
+    Args:
+        words: The command line.
+        default_trainer: The trainer where neither a config nor ``--trainer`` names one.
+
+    Raises:
+        UserError: Anything in the files or on the command line does not fit; one sentence says what and where.
+    """
+    # A user's own trainer lies in the folder where the command is given. It comes last, so that it shadows nothing.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    trainer = words.trainer or default_trainer
+    config: dict[str, Any] = {}
+    source = words.configs[-1] if words.configs else "the command line"
+    for path in words.configs:
+        config = lay_over(config, read_yaml(path), path)
+    if not words.configs and trainer is None:
+        raise UserError("nothing says what to train; give --config FILE.yaml or --trainer package.module.Class")
+    config = at_scale(config, words.scale, source)
+    if "trainer" not in config and trainer is not None:
+        config["trainer"] = {"class_path": trainer}
+    experiment = check(config, source)
+    if words.trainer and words.trainer != experiment.class_path:
+        dropped = change(experiment, words.trainer)
+        if dropped:
+            print(f"{words.trainer} does not take, so left out: {', '.join(dropped)}", file=sys.stderr)
+    for option, text in words.overrides:
+        override(experiment, option, text)
+    return experiment
+
+
+def override(experiment: Experiment, option: str, text: str | None) -> None:
+    """Apply one ``--key value``.
+
+    ``--trainer.KEY`` is short for ``--trainer.init_args.KEY``; a bare ``--KEY`` is looked up among the run's
+    options, then the trainer's. Deeper keys reach into a nested ``class_path``/``init_args``.
+
+    Raises:
+        UserError: There is no such option, its value is missing or does not fit.
+    """
+    section, name, *deeper = _find(experiment, option)
+    types = {"trainer": declared_types(experiment.trainer_class), "data": DATA_TYPES, "run": run_types()}[section]
+    values = {"trainer": experiment.init_args, "data": experiment.data, "run": experiment.run}[section]
+    if text is None:
+        if types[name] is not Any and allows(types[name], bool):
+            values[name] = True
+            return
+        raise UserError(f"{option} needs a value")
+    if not deeper:
+        values[name] = check_value(text, types[name], option, written_as_text=True)
+        return
+    below = values.get(name)
+    nested: dict[str, Any] = {"class_path": below} if isinstance(below, str) else dict(below or {})
+    values[name] = nested
+    for key in deeper[:-1]:
+        nested[key] = dict(nested.get(key) or {})
+        nested = nested[key]
+    nested[deeper[-1]] = parse_yaml(text, option)
+
+
+def known_options(experiment: Experiment) -> list[str]:
+    """Return every option that an experiment takes."""
+    trainer = [f"--trainer.{name}" for name in declared_types(experiment.trainer_class)]
+    return [
+        *FLAGS,
+        *VALUED,
+        *(f"--run.{name}" for name in run_types()),
+        *(f"--data.{name}" for name in DATA_TYPES),
+        *trainer,
+    ]
+
+
+def _find(experiment: Experiment, option: str) -> list[str]:
+    parts = option.lstrip("-").replace("-", "_").split(".")
+    trainer, run = declared_types(experiment.trainer_class), run_types()
+    if parts in (["data_root"], ["data", "root"]):
+        return ["data", "root"]
+    if parts in (["dataset"], ["data"], ["data", "name"]):
+        return ["data", "name"]
+    if len(parts) == 1:
+        if parts[0] in run:
+            return ["run", *parts]
+        if parts[0] in trainer:
+            return ["trainer", *parts]
+    elif parts[0] == "run" and len(parts) == 2 and parts[1] in run:
+        return parts
+    elif parts[0] == "trainer":
+        names = parts[2:] if parts[1] == "init_args" else parts[1:]
+        if names and names[0] in trainer:
+            return ["trainer", *names]
+    known = known_options(experiment)
+    if len(parts) == 1:
+        known += [f"--{name}" for name in (*run, *trainer)]
+    written = "--" + ".".join(part for part in parts if part != "init_args")
+    hint = did_you_mean(written, known) or "see --help for all of them"
+    raise UserError(f"there is no option '{option}'; {hint}".rstrip())
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("-") and len(word) > 1 and not re.match(r"^-\.?\d", word)

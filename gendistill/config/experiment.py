@@ -1,0 +1,178 @@
+"""An experiment: which trainer, which data, which run; checked and complete."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gendistill.config.merge import merge
+from gendistill.config.typed import check_value, declared_types, plain
+from gendistill.errors import UserError, did_you_mean
+from gendistill.objects import accepted_arguments, build, locate
+
+if TYPE_CHECKING:
+    from gendistill.runs.options import RunOptions
+
+# Named, not imported: the library stands below trainers/.
+TRAINER = "trainers.trainer.Trainer"
+DATA_TYPES: dict[str, Any] = {"name": str, "root": str | None}
+SECTIONS = ("trainer", "data", "run", "scales")
+
+
+@dataclass
+class Experiment:
+    """A checked config. What is not given has the default of its signature.
+
+    Attributes:
+        trainer_class: The class that ``trainer.class_path`` names.
+        class_path: Its dotted path.
+        init_args: Arguments given for it, of the declared types.
+        data: ``name`` and ``root`` of the data set.
+        run: Arguments given for :class:`RunOptions`.
+    """
+
+    trainer_class: type
+    class_path: str
+    init_args: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def options(self) -> RunOptions:
+        """The run's options, complete.
+
+        Raises:
+            UserError: A value is out of range.
+        """
+        from gendistill.runs.options import RunOptions
+
+        return RunOptions(**self.run)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the complete config as plain values: it alone repeats the run.
+
+        Raises:
+            UserError: The trainer needs an argument that is not given.
+        """
+        parameters = accepted_arguments(self.trainer_class)
+        missing = [
+            name for name, known in parameters.items() if known.default is known.empty and name not in self.init_args
+        ]
+        if missing:
+            raise UserError(
+                f"{self.class_path} needs a value for: {', '.join(missing)}; give --trainer.{missing[0]} VALUE or "
+                f"trainer.init_args.{missing[0]} in the config"
+            )
+        init_args = {name: self.init_args.get(name, known.default) for name, known in parameters.items()}
+        return {
+            "trainer": {"class_path": self.class_path, "init_args": plain(init_args)},
+            "data": {"name": "digits", "root": None} | plain(self.data),
+            "run": plain(self.options.to_dict()),
+        }
+
+    def build_trainer(self) -> Any:
+        """Build the trainer.
+
+        Raises:
+            UserError: An argument is missing or out of range.
+        """
+        self.to_dict()
+        return build({"class_path": self.class_path, "init_args": self.init_args}, locate(TRAINER))
+
+
+def trainer_class(class_path: Any, where: str) -> type:
+    """Import a trainer by its dotted path.
+
+    Raises:
+        UserError: It cannot be imported, is not a trainer, or is a base that cannot train.
+    """
+    if not isinstance(class_path, str):
+        raise UserError(f"{where} is {class_path!r}, expected a dotted path such as trainers.gan.ConditionalGANTrainer")
+    try:
+        found: type = locate(class_path, locate(TRAINER))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    if inspect.isabstract(found):
+        lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise UserError(f"{where}: {class_path} is a base that cannot train by itself; name a subclass with {lacking}")
+    return found
+
+
+def run_types() -> dict[str, Any]:
+    """Return the declared type of every run option."""
+    from gendistill.runs.options import RunOptions
+
+    return declared_types(RunOptions)
+
+
+def check(config: Mapping[str, Any], source: str) -> Experiment:
+    """Check a config (one scale already chosen) key by key.
+
+    Args:
+        config: ``trainer``, ``data`` and ``run``.
+        source: The file's name, for errors.
+
+    Raises:
+        UserError: An unknown key (the nearest right one is named), a value of the wrong type, or no trainer.
+    """
+    check_keys(config, SECTIONS, source, "")
+    trainer = _section(config, "trainer", source)
+    check_keys(trainer, ("class_path", "init_args"), source, "trainer.")
+    if "class_path" not in trainer:
+        raise UserError(f"{source} names no trainer; write trainer: {{class_path: package.module.Trainer}}")
+    cls = trainer_class(trainer["class_path"], f"{source}: trainer.class_path")
+    return Experiment(
+        trainer_class=cls,
+        class_path=trainer["class_path"],
+        init_args=_typed(_section(trainer, "init_args", source), declared_types(cls), source, "trainer.init_args."),
+        data=_typed(_section(config, "data", source), DATA_TYPES, source, "data."),
+        run=_typed(_section(config, "run", source), run_types(), source, "run."),
+    )
+
+
+def check_keys(values: Mapping[str, Any], allowed: Any, source: str, prefix: str) -> None:
+    """Refuse a key that is not allowed.
+
+    Raises:
+        UserError: Names the key, the nearest allowed one and, where none is near, all of them.
+    """
+    for key in values:
+        if key not in allowed:
+            hint = did_you_mean(str(key), allowed).rstrip()
+            raise UserError(f"{source}: unknown key '{prefix}{key}'; {hint or 'it may be: ' + ', '.join(allowed)}")
+
+
+def change(experiment: Experiment, class_path: str) -> list[str]:
+    """Put another trainer in the place of the config's; arguments that it takes too are kept.
+
+    Returns:
+        The names of the arguments that it does not take, which are dropped.
+    """
+    cls = trainer_class(class_path, "--trainer")
+    accepted = accepted_arguments(cls)
+    dropped = [name for name in experiment.init_args if name not in accepted]
+    experiment.init_args = {name: value for name, value in experiment.init_args.items() if name in accepted}
+    experiment.trainer_class, experiment.class_path = cls, class_path
+    return dropped
+
+
+def lay_over(base: Mapping[str, Any], overlay: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Merge two configs after checking that their top level is in order."""
+    check_keys(overlay, SECTIONS, source, "")
+    return merge(base, overlay)
+
+
+def _section(config: Mapping[str, Any], key: str, source: str) -> Mapping[str, Any]:
+    value = config.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UserError(f"{source}: {key} must hold keys and values, got {value!r}")
+    return value
+
+
+def _typed(values: Mapping[str, Any], types: dict[str, Any], source: str, prefix: str) -> dict[str, Any]:
+    check_keys(values, types, source, prefix)
+    return {key: check_value(value, types[key], f"{source}: {prefix}{key}") for key, value in values.items()}

@@ -1,0 +1,64 @@
+"""``--help`` of a command that runs a trainer: every option with its meaning, type and present value."""
+
+from __future__ import annotations
+
+import argparse
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+from gendistill.config.experiment import Experiment
+from gendistill.config.typed import plain
+
+GENERAL = (
+    ("--config FILE", "config in YAML; may be given several times, each laid over the one before"),
+    ("--scale NAME", "lay the config's scale of that name over it, such as smoke, reduced or paper"),
+    ("--trainer CLASS", "dotted path of the trainer; with --help, shows the options of that class"),
+    ("--dataset NAME", "data set, or a folder of images (short for --data.name; default: digits)"),
+    ("--data-root DIR", "where the data sets' files are (short for --data.root)"),
+    ("--print_config", "print the complete config as YAML and leave"),
+    ("--json", "print one JSON object on stdout, all else on stderr"),
+)
+
+
+class _Wide(DefaultHelpFormatter):
+    """Wide enough for a sentence beside the option."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=112)
+
+
+def show(command: str, summary: str, experiment: Experiment | None, positional: str = "") -> str:
+    """Write the help text.
+
+    Args:
+        command: Name of the subcommand.
+        summary: What it does, in a sentence.
+        experiment: What the command line chose so far; ``None`` when it names no trainer.
+        positional: Words after the command's name that belong to no option.
+    """
+    usage = f"usage: gendistill {command} {positional}[--config FILE] [--scale NAME] [--KEY VALUE ...]"
+    lines = [usage, "", summary, "", "options:"]
+    lines += [f"  {option:<28}{meaning}" for option, meaning in GENERAL]
+    lines += ["", _describe(experiment)]
+    if experiment is None:
+        lines += ["The trainer's own options: gendistill train --config FILE --help, or --trainer CLASS --help."]
+    lines += ["--trainer.KEY and --run.KEY may be written as --KEY where only one of them has it."]
+    return "\n".join(lines)
+
+
+def _describe(experiment: Experiment | None) -> str:
+    from gendistill.runs.options import RunOptions
+
+    parser = ArgumentParser(exit_on_error=False, usage=argparse.SUPPRESS, add_help=False)
+    parser.formatter_class = _Wide
+    parser.add_class_arguments(RunOptions, "run")
+    if experiment is not None:
+        parser.add_class_arguments(experiment.trainer_class, "trainer")
+        given = {f"run.{key}": value for key, value in experiment.run.items()}
+        given |= {f"trainer.{key}": plain(value) for key, value in experiment.init_args.items()}
+        known = {action.dest for action in parser._actions}
+        parser.set_defaults({key: value for key, value in given.items() if key in known})
+    for action in parser._actions:
+        if action.metavar == "CONFIG" or action.dest in ("run", "trainer"):
+            action.help = argparse.SUPPRESS
+    return parser.format_help().replace("``", "").strip() + "\n"

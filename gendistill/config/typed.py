@@ -1,0 +1,104 @@
+"""Checking one value against the type that a signature declares."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from gendistill.errors import UserError
+from gendistill.objects import accepted_arguments
+
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    dict: "keys and values",
+    Path: "a path",
+    type(None): "null",
+}
+
+
+def declared_types(target: type) -> dict[str, Any]:
+    """Return the type of every keyword argument of a class, followed through ``**kwargs`` up its bases.
+
+    An argument without an annotation, or with one that cannot be resolved, is ``Any``.
+    """
+    hints: dict[str, Any] = {}
+    for cls in target.__mro__:
+        init = cls.__dict__.get("__init__")
+        if init is None or cls is object:
+            continue
+        try:
+            found = typing.get_type_hints(init)
+        except Exception:  # names that exist for the type checker only
+            found = {}
+        for name, hint in found.items():
+            hints.setdefault(name, hint)
+    return {name: hints.get(name, Any) for name in accepted_arguments(target)}
+
+
+def describe(hint: Any) -> str:
+    """Say a type in words: ``a number or null``."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint in _WORDS:
+        return _WORDS[hint]
+    if origin is Literal:
+        return "one of " + ", ".join(str(choice) for choice in args)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(part) for part in args))
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        return f"a list of {len(args)} values"
+    if origin in (list, tuple) or (isinstance(origin, type) and issubclass(origin, typing.Sequence)):
+        return "a list"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "keys and values"
+    return getattr(hint, "__name__", str(hint))
+
+
+def allows(hint: Any, kind: type) -> bool:
+    """Tell whether a type is ``kind`` or a union that has it."""
+    if hint is Any or hint is kind:
+        return True
+    return get_origin(hint) in (Union, types.UnionType) and any(allows(part, kind) for part in get_args(hint))
+
+
+def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = False) -> Any:
+    """Return a value converted to the type that is declared for it.
+
+    Args:
+        value: A plain value from YAML, or the text of a command-line option.
+        hint: The declared type.
+        where: The file and key or the option, for the error.
+        written_as_text: ``True`` for the command line, where ``5`` may be a number or a name.
+
+    Raises:
+        UserError: The value does not fit; the sentence names the key, the value and what is expected.
+    """
+    from jsonargparse import ArgumentParser
+
+    refusal = UserError(f"{where} is {value!r}, expected {describe(hint)}")
+    if value is None and not written_as_text:
+        if not allows(hint, type(None)):
+            raise refusal
+        return None
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=hint)
+    try:
+        parsed = parser.parse_args([f"--value={value}"]) if written_as_text else parser.parse_object({"value": value})
+    except Exception as error:  # jsonargparse raises several kinds, all of them about this one value
+        raise refusal from error
+    result = parsed.value
+    return result.as_dict() if hasattr(result, "as_dict") else result
+
+
+def plain(value: Any) -> Any:
+    """Return a value as YAML and JSON hold it: tuples as lists, paths as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,165 @@
+"""Line figures as inline SVG that takes its colours and its font from the page around it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gendistill.report.rows import Row
+
+# Colours are written as CSS variables of the page, so that the figure follows a light or dark theme. matplotlib knows
+# nothing of them; it is given stand-ins that are replaced in its SVG.
+INK, RULE = "#ab0100", "#ab0200"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+DASHES = ("solid", (0, (1.2, 1.4)), "solid", (0, (5, 1.6)), "solid", (0, (5, 1.4, 1.2, 1.4)), "solid", (0, (3, 1.2)))
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one teacher looks in every figure: ``colour`` is a CSS variable's number, the others are matplotlib's."""
+
+    colour: int
+    marker: str
+    dashes: Any
+
+    @property
+    def stand_in(self) -> str:
+        """The colour that matplotlib is given."""
+        return f"#ab03{self.colour:02x}"
+
+
+def styles(names: Sequence[str], reference: str = "real") -> dict[str, Style]:
+    """Give each teacher a colour, a marker and a dash pattern; the reference takes the text's own colour."""
+    others = [name for name in names if name != reference]
+    given = {
+        name: Style(1 + place % 7, MARKERS[(place + 1) % 8], DASHES[(place + 1) % 8])
+        for place, name in enumerate(others)
+    }
+    return {name: given.get(name, Style(0, MARKERS[0], DASHES[0])) for name in names}
+
+
+def learning_curves(table: Sequence[Row], looks: Mapping[str, Style], label: str) -> str:
+    """Draw test accuracy against the number of updates (logarithmic), with a band of one standard deviation.
+
+    Args:
+        table: The teachers.
+        looks: From :func:`styles`.
+        label: Text for people who cannot see the figure.
+
+    Returns:
+        An ``<svg>`` element.
+    """
+    figure, axes = _axes(7.6, 4.1)
+    counts = sorted({count for row in table for count in row.scores})
+    for row in sorted(table, key=lambda row: not row.is_reference):
+        look = looks[row.name]
+        x = sorted(row.scores)
+        mean = [100 * row.scores[count].mean for count in x]
+        low = [100 * (row.scores[count].mean - row.scores[count].std) for count in x]
+        high = [100 * (row.scores[count].mean + row.scores[count].std) for count in x]
+        axes.fill_between(x, low, high, color=look.stand_in, alpha=0.14, linewidth=0)
+        axes.plot(x, mean, color=look.stand_in, marker=look.marker, markersize=5, linewidth=1.8, linestyle=look.dashes)
+    axes.set_xscale("log")
+    axes.set_xticks(_spread(counts), [f"{count:,}" for count in _spread(counts)])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]), top=min(101.0, axes.get_ylim()[1]))
+    axes.set_xlabel("learner updates n")
+    axes.set_ylabel("test accuracy, %")
+    return _svg(figure, "curves", label)
+
+
+def line_figure(name: str, curve: Mapping[str, Any], label: str) -> str:
+    """Draw one named curve.
+
+    Args:
+        name: Its name, unique on the page.
+        curve: ``x`` and ``y``, and optionally ``lower`` and ``upper`` (a band), ``reference`` (a horizontal line),
+            ``x_label`` and ``y_label``.
+        label: Text for people who cannot see the figure.
+
+    Returns:
+        An ``<svg>`` element.
+    """
+    figure, axes = _axes(7.6, 2.6)
+    colour = Style(2, "o", "solid").stand_in
+    if curve.get("lower") and curve.get("upper"):
+        axes.fill_between(curve["x"], curve["lower"], curve["upper"], color=colour, alpha=0.14, linewidth=0)
+    axes.plot(curve["x"], curve["y"], color=colour, linewidth=1.8, marker="o" if len(curve["x"]) < 2 else None)
+    if curve.get("reference") is not None:
+        axes.axhline(float(curve["reference"]), color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+    axes.set_xlabel(str(curve.get("x_label", "training step")))
+    axes.set_ylabel(str(curve.get("y_label", name)))
+    axes.margins(y=0.15)
+    return _svg(figure, name, label)
+
+
+def swatch(style: Style) -> str:
+    """Return a small ``<svg>`` with a teacher's line and marker, for legends and tables."""
+    shapes = {
+        "o": '<circle cx="14" cy="6" r="3.4"/>',
+        "s": '<rect x="10.8" y="2.8" width="6.4" height="6.4"/>',
+        "^": '<path d="M14 2l4 7.4h-8z"/>',
+        "D": '<path d="M14 1.6L18.4 6 14 10.4 9.6 6z"/>',
+        "v": '<path d="M14 10l4-7.4h-8z"/>',
+        "P": '<path d="M12.4 2h3.2v2.4H18v3.2h-2.4V10h-3.2V7.6H10V4.4h2.4z"/>',
+        "X": '<path d="M10.4 3.4l1.6-1.6 2 2 2-2 1.6 1.6-2 2.6 2 2.6-1.6 1.6-2-2-2 2-1.6-1.6 2-2.6z"/>',
+        "p": '<path d="M14 1.8l4.2 3.1-1.6 5h-5.2l-1.6-5z"/>',
+    }
+    dashes = "" if isinstance(style.dashes, str) else ",".join(f"{length * 1.8:.1f}" for length in style.dashes[1])
+    line = f'<path d="M0 6h28" fill="none" stroke="currentColor" stroke-width="1.8" stroke-dasharray="{dashes}"/>'
+    return (
+        f'<svg class="swatch" style="color:var(--c{style.colour})" viewBox="0 0 28 12" width="28" height="12" '
+        f'aria-hidden="true">{line}<g fill="currentColor">{shapes[style.marker]}</g></svg>'
+    )
+
+
+def _spread(counts: Sequence[int]) -> list[int]:
+    """Drop tick values that would be printed over one another on a logarithmic axis."""
+    kept: list[int] = []
+    span = (counts[-1] / counts[0]) ** (1 / 14) if counts else 1.0
+    for count in counts:
+        if not kept or count >= kept[-1] * span:
+            kept.append(count)
+    return kept
+
+
+def _axes(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    axes.grid(True, color=RULE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(INK)
+    axes.tick_params(colors=INK, length=0, labelsize=9, pad=6)
+    axes.xaxis.label.set(color=INK, fontsize=9.5)
+    axes.yaxis.label.set(color=INK, fontsize=9.5)
+    return figure, axes
+
+
+def _svg(figure: Any, name: str, label: str) -> str:
+    import html
+
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r' id="[a-z0-9]+_\d+"', "", text)  # matplotlib's groups: the same names in every figure
+    text = text.replace("xlink:href", "href")
+    text = re.sub(r"font(-family)?: [^;\"]*?(\d+(?:\.\d+)?)px[^;\"]*", r"font-size: \2px", text)
+    text = text.replace(INK, "var(--ink-soft)").replace(RULE, "var(--rule)")
+    text = re.sub(r"#ab03([0-9a-f]{2})", lambda found: f"var(--c{int(found[1], 16)})", text)
+    attributes = f'class="figure" role="img" aria-label="{html.escape(label)}"'
+    return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg {attributes} viewBox="\1">', text, count=1).strip()
