@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +15,8 @@ from gendistill.errors import StorageError
 def atomic_write(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file completely or not at all, even when the machine stops in the middle.
 
-    The bytes go to a temporary file in the same directory, are forced to the disk, and take the name in one step.
+    The bytes go to a temporary file in the same directory, are forced to the disk, and take the name in one step. A
+    symbolic link keeps pointing where it points; a device or a pipe is written to directly.
 
     Args:
         path: The file to make or replace; its directory is made when missing.
@@ -24,26 +25,27 @@ def atomic_write(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         StorageError: The disk is full, the place is not writable, ...; what was at ``path`` before is intact.
     """
-    path = Path(path)
-    temporary: Path | None = None
+    given, path = path, Path(os.path.realpath(path))
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        temporary = None
-        sync_directory(path.parent)
-    except OSError as error:
-        raise StorageError(storage_sentence(path, error)) from error
-    finally:
-        if temporary is not None:
+        if path.exists() and not path.is_file():
+            with open(path, "wb") as file:
+                write(file)
+            return
+        try:
+            with open(temporary, "xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+            raise
+        sync_directory(path.parent)
+    except OSError as error:
+        raise StorageError(storage_sentence(given, error)) from error
 
 
 def storage_sentence(path: str | Path, error: OSError) -> str:
@@ -63,9 +65,3 @@ def sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

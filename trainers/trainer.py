@@ -18,6 +18,7 @@ from gendistill.errors import UserError
 from gendistill.runs.attributes import capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
 from gendistill.runs.seeds import initialisation
+from gendistill.teacher import Teacher
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -62,8 +63,8 @@ class Trainer(ABC):
         """
 
     @abstractmethod
-    def teacher(self) -> Any:
-        """Return the :class:`gendistill.teacher.Teacher` that was learned so far."""
+    def teacher(self) -> Teacher:
+        """Return what was learned so far; called in eval mode without gradients."""
 
     # What the loop calls.
 
@@ -108,8 +109,8 @@ class Trainer(ABC):
         Every call finds all random streams where they were, so a grid always shows the same noise.
         """
         teacher = self.teacher()
-        count = 10 * self.data.description.num_classes
-        images, _ = teacher.sample(min(count, 100), self.run.streams["samples"])
+        count = min(10 * self.data.description.num_classes, 100)
+        images, _ = teacher.sample(count, self.run.streams["samples"])
         return {"teacher": teacher.description.normalisation.invert(images).clamp(0, 1)}
 
     def modules(self) -> dict[str, nn.Module]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Plain = (bool, int, float, str, type(None))
 
@@ -64,7 +64,8 @@ def restore(value: Any, state: Any) -> Any:
         What the attribute should hold: ``value`` itself, or its replacement.
     """
     if isinstance(value, torch.Generator):
-        value.set_state(state.cpu())
+        if len(state) == len(value.get_state()):  # else it is of another kind of device, and starts anew
+            value.set_state(state.cpu())
         return value
     if isinstance(value, Tensor):
         if value.shape == state.shape and value.dtype == state.dtype:
@@ -102,34 +103,17 @@ def find(kind: type, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from find(kind, {f"{name}.{key}": item for key, item in value.items()})
 
 
-def first_not_finite(values: Mapping[str, Any]) -> str | None:
-    """Return the name of the first tensor of the state that holds NaN or infinity, ``None`` when all are finite.
-
-    Plain tensors that are not trained may hold infinity ("best so far"), but not NaN.
-    """
+def not_finite(state: Mapping[str, Any]) -> list[str]:
+    """Return the dotted names of all tensors of a captured state that hold NaN or infinity; one look at the device."""
     names: list[str] = []
     flags: list[Tensor] = []
-
-    def look(name: str, tensor: Tensor, infinite: bool) -> None:
-        if tensor.is_floating_point() and tensor.numel():
-            bad = tensor.detach().isfinite().logical_not() if infinite else tensor.detach().isnan()
+    for name, tensor in find(Tensor, state):
+        if (tensor.is_floating_point() or tensor.is_complex()) and tensor.numel():
             names.append(name)
-            flags.append(bad.any())
-
-    for name, module in find(nn.Module, values):
-        for key, tensor in module.state_dict().items():
-            if isinstance(tensor, Tensor):
-                look(f"{name}.{key}", tensor, infinite=True)
-    for name, tensor in find(Tensor, values):
-        look(name, tensor, infinite=tensor.requires_grad)
-    for name, optimizer in find(torch.optim.Optimizer, values):
-        for index, state in enumerate(optimizer.state.values()):
-            for key, tensor in state.items():
-                if isinstance(tensor, Tensor):
-                    look(f"{name}.{index}.{key}", tensor, infinite=True)
+            flags.append(tensor.detach().isfinite().all())
+    found: list[str] = []
     for device in {flag.device for flag in flags}:
         here = [index for index, flag in enumerate(flags) if flag.device == device]
-        found = torch.stack([flags[index] for index in here]).nonzero()
-        if len(found):
-            return names[here[int(found[0, 0])]]
-    return None
+        finite = torch.stack([flags[index] for index in here]).tolist()
+        found += [names[index] for index, good in zip(here, finite, strict=True) if not good]
+    return found

@@ -89,7 +89,10 @@ class Board:
 
     def close(self) -> None:
         """Write out and close the events file."""
-        self._writer.close()
+        try:
+            self._writer.close()
+        except OSError as error:
+            raise StorageError(storage_sentence(self._directory.path, error)) from error
 
 
 def tile(pixels: Tensor, columns: int | None = None, padding: int = 1) -> Tensor:

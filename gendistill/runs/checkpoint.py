@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import zipfile
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gendistill.errors import StorageError, UserError
-from gendistill.files import atomic_write, storage_sentence
-from gendistill.runs.directory import RunDirectory
+from gendistill.files import atomic_write, storage_sentence, sync_directory
+from gendistill.runs.directory import INCOMING, RunDirectory
 
 FORMAT = "gendistill-state"
 VERSION = 1
@@ -32,13 +33,17 @@ def save_state(directory: RunDirectory, state: dict[str, Any]) -> None:
     """
     content = {"format": FORMAT, "version": VERSION, **state}
     require_plain(content)
-    incoming = directory.path / ".state.incoming.pt"
-    atomic_write(incoming, lambda file: torch.save(content, file))
+    # To memory first: torch turns a full disk into an error that does not say so.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    incoming = directory.path / INCOMING
+    atomic_write(incoming, lambda file: file.write(buffer.getbuffer()))
     # Killed between the two renames, the directory has a previous state only; load_state knows.
     try:
         if directory.state.exists():
             os.replace(directory.state, directory.previous_state)
         os.replace(incoming, directory.state)
+        sync_directory(directory.path)
     except OSError as error:
         raise StorageError(storage_sentence(directory.state, error)) from error
 
@@ -48,7 +53,7 @@ def load_state(directory: RunDirectory, device: torch.device) -> dict[str, Any] 
 
     Args:
         directory: The run's directory.
-        device: Where tensors are put.
+        device: Where tensors that were on a GPU are put; the others stay on the CPU.
 
     Raises:
         UserError: The file is damaged, foreign, or of a version that this program cannot read.
@@ -65,7 +70,7 @@ def read_state(path: Path, device: torch.device, fallback: Path | None = None) -
 
     Args:
         path: The file.
-        device: Where tensors are put.
+        device: Where tensors that were on a GPU are put; the others stay on the CPU.
         fallback: An older state that the error may point to.
 
     Raises:
@@ -77,8 +82,10 @@ def read_state(path: Path, device: torch.device, fallback: Path | None = None) -
         way_out = f"delete it and start again (there is no '{(fallback or path).name}' to fall back on)"
         if fallback is None:
             way_out = "delete it and start again"
+    # Tensors that live on the CPU beside a GPU, as an optimiser's step counts do, must not be moved there.
+    elsewhere: Any = "cpu" if device.type == "cpu" else {f"cuda:{index}": str(device) for index in range(64)}
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location=elsewhere, weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"'{path}' is not a state of this program, or it is damaged; {way_out}") from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -20,7 +20,7 @@ SHOWN_OR_PLACED = (
     "histograms",
     "progress",
 )
-FREE = frozenset(f"run.{key}" for key in (*SHOWN_OR_PLACED, "fresh"))
+FREE = frozenset(f"run.{key}" for key in (*SHOWN_OR_PLACED, "fresh")) | {"data_root", "data.root"}
 MISSING = "nothing"
 
 

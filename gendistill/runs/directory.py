@@ -17,6 +17,9 @@ except ImportError:  # not a POSIX system: two runs in one directory are then no
     fcntl = None  # type: ignore[assignment]
 
 
+INCOMING = ".state.incoming.pt"
+
+
 class RunDirectory:
     """Paths of one run.
 
@@ -67,6 +70,11 @@ class RunDirectory:
         """What evaluators found."""
         return self.path / "results.json"
 
+    @property
+    def has_state(self) -> bool:
+        """Whether a state was saved; killed between the two renames of a save, only the previous one is there."""
+        return self.state.exists() or self.previous_state.exists()
+
     def make(self) -> None:
         """Make the directory.
 
@@ -114,8 +122,15 @@ class RunDirectory:
                 picture.unlink()
             with contextlib.suppress(OSError):
                 self.samples.rmdir()
-        for path in self.path.glob(".*.tmp"):
-            path.unlink()
+
+    def sweep(self) -> None:
+        """Delete what a killed process left half written."""
+        (self.path / INCOMING).unlink(missing_ok=True)
+        for name in (INCOMING, self.teacher.name, self.config.name):
+            for path in self.path.glob(f".{name}.*.tmp"):
+                path.unlink(missing_ok=True)
+        for path in self.samples.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.yaml``.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from gendistill.data.real import RealData
-from gendistill.errors import DivergenceError
-from gendistill.runs.attributes import first_not_finite
+from gendistill.errors import DivergenceError, UserError
+from gendistill.runs.attributes import not_finite
 from gendistill.runs.board import Board
 from gendistill.runs.checkpoint import load_state, save_state
 from gendistill.runs.configuration import flatten, plain, require_same
@@ -25,6 +26,7 @@ from gendistill.runs.processes import Processes
 from gendistill.runs.progress import Progress
 from gendistill.runs.seeds import Streams
 from gendistill.runs.signals import Interrupted, StopSignals
+from gendistill.teacher import Teacher, save
 
 
 class Trainable(Protocol):
@@ -42,7 +44,7 @@ class Trainable(Protocol):
     def samples(self) -> Mapping[str, Tensor]:
         """Return picture grids by name."""
 
-    def teacher(self) -> Any:
+    def teacher(self) -> Teacher:
         """Return what was learned so far."""
 
     def modules(self) -> dict[str, nn.Module]:
@@ -80,183 +82,191 @@ def train(
     """
     processes = Processes.from_environment()
     device = choose_device(options.device, processes.local_rank)
-    processes.connect(device)
-    try:
-        directory = RunDirectory(options.root, options.name)
-        run = RunContext(options, directory, device, Streams(options.seed, device), processes)
-        if processes.main:
-            directory.make()
-            directory.lock()
-        processes.barrier()
-        try:
-            return _Loop(
-                trainer, data, run, plain(config if config is not None else {"run": options.to_dict()})
-            ).train()
-        finally:
-            directory.unlock()
-    finally:
-        processes.disconnect()
+    directory = RunDirectory(options.root, options.name)
+    run = RunContext(options, directory, device, Streams(options.seed, device), processes)
+    randomness = GlobalRandomness(options.seed, device)
+    with ExitStack() as closing:
+        processes.connect(device)
+        closing.callback(processes.disconnect)
+        closing.callback(directory.unlock)
+        closing.enter_context(randomness.lent())
+        _Loop(trainer, run, randomness, closing).train(data, plain(config or {"run": options.to_dict()}))
+    return run
 
 
 class _Loop:
     """One call of :func:`train`."""
 
-    def __init__(self, trainer: Trainable, data: RealData, run: RunContext, config: dict[str, Any]) -> None:
+    def __init__(self, trainer: Trainable, run: RunContext, randomness: GlobalRandomness, closing: ExitStack) -> None:
         self.trainer = trainer
-        self.data = data
         self.run = run
-        self.config = config
-        self.options = run.options
-        self.directory = run.directory
+        self.randomness = randomness
+        self.closing = closing
         self.processes = run.processes
         self.metrics = Metrics(run.processes)
-        self.randomness = GlobalRandomness(run.options.seed, run.device)
+        self.board: Board | None = None
+        self.never_finite: set[str] = set()
 
-    def train(self) -> RunContext:
-        """Prepare, make the steps, and leave everything closed."""
-        with self.randomness.lent():
-            resumed = self.prepare()
-            options, run = self.options, self.run
-            main = self.processes.main
-            log = self.directory.log if main else None
-            self.progress = Progress(options.steps, run.step, log, options.progress and main, options.name)
-            self.board: Board | None = None
-            try:
-                if run.step >= options.steps:
-                    self.progress.say(
-                        f"'{self.directory}' is finished already at step {run.step}; run.steps above it extends it"
-                    )
-                    if main and not self.directory.teacher.exists():
-                        self.save_teacher()
-                    return run
-                if main:
-                    self.board = Board(self.directory, run.step if resumed else None)
-                    if not resumed:
-                        self.board.configuration(flatten(self.config))
-                self.progress.say(f"{'continued at' if resumed else 'started at'} step {run.step} on {run.device}")
-                grace = 2.0 if self.processes.world > 1 else 0.0
-                with StopSignals(grace) as signals:
-                    self.steps(signals)
-                return run
-            finally:
-                self.progress.close()
-                if self.board is not None:
-                    self.board.close()
+    def train(self, data: RealData, config: dict[str, Any]) -> None:
+        """Prepare, then make the steps that are left."""
+        run, options, main = self.run, self.run.options, self.processes.main
+        self.processes.on_main(lambda: self.claim(config))
+        self.trainer.attach(run, data.to(run.device))
+        self.never_finite = set(not_finite(self.trainer.state_dict()))
+        notes = self.resume()
+        log = run.directory.log if main else None
+        self.progress = Progress(options.steps, run.step, log, options.progress and main, options.name)
+        self.closing.callback(self.progress.close)
+        if run.step >= options.steps:
+            line = f"'{run.directory}' is finished at step {run.step}; a higher run.steps continues it"
+            self.progress.say(line, above_bar=True)
+            if not run.directory.teacher.exists():
+                self.processes.on_main(self.save_teacher)
+            return
+        if main:
+            self.board = Board(run.directory, run.step if notes else None)
+            self.closing.callback(self.board.close)
+            if not notes:
+                self.board.configuration(flatten(config))
+        for note in notes or [f"started on {run.device}, {options.steps} steps"]:
+            self.progress.say(note, above_bar=bool(notes))
+        with StopSignals(grace=2.0 if self.processes.world > 1 else 0.0) as signals:
+            self.steps(signals)
 
-    def prepare(self) -> bool:
-        """Build the trainer and put the saved state back; return whether there was one."""
-        if self.processes.main:
-            if self.options.fresh:
-                self.directory.discard()
-            if self.directory.state.exists() or self.directory.previous_state.exists():
-                require_same(self.directory, self.config)
-            self.directory.write_config(self.config)
-        self.processes.barrier()
-        self.trainer.attach(self.run, self.data.to(self.run.device))
-        state = load_state(self.directory, self.run.device)
+    def claim(self, config: dict[str, Any]) -> None:
+        """Make the directory this run's own, and see that the run that it holds is the same one."""
+        directory = self.run.directory
+        directory.make()
+        directory.lock()
+        directory.sweep()
+        if self.run.options.fresh:
+            directory.discard()
+        if directory.has_state:
+            require_same(directory, config)
+        directory.write_config(config)
+
+    def resume(self) -> list[str]:
+        """Put the saved state back; return what to tell of it, nothing for a new run."""
+        run, seed = self.run, self.run.options.seed
+        state = load_state(run.directory, run.device)
+        if state is not None:
+            run.step = int(state["step"])
+        if self.processes.highest(run.step) != run.step:
+            raise UserError(
+                f"process {self.processes.rank} does not see the state of the others in '{run.directory}'; put "
+                "run.root on a file system that all machines share"
+            )
         if state is None:
-            return False
-        self.run.step = int(state["step"])
+            return []
         self.trainer.load_state_dict(state["trainer"])
-        self.run.streams.load_state_dict(state["streams"])
-        self.randomness.load_state_dict(state["global"])
         self.metrics.load_state_dict(state["metrics"])
-        return True
+        notes = [f"continued at step {run.step} of {run.options.steps} on {run.device}"]
+        if state["device"] == run.device.type:
+            run.streams.load_state_dict(state["streams"])
+            self.randomness.load_state_dict(state["global"])
+        else:
+            run.streams.restart(list(state["streams"]), f"{run.step}")
+            notes.append(
+                f"saved on {state['device']}, continued on {run.device.type}: the random streams start anew from seed "
+                f"{seed}"
+            )
+        return notes
 
     def steps(self, signals: StopSignals) -> None:
         """Make the steps that are left."""
-        options, run, trainer = self.options, self.run, self.trainer
-        started, at = time.perf_counter(), run.step
+        run, options, trainer = self.run, self.run.options, self.trainer
+        began, began_at = time.perf_counter(), run.step
         while run.step < options.steps:
             values = trainer.train_step(trainer.next_batch())
             run.step += 1
             self.metrics.add(run.step, values)
             self.progress.advance()
-            if run.step % options.log_every == 0 or run.step == options.steps:
-                self.guard(self.metrics.fold)
-                now = time.perf_counter()
-                self.log((run.step - at) / (now - started))
-                started, at = now, run.step
-            elif self.metrics.full:
-                self.guard(self.metrics.fold)
             last = run.step == options.steps
-            if options.sample_every and (run.step % options.sample_every == 0 or last):
-                self.look()
+            if last or run.step % options.log_every == 0:
+                self.finite_or_stop(self.metrics.fold)
+                now = time.perf_counter()
+                self.log((run.step - began_at) / (now - began))
+                began, began_at = now, run.step
+            elif self.metrics.full:
+                self.finite_or_stop(self.metrics.fold)
+            if options.sample_every and (last or run.step % options.sample_every == 0):
+                self.processes.on_main(self.look)
             stop = self.processes.highest(signals.received)
-            if run.step % options.save_every == 0 or last or stop:
-                self.save()
+            if last or stop or run.step % options.save_every == 0:
+                self.finite_or_stop(self.metrics.fold)
+                self.finite_or_stop(self.require_finite)
+                self.processes.on_main(self.save)
             if stop and not last:
-                raise Interrupted(
-                    stop,
-                    f"interrupted after step {run.step} of {options.steps}, which is saved in '{self.directory}'; give "
-                    "the same command again to continue",
-                )
+                self.interrupt(stop)
 
-    def guard(self, check: Any) -> None:
-        """Call a check and add to its error what is kept."""
+    def finite_or_stop(self, check: Callable[[], None]) -> None:
+        """Call a check; when it finds the run diverged, say what is kept and what to try."""
         try:
             check()
         except DivergenceError as error:
-            self.diverged(str(error))
+            kept = "no state was saved before it"
+            if self.run.directory.has_state:
+                kept = f"the last good state is kept in '{self.run.directory}'"
+            raise DivergenceError(f"{error}; {kept}: try a lower learning rate under another run.name") from error
 
-    def diverged(self, what: str) -> None:
-        """Stop the run.
-
-        Raises:
-            DivergenceError: Always; it says what is kept.
-        """
-        kept = "no state was saved before"
-        if self.directory.state.exists():
-            kept = f"the last good state is kept in '{self.directory.state}'"
-        raise DivergenceError(f"{what}; {kept}: lower the learning rate or choose float32, under another run.name")
+    def require_finite(self) -> None:
+        """Refuse to save a state that holds NaN or infinity, beyond what it held when it was built."""
+        bad = [name for name in not_finite(self.trainer.state_dict()) if name not in self.never_finite]
+        if self.processes.highest(len(bad)):
+            named = f"'{bad[0]}'" if bad else "a weight"
+            raise DivergenceError(f"{named} was found NaN or infinite at step {self.run.step}")
 
     def log(self, rate: float) -> None:
         """Write the means since the last time."""
-        means = self.metrics.flush()
-        self.run.metrics = means
-        self.progress.report(self.run.step, means, rate)
+        run = self.run
+        run.metrics = self.metrics.flush()
+        self.progress.report(run.step, run.metrics, rate)
         if self.board is not None:
-            rates = {
-                f"lr/{name}": float(optimizer.param_groups[0]["lr"])
-                for name, optimizer in self.trainer.optimizers().items()
-            }
-            scalars = {f"train/{name}": value for name, value in means.items()}
-            self.board.scalars(self.run.step, scalars | rates | {"speed/steps_per_second": rate})
+            scalars = {f"train/{name}": value for name, value in run.metrics.items()}
+            for name, optimizer in self.trainer.optimizers().items():
+                scalars[f"lr/{name}"] = float(optimizer.param_groups[0]["lr"])
+            self.board.scalars(run.step, scalars | {"speed/steps_per_second": rate})
 
     def look(self) -> None:
         """Make the picture grids; training does not notice."""
+        networks = self.trainer.modules()
         if self.board is None:
             return
-        networks = self.trainer.modules()
         with untouched(networks.values(), self.run.streams):
             self.board.pictures(self.run.step, self.trainer.samples())
-        if self.options.histograms:
+        if self.run.options.histograms:
             self.board.histograms(self.run.step, networks.items())
 
     def save(self) -> None:
-        """Save the state and the teacher, if all is finite."""
-        self.guard(self.metrics.fold)
-        bad = first_not_finite(vars(self.trainer))
-        if self.processes.highest(int(bad is not None)):
-            self.diverged(f"'{bad or 'a weight'}' became NaN or infinite by step {self.run.step}")
-        if self.processes.main:
-            # The teacher first: a state at the last step then means that its teacher is there, too.
-            self.save_teacher()
-            save_state(
-                self.directory,
-                {
-                    "step": self.run.step,
-                    "trainer": self.trainer.state_dict(),
-                    "streams": self.run.streams.state_dict(),
-                    "global": self.randomness.state_dict(),
-                    "metrics": self.metrics.state_dict(),
-                },
-            )
-        self.processes.barrier()
+        """Save the teacher, then the state: a state at the last step then means that its teacher is there, too."""
+        self.save_teacher()
+        save_state(
+            self.run.directory,
+            {
+                "step": self.run.step,
+                "device": self.run.device.type,
+                "trainer": self.trainer.state_dict(),
+                "streams": self.run.streams.state_dict(),
+                "global": self.randomness.state_dict(),
+                "metrics": self.metrics.state_dict(),
+            },
+        )
+        if self.board is not None:
+            self.board.flush()
 
     def save_teacher(self) -> None:
         """Write ``teacher.safetensors``."""
-        from gendistill.teacher import save
-
         with untouched(self.trainer.modules().values(), self.run.streams):
-            save(self.trainer.teacher(), self.directory.teacher)
+            save(self.trainer.teacher(), self.run.directory.teacher)
+
+    def interrupt(self, signal_number: int) -> None:
+        """End the run after a signal.
+
+        Raises:
+            Interrupted: Always.
+        """
+        run = self.run
+        again = "the same command without run.fresh" if run.options.fresh else "the same command"
+        line = f"interrupted after step {run.step} of {run.options.steps}; give {again} again to continue"
+        self.progress.say(line, on_screen=False)
+        raise Interrupted(signal_number, f"{line} (saved in '{run.directory}')")

@@ -24,7 +24,11 @@ def untouched(modules: Iterable[nn.Module], streams: Streams) -> Iterator[None]:
     """
     networks = list(modules)
     modes = [(module, module.training) for network in networks for module in network.modules()]
-    buffers = [(buffer, buffer.detach().clone()) for network in networks for buffer in network.buffers()]
+    buffers = [
+        (module, name, buffer, buffer.detach().clone())
+        for module, _ in modes
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
     state = streams.state_dict()
     cuda = [streams.device] if streams.device.type == "cuda" else []
     for network in networks:
@@ -34,8 +38,8 @@ def untouched(modules: Iterable[nn.Module], streams: Streams) -> Iterator[None]:
             yield
     finally:
         with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
+            for module, name, buffer, value in buffers:
+                setattr(module, name, buffer.copy_(value))
         for module, mode in modes:
             module.training = mode
         streams.load_state_dict(state)

@@ -7,13 +7,13 @@ hooks into the backward pass gives silently wrong second-order gradients.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gendistill.errors import UserError
+from gendistill.errors import GendistillError, UserError
 
 
 class Processes:
@@ -106,8 +106,27 @@ class Processes:
 
     def barrier(self) -> None:
         """Wait until every process is here."""
-        if self.world > 1:
-            dist.all_reduce(torch.zeros(1))
+        self.highest(0)
+
+    def on_main(self, action: Callable[[], object]) -> None:
+        """Let the main process do something while the others wait; when it fails, all of them stop.
+
+        Raises:
+            GendistillError: What ``action`` raised, in the main process; in the others a pointer to it.
+        """
+        failure: GendistillError | None = None
+        if self.main:
+            try:
+                action()
+            except GendistillError as error:
+                failure = error
+        code = self.highest(failure.exit_code if failure else 0)
+        if failure is not None:
+            raise failure
+        if code:
+            stopped = GendistillError(f"process {self.rank} stops because process 0 did; its message says why")
+            stopped.exit_code = code
+            raise stopped
 
     def mean(self, tensor: Tensor) -> Tensor:
         """Return the mean of a tensor over the processes; the tensor itself is left alone."""

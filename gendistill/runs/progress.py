@@ -67,8 +67,14 @@ class Progress:
             self._last_line = now
         self.say(line, on_screen=on_screen)
 
-    def say(self, line: str, *, on_screen: bool = True) -> None:
-        """Write a line to the log, and to stderr where there is no bar."""
+    def say(self, line: str, *, on_screen: bool = True, above_bar: bool = False) -> None:
+        """Write a line to the log, and to stderr where there is no bar.
+
+        Args:
+            line: The line.
+            on_screen: Whether it goes to stderr, too.
+            above_bar: Whether it does so even where there is a bar.
+        """
         if self._file is not None:
             try:
                 self._file.write(line + "\n")
@@ -77,6 +83,8 @@ class Progress:
                 raise StorageError(storage_sentence(str(self._path), error)) from error
         if self._lines and on_screen:
             print(line, file=sys.stderr, flush=True)
+        if self._bar is not None and above_bar:
+            self._bar.write(line, file=sys.stderr)
 
     def close(self) -> None:
         """End the bar and close the log."""

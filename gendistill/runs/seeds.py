@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,3 +66,8 @@ class Streams:
                 generator.manual_seed(derive_seed(self.seed, name))
         for name, value in state.items():
             self[name].set_state(value.cpu())
+
+    def restart(self, names: Iterable[str], salt: str) -> None:
+        """Seed streams anew, each from the run's seed, its name and ``salt``: for a run that changes its device."""
+        for name in names:
+            self[name].manual_seed(derive_seed(self.seed, f"{name}/{salt}"))
