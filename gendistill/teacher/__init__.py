@@ -1,6 +1,7 @@
 """Teachers: what every method makes, in one interface and one file format."""
 
 from gendistill.teacher.base import Batch, Teacher
+from gendistill.teacher.export import export, materialise
 from gendistill.teacher.files import describe, load, save
 from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.reference import open_teacher
@@ -14,7 +15,9 @@ __all__ = [
     "StoredImages",
     "Teacher",
     "describe",
+    "export",
     "load",
+    "materialise",
     "open_teacher",
     "save",
 ]

@@ -51,6 +51,8 @@ def open_teacher(
     if path.is_dir():
         if (path / FILE_NAME).is_file():
             teacher = load(path / FILE_NAME, device)
+        elif (path / "config.yaml").is_file():
+            raise UserError(f"run '{path}' has no {FILE_NAME} yet; let it reach its first save")
         elif is_image_folder(path):
             teacher = read_image_folder(path, None if data is None else data.description).to(device)
         else:

@@ -1,0 +1,75 @@
+"""The data card that lies beside exported images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gendistill.teacher.stored import StoredImages
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+CONTENT = {
+    "png": "One folder of 8-bit PNG a class. `metadata.csv` names each file's class (and soft label) in stored order.",
+    "pt": "`images.pt` (N, C, H, W) float32, normalised as below; `labels.pt` (N,) int64 or (N, K) float32. Read them "
+    "with `torch.load(path, weights_only=True)`.",
+    "parquet": "`data/*.parquet` with the columns image (PNG bytes), label and, if learned, soft_label.",
+    "safetensors": "`teacher.safetensors`: float32 images without loss, labels and all metadata in one file.",
+}
+
+
+def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> None:
+    """Write ``README.md``: YAML front matter for data hubs, then what a person needs to use the images rightly.
+
+    Args:
+        folder: The folder of the export.
+        images: What was exported.
+        notes: What :func:`gendistill.teacher.export.export` notes.
+    """
+    description, result = images.description, notes["export"]
+    front: dict[str, Any] = {
+        "pretty_name": f"{description.name}, {images.images_stored} images for training",
+        "license": "unknown",
+        "task_categories": ["image-classification"],
+        "size_categories": [next((name for limit, name in SIZES if images.images_stored < limit), "n>1M")],
+        "source_datasets": [description.name],
+        "tags": ["dataset-distillation", "synthetic" if images.kind == "stored-images" else "real"],
+    }
+    normalisation = description.normalisation
+    lines = [
+        "---",
+        yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
+        "---",
+        "",
+        f"# {description.name}: {images.images_stored} images that teach",
+        "",
+        CONTENT[result["format"]],
+        "",
+        "| | |",
+        "|---|---|",
+        f"| made from | {_cell(description.name)} |",
+        f"| kind of teacher | {notes['exported_from']} |",
+        f"| images | {images.images_stored}, shape {tuple(description.image_shape)} |",
+        f"| classes | {_cell(', '.join(description.class_names))} |",
+        f"| images of each class | {', '.join(map(str, images.label_counts))} |",
+        f"| labels | {'soft, one number a class' if images.labels_are_soft else 'class indices'} |",
+        f"| order | {images.order} |",
+        f"| normalisation | (pixel - mean) / std with mean {normalisation.mean}, std {normalisation.std} |",
+    ]
+    if "max_quantisation_error" in result:
+        lines.append(f"| largest change of a pixel by 8 bits | {result['max_quantisation_error']:.4g} of 1 |")
+    for name in ("learning_rates", "momenta"):
+        if name in notes:
+            lines.append(f"| {name.replace('_', ' ')} | {len(notes[name])} learned, in `teacher.json` |")
+    for name in ("learner", "augmentation", "seed"):
+        if images.metadata.get(name) is not None:
+            lines.append(f"| {name} | {_cell(str(images.metadata[name]))} |")
+    lines += ["", f"Written by gendistill {notes['software_version']}; `teacher.json` holds all metadata.", ""]
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

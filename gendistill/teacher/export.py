@@ -1,0 +1,164 @@
+"""A teacher's images in the forms that other programs read. See docs/teacher-file.md."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gendistill.data import sources
+from gendistill.data.description import Normalisation
+from gendistill.errors import StorageError, UserError, did_you_mean
+from gendistill.files import storage_sentence
+from gendistill.runs.seeds import stream
+from gendistill.teacher import export_formats
+from gendistill.teacher.base import Teacher
+from gendistill.teacher.card import write_card
+from gendistill.teacher.files import describe_teacher
+from gendistill.teacher.folder import NOTES
+from gendistill.teacher.stored import StoredImages
+
+FORMATS: dict[str, Callable[[StoredImages, Path], dict[str, Any]]] = {
+    "png": export_formats.write_png,
+    "pt": export_formats.write_pt,
+    "parquet": export_formats.write_parquet,
+    "safetensors": export_formats.write_safetensors,
+}
+
+
+def export(
+    teacher: Teacher,
+    path: str | Path,
+    format: str = "png",
+    *,
+    count: int | None = None,
+    generator: torch.Generator | None = None,
+    normalisation: Normalisation | None = None,
+) -> dict[str, Any]:
+    """Write a teacher's images to a new folder, with a data card and the teacher's notes beside them.
+
+    Args:
+        teacher: Any teacher.
+        path: The folder; it must not exist or be empty. It appears complete or not at all.
+        format: ``png``, ``pt``, ``parquet`` or ``safetensors``.
+        count: Images to draw, balanced over classes. ``None``: all stored ones, in stored order.
+        generator: Draws them. ``None``: the stream of seed 0, so that the same images are drawn each time.
+        normalisation: What images in ``pt`` and ``safetensors`` are normalised by. ``None``: for ``pt`` that of the
+            data set in this project, which the public evaluators use too (the teacher's own for other data); for the
+            others the teacher's own.
+
+    Returns:
+        ``format``, ``path``, ``images``, ``images_per_class``, ``normalisation`` and what the format adds: for ``png``
+        and ``parquet`` ``max_quantisation_error``, the largest change of a pixel in [0, 1] by clipping to 8 bits.
+
+    Raises:
+        UserError: An unknown format, a folder that is not empty, a count that is missing, pyarrow not installed.
+        StorageError: The folder cannot be written; nothing is left behind.
+    """
+    if format not in FORMATS:
+        raise UserError(f"unknown format '{format}'; {did_you_mean(format, FORMATS)}choose one of {', '.join(FORMATS)}")
+    path = Path(path)
+    _check_free(path)
+    images = materialise(teacher, count, generator)
+    if format == "pt" and normalisation is None and teacher.description.name in sources.SOURCES:
+        normalisation = sources.SOURCES[teacher.description.name].normalisation
+    if normalisation is not None and normalisation != images.description.normalisation:
+        images = renormalise(images, normalisation)
+    with new_folder(path) as folder:
+        added = FORMATS[format](images, folder)
+        result = {
+            "format": format,
+            "path": str(path),
+            "images": images.images_stored,
+            "images_per_class": images.label_counts,
+            "normalisation": images.description.to_dict()["normalisation"],
+        } | added
+        notes = describe_teacher(images) | {"exported_from": teacher.kind, "export": result | {"path": path.name}}
+        for name in ("learning_rates", "momenta"):
+            if (values := getattr(images, name)) is not None:
+                notes[name] = values.tolist()
+        (folder / NOTES).write_text(json.dumps(notes, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_card(folder, images, notes)
+    return result
+
+
+def materialise(teacher: Teacher, count: int | None = None, generator: torch.Generator | None = None) -> StoredImages:
+    """Return a teacher's images as stored images on the CPU.
+
+    Args:
+        teacher: Any teacher.
+        count: Images to draw, balanced over classes. ``None``: all, in order, with the learned rates.
+        generator: Draws them. ``None``: the stream of seed 0.
+
+    Returns:
+        The images. A curriculum keeps its order; it is shown the same way with its own batch size.
+
+    Raises:
+        UserError: A count below 1, or none for a teacher that makes fresh images without end.
+    """
+    if count is None:
+        if isinstance(teacher, StoredImages):
+            return teacher
+        images, labels = teacher.everything()
+        ordered = getattr(teacher, "curriculum", False)
+        return StoredImages(
+            images.cpu(),
+            labels.cpu(),
+            teacher.description,
+            order="fixed" if ordered else "shuffled",
+            learning_rates=teacher.learning_rates,
+            momenta=teacher.momenta,
+            metadata=teacher.metadata,
+        )
+    if count < 1:
+        raise UserError(f"the number of images to export must be at least 1, got {count}")
+    images, labels = teacher.sample(count, generator or stream(0, "export"))
+    return StoredImages(images.cpu(), labels.cpu(), teacher.description, metadata=teacher.metadata)
+
+
+def renormalise(images: StoredImages, normalisation: Normalisation) -> StoredImages:
+    """Return the same images expressed in another normalisation, as float32."""
+    values, labels = images.everything()
+    return StoredImages(
+        images.description.normalisation.convert(values, normalisation),
+        labels,
+        images.description.with_normalisation(normalisation),
+        order=images.order,
+        learning_rates=images.learning_rates,
+        momenta=images.momenta,
+        metadata=images.metadata,
+    )
+
+
+def _check_free(path: Path) -> None:
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"'{path}' is there already and not an empty folder; choose another place or delete it first")
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Lend a temporary folder that takes the name ``path`` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        inside = temporary / path.name  # made by mkdir, it has the permissions that the user's umask gives
+        inside.mkdir()
+        yield inside
+        os.replace(inside, path)
+    except OSError as error:
+        raise StorageError(storage_sentence(path, error)) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,110 @@
+"""One function a format: write stored images into an empty folder and say what there is to know."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gendistill.errors import UserError
+from gendistill.teacher.files import save
+from gendistill.teacher.folder import INDEX, class_folder
+from gendistill.teacher.stored import StoredImages
+
+PARQUET_FILE = "data/train-00000-of-00001.parquet"
+
+
+def quantise(images: StoredImages) -> tuple[Tensor, float]:
+    """Return pixels (N, C, H, W) uint8 and the largest change that clipping and rounding made, in units of [0, 1]."""
+    if images.images.dtype == torch.uint8:
+        return images.images.cpu(), 0.0
+    pixels = images.description.normalisation.invert(images.images.cpu())
+    rounded = pixels.clamp(0, 1).mul(255).round()
+    return rounded.to(torch.uint8), float((pixels - rounded / 255).abs().max())
+
+
+def write_png(images: StoredImages, folder: Path) -> dict[str, Any]:
+    """Write one folder of 8-bit PNG a class, and ``metadata.csv``: file_name, label, class_name, soft_label (JSON)."""
+    pixels, change = quantise(images)
+    width = len(str(len(pixels) - 1))
+    columns = ["file_name", "label", "class_name"] + (["soft_label"] if images.labels_are_soft else [])
+    for label in range(images.description.num_classes):
+        # Empty classes have a folder too: readers number classes by sorted folder names.
+        (folder / class_folder(label, images.description)).mkdir()
+    with (folder / INDEX).open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(columns)
+        for number, (image, label) in enumerate(zip(pixels, images.classes.tolist(), strict=True)):
+            name = f"{class_folder(label, images.description)}/{number:0{width}d}.png"
+            _picture(image).save(folder / name, format="PNG")
+            row = [name, label, images.description.class_names[label]]
+            table.writerow(row + ([json.dumps(images.labels[number].tolist())] if images.labels_are_soft else []))
+    return {"max_quantisation_error": change}
+
+
+def write_pt(images: StoredImages, folder: Path) -> dict[str, Any]:
+    """Write ``images.pt`` (N, C, H, W) float32 normalised and ``labels.pt`` (N,) int64 or (N, K) float32."""
+    values, labels = images.everything()
+    named = {"images": values, "labels": labels, "learning_rates": images.learning_rates, "momenta": images.momenta}
+    files = {f"{name}.pt": tensor for name, tensor in named.items() if tensor is not None}
+    for name, tensor in files.items():
+        buffer = io.BytesIO()  # torch.save to a full disk raises no OSError; a plain write does
+        torch.save(tensor.cpu().contiguous().clone(), buffer)
+        (folder / name).write_bytes(buffer.getvalue())
+    return {"files": sorted(files)}
+
+
+def write_parquet(images: StoredImages, folder: Path) -> dict[str, Any]:
+    """Write one Parquet file laid out as Hugging Face ``datasets`` does: image (PNG bytes), label, soft_label."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(
+            "exporting to parquet needs pyarrow; install it with: pip install 'gendistill[parquet]'"
+        ) from error
+    pixels, change = quantise(images)
+    encoded = []
+    for number, image in enumerate(pixels):
+        buffer = io.BytesIO()
+        _picture(image).save(buffer, format="PNG")
+        encoded.append({"bytes": buffer.getvalue(), "path": f"{number}.png"})
+    features: dict[str, Any] = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(images.description.class_names), "_type": "ClassLabel"},
+    }
+    picture = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    columns = {
+        "image": pyarrow.array(encoded, type=picture),
+        "label": pyarrow.array(images.classes.tolist(), type=pyarrow.int64()),
+    }
+    if images.labels_are_soft:
+        columns["soft_label"] = pyarrow.array(images.labels.tolist(), type=pyarrow.list_(pyarrow.float32()))
+        features["soft_label"] = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"}
+    schema = pyarrow.table(columns).replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    (folder / PARQUET_FILE).parent.mkdir()
+    pyarrow.parquet.write_table(schema, folder / PARQUET_FILE)
+    return {"max_quantisation_error": change, "files": [PARQUET_FILE]}
+
+
+def write_safetensors(images: StoredImages, folder: Path) -> dict[str, Any]:
+    """Write ``teacher.safetensors``, a teacher of stored images without loss."""
+    save(images, folder / "teacher.safetensors")
+    return {"files": ["teacher.safetensors"]}
+
+
+def _picture(image: Tensor) -> Image.Image:
+    """Return (C, H, W) uint8 as a grey or colour picture."""
+    if image.shape[0] == 1:
+        return Image.fromarray(image[0].numpy())
+    if image.shape[0] == 3:
+        return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    raise UserError(f"pictures have 1 or 3 channels, these images have {image.shape[0]}; export as pt or safetensors")
