@@ -1,0 +1,92 @@
+"""All judges on one teacher: how well it teaches, how real it looks, what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+
+from gendistill.data.real import RealData
+from gendistill.errors import UserError
+from gendistill.evaluation.fidelity import check_compatible
+from gendistill.evaluation.fidelity import fidelity as fidelity_scores
+from gendistill.evaluation.learning import learning_curve
+from gendistill.teacher.base import Teacher
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+
+def evaluate(
+    teacher: Teacher,
+    data: RealData,
+    *,
+    path: str | Path | None = None,
+    name: str | None = None,
+    learning: Mapping[str, Any] | None = NO_OPTIONS,
+    fidelity: Mapping[str, Any] | None = NO_OPTIONS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Judge one teacher; the result goes unchanged to the terminal, ``results.json``, TensorBoard and the report.
+
+    Args:
+        teacher: The teacher.
+        data: The real data that it stands for.
+        path: The teacher's file, for the record.
+        name: What a table calls it.
+        learning: Options of :func:`gendistill.evaluation.learning.learning_curve`; None leaves learning out.
+        fidelity: Options of :func:`gendistill.evaluation.fidelity.fidelity`; None leaves fidelity out.
+        seed: Seed of every draw of the fidelity scores, unless the options name one.
+
+    Returns:
+        Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``, ``images``,
+        ``bytes``), ``dataset``, ``learning``, ``fidelity``, ``budget`` (``bytes``, ``images``, ``distinct_images``,
+        ``learner_updates``).
+
+    Raises:
+        UserError: The teacher does not belong to the data, or an option is not one.
+    """
+    check_compatible(teacher, data)
+    budget = teacher.budget()
+    judged_learning = None if learning is None else learning_curve(teacher, data, **learning)
+    judged_fidelity = None if fidelity is None else fidelity_scores(teacher, data, **({"seed": seed} | dict(fidelity)))
+    result: dict[str, Any] = {} if name is None else {"name": name}
+    result |= {
+        "teacher": {
+            "kind": teacher.kind,
+            "path": None if path is None else str(path),
+            "images": budget["images"],
+            "bytes": budget["bytes"],
+        },
+        "dataset": data.description.name,
+        "learning": judged_learning,
+        "fidelity": judged_fidelity,
+        "budget": budget | {"learner_updates": None if judged_learning is None else judged_learning["learner_updates"]},
+    }
+    plain_result: dict[str, Any] = plain(result)
+    return plain_result
+
+
+def plain(value: Any) -> Any:
+    """Return the same nested value in types that strict JSON holds; numbers that are not finite become None.
+
+    Raises:
+        UserError: A value is of a kind that JSON cannot hold.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    raise UserError(f"a result must be made of plain values, got a {type(value).__name__}")

@@ -1,0 +1,129 @@
+"""Extractors: networks whose features a Fréchet distance is measured in, named in every score."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gendistill import objects
+from gendistill.data.description import Normalisation
+from gendistill.data.real import RealData
+from gendistill.errors import UserError, did_you_mean
+from gendistill.evaluation.cache import tensors_fingerprint
+
+BUILT_IN = ("classifier", "inception")
+
+
+class Extractor(nn.Module, ABC):
+    """A frozen network that turns images into feature vectors.
+
+    A subclass sets ``name`` and overrides :meth:`features`; :meth:`probabilities` as well gives an Inception Score. It
+    may take ``num_classes`` and ``image_shape`` in its constructor.
+
+    Attributes:
+        name: Stands in the brackets of every score: ``FD[<name>]``.
+        batch_size: Images a call, for memory.
+    """
+
+    name: str
+    batch_size: int = 500
+
+    @abstractmethod
+    def features(self, images: Tensor, normalisation: Normalisation) -> Tensor:
+        """Return features (N, D) of images (N, C, H, W) that are normalised by ``normalisation``."""
+
+    def probabilities(self, features: Tensor) -> Tensor | None:
+        """Return class probabilities (N, K) for features (N, D), or None when the network has no classes."""
+        return None
+
+    @property
+    def id(self) -> str:
+        """The name with a fingerprint of the weights: two extractors with one id give the same features."""
+        return f"{self.name}/{tensors_fingerprint(self.state_dict())}"
+
+    def score_name(self, measure: str) -> str:
+        """Return the name of a score over this network: ``FD[digits classifier]``."""
+        return f"{measure}[{self.name}]"
+
+
+@torch.no_grad()
+def extract(extractor: Extractor, images: Tensor, normalisation: Normalisation) -> Tensor:
+    """Return features (N, D), float32 on the CPU, of images (N, C, H, W).
+
+    Args:
+        extractor: The network.
+        images: float32 in ``normalisation``, or uint8, which is normalised batch by batch.
+        normalisation: The one that the network is told.
+
+    Raises:
+        UserError: The extractor returns something else than one finite vector an image.
+    """
+    parameter = next(iter(extractor.parameters()), None)
+    device = images.device if parameter is None else parameter.device
+    parts = []
+    for batch in images.split(extractor.batch_size):
+        batch = batch.to(device)
+        part = extractor.features(normalisation.apply(batch) if batch.dtype == torch.uint8 else batch, normalisation)
+        if part.ndim != 2 or len(part) != len(batch):
+            raise UserError(
+                f"the extractor '{extractor.name}' must return features (N, D) for {len(batch)} images, it returned "
+                f"shape {tuple(part.shape)}"
+            )
+        parts.append(part.float().cpu())
+    features = torch.cat(parts)
+    if not bool(features.isfinite().all()):
+        raise UserError(f"the features of extractor '{extractor.name}' are not finite; the images may hold NaN")
+    return features
+
+
+def choose_extractor(
+    choice: str | Mapping[str, Any] | Extractor,
+    data: RealData,
+    *,
+    weights: str | Path | None = None,
+    allow_unverified_weights: bool = False,
+    seed: int = 0,
+) -> Extractor:
+    """Return the extractor that a user's choice names, on the device of the data, in evaluation mode.
+
+    Args:
+        choice: ``classifier`` (trained on the real training set, cached), ``inception`` (pytorch-fid's network), a
+            dotted path or ``{"class_path", "init_args"}`` of a subclass of :class:`Extractor`, or an extractor.
+        data: The real data.
+        weights: Weights file, for ``inception`` only.
+        allow_unverified_weights: Take Inception weights whose hash is not the published one; the score is then not FID.
+        seed: Seed of the classifier's training.
+
+    Raises:
+        UserError: The choice names nothing that can be used.
+    """
+    extractor: Extractor
+    if isinstance(choice, Extractor):
+        extractor = choice
+    elif choice == "classifier":
+        from gendistill.evaluation.classifier import trained_classifier
+
+        extractor = trained_classifier(data, seed=seed)
+    elif choice == "inception":
+        from gendistill.evaluation.inception import InceptionExtractor
+
+        extractor = InceptionExtractor(weights, allow_unverified_weights=allow_unverified_weights)
+    elif isinstance(choice, str) and "." not in choice:
+        raise UserError(
+            f"there is no extractor '{choice}'; {did_you_mean(choice, BUILT_IN)}choose one of: {', '.join(BUILT_IN)}, "
+            "or the dotted path of a subclass of gendistill.evaluation.extractors.Extractor"
+        )
+    else:
+        description = data.description
+        extractor = objects.build(
+            choice,
+            Extractor,  # type: ignore[type-abstract]
+            num_classes=description.num_classes,
+            image_shape=description.image_shape,
+        )
+    return extractor.to(data.train.images.device).eval()
