@@ -1,0 +1,112 @@
+"""Any torch optimiser, kept on the sphere: tangent gradient, the optimiser's own step, projection back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from gendistill import sphere
+from gendistill.errors import UserError, did_you_mean
+
+CONSTRAINTS = ("sphere", "none", "l2", "clip")
+
+
+class SphereOptimizer(Optimizer):
+    """Wraps an optimiser of latents (..., d) so that every step ends where the prior lives.
+
+    For plain SGD the result is projected gradient descent, the same as Riemannian SGD with the projection retraction.
+    For Adam and momentum the tangent projection keeps the radial part of the gradient out of their moments; moments are
+    not transported along the sphere, since measured against the exponential map with transport that gained nothing.
+
+    It is a real ``Optimizer``: parameter groups and state are those of the wrapped one, so schedulers, ``state_dict``
+    and gradient scalers work on it.
+
+    Args:
+        inner: The wrapped optimiser, without weight decay of its own.
+        constraint: ``sphere``: norm sqrt(d). ``none``: free. ``l2``: a penalty ``weight_decay / 2 * |z|^2`` is added to
+            the loss. ``clip``: norms above sqrt(d) are brought down to it.
+        weight_decay: Strength of the penalty of ``l2``; 0 or more.
+        radius: Radius of sphere and clipping. None: sqrt(d).
+
+    Raises:
+        UserError: Unknown constraint, negative weight decay, or a latent that cannot be put on the sphere.
+    """
+
+    def __init__(
+        self,
+        inner: Optimizer,
+        constraint: str = "sphere",
+        *,
+        weight_decay: float = 1e-3,
+        radius: float | None = None,
+    ) -> None:
+        if constraint not in CONSTRAINTS:
+            raise UserError(
+                f"the latent constraint is '{constraint}'; {did_you_mean(constraint, CONSTRAINTS)}choose one of "
+                f"{', '.join(CONSTRAINTS)}"
+            )
+        if weight_decay < 0:
+            raise UserError(f"weight decay of latents is {weight_decay}; give 0 or more")
+        super().__init__(inner.param_groups, inner.defaults)
+        self.inner = inner
+        self.constraint = constraint
+        self.weight_decay = weight_decay
+        self.radius = radius
+        self._share()
+        if constraint in ("sphere", "clip"):
+            with torch.no_grad():
+                for latent in self._latents():
+                    latent.copy_(sphere.project(latent, radius) if constraint == "sphere" else self._moved(latent))
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Make one step.
+
+        Args:
+            closure: Computes the loss and its gradients anew; optional.
+
+        Returns:
+            What the closure returned, else None.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        moving = [latent for latent in self._latents() if latent.grad is not None]
+        for latent in moving:
+            assert latent.grad is not None
+            if self.constraint == "sphere":
+                latent.grad.copy_(sphere.tangent(latent.grad, latent))
+            elif self.constraint == "l2":
+                latent.grad.add_(latent, alpha=self.weight_decay)
+        self.inner.step()
+        for latent in moving:
+            if self.constraint in ("sphere", "clip"):
+                latent.copy_(self._moved(latent))
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the wrapped optimiser's state."""
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put the wrapped optimiser back to a state."""
+        self.inner.load_state_dict(state_dict)
+        self._share()
+
+    def _moved(self, latent: torch.Tensor) -> torch.Tensor:
+        if self.constraint == "clip":
+            return sphere.clip(latent, self.radius)
+        return sphere.project(latent, self.radius, check=False)
+
+    def _share(self) -> None:
+        # The same objects, not copies: a scheduler that changes lr here changes it in the wrapped optimiser.
+        self.param_groups = self.inner.param_groups
+        self.state = self.inner.state
+        self.defaults = self.inner.defaults
+
+    def _latents(self) -> list[torch.Tensor]:
+        return [latent for group in self.param_groups for latent in group["params"]]
