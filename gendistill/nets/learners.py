@@ -7,6 +7,7 @@ linear layer. Weights are drawn by torch's defaults, as in the papers' code.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from gendistill.data.description import Description
 from gendistill.errors import UserError, did_you_mean
+from gendistill.nets.pooling import AveragePool
 
 NORMALISATIONS = ("instance", "batch", "layer", "group", "none")
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -25,7 +27,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "swish": nn.SiLU,
     "gelu": nn.GELU,
 }
-POOLINGS: dict[str, type[nn.Module]] = {"average": nn.AvgPool2d, "max": nn.MaxPool2d, "none": nn.Identity}
+POOLINGS = ("average", "max", "none")
 
 
 class Learner(nn.Module, ABC):
@@ -60,10 +62,9 @@ class Learner(nn.Module, ABC):
         return logits
 
 
-def _chosen(kind: str, name: str, table: dict[str, type[nn.Module]]) -> type[nn.Module]:
-    if name not in table:
-        raise UserError(f"unknown {kind} '{name}'; {did_you_mean(name, table)}choose among: {', '.join(table)}")
-    return table[name]
+def _check(kind: str, name: str, allowed: Collection[str]) -> None:
+    if name not in allowed:
+        raise UserError(f"unknown {kind} '{name}'; {did_you_mean(name, allowed)}choose among: {', '.join(allowed)}")
 
 
 def _normalise(name: str, channels: int, side: tuple[int, int]) -> nn.Module:
@@ -73,13 +74,13 @@ def _normalise(name: str, channels: int, side: tuple[int, int]) -> nn.Module:
         return nn.BatchNorm2d(channels)
     if name == "layer":
         return nn.LayerNorm((channels, *side))
-    if name == "group":
-        return nn.GroupNorm(4, channels)
-    if name == "none":
-        return nn.Identity()
-    raise UserError(
-        f"unknown normalisation '{name}'; {did_you_mean(name, NORMALISATIONS)}choose among: {', '.join(NORMALISATIONS)}"
-    )
+    return nn.GroupNorm(4, channels) if name == "group" else nn.Identity()
+
+
+def _pool(name: str, side: tuple[int, int]) -> nn.Module:
+    if name == "average":
+        return AveragePool(side)
+    return nn.MaxPool2d(2) if name == "max" else nn.Identity()
 
 
 class ConvNet(Learner):
@@ -119,10 +120,9 @@ class ConvNet(Learner):
             raise UserError(f"width is {width} and depth {depth}; both must be at least 1")
         if normalisation == "group" and width % 4:
             raise UserError(f"normalisation 'group' makes 4 groups, width {width} does not divide; use a multiple of 4")
-        activation_class, pooling_class = (
-            _chosen("activation", activation, ACTIVATIONS),
-            _chosen("pooling", pooling, POOLINGS),
-        )
+        _check("normalisation", normalisation, NORMALISATIONS)
+        _check("activation", activation, ACTIVATIONS)
+        _check("pooling", pooling, POOLINGS)
         channels, height, columns = self.image_shape
         first_padding = 3 if (height, columns) == (28, 28) else 1
         side = (height + 2 * (first_padding - 1), columns + 2 * (first_padding - 1))
@@ -137,8 +137,8 @@ class ConvNet(Learner):
             blocks += [
                 nn.Conv2d(channels, width, 3, padding=first_padding if block == 0 else 1),
                 _normalise(normalisation, width, side),
-                activation_class(),
-                pooling_class(2),
+                ACTIVATIONS[activation](),
+                _pool(pooling, side),
             ]
             channels = width
             if pooling != "none":
