@@ -94,6 +94,8 @@ def fidelity(
             f"{len(features)} images are few for {network.score_name('FD')}, which is biased upwards below "
             f"{TRUSTED_COUNT}; trust the KID instead"
         )
+    if teacher.kind == "real-subset" and reference == "train":
+        notes.append("this teacher's images are among the reference images, so its distance is no measure of realism")
     result: dict[str, Any] = {
         "name": network.score_name("FD"),
         "value": math.nan,

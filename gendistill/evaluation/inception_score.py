@@ -7,8 +7,8 @@ from torch import Tensor
 
 from gendistill.errors import UserError
 
-IMAGES_PER_SPLIT = 10
-"""A split with fewer images says nothing; small sets get fewer splits instead."""
+IMAGES_PER_SPLIT = 100
+"""A split with few images scores too low, for it cannot show all classes; small sets get fewer splits instead."""
 
 
 def inception_score(probabilities: Tensor, *, splits: int = 10) -> dict[str, float]:
@@ -19,7 +19,7 @@ def inception_score(probabilities: Tensor, *, splits: int = 10) -> dict[str, flo
 
     Args:
         probabilities: (N, K) class probabilities of images in random order: splits are runs of neighbours.
-        splits: Number of splits; small sets get fewer, so that each has at least 10 images.
+        splits: Number of splits; small sets get fewer, so that each has at least 100 images.
 
     Returns:
         ``mean``, ``std`` (0 with one split) and ``splits`` as used.

@@ -1,0 +1,143 @@
+"""The fidelity of teachers: names, numbers against the parts, and what it says of few images and wrong data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gendistill.data.description import Normalisation
+from gendistill.data.real import RealData
+from gendistill.errors import UserError
+from gendistill.evaluation import fidelity as module
+from gendistill.evaluation.cache import VARIABLE
+from gendistill.evaluation.extractors import Extractor, extract
+from gendistill.evaluation.fidelity import fidelity
+from gendistill.evaluation.frechet import frechet_distance_from_features
+from gendistill.evaluation.neighbours import neighbour_scores
+from gendistill.runs.seeds import stream
+from gendistill.teacher.stored import StoredImages
+from gendistill.teacher.subset import RealSubset
+
+
+class Rows(Extractor):
+    name = "rows"
+
+    def features(self, images: Tensor, normalisation: Normalisation) -> Tensor:
+        return normalisation.invert(images).mean((1, 3))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    yield tmp_path
+
+
+def noisy(data: RealData, count: int, noise: float) -> StoredImages:
+    """Test images with noise, in a normalisation of their own."""
+    normalisation = Normalisation((0.1,), (0.7,))
+    pixels = data.test.images[:count].float() / 255
+    pixels = pixels + noise * torch.randn(pixels.shape, generator=stream(0, "noise"))
+    description = data.description.with_normalisation(normalisation)
+    return StoredImages(normalisation.apply(pixels), data.test.labels[:count], description)
+
+
+def test_numbers_are_those_of_the_parts(tiny_data: RealData) -> None:
+    teacher = noisy(tiny_data, 60, 0.1)
+    result = fidelity(teacher, tiny_data, extractor=Rows(), subsets=7, subset_size=30)
+    made = extract(Rows(), teacher.images, teacher.description.normalisation)
+    real = extract(Rows(), tiny_data.train.images, tiny_data.description.normalisation)
+    assert result["name"] == "FD[rows]"
+    assert result["value"] == pytest.approx(frechet_distance_from_features(made, real), rel=1e-9)
+    assert (result["n"], result["reference"], result["reference_n"]) == (60, "train", 96)
+    scores = neighbour_scores(real, made)
+    assert {key: result[key] for key in scores} == scores
+    assert result["kid"]["name"] == "KID[rows]"
+    assert (result["kid"]["subsets"], result["kid"]["subset_size"]) == (7, 30)
+    assert result["inception_score"] is None
+    assert "trust the KID" in result["notes"][0]
+
+
+def test_more_noise_is_farther(tiny_data: RealData) -> None:
+    values = [fidelity(noisy(tiny_data, 60, noise), tiny_data, extractor=Rows()) for noise in (0.0, 0.2, 0.8)]
+    assert values[0]["value"] < values[1]["value"] < values[2]["value"]
+    assert values[0]["kid"]["value"] < values[1]["kid"]["value"] < values[2]["kid"]["value"]
+
+
+def test_real_images_against_themselves_and_against_test(tiny_data: RealData) -> None:
+    teacher = RealSubset.all(tiny_data.train, tiny_data.description)
+    same = fidelity(teacher, tiny_data, extractor=Rows())
+    assert same["value"] < 1e-9 and same["coverage"] == 1
+    assert any("among the reference images" in note for note in same["notes"])
+    other = fidelity(teacher, tiny_data, extractor=Rows(), reference="test")
+    assert other["value"] > 1e-5 and other["reference_n"] == 60
+
+
+def test_the_default_extractor_is_the_classifier_of_the_data(tiny_data: RealData, own_cache: Path) -> None:
+    torch.manual_seed(0)
+    state = torch.random.get_rng_state()
+    teacher = noisy(tiny_data, 60, 0.05)
+    result = fidelity(teacher, tiny_data)
+    assert result["name"] == "FD[bands classifier]"
+    assert result["inception_score"]["name"] == "IS[bands classifier]"
+    assert 1 < result["inception_score"]["mean"] <= 3 + 1e-9
+    assert result["dimension"] == 64 > result["n"]
+    assert sorted(path.name for path in own_cache.iterdir()) == ["classifiers", "statistics"]
+    again = fidelity(teacher, tiny_data)
+    for key in ("value", "kid", "precision", "recall", "density", "coverage", "inception_score"):
+        assert again[key] == result[key]
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+class Fresh(StoredImages):
+    """Makes images without end, and remembers how many it was asked for at a time."""
+
+    asked: list[int]
+
+    @property
+    def images_stored(self) -> None:  # type: ignore[override]
+        return None
+
+    def sample(self, count: int, generator: torch.Generator, balanced: bool = True) -> tuple[Tensor, Tensor]:
+        self.asked = [*getattr(self, "asked", []), count]
+        return self.pick(torch.randint(len(self.images), (count,), generator=generator))
+
+
+def test_how_many_images_are_drawn(tiny_data: RealData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 40)
+    stored = noisy(tiny_data, 60, 0.1)
+    fresh = Fresh(stored.images, stored.labels, stored.description)
+    assert fidelity(fresh, tiny_data, extractor=Rows())["n"] == 96
+    assert fresh.asked == [40, 40, 16]
+    assert fidelity(fresh, tiny_data, extractor=Rows(), count=10)["n"] == 10
+    assert fidelity(stored, tiny_data, extractor=Rows(), count=30)["n"] == 30
+    assert fidelity(stored, tiny_data, extractor=Rows(), count=1000)["n"] == 60
+
+
+def test_one_image_has_no_distance(tiny_data: RealData) -> None:
+    result = fidelity(noisy(tiny_data, 1, 0.0), tiny_data, extractor=Rows())
+    assert result["n"] == 1 and math.isnan(result["value"]) and math.isnan(result["kid"]["value"])
+    assert "one image has no spread" in result["notes"][1]
+
+
+def test_a_teacher_of_other_data_is_refused(tiny_data: RealData) -> None:
+    teacher = noisy(tiny_data, 6, 0.0)
+    fewer = replace(tiny_data, description=replace(tiny_data.description, class_names=("a", "b"), name="two"))
+    with pytest.raises(UserError, match="has 3 classes of 'bands', but 'two' has 2"):
+        fidelity(teacher, fewer, extractor=Rows())
+    larger = replace(tiny_data, description=replace(tiny_data.description, image_shape=(1, 9, 9), name="large"))
+    with pytest.raises(UserError, match=r"shape \(1, 8, 8\) for 'bands', but 'large' has \(1, 9, 9\)"):
+        fidelity(teacher, larger, extractor=Rows())
+
+
+def test_options_that_are_not_allowed(tiny_data: RealData) -> None:
+    teacher = noisy(tiny_data, 6, 0.0)
+    with pytest.raises(UserError, match="reference must be one of train, test"):
+        fidelity(teacher, tiny_data, extractor=Rows(), reference="validation")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="count must be at least 1"):
+        fidelity(teacher, tiny_data, extractor=Rows(), count=0)

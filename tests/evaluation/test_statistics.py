@@ -1,0 +1,94 @@
+"""Statistics of the real images: kept, found again, and refused when they belong to something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gendistill.data.description import Normalisation
+from gendistill.data.real import RealData, Split
+from gendistill.errors import UserError
+from gendistill.evaluation import statistics
+from gendistill.evaluation.cache import split_fingerprint
+from gendistill.evaluation.extractors import Extractor, extract
+from gendistill.evaluation.frechet import frechet_distance, frechet_distance_from_features, moments
+from gendistill.evaluation.statistics import RealStatistics, real_statistics
+
+
+class Pooled(Extractor):
+    name = "pooled"
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale))
+        self.calls = 0
+
+    def features(self, images: Tensor, normalisation: Normalisation) -> Tensor:
+        self.calls += 1
+        return normalisation.invert(images).mean((1, 3)) * self.scale
+
+
+def test_cache_holds_what_was_computed(tiny_data: RealData, tmp_path: Path) -> None:
+    extractor, normalisation = Pooled(), tiny_data.description.normalisation
+    first = real_statistics(tiny_data.train, normalisation, extractor, folder=tmp_path)
+    again = real_statistics(tiny_data.train, normalisation, extractor, folder=tmp_path)
+    assert extractor.calls == 1
+    features = extract(extractor, tiny_data.train.images, normalisation)
+    mean, covariance = moments(features)
+    for found in (first, again):
+        assert found.count == 96
+        assert torch.equal(found.mean, mean) and torch.equal(found.covariance, covariance)
+        assert torch.equal(found.features, features)
+    real_statistics(tiny_data.test, normalisation, extractor, folder=tmp_path)
+    real_statistics(tiny_data.train, normalisation, Pooled(2.0), folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_large_sets_keep_a_part_of_the_features_and_all_of_the_moments(
+    tiny_data: RealData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    normalisation = tiny_data.description.normalisation
+    extractor = Pooled()
+    monkeypatch.setattr(statistics, "KEPT_FEATURES", 40)
+    kept = statistics.compute_statistics(tiny_data.train, normalisation, extractor)
+    everything = extract(extractor, tiny_data.train.images, normalisation)
+    assert kept.features.shape == (40, 8) and kept.count == 96
+    other = extract(extractor, tiny_data.test.images, normalisation)
+    assert kept.frechet_distance(other) == pytest.approx(frechet_distance(*moments(other), *moments(everything)))
+    assert kept.frechet_distance(other) != pytest.approx(frechet_distance_from_features(other, kept.features))
+    few = other[:5]
+    assert kept.frechet_distance(few) == pytest.approx(frechet_distance_from_features(few, everything), rel=1e-7)
+
+
+def test_statistics_of_something_else_are_refused(tiny_data: RealData, tmp_path: Path) -> None:
+    extractor, normalisation = Pooled(), tiny_data.description.normalisation
+    found = statistics.compute_statistics(tiny_data.train, normalisation, extractor)
+    path = tmp_path / "statistics.safetensors"
+    found.save(path)
+    fingerprint = split_fingerprint(tiny_data.train)
+    assert RealStatistics.load(path, dataset=fingerprint, extractor=extractor.id).count == 96
+    with pytest.raises(UserError, match="of dataset .* not of"):
+        RealStatistics.load(path, dataset=split_fingerprint(tiny_data.test), extractor=extractor.id)
+    with pytest.raises(UserError, match="of extractor .* not of"):
+        RealStatistics.load(path, dataset=fingerprint, extractor=Pooled(2.0).id)
+    path.write_bytes(b"{}")
+    with pytest.raises(UserError, match="not a readable safetensors file"):
+        RealStatistics.load(path, dataset=fingerprint, extractor=extractor.id)
+
+
+def test_fingerprints_see_every_change(tiny_data: RealData) -> None:
+    split = tiny_data.train
+    images, labels = split.images.clone(), split.labels.clone()
+    images[5, 0, 3, 3] += 1
+    labels[7] = (labels[7] + 1) % 3
+    prints = {
+        split_fingerprint(split),
+        split_fingerprint(Split(images, split.labels)),
+        split_fingerprint(Split(split.images, labels)),
+        split_fingerprint(Split(split.images.reshape(96, 1, 4, 16), split.labels)),
+    }
+    assert len(prints) == 4
+    assert split_fingerprint(Split(split.images.clone(), split.labels.clone())) == split_fingerprint(split)
