@@ -40,6 +40,11 @@ class Teacher(ABC):
         momenta: Tensor | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
+        if description.num_classes < 1 or min(description.image_shape) < 1:
+            raise UserError(
+                f"data set '{description.name}' needs at least one class and one pixel, it has "
+                f"{description.num_classes} classes and shape {tuple(description.image_shape)}"
+            )
         self.description = description
         self.learning_rates = _schedule("learning_rates", learning_rates)
         self.momenta = _schedule("momenta", momenta)

@@ -24,6 +24,9 @@ from gendistill.teacher.subset import RealSubset
 
 FORMAT_VERSION = 1
 KEY = "gendistill_teacher"
+UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+"""What values from a stranger's file may raise in code that expects sound ones."""
+
 KINDS: dict[str, type[Teacher]] = {cls.kind: cls for cls in (StoredImages, RealSubset, GeneratorTeacher)}
 
 
@@ -70,15 +73,17 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
     """
     path = Path(path)
     header, tensors = _read(path, with_tensors=True)
-    if header.get("sha256") != _digest(header, tensors):
-        raise UserError(f"'{path}' is damaged: its content does not match its checksum; copy or make it again")
     try:
+        if header.get("sha256") != _digest(header, tensors):
+            raise UserError("it is damaged: its content does not match its checksum; copy or make it again")
         for name, tensor in tensors.items():
             check_finite(name, tensor)
         description = Description.from_dict(_mapping(header, "description"))
         teacher = KINDS[header["kind"]].restore(tensors, header, description, _mapping(header, "metadata"))
     except GendistillError as error:
-        raise UserError(f"'{path}': {error}") from error
+        raise UserError(f"'{path}' cannot be used: {error}") from error
+    except UNFIT as error:
+        raise UserError(f"'{path}' is damaged: its metadata do not fit together ({error!r})") from error
     return teacher.to(device)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -14,11 +12,10 @@ from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.teacher.base import Batch, Teacher, check_finite, check_labels
 from gendistill.teacher.draw import balanced_labels, draw, shuffled_order
-from gendistill.teacher.network import build_network
+from gendistill.teacher.network import BatchNorm, build_network, mode, snapshot
 from gendistill.teacher.stored import distinct_rows, expect
 
 Prior = Literal["normal", "sphere"]
-BatchNorm = Literal["eval", "batch"]
 CHUNK = 256
 
 
@@ -71,7 +68,7 @@ class GeneratorTeacher(Teacher):
         ):
             if value not in allowed:
                 raise UserError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-        self.network = _snapshot(network)
+        self.network = snapshot(network)
         nz = getattr(network, "nz", None)
         if not isinstance(nz, int) or nz < 1:
             raise UserError(f"a generator needs a latent size 'nz' of at least 1, {type(network).__name__} has {nz}")
@@ -126,8 +123,12 @@ class GeneratorTeacher(Teacher):
 
     @torch.no_grad()
     def generate(self, latents: Tensor, conditions: Tensor) -> Tensor:
-        """Return the images (B, C, H, W) float32 of latents (B, nz) and conditions (B,) or (B, K)."""
-        with _mode(self.network, self.batch_norm):
+        """Return the images (B, C, H, W) float32 of latents (B, nz) and conditions (B,) or (B, K), without a graph."""
+        return self.render(latents, conditions)
+
+    def render(self, latents: Tensor, conditions: Tensor) -> Tensor:
+        """Return what :meth:`generate` returns, differentiable with respect to the latents."""
+        with mode(self.network, self.batch_norm):
             images: Tensor = self.network(latents, conditions)
         if not self._shape_checked and tuple(images.shape[1:]) != tuple(self.description.image_shape):
             raise UserError(
@@ -280,32 +281,3 @@ def _hard(labels: Tensor) -> Tensor:
 def _chunks(items: Tensor) -> tuple[Tensor, ...]:
     # Even parts: a rest of one item would have no batch statistics.
     return torch.tensor_split(items, -(-len(items) // CHUNK))
-
-
-def _snapshot(network: nn.Module) -> nn.Module:
-    # Some layers (hook-based spectral norm) keep a computed tensor as an attribute, which deepcopy refuses to copy.
-    computed = {
-        id(value): value.detach().clone()
-        for module in network.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    }
-    return copy.deepcopy(network, computed).requires_grad_(False)
-
-
-@contextlib.contextmanager
-def _mode(network: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
-    """Evaluation mode; for ``"batch"`` batch norm layers lose their running statistics for as long as this lasts.
-
-    Without them torch normalises by the batch at hand, writes nothing, and no process waits for another.
-    """
-    network.eval()
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    kept = [(module, module.running_mean, module.running_var) for module in norms if batch_norm == "batch"]
-    try:
-        for module, _, _ in kept:
-            module.running_mean = module.running_var = None
-        yield
-    finally:
-        for module, mean, variance in kept:
-            module.running_mean, module.running_var = mean, variance

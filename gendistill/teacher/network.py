@@ -1,11 +1,12 @@
-"""A network from a file that is not trusted: built by its class path, filled with weights, never run as code."""
+"""The network inside a teacher: a copy of the one in training, or built from a file that is not trusted."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,38 @@ from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.runs.seeds import initialisation
 
+BatchNorm = Literal["eval", "batch"]
 DOTTED = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
+
+
+def snapshot(network: nn.Module) -> nn.Module:
+    """Return a copy of a network that no training touches, without gradients."""
+    # Some layers (hook-based spectral norm) keep a computed tensor as an attribute, which deepcopy refuses to copy.
+    computed = {
+        id(value): value.detach().clone()
+        for module in network.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(network, computed).requires_grad_(False)
+
+
+@contextlib.contextmanager
+def mode(network: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
+    """Evaluation mode; for ``"batch"`` batch norm layers lose their running statistics for as long as this lasts.
+
+    Without them torch normalises by the batch at hand, writes nothing, and no process waits for another.
+    """
+    network.eval()
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    kept = [(module, module.running_mean, module.running_var) for module in norms if batch_norm == "batch"]
+    try:
+        for module, _, _ in kept:
+            module.running_mean = module.running_var = None
+        yield
+    finally:
+        for module, mean, variance in kept:
+            module.running_mean, module.running_var = mean, variance
 
 
 def build_network(spec: Any, state: Mapping[str, Tensor], description: Description) -> nn.Module:

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from gendistill.data.description import Description, symmetric
+from gendistill.errors import UserError
+from gendistill.teacher import GeneratorTeacher
+
+
+def by_hand(network: nn.Module, z: torch.Tensor, y: torch.Tensor, batch: bool) -> torch.Tensor:
+    """Compute the tiny generator with its batch norm written out."""
+    h = network.hidden(z + network.embedding(y))
+    norm = network.norm
+    mean = h.mean(0) if batch else norm.running_mean
+    variance = h.var(0, unbiased=False) if batch else norm.running_var
+    h = (h - mean) / torch.sqrt(variance + norm.eps) * norm.weight + norm.bias
+    return torch.tanh(network.out(torch.relu(h))).view(-1, 1, 4, 4)
+
+
+@pytest.mark.parametrize("mode", ["eval", "batch"])
+def test_batch_norm_modes_equal_the_formula_and_change_nothing(
+    mode: str, network: nn.Module, description: Description, rng: torch.Generator
+) -> None:
+    before = copy.deepcopy(network.state_dict())
+    teacher = GeneratorTeacher(network, description, batch_norm=mode)  # type: ignore[arg-type]
+    z, y = torch.randn(8, 4, generator=rng), torch.arange(8) % 3
+    made = teacher.generate(z, y)
+    torch.testing.assert_close(made, by_hand(network, z, y, batch=mode == "batch").detach())
+    assert not made.requires_grad
+    assert network.training, "the network in training keeps its mode"
+    for state in (network.state_dict(), teacher.network.state_dict()):
+        assert state.keys() == before.keys()
+        assert all(torch.equal(state[name], before[name]) for name in before)
+
+
+def test_the_teacher_is_a_snapshot(network: nn.Module, description: Description) -> None:
+    latents = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    teacher = GeneratorTeacher(network, description, latents=latents)
+    before, _ = teacher.everything()
+    with torch.no_grad():
+        network.out.weight.add_(1)
+        latents.zero_()
+    assert torch.equal(teacher.everything()[0], before)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert not any(parameter.requires_grad for parameter in teacher.network.parameters())
+
+
+def test_a_network_with_hooked_spectral_norm_can_be_copied(network: nn.Module, description: Description) -> None:
+    nn.utils.spectral_norm(network.out)
+    network(torch.randn(4, 4), torch.zeros(4).long()).sum().backward()
+    teacher = GeneratorTeacher(network, description)
+    z, y = torch.ones(2, 4), torch.tensor([0, 1])
+    network.eval()
+    torch.testing.assert_close(teacher.generate(z, y), network(z, y).detach())
+
+
+def test_fresh_noise_has_its_prior_and_balanced_labels(network: nn.Module, description: Description) -> None:
+    rng = torch.Generator().manual_seed(0)
+    noise = GeneratorTeacher(network, description).fresh(4000, rng)
+    assert abs(float(noise.mean())) < 0.03 and abs(float(noise.std()) - 1) < 0.03
+    sphere = GeneratorTeacher(network, description, prior="sphere")
+    torch.testing.assert_close(sphere.fresh(50, rng).norm(dim=1), torch.full((50,), math.sqrt(4)))
+    batches = list(sphere.batches(3, 9, rng))
+    assert [torch.bincount(labels).tolist() for _, labels, _ in batches] == [[3, 3, 3]] * 3
+    assert not torch.equal(batches[0][0], batches[1][0])
+    images, labels = sphere.sample(600, rng)
+    assert images.shape == (600, 1, 4, 4) and abs(int((labels == 0).sum()) - 200) <= 2
+    assert sphere.budget() == {"images": None, "distinct_images": None, "bytes": sphere.bytes_stored}
+    assert sphere.label_counts is None
+
+
+def test_a_pool_is_shown_in_shuffled_epochs(network: nn.Module, description: Description, rng: torch.Generator) -> None:
+    latents, labels = torch.randn(7, 4, generator=rng), torch.tensor([0, 1, 2, 2, 1, 0, 0])
+    teacher = GeneratorTeacher(network, description, latents=latents, labels=labels)
+    made, _ = teacher.everything()
+    network.eval()
+    torch.testing.assert_close(made, network(latents, labels).detach())
+    shown = list(teacher.batches(7, 2, rng))
+    images, told = torch.cat([batch[0] for batch in shown]), torch.cat([batch[1] for batch in shown])
+    index = torch.cdist(images.flatten(1), made.flatten(1)).argmin(1)
+    assert torch.bincount(index).tolist() == [2] * 7
+    assert torch.equal(told, labels[index])
+    assert teacher.budget()["images"] == 7 and teacher.label_counts == [3, 2, 2]
+    drawn, drawn_labels = teacher.sample(6, rng)
+    assert torch.bincount(drawn_labels).tolist() == [2, 2, 2]
+    assert len(torch.cdist(drawn.flatten(1), made.flatten(1)).argmin(1).unique()) == 6
+
+
+def test_a_curriculum_keeps_its_batches_labels_and_rates(network: nn.Module, description: Description) -> None:
+    rng = torch.Generator().manual_seed(0)
+    latents, soft = torch.randn(3, 5, 4, generator=rng), torch.rand(3, 5, 3, generator=rng)
+    conditions = torch.arange(15).view(3, 5) % 3
+    teacher = GeneratorTeacher(
+        network,
+        description,
+        latents=latents,
+        labels=soft,
+        conditions=conditions,
+        learning_rates=torch.tensor([0.1, 0.2, 0.3]),
+        batch_norm="batch",
+    )
+    for step, (images, labels, rate) in enumerate(teacher.batches(7, 99, rng)):
+        turn = step % 3
+        torch.testing.assert_close(images, by_hand(network, latents[turn], conditions[turn], batch=True).detach())
+        assert torch.equal(labels, soft[turn]) and rate == teacher.learning_rates[turn]
+    assert teacher.images_stored == 15 and teacher.labels_are_soft
+    made, told = teacher.everything()
+    assert made.shape == (15, 1, 4, 4) and torch.equal(told, soft.flatten(0, 1))
+    drawn, drawn_labels = teacher.sample(15, rng, balanced=False)
+    # Each drawn image is the one of its own batch, batch statistics included.
+    index = torch.cdist(drawn_labels, told).argmin(1)
+    assert sorted(index.tolist()) == list(range(15))
+    torch.testing.assert_close(drawn, made[index])
+
+
+def test_labels_left_out_cover_the_classes(network: nn.Module, description: Description) -> None:
+    pool = GeneratorTeacher(network, description, latents=torch.zeros(5, 4))
+    assert pool.labels is not None and pool.labels.tolist() == [0, 1, 2, 0, 1]
+    assert pool.distinct_images == 3, "equal latents of one class make one image"
+
+
+BAD = {
+    "prior": (dict(prior="uniform"), "normal, sphere, got 'uniform'"),
+    "batch norm": (dict(batch_norm="train"), "eval, batch"),
+    "labels without latents": (dict(labels=torch.zeros(3).long()), "belong to stored latents"),
+    "latent size": (dict(latents=torch.zeros(3, 5)), r"\(M, 4\).*got \(3, 5\)"),
+    "no latents": (dict(latents=torch.zeros(0, 4)), "at least one item"),
+    "latents not finite": (dict(latents=torch.full((3, 4), torch.inf)), "'latents'"),
+    "label shape": (dict(latents=torch.zeros(2, 3, 4), labels=torch.zeros(2).long()), r"\(2, 3\)"),
+    "rates": (dict(latents=torch.zeros(2, 3, 4), learning_rates=torch.ones(3)), "2 batches .* got 3"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_is_refused(case: str, network: nn.Module, description: Description) -> None:
+    options, sentence = BAD[case]
+    with pytest.raises(UserError, match=sentence):
+        GeneratorTeacher(network, description, **options)  # type: ignore[arg-type]
+
+
+def test_images_of_another_shape_are_refused(network: nn.Module, rng: torch.Generator) -> None:
+    large = Description("large", ("a", "b", "c"), (1, 8, 8), symmetric(1))
+    with pytest.raises(UserError, match=r"\(1, 4, 4\), but 'large' has \(1, 8, 8\)"):
+        GeneratorTeacher(network, large).sample(2, rng)
+
+
+def test_a_network_without_latent_size_is_refused(description: Description) -> None:
+    with pytest.raises(UserError, match="'nz'"):
+        GeneratorTeacher(nn.Linear(2, 2), description)
+
+
+def test_render_is_differentiable_in_the_latents(network: nn.Module, description: Description) -> None:
+    teacher = GeneratorTeacher(network.double(), description, batch_norm="batch")
+    z, y = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64), torch.arange(3)
+    z.requires_grad_()
+    (gradient,) = torch.autograd.grad(teacher.render(z, y).square().sum(), z)
+    (expected,) = torch.autograd.grad(by_hand(network, z, y, batch=True).square().sum(), z)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gendistill.data.description import Description, symmetric
+from gendistill.errors import UserError
+from gendistill.teacher import StoredImages
+
+
+def make(description: Description, count: int = 6, **options: object) -> StoredImages:
+    images = torch.arange(count).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).to(torch.float32).contiguous()
+    labels = options.pop("labels", torch.arange(count) % 3)
+    return StoredImages(images, labels, description, **options)  # type: ignore[arg-type]
+
+
+def test_fixed_order_and_rates_are_cyclic(description: Description, rng: torch.Generator) -> None:
+    teacher = make(description, order="fixed", learning_rates=torch.tensor([0.1, 0.2, 0.3]))
+    shown = list(teacher.batches(4, 4, rng))
+    assert [batch[0][:, 0, 0, 0].tolist() for batch in shown] == [
+        [0, 1, 2, 3],
+        [4, 5, 0, 1],
+        [2, 3, 4, 5],
+        [0, 1, 2, 3],
+    ]
+    assert [float(batch[2]) for batch in shown] == pytest.approx([0.1, 0.2, 0.3, 0.1])
+    for images, labels, _ in shown:
+        assert torch.equal(labels, images[:, 0, 0, 0].long() % 3)
+
+
+def test_shuffled_order_depends_on_the_generator_alone(description: Description) -> None:
+    teacher = make(description)
+
+    def order(seed: int) -> list[float]:
+        batches = teacher.batches(6, 2, torch.Generator().manual_seed(seed))
+        return torch.cat([images[:, 0, 0, 0] for images, _, _ in batches]).tolist()
+
+    before = torch.get_rng_state()
+    assert order(1) == order(1) != order(2)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(rate is None for _, _, rate in teacher.batches(2, 2, torch.Generator()))
+
+
+def test_sample_is_balanced_by_the_most_likely_class_of_soft_labels(
+    description: Description, rng: torch.Generator
+) -> None:
+    soft = torch.tensor([[0.9, 0.1, 0.0]] * 5 + [[0.1, 0.9, 0.0]] * 3 + [[0.3, 0.3, 0.4]] * 2)
+    teacher = make(description, 10, labels=soft)
+    images, labels = teacher.sample(6, rng)
+    assert labels.shape == (6, 3)
+    assert torch.bincount(labels.argmax(1)).tolist() == [2, 2, 2]
+    assert len(images[:, 0, 0, 0].unique()) == 6
+    assert teacher.label_counts == [5, 3, 2] and teacher.labels_are_soft
+
+
+def test_budget_counts_bytes_and_distinct_images(description: Description) -> None:
+    teacher = make(description, 6, learning_rates=torch.ones(2))
+    teacher.images[3] = teacher.images[0]
+    assert teacher.budget() == {"images": 6, "distinct_images": 5, "bytes": 6 * 16 * 4 + 6 * 8 + 2 * 4}
+
+
+BAD = {
+    "no images": (dict(images=torch.zeros(0, 1, 4, 4), labels=torch.zeros(0).long()), "at least one image"),
+    "shape": (
+        dict(images=torch.zeros(2, 3, 4, 4), labels=torch.zeros(2).long()),
+        r"\(N, 1, 4, 4\), got \(2, 3, 4, 4\)",
+    ),
+    "type": (dict(images=torch.zeros(2, 1, 4, 4).double(), labels=torch.zeros(2).long()), "float32"),
+    "not finite": (dict(images=torch.full((2, 1, 4, 4), torch.nan), labels=torch.zeros(2).long()), "'images' .*NaN"),
+    "label too large": (dict(images=torch.zeros(2, 1, 4, 4), labels=torch.tensor([0, 3])), r"0\.\.2 .* got 0\.\.3"),
+    "label negative": (dict(images=torch.zeros(2, 1, 4, 4), labels=torch.tensor([-1, 0])), r"0\.\.2"),
+    "label count": (dict(images=torch.zeros(2, 1, 4, 4), labels=torch.zeros(3).long()), r"shape \(2,\)"),
+    "soft label width": (dict(images=torch.zeros(2, 1, 4, 4), labels=torch.zeros(2, 4)), r"\(2, 3\), got float32"),
+    "soft label finite": (dict(images=torch.zeros(2, 1, 4, 4), labels=torch.full((2, 3), torch.inf)), "'labels'"),
+    "order": (dict(images=torch.zeros(2, 1, 4, 4), labels=torch.zeros(2).long(), order="random"), "shuffled, fixed"),
+    "rates": (
+        dict(images=torch.zeros(2, 1, 4, 4), labels=torch.zeros(2).long(), learning_rates=torch.ones(2, 2)),
+        "'learning_rates' must be a float vector",
+    ),
+    "metadata": (
+        dict(images=torch.zeros(2, 1, 4, 4), labels=torch.zeros(2).long(), metadata={"learner": object()}),
+        "plain values",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_is_refused(case: str, description: Description) -> None:
+    arguments, sentence = BAD[case]
+    with pytest.raises(UserError, match=sentence):
+        StoredImages(description=description, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_data_set_without_classes_is_refused() -> None:
+    with pytest.raises(UserError, match="at least one class"):
+        StoredImages(torch.zeros(1, 1, 2, 2), torch.zeros(1, 0), Description("none", (), (1, 2, 2), symmetric(1)))
