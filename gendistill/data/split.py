@@ -19,10 +19,10 @@ def validation_size(count: int) -> int:
 
 
 def stratified(labels: Tensor, sizes: tuple[int, ...], seed: int = SPLIT_SEED) -> tuple[Tensor, ...]:
-    """Split samples into parts in which every class has its share, up to one sample.
+    """Split samples into parts in which every class has its share.
 
-    The samples are shuffled, put in order of their place within their class (as a fraction), and cut: any cut of that
-    order takes nearly the same fraction of every class. The sizes are met exactly.
+    Sizes are met exactly. Each part in turn takes of every class its share of what is left, rounded down or up: up for
+    the classes with the largest remainders, ties by lot.
 
     Args:
         labels: (N,) int64 class indices.
@@ -40,11 +40,18 @@ def stratified(labels: Tensor, sizes: tuple[int, ...], seed: int = SPLIT_SEED) -
         raise UserError(f"the parts {sizes} of a split must sum to the {len(labels)} samples there are")
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(labels), generator=generator)
-    counts = torch.bincount(labels)
     by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    counts = torch.bincount(labels)
     place = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels[by_class]]
-    fraction = (place.to(torch.float64) + 0.5) / counts[labels[by_class]]
-    # Classes of equal size tie at every fraction; the stable sort would favour low labels, the jitter does not.
-    jitter = torch.rand(len(labels), generator=generator, dtype=torch.float64) * 1e-9
-    order = by_class[(fraction + jitter).argsort()]
-    return tuple(part.sort().values for part in order.split(list(sizes)))
+    taken = torch.zeros_like(counts)
+    parts = []
+    for size in sizes:
+        left = counts - taken
+        quota = left.to(torch.float64) * size / max(int(left.sum()), 1)
+        take = quota.floor().to(torch.int64)
+        lot = torch.rand(len(counts), generator=generator, dtype=torch.float64) * 1e-9
+        take[(quota - take + lot).argsort(descending=True)[: size - int(take.sum())]] += 1
+        chosen = (place >= taken[labels[by_class]]) & (place < (taken + take)[labels[by_class]])
+        parts.append(by_class[chosen].sort().values)
+        taken += take
+    return tuple(parts)
