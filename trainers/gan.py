@@ -1,0 +1,349 @@
+"""Generative adversarial networks: the step that every GAN here shares, with and without labels.
+
+A new loss is a subclass that overrides ``discriminator_loss`` or ``generator_loss`` and calls ``super()``; see
+docs/methods/gan.md for the equations, the deviations from the papers and what each logged curve means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gendistill.data.description import Normalisation, symmetric
+from gendistill.errors import UserError
+from gendistill.losses.adversarial import check_loss_type
+from gendistill.losses.penalty import gradient_penalty
+from gendistill.nets.ema import EMA
+from gendistill.objects import build
+from gendistill.teacher import GeneratorTeacher, Teacher
+from trainers.trainer import Trainer
+
+Spec = Mapping[str, Any]
+LR_DECAYS = ("linear", "none")
+
+
+class Batch(NamedTuple):
+    """Real or generated images with their labels.
+
+    Attributes:
+        images: (B, C, H, W) float32 in [-1, 1].
+        labels: (B,) int64 class indices; ``None`` for images of a generator without labels.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+
+
+class GANTrainer(Trainer):
+    """Train a generator against a discriminator, Goodfellow et al. 2014, without using labels.
+
+    One step is ``n_dis`` updates of the discriminator, each on new real and new generated images, then one update of
+    the generator.
+
+    Args:
+        generator: The network z (N, nz) -> images, as ``class_path`` and ``init_args``; by default SNGANGenerator.
+        discriminator: The network images -> logits (N, 1); by default SNGANDiscriminator.
+        loss_type: ``gan``, ``ns``, ``hinge`` or ``wasserstein``; given to both networks.
+        n_dis: Updates of the discriminator in one step, at least 1.
+        lr_generator: Adam's learning rate for the generator.
+        lr_discriminator: Adam's learning rate for the discriminator.
+        betas: Adam's two decay rates.
+        lr_decay: ``linear`` (the rates at step t, from 0, are those at the start times 1 - t / steps) or ``none``.
+        ema_decay: Decay of the average of the generator's weights that becomes the teacher, in [0, 1); 0 takes the
+            weights themselves.
+        gradient_penalty: Weight of the WGAN-GP penalty in the discriminator's loss; 0 leaves it out, 10 is published.
+        **kwargs: See :class:`~trainers.trainer.Trainer`.
+
+    Raises:
+        UserError: An option is out of range.
+    """
+
+    default_generator: ClassVar[str] = "gendistill.nets.sngan.SNGANGenerator"
+    default_discriminator: ClassVar[str] = "gendistill.nets.sngan.SNGANDiscriminator"
+
+    def __init__(
+        self,
+        *,
+        generator: Spec | None = None,
+        discriminator: Spec | None = None,
+        loss_type: str = "hinge",
+        n_dis: int = 5,
+        lr_generator: float = 2e-4,
+        lr_discriminator: float = 2e-4,
+        betas: tuple[float, float] = (0.0, 0.9),
+        lr_decay: str = "linear",
+        ema_decay: float = 0.999,
+        gradient_penalty: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if isinstance(n_dis, bool) or not isinstance(n_dis, int) or n_dis < 1:
+            raise UserError(f"n_dis is {n_dis!r}; give a whole number from 1")
+        if lr_generator <= 0 or lr_discriminator <= 0:
+            raise UserError(
+                f"learning rates must be positive, got lr_generator {lr_generator}, lr_discriminator {lr_discriminator}"
+            )
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise UserError(f"betas are {betas}; give two numbers of at least 0 and below 1")
+        if lr_decay not in LR_DECAYS:
+            raise UserError(f"lr_decay is '{lr_decay}'; use one of: {', '.join(LR_DECAYS)}")
+        if not 0 <= ema_decay < 1:
+            raise UserError(f"ema_decay is {ema_decay}; give a number of at least 0 and below 1")
+        if gradient_penalty < 0:
+            raise UserError(f"gradient_penalty is {gradient_penalty}; give a weight of 0 or more")
+        self.generator_spec: Spec = generator or {"class_path": self.default_generator}
+        self.discriminator_spec: Spec = discriminator or {"class_path": self.default_discriminator}
+        self.loss_type = check_loss_type(loss_type)
+        self.n_dis = n_dis
+        self.lr_generator = lr_generator
+        self.lr_discriminator = lr_discriminator
+        self.betas = (float(betas[0]), float(betas[1]))
+        self.lr_decay = lr_decay
+        self.ema_decay = ema_decay
+        self.gradient_penalty = gradient_penalty
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Images in [-1, 1], the range of the generator's tanh."""
+        return symmetric(self.data.description.image_shape[0])
+
+    # -- what a run holds ---------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Make both networks, their optimisers and the average of the generator."""
+        self.generator = self._network("generator", self.generator_spec, ("nz", "compute_gan_loss"))
+        self.discriminator = self._network("discriminator", self.discriminator_spec, ("compute_gan_loss",))
+        self.ema = EMA(self.generator, self.ema_decay)
+        self.generator_optimizer = self._adam(self.generator, self.lr_generator)
+        self.discriminator_optimizer = self._adam(self.discriminator, self.lr_discriminator)
+
+    def _network(self, name: str, spec: Spec, needed: tuple[str, ...]) -> Any:
+        with self.initialised(name):
+            network = build(
+                spec,
+                nn.Module,
+                num_classes=self.data.description.num_classes,
+                image_shape=self.data.description.image_shape,
+                loss_type=self.loss_type,
+            )
+        for attribute in needed:
+            if not hasattr(network, attribute):
+                raise UserError(
+                    f"the {name} {type(network).__name__} has no '{attribute}'; derive it from a base in "
+                    "gendistill.nets.base"
+                )
+        return self.place(network)
+
+    def _adam(self, network: nn.Module, lr: float) -> torch.optim.Adam:
+        groups = [{"params": list(network.parameters()), "lr": lr, "initial_lr": lr}]
+        return torch.optim.Adam(groups, betas=self.betas)
+
+    # -- one step -----------------------------------------------------------------------------------------------------
+
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Make ``n_dis`` updates of the discriminator and one of the generator.
+
+        Args:
+            batch: The first of the ``n_dis`` real batches: images (B, C, H, W) in [-1, 1] and labels (B,). The others
+                are drawn here.
+
+        Returns:
+            Scalars of the last discriminator update and of the generator update: ``loss/discriminator``,
+            ``loss/generator``, ``prob/real``, ``prob/fake``, ``lr/generator``, ``lr/discriminator``, and whatever a
+            loss has recorded.
+        """
+        self._records: dict[str, Tensor] = {}
+        self._set_learning_rates()
+        for update in range(self.n_dis):
+            self.discriminator_step(Batch(*(batch if update == 0 else self.next_batch())))
+        self.generator_step()
+        records, self._records = self._records, {}
+        return records
+
+    def discriminator_step(self, real: Batch) -> None:
+        """Make one update of the discriminator on real images and as many new generated ones.
+
+        The generated images are made without a graph. They are normalised by the statistics of their own batch, like
+        those of the generator's update, but leave its running statistics alone: these describe the generator's own
+        updates, however large ``n_dis`` is.
+        """
+        with torch.no_grad(), untracked(self.generator):
+            fake = self.fakes()
+        loss = self.discriminator_loss(real, fake)
+        self.record("loss/discriminator", loss)
+        self.update(loss, self.discriminator_optimizer)
+
+    def generator_step(self) -> None:
+        """Make one update of the generator; the discriminator's parameters have no gradients during and after it."""
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        with frozen(self.discriminator):
+            loss = self.generator_loss(self.fakes())
+            self.record("loss/generator", loss)
+            self.update(loss, self.generator_optimizer)
+        self.ema.update(self.generator)
+
+    def discriminator_loss(self, real: Batch, fake: Batch) -> Tensor:
+        """Return what the discriminator minimises, a scalar; override it and call ``super()`` to add a term.
+
+        Args:
+            real: Real images, this process's part.
+            fake: As many generated images; no gradient flows back through them.
+        """
+        output_real, output_fake = self.discriminate(real), self.discriminate(fake)
+        self.record("prob/real", output_real.detach().sigmoid().mean())
+        self.record("prob/fake", output_fake.detach().sigmoid().mean())
+        loss: Tensor = self.discriminator.compute_gan_loss(output_real=output_real, output_fake=output_fake)
+        if self.gradient_penalty:
+            penalty = self.penalty(real, fake)
+            self.record("loss/gradient_penalty", penalty)
+            loss = loss + self.gradient_penalty * penalty
+        return loss
+
+    def generator_loss(self, fake: Batch) -> Tensor:
+        """Return what the generator minimises, a scalar; override it and call ``super()`` to add a term.
+
+        Args:
+            fake: Generated images, this process's part, with the generator's graph.
+        """
+        loss: Tensor = self.generator.compute_gan_loss(self.discriminate(fake))
+        return loss
+
+    # -- what losses use ----------------------------------------------------------------------------------------------
+
+    def fakes(self) -> Batch:
+        """Return a new batch of generated images, this process's part of ``batch_size`` images."""
+        with self.autocast():
+            images = self.generator(self.noise(self.batch_size, self.generator.nz))
+        return Batch(images.float())
+
+    def discriminate(self, batch: Batch) -> Tensor:
+        """Return the discriminator's logits (B, 1) float32; under bfloat16 the forward pass is mixed precision."""
+        with self.autocast():
+            logits = self.discriminator(batch.images)
+        return logits.float()
+
+    def discriminate_exactly(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the discriminator's logits in float32 always, for terms that differentiate twice."""
+        logits: Tensor = self.discriminator(images)
+        return logits
+
+    def penalty(self, real: Batch, fake: Batch) -> Tensor:
+        """Return the gradient penalty between real and generated images, at the real images' labels."""
+        generator = self.run.streams["penalty"]
+        mix = torch.rand(self.batch_size, generator=generator, device=generator.device)
+        return gradient_penalty(
+            lambda images: self.discriminate_exactly(images, real.labels),
+            real.images,
+            fake.images,
+            mix=self.run.processes.shard(mix),
+        )
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Log a scalar of this step under ``name``; of several in one step the last counts."""
+        self._records[name] = value.detach()
+
+    def _set_learning_rates(self) -> None:
+        # Computed from the step alone: no scheduler whose state could be lost, or that a longer run would upset.
+        factor = 1 - self.step / self.steps if self.lr_decay == "linear" else 1.0
+        for name, optimizer in (
+            ("generator", self.generator_optimizer),
+            ("discriminator", self.discriminator_optimizer),
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+            self.record(f"lr/{name}", torch.full((), optimizer.param_groups[0]["lr"], device=self.device))
+
+    # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def teacher(self) -> Teacher:
+        """Return the averaged generator with fresh noise, its batch norm in eval mode."""
+        return GeneratorTeacher(
+            self.ema.module,
+            self.data.description.with_normalisation(self.normalisation),
+            metadata={"source": f"{type(self).__name__}, step {self.step}", "seed": self.run.options.seed},
+        )
+
+    def samples(self) -> dict[str, Tensor]:
+        """Return generated images of the same noise each time, pixels in [0, 1]: a square with one column a class."""
+        classes = min(self.data.description.num_classes, 10)
+        generator = self.run.streams["samples"]
+        noise = torch.randn(classes**2, self.generator.nz, generator=generator, device=self.device)
+        labels = torch.arange(classes**2, device=self.device) % classes
+        with torch.no_grad():
+            images = self._sample(noise, labels)
+        return {"generator": self.normalisation.invert(images.float()).clamp(0, 1)}
+
+    def _sample(self, noise: Tensor, labels: Tensor) -> Tensor:
+        images: Tensor = self.ema.module(noise)
+        return images
+
+
+class ConditionalGANTrainer(GANTrainer):
+    """Train a conditional generator against a conditional discriminator, Miyato and Koyama 2018.
+
+    Labels of generated images are uniform over the classes, whatever their shares in the data. The arguments are those
+    of :class:`GANTrainer`; the default networks are CGANPDGenerator and CGANPDDiscriminator.
+    """
+
+    default_generator: ClassVar[str] = "gendistill.nets.cgan_pd.CGANPDGenerator"
+    default_discriminator: ClassVar[str] = "gendistill.nets.cgan_pd.CGANPDDiscriminator"
+
+    def fakes(self) -> Batch:
+        """Return a new batch of generated images with their labels; labels are drawn before noise."""
+        generator = self.run.streams["noise"]
+        drawn = torch.randint(
+            self.data.description.num_classes, (self.batch_size,), generator=generator, device=generator.device
+        )
+        labels = self.run.processes.shard(drawn)
+        with self.autocast():
+            images = self.generator(self.noise(self.batch_size, self.generator.nz), labels)
+        return Batch(images.float(), labels)
+
+    def discriminate(self, batch: Batch) -> Tensor:
+        """Return the discriminator's logits (B, 1) float32 of images with their labels."""
+        with self.autocast():
+            logits = self.discriminator(batch.images, batch.labels)
+        return logits.float()
+
+    def discriminate_exactly(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the discriminator's logits in float32 always, for terms that differentiate twice."""
+        logits: Tensor = self.discriminator(images, labels)
+        return logits
+
+    def _sample(self, noise: Tensor, labels: Tensor) -> Tensor:
+        images: Tensor = self.ema.module(noise, labels)
+        return images
+
+
+@contextmanager
+def untracked(network: nn.Module) -> Iterator[None]:
+    """Let batch norms use the statistics of their batch inside, without touching their running statistics."""
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Make no gradients for a network's parameters inside; gradients flow through it to its input."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
