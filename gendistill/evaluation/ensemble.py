@@ -1,0 +1,166 @@
+"""Many learners trained at once: every seed, and for every seed every learning rate.
+
+All parameters stand in one matrix, one row a learner, so that an update is a handful of operations. Learners of one
+seed start from the same weights and see the same batches. How gradients are computed depends on the machine:
+
+- :class:`Separate`: each learner by itself, on as many cores as torch may use, one core each. Quickest on a CPU, where
+  stacked convolutions become grouped ones there, at about twice the cost (``benchmarks/ensemble_evaluation.py``).
+- :class:`~gendistill.evaluation.stacked.Stacked`: all learners in one forward and one backward pass. On a GPU this is
+  quickest, where a small network's time is spent on starting kernels.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gendistill.data.description import Description
+from gendistill.data.real import Split
+from gendistill.evaluation.optimisers import OPTIMISERS
+from gendistill.evaluation.rates import Candidate
+from gendistill.evaluation.workers import Workers
+from gendistill.objects import build
+from gendistill.runs.seeds import initialisation
+
+Batches = Sequence[tuple[Tensor, Tensor]]
+PIXELS = 2**18
+"""Pixels (not counting channels) that one network looks at in one go when its accuracy is measured."""
+
+
+def build_learner(spec: Mapping[str, Any], description: Description, seed: int) -> nn.Module:
+    """Return a learner for a data set whose initial weights depend on ``seed`` alone (on the CPU)."""
+    with initialisation(seed, "evaluation/learner"):
+        return build(spec, nn.Module, num_classes=description.num_classes, image_shape=description.image_shape)
+
+
+class Ensemble(ABC):
+    """Learners of S seeds and C candidates each, learner ``s * C + c`` in row ``s * C + c`` of the matrix.
+
+    Args:
+        spec: The learner, see :func:`gendistill.objects.build`.
+        description: The data set, for its shape, classes and the normalisation of test images.
+        seeds: One a learner's initial weights.
+        candidates: Ways to train.
+        optimizer: ``sgd`` or ``adam``.
+        device: Where to train.
+        workers: Runs learners side by side.
+    """
+
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        description: Description,
+        seeds: Sequence[int],
+        candidates: Sequence[Candidate],
+        *,
+        optimizer: str,
+        device: torch.device,
+        workers: Workers,
+    ) -> None:
+        self.description = description
+        self.candidates = list(candidates)
+        self.workers = workers
+        self.networks = [
+            build_learner(spec, description, seed).to(device) for seed in seeds for _ in range(len(candidates))
+        ]
+        first = self._trained(self.networks[0])
+        self.shapes = {name: parameter.shape for name, parameter in first.items()}
+        rows = [torch.cat([p.detach().flatten() for p in self._trained(net).values()]) for net in self.networks]
+        self.parameters = torch.stack(rows)
+        self.optimiser = OPTIMISERS[optimizer](self.parameters)
+
+    @staticmethod
+    def _trained(network: nn.Module) -> dict[str, nn.Parameter]:
+        return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+    @property
+    def parameter_count(self) -> int:
+        """Parameters of one learner, trained or not."""
+        return sum(parameter.numel() for parameter in self.networks[0].parameters())
+
+    def views(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return rows (..., P) cut into the learner's parameters by name, each (..., *shape), sharing storage."""
+        pieces = torch.split(rows, [shape.numel() for shape in self.shapes.values()], dim=-1)
+        return {
+            name: piece.unflatten(-1, shape) if shape else piece.squeeze(-1)
+            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+        }
+
+    @abstractmethod
+    def train(self, batches: Sequence[Batches], start: int) -> None:
+        """Train every learner on the next batches of its seed.
+
+        Args:
+            batches: For each seed images (B, C, H, W), normalised as the data set is, and labels (B,) or (B, K).
+            start: Updates made so far.
+        """
+
+    @abstractmethod
+    def _correct(self, members: Sequence[int], images: Tensor, labels: Tensor) -> Tensor:
+        """Return how many images each member answers rightly (M,), in evaluation mode."""
+
+    def accuracy(self, members: Sequence[int], split: Split) -> Tensor:
+        """Return the fraction of a split's images that each member answers rightly.
+
+        A learner whose logits are not finite (it diverged) has answered wrongly.
+
+        Args:
+            members: Rows of learners, M of them.
+            split: Images and labels.
+
+        Returns:
+            (M,) float64 on the CPU.
+        """
+        chunk = max(64, PIXELS // (split.images.shape[-1] * split.images.shape[-2]))
+        count = torch.zeros(len(members), dtype=torch.int64, device=self.parameters.device)
+        for index in torch.arange(len(split), device=split.labels.device).split(chunk):
+            images, labels = split.batch(index, self.description.normalisation)
+            count += self._correct(members, images, labels)
+        return count.double().cpu() / len(split)
+
+
+def right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the number of right answers (...) of logits (..., N, K) for labels (N,); not finite means wrong."""
+    return ((logits.argmax(-1) == labels) & logits.isfinite().all(-1)).sum(-1)
+
+
+class Separate(Ensemble):
+    """Learners that are trained side by side, each by its own forward and backward passes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for row, network in zip(self.parameters, self.networks, strict=True):
+            for name, view in self.views(row).items():
+                network.get_parameter(name).data = view
+
+    def train(self, batches: Sequence[Batches], start: int) -> None:
+        """Train every learner on the next batches of its seed; see :meth:`Ensemble.train`."""
+
+        def one(member: int) -> None:
+            seed, place = divmod(member, len(self.candidates))
+            self._train(member, self.candidates[place], batches[seed], start)
+
+        self.workers.map(one, range(len(self.networks)))
+
+    def _train(self, member: int, candidate: Candidate, batches: Batches, start: int) -> None:
+        network = self.networks[member].train()
+        parameters = list(self._trained(network).values())
+        row = slice(member, member + 1)
+        for step, (images, labels) in enumerate(batches, start):
+            loss = F.cross_entropy(network(images), labels)
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+            gradient = torch.cat([gradient.flatten() for gradient in gradients])[None]
+            rate, momentum = candidate.rates[step], candidate.momenta[step]
+            self.optimiser.update(row, gradient, step, rate, momentum, candidate.weight_decay)
+
+    def _correct(self, members: Sequence[int], images: Tensor, labels: Tensor) -> Tensor:
+        @torch.no_grad()
+        def one(member: int) -> Tensor:
+            return right(self.networks[member].eval()(images), labels)
+
+        return torch.stack(self.workers.map(one, members))

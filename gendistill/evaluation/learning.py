@@ -1,0 +1,269 @@
+"""How well a teacher teaches: the accuracy of fresh learners on real images after n updates on the teacher's batches.
+
+The protocol, and what the numbers mean, is on the page docs/evaluation-learning.md.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from gendistill.data.real import RealData, Split
+from gendistill.errors import UserError, did_you_mean
+from gendistill.evaluation.ensemble import Ensemble, Separate
+from gendistill.evaluation.lessons import Lessons
+from gendistill.evaluation.optimisers import OPTIMISERS
+from gendistill.evaluation.rates import Candidate, Rate, candidates
+from gendistill.evaluation.stacked import Stacked
+from gendistill.evaluation.workers import Workers
+from gendistill.nets.learners import default_learner
+from gendistill.runs.seeds import initialisation
+from gendistill.teacher.base import Teacher
+
+Spec = str | Mapping[str, Any]
+SPLITS = ("test", "validation", "train")
+SELECT = ("each", "last")
+
+
+def learning_curve(
+    teacher: Teacher,
+    data: RealData,
+    *,
+    learner: Spec | None = None,
+    updates: Sequence[int] = (10, 30, 100, 300, 1000),
+    seeds: int | Sequence[int] = 5,
+    batch_size: int = 64,
+    optimizer: str = "sgd",
+    lr: Rate | Sequence[Rate] | None = None,
+    select: str = "each",
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    schedule: str = "constant",
+    augment: str | None = None,
+    labels: str = "given",
+    split: str = "test",
+    device: torch.device | str | None = None,
+    batched: bool | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Train fresh learners on a teacher's batches and measure them on real images after chosen numbers of updates.
+
+    All seeds and all learning rates are trained at once. Learners of one seed have the same initial weights and data
+    order whatever the teacher and the rate, so that teachers can be compared seed by seed.
+
+    Args:
+        teacher: What teaches. It is moved to ``device``.
+        data: The real data that judges.
+        learner: Spec of the learner; by default :func:`gendistill.nets.learners.default_learner`.
+        updates: Numbers of updates to measure at, 0 allowed; sorted, doubles left out.
+        seeds: How many learners (seeds 0, 1, ...), or their seeds.
+        batch_size: Images an update; a curriculum has batches of its own.
+        optimizer: ``sgd`` or ``adam``.
+        lr: Learning rate, ``"grid"``, ``"teacher"``, a list of candidates, or None: the teacher's own rates where it
+            learned some, else the grid; see :func:`gendistill.evaluation.rates.candidates`. Among several the one with
+            the highest mean validation accuracy over the seeds is taken; the test split has no say.
+        select: ``each``: the best rate is chosen for each number of updates by itself. ``last``: at the last number,
+            for all. A schedule other than ``constant`` is laid out for the last number in both cases.
+        momentum: SGD's momentum in [0, 1).
+        weight_decay: Not negative.
+        schedule: ``constant``, ``cosine`` or ``step``; see :func:`gendistill.evaluation.rates.schedule_factor`.
+        augment: Strategy of :func:`gendistill.data.augment.augment` for the teacher's images, or None.
+        labels: ``given``: cross-entropy with the teacher's labels, soft or hard. ``hard``: with their likeliest class.
+        split: Where accuracy is reported: ``test``, ``validation`` or ``train``.
+        device: Where to train; by default where the data is.
+        batched: Whether all learners go through one stacked forward pass; None: on a GPU yes, on a CPU no (there each
+            core trains one learner, which is quicker).
+        progress: Called with the updates done and their total.
+
+    Returns:
+        Plain values: ``learner`` (spec), ``parameters``, ``updates``, ``accuracy`` (``mean``, sample ``std`` and
+        ``runs``, each by number of updates; runs by seed; all fractions; std is None for one seed), ``split``,
+        ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``, ``augment``, ``labels``,
+        ``lr`` (chosen, by number of updates), ``selection`` (None, or candidates and their mean validation accuracy),
+        ``learner_updates`` (of one learner), ``learners_trained``, ``images_seen`` (by one learner, by number of
+        updates), ``seconds``.
+
+    Raises:
+        UserError: An option out of range, or a teacher that does not fit the data.
+    """
+    started = time.perf_counter()
+    counts, seeds = _counts(updates), _seeds(seeds)
+    _among("optimizer", optimizer, OPTIMISERS)
+    _among("select", select, SELECT)
+    reported = _split(data, split)
+    device = data.train.labels.device if device is None else torch.device(device)
+    data, teacher, reported = data.to(device), teacher.to(device), reported.to(device)
+    total = counts[-1]
+    tried = candidates(
+        lr,
+        teacher,
+        total,
+        optimizer=optimizer,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        schedule=schedule,
+    )
+    if len(tried) > 1:
+        _split(data, "validation")
+    lessons = Lessons(teacher, data.description, seeds, total, batch_size, augment=augment, labels=labels)
+    spec = default_learner(data.description) if learner is None else learner
+    spec = {"class_path": spec} if isinstance(spec, str) else dict(spec)
+    strategy = Stacked if (device.type != "cpu" if batched is None else batched) else Separate
+    cores = torch.get_num_threads() if strategy is Separate and device.type == "cpu" else 1
+    # Learners with dropout draw from torch's global generator, which is lent out here and put back untouched.
+    with Workers(min(cores, len(seeds) * len(tried))) as workers, initialisation(seeds[0], "evaluation/dropout"):
+        ensemble = strategy(spec, data.description, seeds, tried, optimizer=optimizer, device=device, workers=workers)
+        curve = _Curve(ensemble, len(seeds), data.validation, reported, each=select == "each")
+        done = 0
+        for count in counts:
+            for chunk in lessons.chunks(count - done):
+                ensemble.train(chunk, done)
+                done += len(chunk[0])
+                if progress is not None:
+                    progress(done, total)
+            curve.measure()
+    runs, chosen, validation = curve.chosen()
+    return {
+        "learner": spec,
+        "parameters": ensemble.parameter_count,
+        "updates": counts,
+        "accuracy": {
+            "mean": [statistics.fmean(row) for row in runs],
+            "std": [statistics.stdev(row) if len(row) > 1 else None for row in runs],
+            "runs": runs,
+        },
+        "split": split,
+        "seeds": seeds,
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "augment": augment,
+        "labels": labels,
+        "lr": [tried[place].name for place in chosen],
+        "selection": _selection(select, tried, validation) if len(tried) > 1 else None,
+        "learner_updates": total,
+        "learners_trained": len(seeds) * len(tried),
+        "images_seen": [lessons.images_seen[count] for count in counts],
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def updates_to(result: Mapping[str, Any], accuracy: float) -> int | None:
+    """Return the first measured number of updates whose mean accuracy reaches a target, None when none does.
+
+    Args:
+        result: What :func:`learning_curve` returned.
+        accuracy: Target as a fraction in [0, 1].
+
+    Raises:
+        UserError: The target is not a fraction.
+    """
+    if not 0.0 <= accuracy <= 1.0:
+        raise UserError(f"the accuracy to reach is {accuracy}; give a fraction between 0 and 1, such as 0.9")
+    for count, mean in zip(result["updates"], result["accuracy"]["mean"], strict=True):
+        if mean >= accuracy:
+            return int(count)
+    return None
+
+
+def cross_architecture(
+    teacher: Teacher, data: RealData, *, learners: Sequence[Spec] | None = None, **options: Any
+) -> dict[str, dict[str, Any]]:
+    """Return a learning curve for each of several kinds of learner, by name.
+
+    Args:
+        teacher: What teaches.
+        data: The real data that judges.
+        learners: Specs; by default the data set's default learner, an MLP and LeNet.
+        **options: Options of :func:`learning_curve`.
+
+    Returns:
+        Results by ``Class(option=value, ...)``, in the given order.
+
+    Raises:
+        UserError: See :func:`learning_curve`.
+    """
+    home = "gendistill.nets.learners"
+    standard: list[Spec] = [default_learner(data.description), f"{home}.MLP", f"{home}.LeNet"]
+    chosen = standard if learners is None else learners
+    return {learner_name(spec): learning_curve(teacher, data, learner=spec, **options) for spec in chosen}
+
+
+def learner_name(spec: Spec) -> str:
+    """Return a learner's spec as ``Class(option=value, ...)``."""
+    if isinstance(spec, str):
+        spec = {"class_path": spec}
+    options = ", ".join(f"{name}={value}" for name, value in (spec.get("init_args") or {}).items())
+    return str(spec["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
+
+
+class _Curve:
+    """Accuracies measured so far, and which candidate they are taken from."""
+
+    def __init__(self, ensemble: Ensemble, seeds: int, validation: Split, reported: Split, *, each: bool) -> None:
+        self.ensemble, self.seeds, self.each = ensemble, seeds, each
+        self.count = len(ensemble.candidates)
+        self.splits = validation, reported
+        self.validation: list[list[float]] = []
+        self.best: list[int] = []
+        self.reported: list[dict[int, list[float]]] = []
+
+    def measure(self) -> None:
+        """Measure all learners for the selection, and those that may be chosen for the report."""
+        places = range(self.count)
+        if self.count > 1:
+            everyone = range(self.seeds * self.count)
+            scores = self.ensemble.accuracy(everyone, self.splits[0]).view(self.seeds, self.count).mean(0)
+            self.validation.append(scores.tolist())
+            self.best.append(int(scores.argmax()))
+        else:
+            self.best.append(0)
+        wanted = [self.best[-1]] if self.each else list(places)
+        members = [seed * self.count + place for place in wanted for seed in range(self.seeds)]
+        scores = self.ensemble.accuracy(members, self.splits[1]).view(len(wanted), self.seeds)
+        self.reported.append(dict(zip(wanted, scores.tolist(), strict=True)))
+
+    def chosen(self) -> tuple[list[list[float]], list[int], list[list[float]]]:
+        """Return the chosen runs and candidates by number of updates, and all mean validation accuracies."""
+        places = self.best if self.each else [self.best[-1]] * len(self.best)
+        return [runs[place] for runs, place in zip(self.reported, places, strict=True)], places, self.validation
+
+
+def _selection(select: str, tried: Sequence[Candidate], validation: list[list[float]]) -> dict[str, Any]:
+    return {"select": select, "candidates": [one.name for one in tried], "validation": validation}
+
+
+def _counts(updates: Sequence[int]) -> list[int]:
+    counts = sorted(set(updates))
+    if not counts or counts[0] < 0 or any(int(count) != count for count in counts):
+        raise UserError(f"updates is {list(updates)}; give one or more whole numbers, each at least 0")
+    return [int(count) for count in counts]
+
+
+def _seeds(seeds: int | Sequence[int]) -> list[int]:
+    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not listed or len(set(listed)) != len(listed):
+        raise UserError(f"seeds is {seeds}; give a number of at least 1, or a list of different seeds")
+    return listed
+
+
+def _among(option: str, given: str, allowed: Sequence[str] | Mapping[str, Any]) -> None:
+    if given not in allowed:
+        raise UserError(f"{option} is '{given}'; {did_you_mean(given, allowed)}choose among: {', '.join(allowed)}")
+
+
+def _split(data: RealData, name: str) -> Split:
+    _among("split", name, SPLITS)
+    split: Split = getattr(data, name)
+    if not len(split):
+        raise UserError(
+            f"'{data.description.name}' has no {name} images; choose another split, or a single learning rate if the "
+            "validation split is what is missing"
+        )
+    return split

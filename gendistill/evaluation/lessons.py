@@ -1,0 +1,129 @@
+"""What each learner is shown: a teacher's batches for several seeds, in the data set's normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from gendistill.data.augment import augment as augment_batch
+from gendistill.data.description import Description
+from gendistill.errors import UserError
+from gendistill.runs.seeds import stream
+from gendistill.teacher.base import Teacher
+
+VALUES = 2**23
+"""Image values (32 MiB) that may wait in memory: batches are made that far ahead."""
+LABELS = ("given", "hard")
+
+
+class Lessons:
+    """The batches of every seed, drawn chunk by chunk.
+
+    Every seed has a stream of its own, the same for every teacher. Where the teacher draws nothing at random (a
+    curriculum, or all its images in every batch), one stream serves all seeds and images are made only once.
+
+    Args:
+        teacher: The teacher.
+        description: The data set; gives the normalisation.
+        seeds: One a stream.
+        steps: Batches in all.
+        batch_size: Images a batch, as far as the teacher heeds it.
+        augment: Strategy of :func:`gendistill.data.augment.augment`, or None. Each seed augments for itself.
+        labels: ``given``, or ``hard``: the most likely class of a soft label.
+
+    Raises:
+        UserError: The teacher's images or classes do not fit the data set, or an option is unknown.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        description: Description,
+        seeds: Sequence[int],
+        steps: int,
+        batch_size: int,
+        *,
+        augment: str | None = None,
+        labels: str = "given",
+    ) -> None:
+        check_fit(teacher.description, description)
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}; it must be at least 1")
+        if labels not in LABELS:
+            raise UserError(f"labels is '{labels}'; choose 'given' or 'hard'")
+        self.teacher, self.description, self.hard = teacher, description, labels == "hard"
+        self.augment = None if augment in (None, "", "none") else augment
+        device = teacher.device
+        self.generators = [stream(seed, "evaluation/batches", device) for seed in seeds]
+        self.augmenters = [stream(seed, "evaluation/augment", device) for seed in seeds]
+        self.streams = [teacher.batches(steps, batch_size, generator) for generator in self.generators]
+        self.random = False
+        self.drawn = 0
+        self.images_seen = [0]
+        """Images that a learner has seen after each number of updates."""
+
+    def chunks(self, steps: int) -> Iterator[list[list[tuple[Tensor, Tensor]]]]:
+        """Yield the next batches, together ``steps`` for every seed, in chunks that fit in memory.
+
+        Returns:
+            An iterator over chunks: for each seed a list of (images, labels). Seeds that see the same share one list.
+        """
+        remaining = steps
+        length = 1
+        while remaining:
+            length = min(remaining, length)
+            chunk = self._draw(length)
+            yield chunk
+            remaining -= length
+            values = len({id(batches) for batches in chunk}) * max(images.numel() for images, _ in chunk[0])
+            length = max(1, min(50, VALUES // max(values, 1)))
+
+    def _draw(self, length: int) -> list[list[tuple[Tensor, Tensor]]]:
+        before = self.generators[0].get_state()
+        first = list(islice(self.streams[0], length))
+        if not self.random and not torch.equal(self.generators[0].get_state(), before):
+            self.random = True
+            for other in self.streams[1:]:
+                # Until now they would have been the same; bring them to the same place.
+                next(islice(other, self.drawn, self.drawn), None)
+        self.drawn += length
+        raw = [first]
+        if self.random:
+            raw += [list(islice(other, length)) for other in self.streams[1:]]
+        for images, _, _ in first:
+            self.images_seen.append(self.images_seen[-1] + len(images))
+        if self.augment is None:
+            ready = [[self._convert(images, labels) for images, labels, _ in batches] for batches in raw]
+            return ready if self.random else ready * len(self.streams)
+        raw = raw if self.random else raw * len(self.streams)
+        return [
+            [self._convert(images, labels, generator) for images, labels, _ in batches]
+            for batches, generator in zip(raw, self.augmenters, strict=True)
+        ]
+
+    def _convert(
+        self, images: Tensor, labels: Tensor, augmenter: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        images = self.teacher.description.normalisation.convert(images, self.description.normalisation)
+        if augmenter is not None:
+            images = augment_batch(images, self.augment, augmenter)
+        if self.hard and labels.is_floating_point():
+            labels = labels.argmax(-1)
+        return images, labels
+
+
+def check_fit(teacher: Description, data: Description) -> None:
+    """Raise a :class:`UserError` unless images and classes of a teacher are those of a data set."""
+    if tuple(teacher.image_shape) != tuple(data.image_shape):
+        raise UserError(
+            f"the teacher makes images of shape {tuple(teacher.image_shape)} ('{teacher.name}'), but '{data.name}' has "
+            f"{tuple(data.image_shape)}; name the data set that it was made for"
+        )
+    if teacher.num_classes != data.num_classes:
+        raise UserError(
+            f"the teacher knows {teacher.num_classes} classes ('{teacher.name}'), but '{data.name}' has "
+            f"{data.num_classes}; name the data set that it was made for"
+        )

@@ -1,0 +1,122 @@
+"""The learning rates that an evaluation tries: fixed ones with a schedule, and those that a teacher learned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from gendistill.errors import UserError, did_you_mean
+from gendistill.teacher.base import Teacher
+
+GRID = (0.01, 0.03, 0.1, 0.3)
+"""The rates for SGD that are tried when none is named."""
+ADAM_GRID = (0.0003, 0.001, 0.003, 0.01)
+SCHEDULES = ("constant", "cosine", "step")
+Rate = float | str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to train a learner.
+
+    Attributes:
+        name: The rate, or ``"teacher"``.
+        rates: Step size of every update.
+        momenta: Momentum of every update (SGD only).
+        weight_decay: Factor of the weights that is added to their gradient.
+    """
+
+    name: Rate
+    rates: tuple[float, ...]
+    momenta: tuple[float, ...]
+    weight_decay: float
+
+
+def schedule_factor(schedule: str, step: int, total: int) -> float:
+    """Return what a rate is multiplied by at one update.
+
+    Args:
+        schedule: ``constant``; ``cosine``: from 1 down towards 0 at the last update; ``step``: 0.1 in the second half.
+        step: Updates made so far, 0..total-1.
+        total: Updates of the whole training.
+
+    Raises:
+        UserError: The schedule is unknown.
+    """
+    if schedule == "constant":
+        return 1.0
+    if schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * step / total))
+    if schedule == "step":
+        return 0.1 if 2 * step >= total else 1.0
+    raise UserError(
+        f"unknown schedule '{schedule}'; {did_you_mean(schedule, SCHEDULES)}choose among: {', '.join(SCHEDULES)}"
+    )
+
+
+def candidates(
+    lr: Rate | Sequence[Rate] | None,
+    teacher: Teacher,
+    total: int,
+    *,
+    optimizer: str = "sgd",
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    schedule: str = "constant",
+) -> list[Candidate]:
+    """Return every way to train that an evaluation compares on the validation split.
+
+    Args:
+        lr: A rate; ``"grid"`` (:data:`GRID` for SGD); ``"teacher"``: the rates, and momenta if any, that the teacher
+            learned, taken by plain SGD without weight decay or schedule, which is what they were learned for; a list of
+            any of these; or None: the teacher's where it has some and the optimiser is SGD, otherwise the grid.
+        teacher: The teacher.
+        total: Updates of the whole training, at least 0.
+        optimizer: ``sgd`` or ``adam``.
+        momentum: SGD's momentum in [0, 1) for rates that are not the teacher's.
+        weight_decay: Not negative; for rates that are not the teacher's.
+        schedule: See :func:`schedule_factor`.
+
+    Raises:
+        UserError: A value out of range, no rate at all, or the teacher's rates where it has none.
+    """
+    if not 0.0 <= momentum < 1.0 or not weight_decay >= 0.0:
+        raise UserError(f"momentum is {momentum}, it must lie in [0, 1); weight_decay is {weight_decay}, at least 0")
+    schedule_factor(schedule, 0, 1)
+    wanted: list[Rate] = []
+    grid = GRID if optimizer == "sgd" else ADAM_GRID
+    if lr is None:
+        lr = "teacher" if teacher.learning_rates is not None and optimizer == "sgd" else "grid"
+    for one in [lr] if isinstance(lr, str | float | int) else lr:
+        wanted += list(grid) if one == "grid" else [one]
+    if not wanted:
+        raise UserError("no learning rate was given; give at least one, or leave lr out")
+    made = []
+    for one in dict.fromkeys(wanted):
+        if one == "teacher":
+            made.append(_teachers(teacher, total, optimizer))
+            continue
+        try:
+            rate = float(one)
+        except ValueError:
+            rate = math.nan
+        if not 0.0 < rate < math.inf:
+            raise UserError(f"the learning rate {one!r} is not allowed; give a positive number, 'teacher' or 'grid'")
+        rates = tuple(rate * schedule_factor(schedule, step, total) for step in range(total))
+        made.append(Candidate(rate, rates, (momentum,) * total, weight_decay))
+    return made
+
+
+def _teachers(teacher: Teacher, total: int, optimizer: str) -> Candidate:
+    if teacher.learning_rates is None:
+        raise UserError("this teacher learned no learning rates; give a number, a list of numbers or 'grid' for lr")
+    if optimizer != "sgd":
+        raise UserError(f"the teacher's learning rates are for sgd, not {optimizer}; choose sgd, or a number for lr")
+    momenta = [0.0] if teacher.momenta is None else teacher.momenta.double().tolist()
+    return Candidate("teacher", _cycle(teacher.learning_rates.double().tolist(), total), _cycle(momenta, total), 0.0)
+
+
+def _cycle(values: list[float], total: int) -> tuple[float, ...]:
+    return tuple(islice(values * (total // len(values) + 1), total))
