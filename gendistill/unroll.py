@@ -24,7 +24,7 @@ after another, and send the summed gradient of the images through the generator 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,8 @@ Parameters = dict[str, Tensor]
 InnerLoss = Callable[[Tensor, Tensor], Tensor]
 OuterLoss = Callable[[int, Parameters], Tensor | None]
 
-MEMORY_MODES = ("full", "recompute")
+Memory = Literal["full", "recompute"]
+MEMORY_MODES: tuple[Memory, ...] = get_args(Memory)
 
 
 class Unrolled(NamedTuple):
@@ -77,7 +78,7 @@ def unrolled_loss(
     *,
     parameters: Parameters | None = None,
     inner_loss: InnerLoss = F.cross_entropy,
-    memory: str = "full",
+    memory: Memory = "full",
 ) -> Unrolled:
     """Train a learner for T steps and return the outer loss, differentiable with respect to everything it saw.
 

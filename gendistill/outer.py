@@ -1,0 +1,41 @@
+"""Outer losses: what is asked of a learner that was trained differentiably; see :mod:`gendistill.unroll`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gendistill import unroll
+
+
+class RealLoss:
+    """The outer loss: cross-entropy on a new real batch after each of the chosen steps.
+
+    Args:
+        learner: The network that is trained.
+        steps: Numbers of steps done after which to look, ascending.
+        images: (E, B, C, H, W) real images, one batch a look.
+        labels: (E, B).
+    """
+
+    final_loss: Tensor
+    final_accuracy: Tensor
+
+    def __init__(self, learner: nn.Module, steps: Sequence[int], images: Tensor, labels: Tensor) -> None:
+        self.learner = learner
+        self.looks = {step: look for look, step in enumerate(steps)}
+        self.images = images
+        self.labels = labels
+
+    def __call__(self, step: int, parameters: unroll.Parameters) -> Tensor | None:
+        """Return the loss after ``step`` steps, or None where real data is not looked at."""
+        look = self.looks.get(step)
+        if look is None:
+            return None
+        logits = unroll.call(self.learner, parameters, self.images[look])
+        loss = F.cross_entropy(logits, self.labels[look])
+        self.final_loss = loss.detach()
+        self.final_accuracy = (logits.detach().argmax(1) == self.labels[look]).float().mean()
+        return loss
