@@ -203,6 +203,11 @@ def check_finite(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
+def first_line(error: BaseException) -> str:
+    """Return an error's message without the stack frames that some libraries add below it."""
+    return (str(error) or type(error).__name__).strip().split("\n", 1)[0][:500]
+
+
 def _schedule(name: str, values: Tensor | None) -> Tensor | None:
     if values is None:
         return None

@@ -17,7 +17,7 @@ import gendistill
 from gendistill.data.description import Description
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.files import atomic_write
-from gendistill.teacher.base import Teacher, check_finite
+from gendistill.teacher.base import Teacher, check_finite, first_line
 from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
@@ -81,9 +81,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
         description = Description.from_dict(_mapping(header, "description"))
         teacher = KINDS[header["kind"]].restore(tensors, header, description, _mapping(header, "metadata"))
     except GendistillError as error:
-        raise UserError(f"'{path}' cannot be used: {error}") from error
+        raise UserError(f"'{path}' cannot be used: {first_line(error)}") from error
     except UNFIT as error:
-        raise UserError(f"'{path}' is damaged: its metadata do not fit together ({error!r})") from error
+        raise UserError(f"'{path}' is damaged: its metadata do not fit together ({first_line(error)})") from error
     return teacher.to(device)
 
 
@@ -141,7 +141,9 @@ def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Any], dict[str, Ten
             }
             return header, {}
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        raise UserError(f"'{path}' is damaged or cut off and cannot be read as safetensors: {error}") from error
+        raise UserError(
+            f"'{path}' is damaged or cut off and cannot be read as safetensors: {first_line(error)}"
+        ) from error
 
 
 def _parse(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gendistill.data.description import Description
 from gendistill.errors import UserError
-from gendistill.teacher.base import Batch, Teacher, check_finite, check_labels
+from gendistill.teacher.base import Batch, Teacher, check_finite, check_labels, first_line
 from gendistill.teacher.draw import balanced_labels, draw, shuffled_order
 from gendistill.teacher.network import BatchNorm, build_network, mode, snapshot
 from gendistill.teacher.stored import distinct_rows, expect
@@ -231,8 +231,9 @@ class GeneratorTeacher(Teacher):
         except UserError:
             raise
         except Exception as error:  # whatever a network does with latents and conditions that do not suit it
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"its generator makes no images from its latents and labels: {reason}") from error
+            raise UserError(
+                f"its generator makes no images from its latents and labels: {first_line(error)}"
+            ) from error
         return teacher
 
     def _fresh_images(self, count: int, generator: torch.Generator, balanced: bool = True) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,11 @@ from gendistill import objects
 from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.runs.seeds import initialisation
+from gendistill.teacher.base import first_line
 
 BatchNorm = Literal["eval", "batch"]
-DOTTED = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
+DOTTED = re.compile(r"[A-Za-z_]\w*(\.(?!__)[A-Za-z_]\w*)+")
+"""No part after the first is dunder: importing a package's ``__main__`` would run a program."""
 
 
 def snapshot(network: nn.Module) -> nn.Module:
@@ -76,8 +78,9 @@ def build_network(spec: Any, state: Mapping[str, Tensor], description: Descripti
     except UserError:
         raise
     except Exception as error:  # whatever a constructor does with arguments from a file
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"the generator '{spec['class_path']}' cannot be built from the file: {reason}") from error
+        raise UserError(
+            f"the generator '{spec['class_path']}' cannot be built from the file: {first_line(error)}"
+        ) from error
     _check_fit(network, state)
     network.load_state_dict(dict(state))
     return network
