@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from gendistill.errors import GendistillError, UserError, did_you_mean
 
 COMMANDS = {
+    "quickstart": ("gendistill.commands.quickstart", "run the main job on the embedded digits, end to end"),
     "train": ("gendistill.commands.train", "train a teacher from a config"),
     "latent-search": ("gendistill.commands.latent_search", "search a generator's latent space for images that teach"),
     "evaluate": ("gendistill.commands.evaluate", "judge one teacher: how well it teaches, how real it looks"),
@@ -86,7 +87,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _say(error: BaseException, code: int) -> int:
     """Print an error as one line, whatever line breaks were in it."""
-    print(f"gendistill: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     return code
 
 

@@ -57,17 +57,28 @@ def positive(text: str) -> int:
     return number
 
 
-def positive_list(text: str) -> list[int]:
-    """Read ``10,30,100``."""
-    return [positive(part.strip()) for part in text.split(",")]
-
-
-def number_list(text: str) -> list[float]:
-    """Read ``0.1,0.01``: positive numbers."""
+def update_list(text: str) -> list[int]:
+    """Read ``0,10,100``: numbers of updates."""
     try:
-        numbers = [float(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or not all(0 < number < float("inf") for number in numbers):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a list of positive numbers such as 0.1,0.01")
+    if not numbers or min(numbers) < 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of whole numbers such as 10,30,100")
     return numbers
+
+
+def rate_list(text: str) -> list[float | str]:
+    """Read ``0.1,0.01``: positive learning rates, ``grid`` or ``teacher``."""
+    rates: list[float | str] = []
+    for part in text.split(","):
+        if part in ("grid", "teacher"):
+            rates.append(part)
+            continue
+        try:
+            rates.append(float(part))
+        except ValueError:
+            rates.append(0.0)
+        if not 0 < float(rates[-1]) < float("inf"):
+            raise argparse.ArgumentTypeError(f"'{part}' is not a positive number, 'grid' or 'teacher'")
+    return rates

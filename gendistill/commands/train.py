@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     with result_only("--json" in words.flags):
         context = run_experiment(experiment)
-        announce(context)
+        announce(context, experiment.to_dict()["data"]["name"])
     if "--json" in words.flags and context.processes.main:
         print(to_json(summary(context)))
     return 0
@@ -60,14 +60,14 @@ def run_experiment(experiment: Experiment, trainer: Any = None) -> Any:
     return train(trainer, data, experiment.options, config=config)
 
 
-def announce(context: Any) -> None:
+def announce(context: Any, dataset: str) -> None:
     """Say where the run's files are and how to look at them."""
     if not context.processes.main:
         return
     directory = context.directory
     print(f"run      {directory}  ({context.step} steps)")
     print(f"teacher  {directory.teacher}")
-    print(f"judge    gendistill evaluate {directory} --dataset NAME")
+    print(f"judge    gendistill evaluate {directory} --dataset {dataset}")
     print(f"curves   gendistill tensorboard --logdir {context.options.root}")
 
 

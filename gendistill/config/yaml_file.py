@@ -26,12 +26,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, which puts in quotes what :class:`_Loader` would read as a number."""
+
+
 # YAML 1.1, which PyYAML follows, reads 1e-4 as text because there is no dot in it.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
-    list("-+0123456789."),
-)
+_NUMBER = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$")
+for _style in (_Loader, _Dumper):
+    _style.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+0123456789."))
 
 
 def parse_yaml(text: str, source: str) -> Any:
@@ -88,4 +90,4 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def dump_yaml(values: dict[str, Any]) -> str:
     """Write plain values as YAML that :func:`parse_yaml` reads back to the same values."""
-    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100))
+    return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))

@@ -53,10 +53,10 @@ def learning_curves(table: Sequence[Row], looks: Mapping[str, Style], label: str
         An ``<svg>`` element.
     """
     figure, axes = _axes(7.6, 4.1)
-    counts = sorted({count for row in table for count in row.scores})
+    counts = sorted({count for row in table for count in row.scores if count > 0})
     for row in sorted(table, key=lambda row: not row.is_reference):
         look = looks[row.name]
-        x = sorted(row.scores)
+        x = sorted(count for count in row.scores if count > 0)
         mean = [100 * row.scores[count].mean for count in x]
         low = [100 * (row.scores[count].mean - row.scores[count].std) for count in x]
         high = [100 * (row.scores[count].mean + row.scores[count].std) for count in x]

@@ -18,7 +18,10 @@ def wins(row: Row, reference: Row) -> list[int]:
     """Return the numbers of updates at which a teacher is ahead by more than two standard errors."""
     found = []
     for count in sorted(set(row.scores) & set(reference.scores)):
-        difference, error = margin(row.scores[count], reference.scores[count])
+        score, real = row.scores[count], reference.scores[count]
+        if min(score.runs, real.runs) < 2:
+            continue  # one seed says nothing about the noise
+        difference, error = margin(score, real)
         if difference > 0 and difference > 2 * error:
             found.append(count)
     return found

@@ -106,8 +106,7 @@ def _curves(table: Sequence[Row], looks: Mapping[str, Style]) -> str:
     legend = "".join(f"<li>{swatch(looks[row.name])}{_text(row.name)}</li>" for row in table)
     return (
         f'<ul class="legend">{legend}</ul>\n<figure class="lines">{learning_curves(table, looks, label)}'
-        "<figcaption>Mean over seeds; bands are one standard deviation. The learning rate and the batch size are the "
-        "same along a curve.</figcaption></figure>"
+        "<figcaption>Mean over seeds; bands are one standard deviation.</figcaption></figure>"
     )
 
 
@@ -156,6 +155,7 @@ def _protocol(results: Mapping[str, Any]) -> str:
             "weight_decay",
             "schedule",
             "augment",
+            "labels",
             "split",
         ):
             if learning.get(key) is not None:

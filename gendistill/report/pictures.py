@@ -56,3 +56,25 @@ def data_address(png: bytes) -> str:
 def png_size(png: bytes) -> tuple[int, int]:
     """Return width and height from a PNG's header."""
     return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+
+
+def by_class(pixels: Tensor, labels: Tensor, columns: int = 10) -> Tensor:
+    """Put images in the order in which a grid of ``columns`` reads well.
+
+    With as many classes as columns every column shows one class; otherwise images stand in the order of their classes.
+
+    Args:
+        pixels: (N, C, H, W).
+        labels: (N,) class indices, or soft labels (N, K), whose largest entry counts.
+        columns: Images in a row.
+
+    Returns:
+        The same images, reordered; incomplete rows of an uneven draw come last.
+    """
+    indices = labels.argmax(1) if labels.ndim == 2 else labels
+    order = indices.argsort(stable=True)
+    counts = indices.bincount()
+    if len(counts) != columns:
+        return pixels[order]
+    place = torch.cat([torch.arange(int(count)) for count in counts]).to(order.device)  # rank within its class
+    return pixels[order[(place * columns + indices[order]).argsort(stable=True)]]

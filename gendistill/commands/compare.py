@@ -1,0 +1,136 @@
+"""``gendistill compare``: judge several teachers alike and rank them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, short_name
+from gendistill.commands.options import Options, add_json
+from gendistill.commands.output import read_results, result_only, to_json, write_json
+from gendistill.errors import UserError
+
+
+def parser() -> Options:
+    """Return the command's options."""
+    options = Options(
+        prog="gendistill compare",
+        description="Judge several teachers with the same learners, seeds and budgets, and rank them by test accuracy.",
+    )
+    options.add_argument(
+        "teachers", metavar="TEACHER", nargs="+",
+        help=f"{REFERENCES}, a results.json of an earlier evaluation; NAME=TEACHER gives it a name",
+    )  # fmt: skip
+    add_data(options)
+    options.add_argument("--rank-at", type=int, metavar="N", help="updates to rank at; None: the largest number")
+    options.add_argument("--output", metavar="FILE", help='write {"teachers": [...]} to this JSON file')
+    options.add_argument("--report", metavar="FILE", help="write a self-contained HTML report to this file")
+    add_json(options)
+    add_judging(options)
+    return options
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``gendistill compare``."""
+    given = parser().parse(argv)
+    from gendistill.report.terminal import text_table
+
+    with result_only(given.json):
+        results = {"teachers": rank(judge_all(given), given.rank_at)}
+        if given.output:
+            write_json(results, given.output)
+        if given.report:
+            from gendistill.commands.report import pictures_of
+            from gendistill.report.page import write_report
+
+            write_report(results, given.report, pictures_of(results, given.data_root))
+    print(to_json(results) if given.json else text_table(results))
+    for what, where in (("results", given.output), ("report", given.report)):
+        if where and not given.json:
+            print(f"{what:<8} {where}")
+    return 0
+
+
+def judge_all(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Judge or read every teacher, in the order given.
+
+    Raises:
+        UserError: A teacher cannot be opened, or earlier results are of another data set.
+    """
+    from gendistill.teacher.reference import open_teacher
+
+    named = [named_reference(word) for word in given.teachers]
+    data = None
+    opened: list[Any] = []
+    # Everything is opened before anything is trained: a misspelt last teacher shall not cost an hour.
+    for name, reference in named:
+        if reference.endswith(".json"):
+            opened.append(_earlier(name, reference, given.dataset))
+            continue
+        data = data or load_data(given)
+        opened.append(open_teacher(reference, data, seed=given.seed))
+    found: list[dict[str, Any]] = []
+    for (name, reference), teacher in zip(named, opened, strict=True):
+        if isinstance(teacher, list):
+            found += teacher
+            continue
+        assert data is not None
+        print(f"judging {reference}", file=sys.stderr)
+        found.append(judge(teacher, data, given, reference, name or short_name(reference)))
+    _tell_apart(found)
+    return found
+
+
+def named_reference(word: str) -> tuple[str | None, str]:
+    """Take ``NAME=TEACHER`` apart; ``real:subset=100`` and paths with ``=`` have no name."""
+    match = re.match(r"^([\w-]+)=(.+)$", word)
+    return (match[1], match[2]) if match else (None, word)
+
+
+def rank(results: list[dict[str, Any]], updates: int | None) -> list[dict[str, Any]]:
+    """Sort results by mean accuracy after a number of updates, the best first.
+
+    Args:
+        results: Evaluations.
+        updates: The number of updates; ``None`` takes the largest that each was measured at.
+
+    Raises:
+        UserError: Nothing was measured at that number.
+    """
+    from gendistill.report.rows import row
+
+    table = [row(result) for result in results]
+    if updates is not None and not any(updates in one.scores for one in table):
+        measured = sorted({count for one in table for count in one.scores})
+        raise UserError(f"--rank-at is {updates}, but accuracy was measured at {', '.join(map(str, measured))} updates")
+
+    def score(place: int) -> float:
+        scores = table[place].scores
+        at = updates if updates is not None else max(scores, default=0)
+        return -scores[at].mean if at in scores else 1.0
+
+    return [results[place] for place in sorted(range(len(results)), key=score)]
+
+
+def _earlier(name: str | None, reference: str, dataset: str) -> list[dict[str, Any]]:
+    found = read_results(reference)["teachers"]
+    for one in found:
+        if one.get("dataset") not in (None, dataset):
+            raise UserError(f"{reference} was measured on '{one['dataset']}', the comparison is on '{dataset}'")
+    if name is not None:
+        found = [{**one, "name": name} for one in found]
+    return [{"name": short_name(str(one["teacher"].get("path", Path(reference).stem))), **one} for one in found]
+
+
+def _tell_apart(results: list[dict[str, Any]]) -> None:
+    """Number the names that occur more than once."""
+    seen: dict[str, int] = {}
+    for one in results:
+        name = str(one["name"])
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] > 1:
+            one["name"] = f"{name} ({seen[name]})"

@@ -1,0 +1,47 @@
+"""``gendistill evaluate``: judge one teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, short_name
+from gendistill.commands.options import Options, add_json
+from gendistill.commands.output import result_only, to_json, write_json
+
+
+def parser() -> Options:
+    """Return the command's options."""
+    options = Options(
+        prog="gendistill evaluate",
+        description="Judge one teacher: train fresh learners on it, test them on real images, and compare its images "
+        "with real ones.",
+    )
+    options.add_argument("teacher", metavar="TEACHER", help=REFERENCES)
+    add_data(options)
+    options.add_argument("--output", metavar="FILE", help="write the result as JSON; None: results.json of a run's "
+                         "directory, and nothing for other teachers")  # fmt: skip
+    add_json(options)
+    add_judging(options)
+    return options
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``gendistill evaluate``."""
+    given = parser().parse(argv)
+    from gendistill.report.terminal import text_table
+    from gendistill.teacher.reference import open_teacher
+
+    with result_only(given.json):
+        data = load_data(given)
+        teacher = open_teacher(given.teacher, data, seed=given.seed)
+        result = judge(teacher, data, given, given.teacher, short_name(given.teacher))
+    output = given.output
+    if output is None and (Path(given.teacher) / "config.yaml").is_file():
+        output = str(Path(given.teacher) / "results.json")
+    if output is not None:
+        write_json(result, output)
+    print(to_json(result) if given.json else text_table({"teachers": [result]}))
+    if output is not None and not given.json:
+        print(f"results  {output}")
+    return 0

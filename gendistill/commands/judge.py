@@ -1,0 +1,129 @@
+"""Judging a teacher: the options that ``evaluate`` and ``compare`` share, and the call to the evaluators."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gendistill.commands.options import positive, rate_list, update_list
+from gendistill.errors import UserError
+
+if TYPE_CHECKING:
+    from gendistill.data.real import RealData
+    from gendistill.teacher import Teacher
+
+REFERENCES = (
+    "a teacher file, a run directory, 'real' (all training images), 'real:subset=K' (K random ones), 'real:ipc=K' "
+    "(K a class), or a folder of images"
+)
+
+SAME_NAME = (
+    "seeds", "batch_size", "optimizer", "select", "momentum", "weight_decay", "schedule", "augment", "labels", "split",
+)  # fmt: skip
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the real data."""
+    parser.add_argument("--dataset", default="digits", metavar="NAME", help="real data set, or a folder of images")
+    parser.add_argument("--data-root", metavar="DIR", help="where its files are; None: see docs/data.md")
+
+
+def add_judging(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the evaluators."""
+    learning = parser.add_argument_group("learning: fresh learners train on the teacher and are tested on real images")
+    add = learning.add_argument
+    add(
+        "--learner",
+        metavar="SPEC",
+        help="dotted path or {class_path: ..., init_args: ...}; None: the data set's own",
+    )
+    add("--updates", type=update_list, default="10,30,100,300,1000", metavar="N,N", help="updates to test after")
+    add("--seeds", type=positive, default=5, metavar="N", help="number of learners, one seed each")
+    add("--batch-size", type=positive, default=64, metavar="N", help="images per learner update")
+    add("--optimizer", default="sgd", metavar="NAME", help="the learner's: sgd or adam")
+    add("--lr", type=rate_list, metavar="LR,LR", help="learning rates, 'grid' or 'teacher', the validation "
+        "split chooses; None: the teacher's own where it learned some, else a grid")  # fmt: skip
+    add("--select", default="each", metavar="HOW", help="choose the rate for each number of updates, or at the last")
+    add("--momentum", type=float, default=0.9, metavar="M", help="of sgd, in [0, 1)")
+    add("--weight-decay", type=float, default=5e-4, metavar="W", help="of the learner, at least 0")
+    add("--schedule", default="constant", metavar="NAME", help="of the learning rate: constant, cosine or step")
+    add("--augment", metavar="OPS", help="augmentation of the learner's batches, such as shift_flip; None: none")
+    add("--labels", default="given", metavar="HOW", help="given: the teacher's labels; hard: their likeliest class")
+    add("--split", default="test", metavar="NAME", help="real images to test on: test, validation or train")
+    add("--device", default="auto", metavar="NAME", help="auto (a GPU if there is one), cpu, cuda or cuda:1")
+    add("--seed", type=int, default=0, metavar="N", help="seed of random subsets and of the fidelity scores")
+    fidelity = parser.add_argument_group("fidelity: how close the images are to real ones")
+    add = fidelity.add_argument
+    add("--fidelity", action=argparse.BooleanOptionalAction, default=True, help="measure it")
+    add("--extractor", default="classifier", metavar="NAME", help="features to compare in: classifier (trained on real "
+        "images), inception, or a dotted path")  # fmt: skip
+    add("--weights", metavar="FILE", help="weights of inception; None: torch's hub folder, else a download")
+    add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000")
+
+
+def load_data(options: argparse.Namespace) -> RealData:
+    """Load the data set that ``--dataset`` and ``--data-root`` name."""
+    import gendistill.data
+
+    return gendistill.data.load(options.dataset, options.data_root)
+
+
+def learner_spec(text: str | None) -> Any:
+    """Read ``--learner``: a dotted path or a mapping in YAML.
+
+    Raises:
+        UserError: It is neither.
+    """
+    if text is None or "{" not in text:
+        return text
+    from gendistill.config.yaml_file import parse_yaml
+
+    spec = parse_yaml(text, "--learner")
+    if not isinstance(spec, dict):
+        raise UserError(f"--learner is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}")
+    return spec
+
+
+def short_name(reference: str) -> str:
+    """Return what to call a teacher: the run's or the file's name."""
+    if reference == "real" or reference.startswith("real:"):
+        return reference
+    path = Path(reference)
+    return path.resolve().parent.name if path.name == "teacher.safetensors" else path.stem or path.resolve().name
+
+
+def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: str, name: str) -> dict[str, Any]:
+    """Run the evaluators on one teacher.
+
+    Returns:
+        The result of :func:`gendistill.evaluation.evaluate.evaluate`.
+    """
+    from gendistill.evaluation.evaluate import evaluate
+    from gendistill.runs.device import choose_device
+
+    rates = options.lr
+    learning = {
+        "learner": learner_spec(options.learner),
+        "updates": tuple(options.updates),
+        "lr": rates[0] if rates and len(rates) == 1 else rates,
+        "device": choose_device(options.device),
+        "progress": _show_progress if sys.stderr.isatty() else None,
+    }
+    learning |= {name: getattr(options, name) for name in SAME_NAME}
+    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "seed")}
+    return evaluate(
+        teacher,
+        data,
+        path=path,
+        name=name,
+        learning=learning,
+        fidelity=fidelity if options.fidelity else None,
+        seed=options.seed,
+    )
+
+
+def _show_progress(done: int, total: int) -> None:
+    end = "\n" if done >= total else ""
+    print(f"\rlearners: {done:,} of {total:,} updates", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,150 @@
+"""``gendistill latent-search``: search a trained generator's latent space for images that teach, and judge them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gendistill.commands.judge import add_judging, judge
+from gendistill.commands.options import Options
+from gendistill.commands.output import result_only, to_json, write_json
+from gendistill.commands.report import grid_of
+from gendistill.commands.train import announce
+from gendistill.config.command_line import Words, assemble, take_apart
+from gendistill.config.help import show
+from gendistill.config.yaml_file import dump_yaml
+from gendistill.errors import UserError
+from gendistill.files import atomic_write
+
+if TYPE_CHECKING:
+    from gendistill.config.experiment import Experiment
+    from gendistill.data.real import RealData
+    from gendistill.teacher import Teacher
+
+TRAINER = "trainers.latent_search.LatentSearchTrainer"
+SUMMARY = (
+    "Move latents of a trained generator until its images teach what real ones teach, then judge the images\n"
+    "before and after. GENERATOR is a teacher file or the directory of the run that made it (short for\n"
+    "--trainer.generator). --no_evaluate leaves out the judging."
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``gendistill latent-search``."""
+    words = take_apart(argv)
+    evaluating = _take_flag(words, "--no_evaluate")
+    if len(words.positional) > 1:
+        raise UserError(f"gendistill latent-search takes one generator, not also '{words.positional[1]}'")
+    if words.positional:
+        words.overrides.insert(0, ("--trainer.generator", words.positional[0]))
+    if not words.configs:
+        words.overrides.insert(0, ("--run.name", "latent-search"))
+    experiment = assemble(words, default_trainer=TRAINER)
+    if "--help" in words.flags:
+        print(show("latent-search", SUMMARY, experiment, positional="GENERATOR "))
+        return 0
+    if "generator" not in experiment.init_args:
+        raise UserError("latent-search needs a generator: give a teacher file or the directory of the run that made it")
+    if "--print_config" in words.flags:
+        print(dump_yaml(experiment.to_dict()), end="")
+        return 0
+    as_json = "--json" in words.flags
+    with result_only(as_json):
+        results, context = search(experiment, evaluating)
+    if not context.processes.main:
+        return 0
+    if as_json:
+        print(to_json(results))
+        return 0
+    if results["teachers"]:
+        from gendistill.report.terminal import text_table
+
+        print(text_table(results))
+    print(f"grid     {results['grid']}  (before | after)")
+    announce(context, experiment.to_dict()["data"]["name"])
+    return 0
+
+
+def search(experiment: Experiment, evaluating: bool = True) -> tuple[dict[str, Any], Any]:
+    """Run the search, write the grid ``samples/before_after.png`` and, if wanted, judge before and after.
+
+    Args:
+        experiment: The search's config.
+        evaluating: Whether to judge, with the evaluators' defaults, into ``results.json``.
+
+    Returns:
+        ``{"teachers": [before, after], "grid": path, "run": path}`` and the finished run.
+    """
+    import gendistill.data
+    from gendistill.runs.loop import train
+    from gendistill.teacher import load
+
+    config = experiment.to_dict()
+    data = gendistill.data.load(config["data"]["name"], config["data"]["root"])
+    context = train(experiment.build_trainer(), data, experiment.options, config=config)
+    results: dict[str, Any] = {"teachers": [], "run": str(context.directory)}
+    if not context.processes.main:
+        return results, context
+    before, after = untrained(experiment, data), load(context.directory.teacher)
+    grid = context.directory.samples / "before_after.png"
+    picture = side_by_side(before, after)
+    atomic_write(grid, lambda file: file.write(picture) and None)
+    results["grid"] = str(grid)
+    if evaluating:
+        options = _judging_defaults(experiment)
+        results["teachers"] = [
+            judge(before, data, options, str(context.directory), "before"),
+            judge(after, data, options, str(context.directory), "after"),
+        ]
+        write_json(results, context.directory.results)
+    return results, context
+
+
+def untrained(experiment: Experiment, data: RealData) -> Teacher:
+    """Return the teacher that a run starts from: the same seed gives the same latents, without one step."""
+    from gendistill.runs.context import RunContext
+    from gendistill.runs.device import choose_device
+    from gendistill.runs.directory import RunDirectory
+    from gendistill.runs.processes import Processes
+    from gendistill.runs.seeds import Streams
+
+    options = experiment.options
+    device = choose_device(options.device)
+    directory = RunDirectory(options.root, options.name)
+    trainer = experiment.build_trainer()
+    streams = Streams(options.seed, device)
+    trainer.attach(RunContext(options, directory, device, streams, Processes()), data.to(device))
+    teacher: Teacher = trainer.teacher()
+    return teacher.to("cpu")
+
+
+def side_by_side(before: Teacher, after: Teacher) -> bytes:
+    """Return a PNG with the images before on the left and after on the right, the same latents in the same places."""
+    import io
+
+    from PIL import Image
+
+    from gendistill.report.pictures import png_grid
+
+    pictures = [Image.open(io.BytesIO(png_grid(grid_of(teacher)))) for teacher in (before, after)]
+    gap = 24
+    canvas = Image.new("RGBA", (pictures[0].width + gap + pictures[1].width, pictures[0].height), (0, 0, 0, 0))
+    canvas.paste(pictures[0], (0, 0))
+    canvas.paste(pictures[1], (pictures[0].width + gap, 0))
+    buffer = io.BytesIO()
+    canvas.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _judging_defaults(experiment: Experiment) -> argparse.Namespace:
+    options = Options(prog="gendistill latent-search")
+    add_judging(options)
+    return options.parse(["--device", experiment.options.device, "--seed", str(experiment.options.seed)])
+
+
+def _take_flag(words: Words, flag: str) -> bool:
+    """Remove a flag from the overrides; return whether it was absent."""
+    given = [option for option, _ in words.overrides if option.replace("-", "_").strip("_") == flag.strip("-")]
+    words.overrides = [(option, value) for option, value in words.overrides if option not in given]
+    return not given

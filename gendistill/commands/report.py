@@ -1,0 +1,82 @@
+"""``gendistill report``: results as one self-contained HTML file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gendistill.commands.options import Options
+from gendistill.commands.output import read_results
+from gendistill.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gendistill.teacher import Teacher
+
+
+def parser() -> Options:
+    """Return the command's options."""
+    options = Options(prog="gendistill report", description="Write a self-contained HTML report of results.")
+    options.add_argument("results", metavar="RESULTS", help="results.json, or the directory of a run that holds one")
+    options.add_argument("--output", metavar="FILE", help="the HTML file; None: report.html beside the results")
+    options.add_argument("--title", help="headline; None: it names the data set")
+    options.add_argument("--data-root", metavar="DIR", help="where the data sets' files are")
+    options.add_argument("--no-images", action="store_true", help="leave out the grids of images")
+    return options
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``gendistill report``."""
+    given = parser().parse(argv)
+    results = read_results(given.results)
+    source = Path(given.results)
+    output = Path(given.output) if given.output else (source if source.is_dir() else source.parent) / "report.html"
+    from gendistill.report.page import write_report
+
+    images = {} if given.no_images else pictures_of(results, given.data_root)
+    write_report(results, output, images, title=given.title)
+    print(f"report   {output}  (open it in a browser)")
+    return 0
+
+
+def pictures_of(results: Mapping[str, Any], root: str | None) -> dict[str, Tensor]:
+    """Draw images of every teacher in the results that can still be opened.
+
+    Args:
+        results: ``{"teachers": [...]}``.
+        root: Where the data sets' files are.
+
+    Returns:
+        Pixels (N, C, H, W) by teacher's name. A teacher that has gone is named on stderr and left out.
+    """
+    import gendistill.data
+    from gendistill.report.rows import row
+    from gendistill.teacher.reference import open_teacher
+
+    loaded: dict[str, Any] = {}
+    pictures = {}
+    for result in results["teachers"]:
+        reference, name = result["teacher"].get("path"), row(result).name
+        if not reference:
+            continue
+        dataset = str(result.get("dataset", "digits"))
+        try:
+            if dataset not in loaded:
+                loaded[dataset] = gendistill.data.load(dataset, root)
+            pictures[name] = grid_of(open_teacher(reference, loaded[dataset]))
+        except UserError as error:
+            print(f"no images of {name} in the report: {error}", file=sys.stderr)
+    return pictures
+
+
+def grid_of(teacher: Teacher, seed: int = 0) -> Tensor:
+    """Return up to a hundred of a teacher's images as pixels (N, C, H, W) in the order of :func:`png_grid`."""
+    from gendistill.report.pictures import by_class
+    from gendistill.runs.seeds import stream
+
+    count = min(100, teacher.images_stored or 100)
+    images, labels = teacher.sample(count, stream(seed, "pictures", teacher.device))
+    return by_class(teacher.description.normalisation.invert(images).clamp(0, 1), labels)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from gendistill.config.typed import allows, check_value, declared_types, describe, plain
+from gendistill.errors import UserError
+
+
+class Base:
+    def __init__(self, size: int = 1, *, name: str | None = None) -> None: ...
+
+
+class Middle(Base):
+    def __init__(self, rate: float, **kwargs: Any) -> None: ...
+
+
+class Last(Middle):
+    def __init__(self, size: float = 2.0, untyped=3, **kwargs: Any) -> None: ...  # type: ignore[no-untyped-def]
+
+
+def test_types_are_followed_up_the_bases_and_the_lowest_wins() -> None:
+    assert declared_types(Last) == {"size": float, "untyped": Any, "rate": float, "name": str | None}
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "result"),
+    [
+        (5, float, 5.0),
+        (1e-4, float, 1e-4),
+        (None, float | None, None),
+        ([0, 0.9], tuple[float, float], (0.0, 0.9)),
+        ("hinge", Literal["hinge", "ns"], "hinge"),
+        ({"class_path": "a.B"}, dict[str, Any] | str | None, {"class_path": "a.B"}),
+        ("anything", Any, "anything"),
+    ],
+)
+def test_values_that_fit(value: object, hint: object, result: object) -> None:
+    found = check_value(value, hint, "k")
+    assert found == result and type(found) is type(result)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        ("fast", float, "a number"),
+        (True, float, "a number"),
+        (1.5, int, "a whole number"),
+        (None, int, "a whole number"),
+        (3, str, "text"),
+        ("perhaps", bool, "true or false"),
+        ([1], tuple[float, float], "a list of 2 values"),
+        ("x", Literal["hinge", "ns"], "one of hinge, ns"),
+        ("x", float | None, "a number or null"),
+        (4, list[int], "a list"),
+    ],
+)
+def test_values_that_do_not_fit_name_key_value_and_type(value: object, hint: object, expected: str) -> None:
+    with pytest.raises(UserError, match=".") as caught:
+        check_value(value, hint, "c.yaml: run.key")
+    assert str(caught.value) == f"c.yaml: run.key is {value!r}, expected {expected}"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "result"),
+    [
+        ("1e-4", float, 1e-4),
+        ("5", str, "5"),
+        ("5", int, 5),
+        ("false", bool, False),
+        ("null", float | None, None),
+        ("[1, 2]", tuple[int, int], (1, 2)),
+        ("-3", int, -3),
+    ],
+)
+def test_words_of_the_command_line(text: str, hint: object, result: object) -> None:
+    found = check_value(text, hint, "--k", written_as_text=True)
+    assert found == result and type(found) is type(result)
+
+
+def test_helpers() -> None:
+    assert allows(bool | None, bool) and allows(Any, int) and not allows(str, bool)
+    assert describe(dict[str, int]) == "keys and values" and describe(Path) == "a path"
+    assert plain({"a": (1, Path("x")), "b": {"c": (2,)}}) == {"a": [1, "x"], "b": {"c": [2]}}
