@@ -1,0 +1,224 @@
+"""``gendistill quickstart``: the main job on the embedded digits, end to end.
+
+Trains a conditional GAN and a GTN, searches the GAN's latent space, judges five teachers alike, and writes a table, a
+report and TensorBoard logs. Every stage that is finished is kept, so the same command continues an interrupted one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gendistill.commands.options import Options, add_json, positive
+from gendistill.commands.output import result_only, to_json, write_json
+from gendistill.commands.train import run_experiment
+from gendistill.config.command_line import assemble, take_apart
+from gendistill.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gendistill.data.real import RealData
+    from gendistill.teacher import Teacher
+
+STAGES = ("gan", "gtn", "latent")
+UPDATES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+RATES = (0.01, 0.03, 0.1, 0.3)
+GRID_IMAGES = 60
+
+
+@dataclass
+class Made:
+    """One teacher to judge: its name, how to open it, what making it took in seconds."""
+
+    name: str
+    reference: str
+    seconds: float
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``gendistill quickstart``."""
+    options = _options().parse(argv)
+    with result_only(options.json):
+        results = run(Path(options.root), options.name, Path(options.configs), options.scale, options.seeds)
+    if options.json:
+        print(to_json(results))
+    return 0
+
+
+def _options() -> Options:
+    options = Options(prog="gendistill quickstart", description=(__doc__ or "").split("\n\n")[1])
+    options.add_argument("--root", default="checkpoints", metavar="DIR", help="directory that holds all runs")
+    options.add_argument("--name", default="quickstart", help="directory of this job below the root")
+    options.add_argument(
+        "--configs", default="configs/quickstart", metavar="DIR", help="directory with gan.yaml, gtn.yaml, latent.yaml"
+    )
+    options.add_argument("--scale", default=None, help="named scale of the configs; smoke takes seconds")
+    options.add_argument("--seeds", type=positive, default=5, help="learners trained on each teacher")
+    add_json(options)
+    return options
+
+
+def run(root: Path, name: str, configs: Path, scale: str | None, seeds: int) -> dict[str, Any]:
+    """Do the whole job, or what is left of it.
+
+    Args:
+        root: Directory that holds all runs.
+        name: Directory of this job below ``root``.
+        configs: Directory with one config for each of the three stages.
+        scale: Named scale of the configs; ``None`` for their own settings.
+        seeds: Learners trained on each teacher.
+
+    Returns:
+        What ``results.json`` holds: ``{"teachers": [...], "curves": {...}}``.
+
+    Raises:
+        UserError: A config is missing or does not fit.
+    """
+    from gendistill.data import load
+    from gendistill.report.page import write_report
+    from gendistill.report.terminal import text_table
+
+    for stage in STAGES:
+        if not (configs / f"{stage}.yaml").is_file():
+            raise UserError(
+                f"there is no {configs / stage}.yaml; run in a checkout of the project or give --configs DIR"
+            )
+    data = load("digits")
+    directory = root / name
+    seconds = {}
+    for number, stage in enumerate(STAGES, start=1):
+        print(f"[{number}/5] {_TITLES[stage]}")
+        seconds[stage] = _train(stage, root, name, configs, scale)
+    made = _teachers(directory, data, seconds)
+    print("[4/5] judging five teachers with the same learners")
+    judged = [_judge(one, data, directory, seeds) for one in made]
+    curves = _latent_curves(directory)
+    results: dict[str, Any] = {"teachers": judged, "curves": curves}
+    print("[5/5] writing the report")
+    write_json(results, directory / "results.json")
+    write_report(results, directory / "report.html", _grids(made, data), title="Five teachers of handwritten digits")
+    _log_to_tensorboard(judged, directory)
+    print("")
+    print(text_table(results))
+    print("")
+    print(f"report       open {directory / 'report.html'} in a browser")
+    print(f"tensorboard  make tensorboard    (or: gendistill tensorboard --logdir {root})")
+    return results
+
+
+_TITLES = {
+    "gan": "training a conditional GAN",
+    "gtn": "meta-training a generative teaching network",
+    "latent": "searching the GAN's latents on the sphere of radius sqrt(d)",
+}
+
+
+def _train(stage: str, root: Path, name: str, configs: Path, scale: str | None) -> float:
+    """Train one stage, or continue it, and return the seconds that it took in all."""
+    words = ["--config", str(configs / f"{stage}.yaml"), "--run.root", str(root), "--run.name", f"{name}/{stage}"]
+    words += ["--scale", scale] if scale else []
+    words += ["--trainer.generator", str(root / name / "gan")] if stage == "latent" else []
+    return float(run_experiment(assemble(take_apart(words))).seconds)
+
+
+def _teachers(directory: Path, data: RealData, seconds: dict[str, float]) -> list[Made]:
+    """Name the five; the real subset has as many images as the GTN stores."""
+    from gendistill.teacher import open_teacher
+
+    stored = open_teacher(directory / "gtn", data).images_stored or len(data.train)
+    return [
+        Made("real", "real", 0.0),
+        Made("real-subset", f"real:subset={min(stored, len(data.train))}", 0.0),
+        Made("gan", str(directory / "gan"), seconds["gan"]),
+        Made("latent", str(directory / "latent"), seconds["gan"] + seconds["latent"]),
+        Made("gtn", str(directory / "gtn"), seconds["gtn"]),
+    ]
+
+
+def _judge(one: Made, data: RealData, directory: Path, seeds: int) -> dict[str, Any]:
+    """Evaluate a teacher, or take the result of an earlier call on the same teacher with the same options."""
+    from gendistill.evaluation.evaluate import evaluate
+    from gendistill.teacher import open_teacher
+
+    teacher = open_teacher(one.reference, data)
+    options = {"updates": list(UPDATES), "seeds": seeds, "lr": list(RATES)}
+    if teacher.learning_rates is not None:
+        options["lr"] = None  # it learned its own
+    file = directory / "evaluations" / f"{one.name}.json"
+    key = _fingerprint(teacher, options)
+    if file.is_file() and (known := json.loads(file.read_text())).get("fingerprint") == key:
+        print(f"      {one.name}: judged already")
+        return {"name": one.name, **known["result"], "seconds": one.seconds}
+    print(f"      {one.name}")
+    result = evaluate(teacher, data, path=one.reference, name=one.name, learning=options)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json({"fingerprint": key, "result": result}, file)
+    return {**result, "seconds": one.seconds}
+
+
+def _fingerprint(teacher: Teacher, options: dict[str, Any]) -> str:
+    from gendistill import __version__
+
+    digest = hashlib.sha256(json.dumps([__version__, teacher.header(), options], sort_keys=True).encode())
+    for name, tensor in sorted(teacher.tensors().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _latent_curves(directory: Path) -> dict[str, Any]:
+    from gendistill.teacher import open_teacher
+
+    path = open_teacher(directory / "latent").metadata["path"]
+    return {
+        "latent norms": {
+            "x": path["step"],
+            "y": path["norm_mean"],
+            "lower": path["norm_min"],
+            "upper": path["norm_max"],
+            "reference": path["radius"],
+            "x_label": "search step",
+            "y_label": "norm of a latent",
+            "caption": "Mean, smallest and largest norm of the latents; dashed: sqrt(d), where the sphere keeps them.",
+        }
+    }
+
+
+def _grids(made: Sequence[Made], data: RealData) -> dict[str, Tensor]:
+    """Return up to six rows of ten pictures of every teacher, one column a class."""
+    from gendistill.runs.seeds import stream
+    from gendistill.teacher import open_teacher
+
+    grids = {}
+    for one in made:
+        teacher = open_teacher(one.reference, data)
+        images, labels = teacher.sample(GRID_IMAGES, stream(0, "grid"))
+        hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
+        order = hard.argsort(stable=True).view(data.description.num_classes, -1).T.flatten()
+        grids[one.name] = teacher.description.normalisation.invert(images[order]).clamp(0, 1)
+    return grids
+
+
+def _log_to_tensorboard(judged: Sequence[dict[str, Any]], directory: Path) -> None:
+    """Write each teacher's learning curve as a run of its own, so that TensorBoard draws them in one plot."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    for result in judged:
+        target = directory / "evaluations" / "tensorboard" / result["name"]
+        for old in target.glob("events.out.tfevents.*"):
+            old.unlink()
+        with SummaryWriter(str(target)) as writer:
+            learning = result["learning"]
+            for count, mean, std in zip(
+                learning["updates"], learning["accuracy"]["mean"], learning["accuracy"]["std"], strict=True
+            ):
+                writer.add_scalar("evaluation/accuracy", mean, count)
+                writer.add_scalar("evaluation/accuracy_std", std, count)
+            fidelity = result["fidelity"]
+            if fidelity and fidelity["value"] is not None:
+                writer.add_scalar(f"evaluation/{fidelity['name']}", fidelity["value"], 0)

@@ -1,0 +1,11 @@
+"""The main job on the embedded digits: ``gendistill quickstart`` for someone in a checkout."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from gendistill.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["quickstart", *sys.argv[1:]]))
