@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gendistill import objects
 from gendistill.data.description import Description
@@ -18,6 +19,7 @@ from gendistill.runs.seeds import initialisation
 from gendistill.teacher.base import first_line
 
 BatchNorm = Literal["eval", "batch"]
+FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full)
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.(?!__)[A-Za-z_]\w*)+")
 """No part after the first is dunder: importing a package's ``__main__`` would run a program."""
 
@@ -55,8 +57,6 @@ def mode(network: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
 def build_network(spec: Any, state: Mapping[str, Tensor], description: Description) -> nn.Module:
     """Build the network that a teacher file names and give it the file's weights.
 
-    It is first built without memory, so that a file cannot ask for a huge network that its weights do not fill.
-
     Args:
         spec: ``{"class_path": ..., "init_args": {...}}``.
         state: Its complete state dict.
@@ -71,10 +71,16 @@ def build_network(spec: Any, state: Mapping[str, Tensor], description: Descripti
     """
     if not isinstance(spec, Mapping) or not DOTTED.fullmatch(str(spec.get("class_path"))):
         raise UserError("the file does not name the generator's class as 'class_path'")
-    with contextlib.suppress(RuntimeError):  # a class that computes with values while it is built; checked below
-        _check_fit(_build(spec, description, "meta"), state)
+    # The draws are thrown away; this only keeps them from the global generator.
     try:
-        network = _build(spec, description, "cpu")
+        with initialisation(0, "teacher"), Frugal(sum(tensor.numel() for tensor in state.values())):
+            network = objects.build(
+                dict(spec),
+                nn.Module,
+                trusted=False,
+                num_classes=description.num_classes,
+                image_shape=description.image_shape,
+            )
     except UserError:
         raise
     except Exception as error:  # whatever a constructor does with arguments from a file
@@ -86,15 +92,27 @@ def build_network(spec: Any, state: Mapping[str, Tensor], description: Descripti
     return network
 
 
-def _build(spec: Mapping[str, Any], description: Description, device: str) -> nn.Module:
-    with initialisation(0, "teacher"), torch.device(device):
-        return objects.build(
-            dict(spec),
-            nn.Module,
-            trusted=False,
-            num_classes=description.num_classes,
-            image_shape=description.image_shape,
-        )
+class Frugal(TorchFunctionMode):
+    """Refuses tensors far beyond the size of a file's weights, before a damaged width fills the memory.
+
+    Args:
+        size: Number of values that the file holds.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.left = 10 * size + 10_000_000  # initialisation works on copies, and buffers need not be stored
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Count what a factory function is asked for; run everything."""
+        kwargs = kwargs or {}
+        if func in FACTORIES:
+            self.left -= func(*args, **{**kwargs, "device": "meta"}).numel()
+            if self.left < 0:
+                raise UserError("the file asks for a network far larger than the weights that it holds")
+        return func(*args, **kwargs)
 
 
 def _check_fit(network: nn.Module, state: Mapping[str, Tensor]) -> None:

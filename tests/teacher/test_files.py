@@ -196,7 +196,7 @@ HOSTILE: dict[str, tuple[str, Callable[[dict[str, Any], dict[str, torch.Tensor]]
     "no class": ("fresh", lambda h, t: h.pop("network"), "does not name"),
     "unknown option": ("fresh", lambda h, t: h["network"]["init_args"].update(widht=3), "did you mean 'width'"),
     "option of wrong type": ("fresh", lambda h, t: h["network"]["init_args"].update(width="x"), "refuses|cannot"),
-    "huge network": ("fresh", lambda h, t: h["network"]["init_args"].update(width=10**12), "must have shape"),
+    "huge network": ("fresh", lambda h, t: h["network"]["init_args"].update(width=10**12), "far larger"),
     "weights missing": ("fresh", lambda h, t: t.pop("network.out.bias"), "lacks the weights 'out.bias'"),
     "weights left over": ("fresh", lambda h, t: t.update({"network.x": torch.ones(1)}), "'x' that TinyGenerator does"),
     "weights of another shape": (
