@@ -86,8 +86,7 @@ def train(
     run = RunContext(options, directory, device, Streams(options.seed, device), processes)
     randomness = GlobalRandomness(options.seed, device)
     with ExitStack() as closing:
-        processes.connect(device)
-        closing.callback(processes.disconnect)
+        processes.connect()
         closing.callback(directory.unlock)
         closing.enter_context(randomness.lent())
         _Loop(trainer, run, randomness, closing).train(data, plain(config or {"run": options.to_dict()}))

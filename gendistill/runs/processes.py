@@ -6,6 +6,7 @@ hooks into the backward pass gives silently wrong second-order gradients.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable
 
@@ -30,7 +31,6 @@ class Processes:
         self.rank = rank
         self.world = world
         self.local_rank = local_rank
-        self._owner = False
 
     @property
     def main(self) -> bool:
@@ -55,19 +55,17 @@ class Processes:
             ) from error
         return cls(rank, world, local_rank)
 
-    def connect(self, device: torch.device) -> None:
-        """Join the other processes: gloo for CPU tensors, nccl for GPU tensors."""
+    def connect(self) -> None:
+        """Join the other processes: gloo for CPU tensors, nccl for GPU tensors.
+
+        The group stays for the next run of this process: torchrun's store cannot make a second one. It is left when
+        the interpreter ends.
+        """
         if self.world == 1 or dist.is_initialized():
             return
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, rank=self.rank, world_size=self.world)
-        self._owner = True
-
-    def disconnect(self) -> None:
-        """Leave the group that :meth:`connect` joined."""
-        if self._owner and dist.is_initialized():
-            dist.destroy_process_group()
-        self._owner = False
+        atexit.register(_leave)
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace each gradient by its mean over the processes, with one exchange for all of them.
@@ -143,3 +141,8 @@ class Processes:
         flag = torch.tensor([value])
         dist.all_reduce(flag, op=dist.ReduceOp.MAX)
         return int(flag)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
