@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gendistill.data.description import Description, symmetric
+from gendistill.errors import UserError
+from gendistill.teacher import StoredImages, export
+from gendistill.teacher.folder import class_folder, read_image_folder
+
+
+def picture(path: Path, value: int, size: int = 4) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((size, size), value, dtype=np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("names", [("top", "middle", "bottom"), ("0", "1", "2"), ("0_top", "1_middle", "2_bottom")])
+def test_folders_are_matched_to_the_classes_of_the_data(
+    names: tuple[str, ...], description: Description, tmp_path: Path
+) -> None:
+    for label, name in enumerate(names):
+        picture(tmp_path / name / "a.png", 100 * label)
+        picture(tmp_path / name / "b.png", 100 * label + 20)
+    teacher = read_image_folder(tmp_path, description)
+    assert teacher.description == description
+    pixels = description.normalisation.invert(teacher.images)[:, 0, 0, 0] * 255
+    expected = {0: [0, 20], 1: [100, 120], 2: [200, 220]}
+    for label, values in expected.items():
+        assert pixels[teacher.labels == label].round().tolist() == values
+
+
+def test_without_data_the_folders_name_the_classes(tmp_path: Path) -> None:
+    picture(tmp_path / "dog" / "a.png", 0)
+    picture(tmp_path / "cat" / "a.png", 255)
+    teacher = read_image_folder(tmp_path)
+    assert teacher.description.class_names == ("cat", "dog") and teacher.labels.tolist() == [0, 1]
+    torch.testing.assert_close(teacher.images.mean(), torch.tensor(0.0))
+    torch.testing.assert_close(teacher.images.std(correction=0), torch.tensor(1.0))
+
+
+def test_folders_and_images_that_do_not_fit_are_refused(description: Description, tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "left" / "a.png", 0)
+    with pytest.raises(UserError, match="left' is named after none of the classes of 'bands': top, middle, bottom"):
+        read_image_folder(tmp_path / "a", description)
+    picture(tmp_path / "b" / "top" / "a.png", 0, size=5)
+    with pytest.raises(UserError, match=r"shape \(1, 5, 5\), those of 'bands' \(1, 4, 4\)"):
+        read_image_folder(tmp_path / "b", description)
+    (tmp_path / "c").mkdir()
+    with pytest.raises(UserError, match="holds no folders"):
+        read_image_folder(tmp_path / "c", description)
+
+
+@pytest.fixture
+def exported(description: Description, tmp_path: Path) -> Path:
+    teacher = StoredImages(torch.zeros(3, 1, 4, 4), torch.eye(3), description)
+    export(teacher, tmp_path / "out", "png")
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "sentence"),
+    [
+        ("teacher.json", lambda text: text[:-10], "not a whole export"),
+        ("teacher.json", lambda text: "[]", "not a whole export"),
+        ("teacher.json", lambda text: text.replace("class_names", "names"), "not complete"),
+        ("teacher.json", lambda text: text.replace('"shuffled"', '"sorted"'), "shuffled, fixed"),
+        ("metadata.csv", lambda text: text.split("\n")[0], "lists no images"),
+        ("metadata.csv", lambda text: text.replace("file_name", "name"), "not a whole export"),
+        ("metadata.csv", lambda text: text.replace("0_top/0.png", "../../secret.png"), "lies outside"),
+        ("metadata.csv", lambda text: text.replace("0_top/0.png", "0_top/9.png"), "cannot be read as an image"),
+        ("metadata.csv", lambda text: text.replace("[1.0", "[x"), "not a whole export"),
+        ("metadata.csv", lambda text: text.replace("[1.0", "[NaN"), "NaN"),
+    ],
+)
+def test_a_changed_export_gets_one_sentence(file: str, change: object, sentence: str, exported: Path) -> None:
+    path = exported / file
+    path.write_text(change(path.read_text()))  # type: ignore[operator]
+    with pytest.raises(UserError, match=sentence) as caught:
+        read_image_folder(exported)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_exported_image_of_another_size_is_refused(exported: Path) -> None:
+    picture(exported / "1_middle" / "1.png", 3, size=6)
+    with pytest.raises(UserError, match="6x6 pixels, 'bands' 4x4"):
+        read_image_folder(exported)
+
+
+def test_class_folders_sort_in_label_order_and_are_safe() -> None:
+    description = Description("x", tuple(["a/b", "../c", "ü b"] + [str(n) for n in range(9)]), (1, 2, 2), symmetric(1))
+    names = [class_folder(label, description) for label in range(12)]
+    assert names[:3] == ["00_a_b", "01_.._c", "02_ü_b"] and names == sorted(names)
+    assert json.dumps(names)
