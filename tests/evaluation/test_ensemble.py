@@ -1,0 +1,146 @@
+"""Training at once is held against the obvious way: one learner after another with torch's own optimiser."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gendistill.evaluation.ensemble import Separate, build_learner, right
+from gendistill.evaluation.rates import candidates
+from gendistill.evaluation.stacked import Stacked
+from gendistill.evaluation.workers import Workers
+from gendistill.teacher import StoredImages
+
+SEEDS, STEPS = (5, 9), 6
+CONVNET = "gendistill.nets.learners.ConvNet"
+SPECS = [
+    {"class_path": CONVNET, "init_args": {"width": 6, "depth": 2}},
+    {"class_path": CONVNET, "init_args": {"width": 5, "depth": 1, "normalisation": "batch", "pooling": "max"}},
+    {"class_path": "gendistill.nets.learners.MLP", "init_args": {"width": 12}},
+    {"class_path": "gendistill.nets.learners.LeNet"},
+]
+
+
+def lessons(soft: bool):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(len(SEEDS), STEPS, 12, 1, 8, 8, generator=generator)
+    labels = torch.randint(0, 3, (len(SEEDS), STEPS, 12), generator=generator)
+    targets = F.one_hot(labels, 3) * 0.8 + 0.2 / 3 if soft else labels
+    return [list(zip(x, y, strict=True)) for x, y in zip(images, targets, strict=True)]
+
+
+def ways(tiny_data, optimizer):
+    learned = StoredImages(
+        torch.zeros(3, 1, 8, 8),
+        torch.arange(3),
+        tiny_data.description,
+        learning_rates=torch.tensor([0.1, 0.05]),
+        # Not 0 at first: torch's SGD would then forget the first gradient, where our velocity keeps it.
+        momenta=torch.tensor([0.25, 0.5, 0.9]),
+    )
+    lr = ["teacher", 0.05, 0.01] if optimizer == "sgd" else [0.01, 0.001]
+    return candidates(lr, learned, STEPS, optimizer=optimizer, schedule="cosine", weight_decay=1e-3)
+
+
+def one_after_another(spec, description, tried, optimizer, batches, split):
+    """Train every learner by itself; return parameters (E, P) and accuracies."""
+    rows, accuracies = [], []
+    for seed, own in zip(SEEDS, batches, strict=True):
+        for way in tried:
+            network = build_learner(spec, description, seed)
+            if optimizer == "sgd":
+                trainer = torch.optim.SGD(network.parameters(), 1.0, weight_decay=way.weight_decay)
+            else:
+                trainer = torch.optim.Adam(network.parameters(), 1.0, weight_decay=way.weight_decay)
+            for step, (images, labels) in enumerate(own):
+                trainer.param_groups[0]["lr"] = way.rates[step]
+                if optimizer == "sgd":
+                    trainer.param_groups[0]["momentum"] = way.momenta[step]
+                trainer.zero_grad()
+                F.cross_entropy(network(images), labels).backward()
+                trainer.step()
+            rows.append(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]))
+            network.eval()
+            with torch.no_grad():
+                logits = network(description.normalisation.apply(split.images))
+            accuracies.append((logits.argmax(1) == split.labels).double().mean())
+    return torch.stack(rows), torch.stack(accuracies)
+
+
+@pytest.mark.parametrize("strategy", [Separate, Stacked])
+@pytest.mark.parametrize("spec", SPECS, ids=["instance", "batch", "mlp", "lenet"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_at_once_equals_one_after_another(tiny_data, strategy, spec, optimizer):
+    tried, batches = ways(tiny_data, optimizer), lessons(soft=optimizer == "sgd")
+    expected, accuracies = one_after_another(spec, tiny_data.description, tried, optimizer, batches, tiny_data.test)
+    with Workers(2 if strategy is Separate else 1) as workers:
+        ensemble = strategy(
+            spec,
+            tiny_data.description,
+            SEEDS,
+            tried,
+            optimizer=optimizer,
+            device=torch.device("cpu"),
+            workers=workers,
+        )
+        before = ensemble.parameters.clone()
+        ensemble.train([own[:2] for own in batches], 0)
+        ensemble.train([own[2:] for own in batches], 2)
+        members = range(len(expected))
+        measured = ensemble.accuracy(members, tiny_data.test)
+        some = ensemble.accuracy([3, 0], tiny_data.test)
+    assert (ensemble.parameters - before).abs().max() > 1e-2
+    # Adam divides by the size of gradients that can be as small as rounding errors, so it gets more room.
+    room = 2e-5 if optimizer == "sgd" else 2e-3
+    torch.testing.assert_close(ensemble.parameters, expected, rtol=room, atol=room)
+    torch.testing.assert_close(measured, accuracies, rtol=0, atol=1.01 / len(tiny_data.test))
+    assert torch.equal(some, measured[[3, 0]])
+
+
+def test_learners_of_a_seed_start_alike_and_of_two_seeds_do_not(tiny_data):
+    with Workers(1) as workers:
+        ensemble = Separate(
+            SPECS[0],
+            tiny_data.description,
+            SEEDS,
+            ways(tiny_data, "sgd"),
+            optimizer="sgd",
+            device=torch.device("cpu"),
+            workers=workers,
+        )
+    rows = ensemble.parameters
+    assert torch.equal(rows[0], rows[1]) and torch.equal(rows[3], rows[5])
+    assert not torch.equal(rows[0], rows[3])
+    assert ensemble.parameter_count == rows.shape[1]
+
+
+def test_frozen_parameters_stay(tiny_data, monkeypatch):
+    def frozen(spec, description, seed):
+        network = copy.deepcopy(build_learner(spec, description, seed))
+        network.blocks[0].weight.requires_grad_(False)
+        return network
+
+    monkeypatch.setattr("gendistill.evaluation.ensemble.build_learner", frozen)
+    rows = []
+    for strategy in (Separate, Stacked):
+        ensemble = strategy(
+            SPECS[0],
+            tiny_data.description,
+            SEEDS,
+            ways(tiny_data, "sgd"),
+            optimizer="sgd",
+            device=torch.device("cpu"),
+            workers=Workers(1),
+        )
+        assert "blocks.0.weight" not in ensemble.shapes
+        ensemble.train(lessons(soft=False), 0)
+        rows.append(ensemble.parameters)
+    torch.testing.assert_close(rows[0], rows[1], rtol=2e-5, atol=2e-5)
+
+
+def test_a_diverged_learner_is_wrong():
+    logits = torch.tensor([[[2.0, 1.0], [0.0, 1.0]], [[torch.nan, torch.nan], [torch.inf, 0.0]]])
+    assert right(logits, torch.tensor([0, 1])).tolist() == [2, 0]
