@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from gendistill.data.real import RealData
-from gendistill.errors import UserError
+from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.fidelity import check_compatible
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
@@ -52,6 +53,8 @@ def evaluate(
     """
     check_compatible(teacher, data)
     budget = teacher.budget()
+    _check_options("learning", learning_curve, learning)
+    _check_options("fidelity", fidelity_scores, fidelity)
     judged_learning = None if learning is None else learning_curve(teacher, data, **learning)
     judged_fidelity = None if fidelity is None else fidelity_scores(teacher, data, **({"seed": seed} | dict(fidelity)))
     result: dict[str, Any] = {} if name is None else {"name": name}
@@ -69,6 +72,15 @@ def evaluate(
     }
     plain_result: dict[str, Any] = plain(result)
     return plain_result
+
+
+def _check_options(what: str, judge: Callable[..., Any], options: Mapping[str, Any] | None) -> None:
+    accepted = list(inspect.signature(judge).parameters)[2:]  # the first two are the teacher and the data
+    for option in options or ():
+        if option not in accepted:
+            raise UserError(
+                f"{what} has no option '{option}'; {did_you_mean(option, accepted)}it takes: {', '.join(accepted)}"
+            )
 
 
 def plain(value: Any) -> Any:

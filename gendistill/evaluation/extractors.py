@@ -87,7 +87,6 @@ def choose_extractor(
     *,
     weights: str | Path | None = None,
     allow_unverified_weights: bool = False,
-    seed: int = 0,
 ) -> Extractor:
     """Return the extractor that a user's choice names, on the device of the data, in evaluation mode.
 
@@ -97,7 +96,6 @@ def choose_extractor(
         data: The real data.
         weights: Weights file, for ``inception`` only.
         allow_unverified_weights: Take Inception weights whose hash is not the published one; the score is then not FID.
-        seed: Seed of the classifier's training.
 
     Raises:
         UserError: The choice names nothing that can be used.
@@ -108,7 +106,7 @@ def choose_extractor(
     elif choice == "classifier":
         from gendistill.evaluation.classifier import trained_classifier
 
-        extractor = trained_classifier(data, seed=seed)
+        extractor = trained_classifier(data)
     elif choice == "inception":
         from gendistill.evaluation.inception import InceptionExtractor
 

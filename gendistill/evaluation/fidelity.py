@@ -45,6 +45,7 @@ def fidelity(
     subset_size: int = 1000,
     nearest: int = 5,
     splits: int = 10,
+    device: torch.device | str | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compare a teacher's images with real ones in the feature space of an extractor.
@@ -64,7 +65,8 @@ def fidelity(
         subset_size: Images in a subset of KID, at most.
         nearest: Which neighbour sets the radius in precision, recall, density and coverage.
         splits: Splits of the Inception Score.
-        seed: Seed of every draw, and of the classifier.
+        device: Where the extractor runs (the scores are computed on the CPU in float64); None: where the data is.
+        seed: Seed of every draw. The classifier does not depend on it, so that scores of several seeds can be compared.
 
     Returns:
         ``name`` and ``value`` of the Fréchet distance, ``n`` and ``reference_n`` images, ``reference``, ``extractor``,
@@ -81,9 +83,9 @@ def fidelity(
         raise UserError(f"reference must be one of {', '.join(get_args(Reference))}, got '{reference}'")
     if count is not None and count < 1:
         raise UserError(f"count must be at least 1 image, got {count}")
-    network = choose_extractor(
-        extractor, data, weights=weights, allow_unverified_weights=allow_unverified_weights, seed=seed
-    )
+    if device is not None:
+        data = data.to(device)
+    network = choose_extractor(extractor, data, weights=weights, allow_unverified_weights=allow_unverified_weights)
     split = data.train if reference == "train" else data.test
     real = real_statistics(split, data.description.normalisation, network)
     wanted = min(len(data.train), COUNT_LIMIT) if count is None else count

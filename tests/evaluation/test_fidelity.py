@@ -88,6 +88,7 @@ def test_the_default_extractor_is_the_classifier_of_the_data(tiny_data: RealData
     assert 1 < result["inception_score"]["mean"] <= 3 + 1e-9
     assert result["dimension"] == 64 > result["n"]
     assert sorted(path.name for path in own_cache.iterdir()) == ["classifiers", "statistics"]
+    assert fidelity(teacher, tiny_data, seed=1)["extractor"] == result["extractor"]
     again = fidelity(teacher, tiny_data)
     for key in ("value", "kid", "precision", "recall", "density", "coverage", "inception_score"):
         assert again[key] == result[key]

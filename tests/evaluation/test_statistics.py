@@ -20,6 +20,7 @@ from gendistill.evaluation.statistics import RealStatistics, real_statistics
 
 class Pooled(Extractor):
     name = "pooled"
+    scale: Tensor
 
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__()

@@ -1,0 +1,123 @@
+"""One result for one teacher: its form, its budget, and that it is plain JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gendistill.data.description import Normalisation
+from gendistill.data.real import RealData
+from gendistill.errors import UserError
+from gendistill.evaluation.cache import VARIABLE
+from gendistill.evaluation.evaluate import evaluate, plain
+from gendistill.evaluation.extractors import Extractor
+from gendistill.runs.seeds import stream
+from gendistill.teacher.subset import RealSubset
+
+
+class Rows(Extractor):
+    name = "rows"
+
+    def features(self, images: Tensor, normalisation: Normalisation) -> Tensor:
+        return normalisation.invert(images).mean((1, 3))
+
+
+LEARNING = {
+    "learner": {"class_path": "gendistill.nets.learners.MLP", "init_args": {"width": 8}},
+    "updates": (2, 5),
+    "seeds": 2,
+    "lr": 0.05,
+    "batch_size": 8,
+}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+
+
+def subset(data: RealData, images_per_class: int = 4) -> RealSubset:
+    return RealSubset.random(
+        data.train, data.description, images_per_class=images_per_class, generator=stream(0, "subset")
+    )
+
+
+def test_the_form_of_a_result(tiny_data: RealData) -> None:
+    teacher = subset(tiny_data)
+    result = evaluate(teacher, tiny_data, path="a/b.safetensors", name="real-subset", learning=LEARNING)
+    assert list(result) == ["name", "teacher", "dataset", "learning", "fidelity", "budget"]
+    assert result["teacher"] == {
+        "kind": "real-subset",
+        "path": "a/b.safetensors",
+        "images": 12,
+        "bytes": teacher.bytes_stored,
+    }
+    assert result["dataset"] == "bands"
+    assert result["learning"]["updates"] == [2, 5]
+    assert np.shape(result["learning"]["accuracy"]["runs"]) == (2, 2)
+    assert result["fidelity"]["name"] == "FD[bands classifier]"
+    assert result["fidelity"]["n"] == 12 and result["fidelity"]["value"] > 0
+    assert result["budget"] == {
+        "images": 12,
+        "distinct_images": 12,
+        "bytes": teacher.bytes_stored,
+        "learner_updates": 5,
+    }
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_judges_can_be_left_out(tiny_data: RealData) -> None:
+    teacher = subset(tiny_data)
+    result = evaluate(teacher, tiny_data, learning=LEARNING, fidelity=None)
+    assert result["fidelity"] is None and "name" not in result and result["teacher"]["path"] is None
+    result = evaluate(teacher, tiny_data, learning=None, fidelity={"subsets": 3, "extractor": Rows()})
+    assert result["learning"] is None and result["budget"]["learner_updates"] is None
+    assert result["fidelity"]["kid"]["subsets"] == 3
+
+
+def test_the_seed_reaches_fidelity_unless_its_options_name_one(tiny_data: RealData) -> None:
+    teacher = subset(tiny_data, 8)
+
+    def value(outer: int, **options: int) -> float:
+        fidelity = {"count": 9, "extractor": Rows(), **options}
+        result = evaluate(teacher, tiny_data, learning=None, fidelity=fidelity, seed=outer)
+        return float(result["fidelity"]["kid"]["mean"])
+
+    assert value(0) == value(0) != value(1)
+    assert value(0, seed=1) == value(1)
+
+
+def test_not_a_number_becomes_null(tiny_data: RealData) -> None:
+    one = RealSubset.random(tiny_data.train, tiny_data.description, count=1, generator=stream(0, "subset"))
+    result = evaluate(one, tiny_data, learning=None, fidelity={"extractor": Rows()})
+    assert result["fidelity"]["n"] == 1 and result["fidelity"]["value"] is None
+
+
+@pytest.mark.parametrize(
+    "judge,option,sentence",
+    [
+        ("learning", "upates", "learning has no option 'upates'; did you mean 'updates'"),
+        ("fidelity", "extracter", "fidelity has no option 'extracter'; did you mean 'extractor'"),
+        ("fidelity", "teacher", "fidelity has no option 'teacher'"),
+    ],
+)
+def test_unknown_options_are_named(judge: str, option: str, sentence: str, tiny_data: RealData) -> None:
+    with pytest.raises(UserError, match=sentence):
+        evaluate(subset(tiny_data), tiny_data, **{judge: {option: 1}})  # type: ignore[arg-type]
+
+
+def test_plain_values() -> None:
+    given = {
+        1: (torch.tensor([1.0, float("inf")]), np.float32(0.5), np.int64(3)),
+        "path": Path("a"),
+        "flag": True,
+        "none": None,
+    }
+    assert plain(given) == {"1": [[1.0, None], 0.5, 3], "path": "a", "flag": True, "none": None}
+    with pytest.raises(UserError, match="got a object"):
+        plain({"x": object()})
