@@ -21,8 +21,8 @@ class Teacher(ABC):
 
     Args:
         description: Shape, classes and normalisation of the images that :meth:`batches` yields.
-        learning_rates: (T,) positive learned rates; step ``t`` of a learner uses entry ``t % T``.
-        momenta: (T,) learned momenta in [0, 1), used in the same way.
+        learning_rates: (T,) learned rates; step ``t`` of a learner uses entry ``t % T``.
+        momenta: (T,) learned momenta, used in the same way.
         metadata: Plain values that JSON can hold. Known keys: ``learner``, ``augmentation``, ``config``, ``seed``,
             ``source``, ``notes``.
 

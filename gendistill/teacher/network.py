@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -19,6 +20,9 @@ from gendistill.runs.seeds import initialisation
 from gendistill.teacher.base import first_line
 
 BatchNorm = Literal["eval", "batch"]
+BORROWING = threading.RLock()
+"""Held while statistics are away, so that threads may share a teacher."""
+
 FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full)
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.(?!__)[A-Za-z_]\w*)+")
 """No part after the first is dunder: importing a package's ``__main__`` would run a program."""
@@ -43,15 +47,19 @@ def mode(network: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
     Without them torch normalises by the batch at hand, writes nothing, and no process waits for another.
     """
     network.eval()
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    kept = [(module, module.running_mean, module.running_var) for module in norms if batch_norm == "batch"]
-    try:
-        for module, _, _ in kept:
-            module.running_mean = module.running_var = None
+    if batch_norm == "eval":
         yield
-    finally:
-        for module, mean, variance in kept:
-            module.running_mean, module.running_var = mean, variance
+        return
+    with BORROWING:
+        norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        kept = [(module, module.running_mean, module.running_var) for module in norms]
+        try:
+            for module in norms:
+                module.running_mean = module.running_var = None
+            yield
+        finally:
+            for module, mean, variance in kept:
+                module.running_mean, module.running_var = mean, variance
 
 
 def build_network(spec: Any, state: Mapping[str, Tensor], description: Description) -> nn.Module:

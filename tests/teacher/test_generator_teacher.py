@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -36,6 +37,16 @@ def test_batch_norm_modes_equal_the_formula_and_change_nothing(
     for state in (network.state_dict(), teacher.network.state_dict()):
         assert state.keys() == before.keys()
         assert all(torch.equal(state[name], before[name]) for name in before)
+
+
+def test_threads_may_share_a_teacher(network: nn.Module, description: Description, rng: torch.Generator) -> None:
+    teacher = GeneratorTeacher(network, description, batch_norm="batch")
+    z, y = torch.randn(64, 4, generator=rng), torch.arange(64) % 3
+    expected = teacher.generate(z, y)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: teacher.generate(z, y), range(200)))
+    assert all(torch.equal(images, expected) for images in made)
+    assert teacher.network.norm.running_mean is not None
 
 
 def test_the_teacher_is_a_snapshot(network: nn.Module, description: Description) -> None:
