@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import errno
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from small_run import SmallTrainer, same, start, state_of
+from torch import Tensor
+
+from gendistill.errors import DivergenceError, StorageError, UserError
+from gendistill.runs.signals import Interrupted
+
+
+class Diverging(SmallTrainer):
+    """Returns NaN as a metric at one step."""
+
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        metrics = super().train_step(batch)
+        if self.step + 1 == 7:
+            metrics["penalty"] = torch.tensor(math.nan)
+        return metrics
+
+
+class Exploding(SmallTrainer):
+    """Puts infinity into a weight after the metrics of a step that is saved were taken."""
+
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        metrics = super().train_step(batch)
+        if self.step + 1 == 8:
+            self.net[-1].weight.data[0, 0] = math.inf
+        return metrics
+
+
+def test_a_run_writes_its_files(tmp_path: Path) -> None:
+    run = start(tmp_path, "run", sample_every=6)
+    assert run.step == 12 and set(run.metrics) == {"loss", "own"}
+    names = {path.name.split(".")[0] for path in (tmp_path / "run").iterdir() if not path.name.startswith(".")}
+    assert names == {"config", "state", "teacher", "events", "samples", "log"}
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["run"]["steps"] == 12
+    assert "step 12/12" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_logged_numbers_are_means_over_the_interval(tmp_path: Path) -> None:
+    class Counting(SmallTrainer):
+        def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            return {"step": torch.tensor(float(self.step + 1))}
+
+    run = start(tmp_path, "run", Counting(batch_size=12), steps=10, log_every=4, save_every=3)
+    assert run.metrics == {"step": 9.5}
+    # Stopped inside an interval and continued, the mean is still that of the whole interval.
+    start(tmp_path, "parts", Counting(batch_size=12), steps=6, log_every=8, save_every=3)
+    text = (tmp_path / "parts" / "log.txt").read_text()
+    assert "step 6/6  step 3.5" in text
+
+
+def test_a_finished_run_says_so_and_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start(tmp_path, "run")
+    before = (tmp_path / "run" / "state.pt").stat().st_mtime_ns
+    run = start(tmp_path, "run", progress=True)
+    assert run.step == 12
+    assert "is finished at step 12; a higher run.steps continues it" in capsys.readouterr().err
+    assert (tmp_path / "run" / "state.pt").stat().st_mtime_ns == before
+
+
+def test_a_finished_run_gets_its_lost_teacher_back(tmp_path: Path) -> None:
+    start(tmp_path, "run")
+    teacher = tmp_path / "run" / "teacher.safetensors"
+    content = teacher.read_bytes()
+    teacher.unlink()
+    start(tmp_path, "run")
+    assert teacher.read_bytes() == content
+
+
+def test_other_settings_are_refused_and_free_ones_are_not(tmp_path: Path) -> None:
+    start(tmp_path, "run", steps=4)
+    with pytest.raises(
+        UserError, match=r"run\.seed \(stored 0, given 1\); choose another run\.name, or set run\.fresh"
+    ):
+        start(tmp_path, "run", seed=1)
+    free: dict[str, Any] = {"steps": 8, "save_every": 2, "log_every": 3, "sample_every": 2, "histograms": True}
+    assert start(tmp_path, "run", **free).step == 8
+    assert start(tmp_path, "run", seed=1, fresh=True, steps=4).step == 4
+    assert state_of(tmp_path, "run")["step"] == 4
+    assert len(list((tmp_path / "run").glob("events.*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("trainer", "named"),
+    [
+        (Diverging, "'penalty' became NaN or infinite at step 7"),
+        (Exploding, "'net.4.weight' was found NaN or infinite at step 8"),
+    ],
+)
+def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path: Path, trainer: type, named: str) -> None:
+    with pytest.raises(DivergenceError, match=named) as caught:
+        start(tmp_path, "run", trainer(batch_size=12))
+    assert "the last good state is kept in" in str(caught.value) and caught.value.exit_code == 1
+    state = state_of(tmp_path, "run")
+    assert state["step"] == 4
+    start(tmp_path, "good", steps=4)
+    same(state["trainer"], state_of(tmp_path, "good")["trainer"])
+
+
+def test_diverging_before_any_save_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DivergenceError, match="no state was saved before it"):
+        start(tmp_path, "run", Diverging(batch_size=12), save_every=12)
+    assert not (tmp_path / "run" / "state.pt").exists()
+
+
+def test_infinity_that_was_built_in_is_no_divergence(tmp_path: Path) -> None:
+    class Masked(SmallTrainer):
+        def build(self) -> None:
+            super().build()
+            self.best = torch.tensor(math.inf)
+
+    assert start(tmp_path, "run", Masked(batch_size=12)).step == 12
+
+
+def test_a_full_disk_leaves_the_saved_state_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(tmp_path, "run", steps=4)
+    before = (tmp_path / "run" / "state.pt").read_bytes()
+
+    class Filling(SmallTrainer):
+        def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            def refuse(descriptor: int) -> None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+            monkeypatch.setattr(os, "fsync", refuse)
+            return super().train_step(batch)
+
+    with pytest.raises(StorageError, match="no space left on device") as caught:
+        start(tmp_path, "run", Filling(batch_size=12))
+    assert caught.value.exit_code == 1
+    assert (tmp_path / "run" / "state.pt").read_bytes() == before
+    assert not list((tmp_path / "run").glob(".*.tmp"))
+    monkeypatch.undo()
+    start(tmp_path, "run")
+    start(tmp_path, "whole")
+    same(state_of(tmp_path, "run"), state_of(tmp_path, "whole"))
+
+
+def test_a_place_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="could not be written"):
+        start(tmp_path / "file", "run")
+
+
+def test_two_runs_do_not_share_a_directory(tmp_path: Path) -> None:
+    class Nested(SmallTrainer):
+        def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            with pytest.raises(UserError, match="another process is training in"):
+                start(tmp_path, "run")
+            return super().train_step(batch)
+
+    assert start(tmp_path, "run", Nested(batch_size=12), steps=1).step == 1
+    assert start(tmp_path, "run", steps=2).step == 2
+
+
+def test_a_signal_in_the_last_step_changes_nothing(tmp_path: Path) -> None:
+    class Late(SmallTrainer):
+        def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            if self.step == 11:
+                os.kill(os.getpid(), 15)
+            return super().train_step(batch)
+
+    assert start(tmp_path, "run", Late(batch_size=12)).step == 12
+
+
+def test_an_interrupted_run_is_continued(tmp_path: Path) -> None:
+    class Stopped(SmallTrainer):
+        def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            if self.step == 5:
+                os.kill(os.getpid(), 2)
+            return super().train_step(batch)
+
+    with pytest.raises(Interrupted) as caught:
+        start(tmp_path, "run", Stopped(batch_size=12))
+    assert caught.value.exit_code == 130 and state_of(tmp_path, "run")["step"] == 6
+    start(tmp_path, "run")
+    start(tmp_path, "whole")
+    same(state_of(tmp_path, "run"), state_of(tmp_path, "whole"))
+
+
+def test_another_architecture_is_refused(tmp_path: Path) -> None:
+    start(tmp_path, "run", steps=4)
+    with pytest.raises(UserError, match="the saved state does not fit 'net' of this trainer"):
+        start(tmp_path, "run", SmallTrainer(width=9, batch_size=12))
+
+
+def test_a_damaged_state_names_the_one_before(tmp_path: Path) -> None:
+    start(tmp_path, "run", steps=8)
+    state = tmp_path / "run" / "state.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(UserError, match="rename 'state.previous.pt' beside it to 'state.pt'"):
+        start(tmp_path, "run")
+    os.replace(tmp_path / "run" / "state.previous.pt", state)
+    start(tmp_path, "run")
+    start(tmp_path, "whole")
+    same(state_of(tmp_path, "run"), state_of(tmp_path, "whole"))
