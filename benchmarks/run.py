@@ -1,6 +1,6 @@
 """Run benchmarks and write what each measured as JSON: ``python benchmarks/run.py [NAME ...] [--output DIR]``.
 
-A benchmark is a module beside this one with ``measure() -> dict``. Ratios are what to look at: both sides of each are timed
+A benchmark is a module beside this one with ``measure() -> dict``. Look at ratios: both sides of each are timed
 alternately in the same process, so that a noisy machine disturbs them alike.
 """
 
