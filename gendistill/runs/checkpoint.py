@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -85,7 +86,9 @@ def read_state(path: Path, device: torch.device, fallback: Path | None = None) -
     # Tensors that live on the CPU beside a GPU, as an optimiser's step counts do, must not be moved there.
     elsewhere: Any = "cpu" if device.type == "cpu" else {f"cuda:{index}": str(device) for index in range(64)}
     try:
-        content = torch.load(path, map_location=elsewhere, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about foreign files, which the errors below are about
+            content = torch.load(path, map_location=elsewhere, weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"'{path}' is not a state of this program, or it is damaged; {way_out}") from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:

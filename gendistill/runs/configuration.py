@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 from gendistill.errors import UserError
-from gendistill.runs.directory import RunDirectory
+from gendistill.runs.directory import RunDirectory, to_yaml
 
 # What may change between two parts of one run: where and how it is shown, and how long it goes.
 SHOWN_OR_PLACED = (
@@ -21,7 +23,16 @@ SHOWN_OR_PLACED = (
     "progress",
 )
 FREE = frozenset(f"run.{key}" for key in (*SHOWN_OR_PLACED, "fresh")) | {"data_root", "data.root"}
-MISSING = "nothing"
+
+
+class _Nothing:
+    """Stands for a key that is not there."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+MISSING = _Nothing()
 
 
 def plain(value: Any) -> Any:
@@ -60,7 +71,8 @@ def require_same(directory: RunDirectory, config: Mapping[str, Any], free: froze
     stored = directory.read_config()
     if stored is None:
         return
-    before, now = flatten(stored), flatten(plain(config))
+    # Through YAML as the stored one went, so that what YAML writes differently is no difference.
+    before, now = flatten(stored), flatten(yaml.safe_load(to_yaml(plain(config))))
     keys = [key for key in dict.fromkeys([*before, *now]) if key not in free]
     differing = [key for key in keys if before.get(key, MISSING) != now.get(key, MISSING)]
     if not differing:

@@ -23,6 +23,7 @@ class RunContext:
         streams: The run's random generators, one a purpose.
         processes: This process among those of the run.
         step: Completed training steps.
+        seconds: Wall seconds of training up to the last saved state, over all parts of a run that was continued.
         metrics: Means of the metrics over the last logged interval.
     """
 
@@ -32,4 +33,5 @@ class RunContext:
     streams: Streams
     processes: Processes = field(default_factory=Processes)
     step: int = 0
+    seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)

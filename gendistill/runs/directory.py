@@ -20,6 +20,12 @@ except ImportError:  # not a POSIX system: two runs in one directory are then no
 INCOMING = ".state.incoming.pt"
 
 
+def to_yaml(config: dict[str, Any]) -> bytes:
+    """Return a configuration as the text of a YAML file."""
+    text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return text.encode()
+
+
 class RunDirectory:
     """Paths of one run.
 
@@ -138,8 +144,7 @@ class RunDirectory:
         Raises:
             StorageError: It cannot be written.
         """
-        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        atomic_write(self.config, lambda file: file.write(text.encode()))
+        atomic_write(self.config, lambda file: file.write(to_yaml(config)))
 
     def read_config(self) -> dict[str, Any] | None:
         """Return what ``config.yaml`` holds, ``None`` when there is none.
@@ -150,8 +155,8 @@ class RunDirectory:
         if not self.config.exists():
             return None
         try:
-            config = yaml.safe_load(self.config.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            config = yaml.safe_load(self.config.read_bytes())
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise UserError(
                 f"'{self.config}' is not a readable YAML file; restore it, or start with run.fresh true"
             ) from error

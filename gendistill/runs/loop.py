@@ -150,6 +150,7 @@ class _Loop:
         state = load_state(run.directory, run.device)
         if state is not None:
             run.step = int(state["step"])
+            run.seconds = float(state["seconds"])
         if self.processes.highest(run.step) != run.step:
             raise UserError(
                 f"process {self.processes.rank} does not see the state of the others in '{run.directory}'; put "
@@ -175,6 +176,7 @@ class _Loop:
         """Make the steps that are left."""
         run, options, trainer = self.run, self.run.options, self.trainer
         began, began_at = time.perf_counter(), run.step
+        self.started = began - run.seconds
         while run.step < options.steps:
             values = trainer.train_step(trainer.next_batch())
             run.step += 1
@@ -239,10 +241,12 @@ class _Loop:
     def save(self) -> None:
         """Save the teacher, then the state: a state at the last step then means that its teacher is there, too."""
         self.save_teacher()
+        self.run.seconds = time.perf_counter() - self.started
         save_state(
             self.run.directory,
             {
                 "step": self.run.step,
+                "seconds": self.run.seconds,
                 "device": self.run.device.type,
                 "trainer": self.trainer.state_dict(),
                 "streams": self.run.streams.state_dict(),

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gendistill.errors import UserError
+from gendistill.runs.configuration import plain, require_same
+from gendistill.runs.directory import RunDirectory
+
+CONFIG: dict[str, Any] = {
+    "run": {"seed": 0, "steps": 10, "device": "cpu"},
+    "trainer": {"class_path": "trainers.gan.GANTrainer", "init_args": {"betas": (0.0, 0.9), "lr": 1e-5, "extra": {}}},
+}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    directory = RunDirectory(tmp_path, "run")
+    directory.make()
+    directory.write_config(plain(CONFIG))
+    return directory
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return {
+        "run": CONFIG["run"] | changes.pop("run", {}),
+        "trainer": CONFIG["trainer"] | {"init_args": CONFIG["trainer"]["init_args"] | changes},
+    }
+
+
+def test_the_same_configuration_is_the_same_run(directory: RunDirectory) -> None:
+    require_same(directory, changed())
+    require_same(directory, changed(run={"steps": 20, "device": "cuda", "fresh": False, "save_every": 3}))
+
+
+def test_differences_are_named_with_both_values(directory: RunDirectory) -> None:
+    with pytest.raises(UserError) as caught:
+        require_same(directory, changed(run={"seed": 7}, lr=1e-4, width=8, betas=(0.5, 0.9), depth=2))
+    message = str(caught.value)
+    assert "run.seed (stored 0, given 7)" in message
+    assert "trainer.init_args.lr (stored 1e-05, given 0.0001)" in message
+    assert "trainer.init_args.betas (stored [0.0, 0.9], given [0.5, 0.9])" in message
+    assert "and 2 more; choose another run.name, or set run.fresh to true" in message
+
+
+def test_an_option_more_or_less_is_a_difference(directory: RunDirectory) -> None:
+    with pytest.raises(UserError, match=r"width \(stored nothing, given 8\)"):
+        require_same(directory, changed(width=8))
+    with pytest.raises(UserError, match=r"trainer\.class_path \(stored .*, given nothing\)"):
+        require_same(directory, {"run": CONFIG["run"]})
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1, max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.text(min_size=1, max_size=4), values, max_size=3))
+def test_what_is_stored_equals_what_was_given(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> None:
+    directory = RunDirectory(tmp_path_factory.mktemp("run"), "run")
+    directory.make()
+    directory.write_config(plain(config))
+    require_same(directory, config)
