@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+from small_run import SmallTrainer, start
+from torch import Tensor
+
+from gendistill.runs.board import tile, write_png
+
+
+def scalars(directory: Path) -> dict[str, list[int]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(directory), size_guidance={"scalars": 0, "images": 0})
+    accumulator.Reload()
+    tags: dict[str, Any] = accumulator.Tags()
+    found = {tag: [event.step for event in accumulator.Scalars(tag)] for tag in tags["scalars"]}
+    return found | {tag: [event.step for event in accumulator.Images(tag)] for tag in tags["images"]}
+
+
+def test_curves_are_not_doubled_by_a_part_that_was_lost(tmp_path: Path) -> None:
+    class Broken(SmallTrainer):
+        def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            if self.step == 11:
+                raise ZeroDivisionError
+            return super().train_step(batch)
+
+    options: dict[str, Any] = {"save_every": 6, "log_every": 2, "sample_every": 4}
+    with pytest.raises(ZeroDivisionError):
+        start(tmp_path, "run", Broken(batch_size=12), **options)
+    start(tmp_path, "run", **options)
+    found = scalars(tmp_path / "run")
+    assert found["train/loss"] == [2, 4, 6, 8, 10, 12]
+    assert found["speed/steps_per_second"] == [2, 4, 6, 8, 10, 12]
+    assert found["lr/optimizers_of.net"] == [2, 4, 6, 8, 10, 12]
+    assert found["samples/pixels"] == [4, 8, 12]
+    pictures = sorted(path.name for path in (tmp_path / "run" / "samples").iterdir())
+    assert pictures == [f"pixels-{step:07d}.png" for step in (4, 8, 12)]
+
+
+def test_hyper_parameters_and_histograms_are_logged(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    start(tmp_path, "run", histograms=True, sample_every=6)
+    accumulator = EventAccumulator(str(tmp_path / "run"))
+    accumulator.Reload()
+    tags: dict[str, Any] = accumulator.Tags()
+    assert "weights/net.1.weight" in tags["histograms"]
+    assert "_hparams_/session_start_info" in accumulator.summary_metadata
+
+
+def test_the_grid_shows_every_picture_in_its_place() -> None:
+    pictures = torch.rand(5, 1, 4, 3)
+    grid = tile(pictures, columns=3)
+    assert grid.shape == (3, 2 * 5 + 1, 3 * 4 + 1) and grid.dtype == torch.uint8
+    for index in range(5):
+        top, left = 1 + index // 3 * 5, 1 + index % 3 * 4
+        seen = grid[:, top : top + 4, left : left + 3]
+        assert torch.equal(seen, (pictures[index] * 255).round().to(torch.uint8).expand(3, 4, 3))
+    assert (grid[:, 6:, 9:] == 255).all() and (grid[:, 0] == 255).all()
+
+
+def test_colours_stay_and_values_outside_are_clamped(tmp_path: Path) -> None:
+    picture = torch.zeros(1, 3, 2, 2)
+    picture[0, 0], picture[0, 2] = 2.0, -1.0
+    write_png(tile(picture, padding=0), tmp_path / "new" / "picture.png")
+    read = numpy.asarray(Image.open(tmp_path / "new" / "picture.png"))
+    assert read.shape == (2, 2, 3) and read[0, 0].tolist() == [255, 0, 0]
+
+
+def test_tensorboard_is_not_imported_with_the_loop() -> None:
+    program = "import sys, gendistill.runs.loop, trainers.trainer; sys.exit('tensorboard' in sys.modules)"
+    root = str(Path(__file__).parents[2])
+    assert subprocess.run([sys.executable, "-c", program], cwd=root).returncode == 0
