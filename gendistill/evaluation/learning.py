@@ -14,10 +14,11 @@ import torch
 
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError, did_you_mean
-from gendistill.evaluation.ensemble import Ensemble, Separate
+from gendistill.evaluation.curve import Curve
+from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.lessons import Lessons
 from gendistill.evaluation.optimisers import OPTIMISERS
-from gendistill.evaluation.rates import Candidate, Rate, candidates
+from gendistill.evaluation.rates import Rate, candidates
 from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
 from gendistill.nets.learners import default_learner
@@ -117,7 +118,7 @@ def learning_curve(
     # Learners with dropout draw from torch's global generator, which is lent out here and put back untouched.
     with Workers(min(cores, len(seeds) * len(tried))) as workers, initialisation(seeds[0], "evaluation/dropout"):
         ensemble = strategy(spec, data.description, seeds, tried, optimizer=optimizer, device=device, workers=workers)
-        curve = _Curve(ensemble, len(seeds), data.validation, reported, each=select == "each")
+        curve = Curve(ensemble, len(seeds), data.validation, reported, each=select == "each")
         done = 0
         for count in counts:
             for chunk in lessons.chunks(count - done):
@@ -126,7 +127,7 @@ def learning_curve(
                 if progress is not None:
                     progress(done, total)
             curve.measure()
-    runs, chosen, validation = curve.chosen()
+    runs, chosen = curve.chosen()
     return {
         "learner": spec,
         "parameters": ensemble.parameter_count,
@@ -146,7 +147,7 @@ def learning_curve(
         "augment": augment,
         "labels": labels,
         "lr": [tried[place].name for place in chosen],
-        "selection": _selection(select, tried, validation) if len(tried) > 1 else None,
+        "selection": {"select": select, **curve.selection()} if len(tried) > 1 else None,
         "learner_updates": total,
         "learners_trained": len(seeds) * len(tried),
         "images_seen": [lessons.images_seen[count] for count in counts],
@@ -201,42 +202,6 @@ def learner_name(spec: Spec) -> str:
         spec = {"class_path": spec}
     options = ", ".join(f"{name}={value}" for name, value in (spec.get("init_args") or {}).items())
     return str(spec["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
-
-
-class _Curve:
-    """Accuracies measured so far, and which candidate they are taken from."""
-
-    def __init__(self, ensemble: Ensemble, seeds: int, validation: Split, reported: Split, *, each: bool) -> None:
-        self.ensemble, self.seeds, self.each = ensemble, seeds, each
-        self.count = len(ensemble.candidates)
-        self.splits = validation, reported
-        self.validation: list[list[float]] = []
-        self.best: list[int] = []
-        self.reported: list[dict[int, list[float]]] = []
-
-    def measure(self) -> None:
-        """Measure all learners for the selection, and those that may be chosen for the report."""
-        places = range(self.count)
-        if self.count > 1:
-            everyone = range(self.seeds * self.count)
-            scores = self.ensemble.accuracy(everyone, self.splits[0]).view(self.seeds, self.count).mean(0)
-            self.validation.append(scores.tolist())
-            self.best.append(int(scores.argmax()))
-        else:
-            self.best.append(0)
-        wanted = [self.best[-1]] if self.each else list(places)
-        members = [seed * self.count + place for place in wanted for seed in range(self.seeds)]
-        scores = self.ensemble.accuracy(members, self.splits[1]).view(len(wanted), self.seeds)
-        self.reported.append(dict(zip(wanted, scores.tolist(), strict=True)))
-
-    def chosen(self) -> tuple[list[list[float]], list[int], list[list[float]]]:
-        """Return the chosen runs and candidates by number of updates, and all mean validation accuracies."""
-        places = self.best if self.each else [self.best[-1]] * len(self.best)
-        return [runs[place] for runs, place in zip(self.reported, places, strict=True)], places, self.validation
-
-
-def _selection(select: str, tried: Sequence[Candidate], validation: list[list[float]]) -> dict[str, Any]:
-    return {"select": select, "candidates": [one.name for one in tried], "validation": validation}
 
 
 def _counts(updates: Sequence[int]) -> list[int]:
