@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.nets.cgan_pd import CGANPDDiscriminator, CGANPDGenerator
+from gendistill.nets.layers import ConditionalBatchNorm2d
 from gendistill.nets.resblocks import DBlock, GBlock, fit_bottom_width
 
 
@@ -47,6 +48,7 @@ def test_generator_block_is_the_usual_order() -> None:
         return F.interpolate(t, scale_factor=2, mode="bilinear", align_corners=False)
 
     def norm(t: Tensor, layer: nn.Module) -> Tensor:
+        assert isinstance(layer, ConditionalBatchNorm2d)
         scale, shift = layer.embed.weight[y].chunk(2, 1)
         mean, variance = t.mean((0, 2, 3), keepdim=True), t.var((0, 2, 3), unbiased=False, keepdim=True)
         return scale[:, :, None, None] * (t - mean) / (variance + 1e-5).sqrt() + shift[:, :, None, None]

@@ -89,4 +89,4 @@ def test_statistics_can_be_left_alone(momentum: float | None) -> None:
     layer = BatchNorm2d(3, momentum=momentum)
     layer.track_running_stats = False
     layer(batch())
-    assert torch.equal(layer.running_mean, torch.zeros(3))
+    assert layer.running_mean is not None and torch.equal(layer.running_mean, torch.zeros(3))
