@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 import gendistill
 from gendistill import objects
@@ -87,8 +88,8 @@ def architecture(description: Description) -> dict[str, Any]:
 
 
 def training_steps(count: int, batch_size: int) -> int:
-    """Return the number of updates: 40 passes over the data, but at least 400 and at most 4,000 updates."""
-    return min(4000, max(400, 40 * count // batch_size))
+    """Return the number of updates: 40 passes over the data, but at least 400 and at most 2,000 updates."""
+    return min(2000, max(400, 40 * count // batch_size))
 
 
 def trained_classifier(data: RealData, *, seed: int = 0, folder: Path | None = None) -> ClassifierExtractor:
@@ -140,7 +141,7 @@ def train_classifier(classifier: ClassifierExtractor, data: RealData, *, seed: i
     optimizer = torch.optim.AdamW(classifier.parameters(), RECIPE["lr"], weight_decay=RECIPE["weight_decay"])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RECIPE["lr"], total_steps=steps)
     best, best_state = -1.0, {name: value.clone() for name, value in classifier.state_dict().items()}
-    for step in range(1, steps + 1):
+    for step in tqdm(range(1, steps + 1), desc=f"training the {classifier.name}", leave=False, disable=None):
         classifier.train()
         images, labels = data.train.batch(sampler.next(), normalisation)
         logits = classifier.forward_head(classifier.features(_shifted(images, normalisation, shifts), normalisation))

@@ -4,7 +4,7 @@
 
 Only the last term is difficult. With any factors ``S1 = F1 F1ᵀ`` and ``S2 = F2 F2ᵀ`` it is the sum of the singular
 values of ``F1ᵀ F2``: real and non-negative whatever the rank, so that neither a complex root nor a jitter on the
-diagonal is ever needed. The factors come from Cholesky when the covariance is safely positive definite, else from its
+diagonal is ever needed. The factors come from Cholesky when the covariance is positive definite, else from its
 eigenvectors, and, when there are no more samples than dimensions, from the centred features themselves, whose spectrum
 is then never squared.
 """
@@ -120,24 +120,18 @@ def _feature_factor(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cholesky(sigma: Tensor) -> Tensor | None:
-    """Lower factor (D, D), or None when sigma is not positive definite by a safe margin.
+    """Lower factor (D, D), or None when sigma is not positive definite.
 
-    Rounding lets some singular matrices pass the factorisation; their last pivots are noise, and each would put an
-    error of about sqrt(1e-16) into the root. So pivots below the rounding of the whole matrix count as a failure.
+    Rounding lets a matrix with one or two null directions pass. That is as well: each puts an error of about
+    sqrt(1e-16) of its size into the root, which the entries of the matrix leave open anyway.
     """
     lower, info = torch.linalg.cholesky_ex(sigma)
-    if int(info) != 0:
-        return None
-    smallest = lower.diagonal().min().square()
-    return None if bool(smallest <= _rounding(sigma.diagonal().max(), len(sigma))) else lower
+    return lower if int(info) == 0 else None
 
 
 def _eigenfactor(sigma: Tensor) -> Tensor:
     """Factor (D, R) of a singular covariance from its R eigenvalues above rounding."""
     values, vectors = torch.linalg.eigh(sigma)
-    keep = values > _rounding(values[-1], len(sigma))
+    # A thousand null directions would add a thousand roots of noise.
+    keep = values > values[-1] * len(sigma) * torch.finfo(torch.float64).eps
     return vectors[:, keep] * values[keep].sqrt()
-
-
-def _rounding(largest: Tensor, dimension: int) -> Tensor:
-    return largest * dimension * torch.finfo(torch.float64).eps

@@ -21,7 +21,7 @@ HASH_PREFIX = "6726825d"
 
 
 def fid_network() -> Inception3:
-    """Return the network of FID without weights: torchvision's Inception v3 with pytorch-fid's four kinds of patched blocks.
+    """Return the network of FID without weights: torchvision's Inception v3 with pytorch-fid's patched blocks.
 
     pytorch-fid's own constructor always downloads and unpickles its file, so its blocks are put in place here.
     """

@@ -114,4 +114,4 @@ def test_shifts_move_whole_pixels_and_bring_in_black() -> None:
 
 
 def test_number_of_updates() -> None:
-    assert [training_steps(count, 128) for count in (100, 1197, 5000, 60000)] == [400, 400, 1562, 4000]
+    assert [training_steps(count, 128) for count in (100, 1197, 5000, 60000)] == [400, 400, 1562, 2000]

@@ -109,16 +109,36 @@ def test_rank_deficient_features_against_a_small_problem() -> None:
     assert frechet_distance(*moments(lifted), *moments(other)) == pytest.approx(expected, rel=1e-7)
 
 
-def test_nearly_singular_covariances_that_cholesky_accepts() -> None:
-    width = 40
-    basis = orthogonal(width, 6)
-    spectrum = torch.logspace(0, -18, width, dtype=torch.float64)
+def test_many_null_directions_add_no_noise() -> None:
+    """A covariance of rank 5 in 200 dimensions: the 195 others must not each add the root of a rounding error."""
+    width, rank = 200, 5
+    spectrum = torch.zeros(width, dtype=torch.float64)
+    spectrum[:rank] = torch.linspace(1, 2, rank, dtype=torch.float64)
+    basis = orthogonal(width, 7)
     sigma = basis * spectrum @ basis.T
     sigma = (sigma + sigma.T) / 2
     mean = torch.zeros(width, dtype=torch.float64)
+    expected = float((spectrum.sqrt() - 1).square().sum())
+    value = frechet_distance(mean, sigma, mean, torch.eye(width, dtype=torch.float64))
+    assert value == pytest.approx(expected, abs=1e-11)
+
+
+def test_singular_covariances_that_rounding_hides() -> None:
+    """The last pivot of a singular matrix is noise of either sign: sometimes Cholesky goes through, sometimes not."""
+    width, rank = 12, 11
+    spectrum = torch.linspace(1, 2, width, dtype=torch.float64)
+    spectrum[rank:] = 0
+    mean = torch.zeros(width, dtype=torch.float64)
     identity = torch.eye(width, dtype=torch.float64)
     expected = float((spectrum.sqrt() - 1).square().sum())
-    assert frechet_distance(mean, sigma, mean, identity) == pytest.approx(expected, abs=1e-5)
+    accepted = 0
+    for seed in range(20):
+        basis = orthogonal(width, seed)
+        sigma = basis * spectrum @ basis.T
+        sigma = (sigma + sigma.T) / 2
+        accepted += int(torch.linalg.cholesky_ex(sigma).info == 0)
+        assert frechet_distance(mean, sigma, mean, identity) == pytest.approx(expected, abs=1e-7)
+    assert 0 < accepted < 20
 
 
 @pytest.mark.parametrize("count", [300, 30])
