@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendistill.commands.options import Options, add_json, positive
+from gendistill.commands.options import Options, add_json, positive, rate_list, update_list
 from gendistill.commands.output import result_only, to_json, write_json
 from gendistill.commands.train import run_experiment
 from gendistill.config.command_line import assemble, take_apart
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 STAGES = ("gan", "gtn", "latent")
 UPDATES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-RATES = (0.01, 0.03, 0.1, 0.3)
+RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 GRID_IMAGES = 60
 
 
@@ -44,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
     """Run ``gendistill quickstart``."""
     options = _options().parse(argv)
     with result_only(options.json):
-        results = run(Path(options.root), options.name, Path(options.configs), options.scale, options.seeds)
+        learning = {"updates": options.updates, "seeds": options.seeds, "lr": options.lr}
+        results = run(Path(options.root), options.name, Path(options.configs), options.scale, learning)
     if options.json:
         print(to_json(results))
     return 0
@@ -59,11 +60,22 @@ def _options() -> Options:
     )
     options.add_argument("--scale", default=None, help="named scale of the configs; smoke takes seconds")
     options.add_argument("--seeds", type=positive, default=5, help="learners trained on each teacher")
+    options.add_argument(
+        "--updates", type=update_list, default=UPDATES, metavar="N,...", help="learner updates to measure after"
+    )
+    options.add_argument(
+        "--lr",
+        type=rate_list,
+        default=RATES,
+        metavar="RATE,...",
+        help="learning rates of the learners; the validation split chooses one for each number of updates, except for "
+        "a teacher that learned its own",
+    )
     add_json(options)
     return options
 
 
-def run(root: Path, name: str, configs: Path, scale: str | None, seeds: int) -> dict[str, Any]:
+def run(root: Path, name: str, configs: Path, scale: str | None, learning: dict[str, Any]) -> dict[str, Any]:
     """Do the whole job, or what is left of it.
 
     Args:
@@ -71,7 +83,7 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seeds: int) -> 
         name: Directory of this job below ``root``.
         configs: Directory with one config for each of the three stages.
         scale: Named scale of the configs; ``None`` for their own settings.
-        seeds: Learners trained on each teacher.
+        learning: ``updates``, ``seeds`` and ``lr`` of :func:`gendistill.evaluation.learning.learning_curve`.
 
     Returns:
         What ``results.json`` holds: ``{"teachers": [...], "curves": {...}}``.
@@ -96,7 +108,7 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seeds: int) -> 
         seconds[stage] = _train(stage, root, name, configs, scale)
     made = _teachers(directory, data, seconds)
     print("[4/5] judging five teachers with the same learners")
-    judged = [_judge(one, data, directory, seeds) for one in made]
+    judged = [_judge(one, data, directory, learning) for one in made]
     curves = _latent_curves(directory)
     results: dict[str, Any] = {"teachers": judged, "curves": curves}
     print("[5/5] writing the report")
@@ -140,15 +152,14 @@ def _teachers(directory: Path, data: RealData, seconds: dict[str, float]) -> lis
     ]
 
 
-def _judge(one: Made, data: RealData, directory: Path, seeds: int) -> dict[str, Any]:
+def _judge(one: Made, data: RealData, directory: Path, learning: dict[str, Any]) -> dict[str, Any]:
     """Evaluate a teacher, or take the result of an earlier call on the same teacher with the same options."""
     from gendistill.evaluation.evaluate import evaluate
     from gendistill.teacher import open_teacher
 
     teacher = open_teacher(one.reference, data)
-    options = {"updates": list(UPDATES), "seeds": seeds, "lr": list(RATES)}
-    if teacher.learning_rates is not None:
-        options["lr"] = None  # it learned its own
+    # None: the rates that it learned.
+    options = learning | {"lr": list(learning["lr"]) if teacher.learning_rates is None else None}
     file = directory / "evaluations" / f"{one.name}.json"
     key = _fingerprint(teacher, options)
     if file.is_file() and (known := json.loads(file.read_text())).get("fingerprint") == key:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gendistill.commands import quickstart
+from gendistill.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "quickstart"
+LEARNING = {"updates": [1, 4], "seeds": 2, "lr": [0.1]}
+NAMES = ["real", "real-subset", "gan", "latent", "gtn"]
+
+
+def job(root: Path) -> dict[str, Any]:
+    return quickstart.run(root, "quickstart", CONFIGS, "smoke", dict(LEARNING))
+
+
+def without_seconds(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_seconds(entry) for key, entry in value.items() if key not in ("seconds", "path")}
+    return [without_seconds(entry) for entry in value] if isinstance(value, list) else value
+
+
+def test_interrupted_and_started_again_it_ends_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = job(tmp_path / "whole")
+    judge, judged = quickstart._judge, []
+
+    def interrupted(one: quickstart.Made, *rest: Any) -> dict[str, Any]:
+        if one.name == "gan":
+            raise KeyboardInterrupt
+        judged.append(one.name)
+        return judge(one, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quickstart, "_judge", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            job(tmp_path / "halves")
+    assert judged == ["real", "real-subset"]
+    state = tmp_path / "halves" / "quickstart" / "gtn" / "state.pt"
+    trained = state.stat().st_mtime_ns
+    capsys.readouterr()
+    halves = job(tmp_path / "halves")
+    assert capsys.readouterr().out.count("judged already") == 2
+    assert state.stat().st_mtime_ns == trained
+    assert without_seconds(halves) == without_seconds(whole)
+
+
+def test_it_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job(tmp_path)
+    directory = tmp_path / "quickstart"
+    results = json.loads((directory / "results.json").read_text())
+    assert [one["name"] for one in results["teachers"]] == NAMES
+    for one in results["teachers"]:
+        assert one["learning"]["updates"] == [1, 4]
+        assert [len(runs) for runs in one["learning"]["accuracy"]["runs"]] == [2, 2]
+        assert one["fidelity"]["name"] == "FD[digits classifier]"
+        assert {"kind", "path", "images", "bytes"} <= set(one["teacher"])
+    by_name = {one["name"]: one for one in results["teachers"]}
+    assert by_name["real-subset"]["teacher"]["images"] == by_name["gtn"]["teacher"]["images"]
+    norms = results["curves"]["latent norms"]
+    assert norms["y"] == pytest.approx([norms["reference"]] * len(norms["x"]), rel=1e-5)
+    page = (directory / "report.html").read_text()
+    assert all(f">{name}<" in page.replace("</span>", ">") or name in page for name in NAMES)
+    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
+    assert {path.parent.name for path in directory.glob("evaluations/tensorboard/*/events.*")} == set(NAMES)
+    out = capsys.readouterr().out
+    assert "report.html" in out and "tensorboard" in out
+
+
+def test_without_its_configs_it_says_where_they_are(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give --configs DIR"):
+        quickstart.run(tmp_path, "quickstart", tmp_path / "nowhere", None, dict(LEARNING))
