@@ -160,6 +160,7 @@ class _Loop:
             return []
         self.trainer.load_state_dict(state["trainer"])
         self.metrics.load_state_dict(state["metrics"])
+        run.metrics = dict(state["reported"])
         notes = [f"continued at step {run.step} of {run.options.steps} on {run.device}"]
         if state["device"] == run.device.type:
             run.streams.load_state_dict(state["streams"])
@@ -252,6 +253,7 @@ class _Loop:
                 "streams": self.run.streams.state_dict(),
                 "global": self.randomness.state_dict(),
                 "metrics": self.metrics.state_dict(),
+                "reported": self.run.metrics,
             },
         )
         if self.board is not None:

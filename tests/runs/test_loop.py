@@ -60,10 +60,10 @@ def test_logged_numbers_are_means_over_the_interval(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_says_so_and_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    start(tmp_path, "run")
+    metrics = start(tmp_path, "run").metrics
     before = (tmp_path / "run" / "state.pt").stat().st_mtime_ns
     run = start(tmp_path, "run", progress=True)
-    assert run.step == 12
+    assert run.step == 12 and run.metrics == metrics != {}
     assert "is finished at step 12; a higher run.steps continues it" in capsys.readouterr().err
     assert (tmp_path / "run" / "state.pt").stat().st_mtime_ns == before
 
