@@ -115,6 +115,7 @@ class GANTrainer(Trainer):
 
     def build(self) -> None:
         """Make both networks, their optimisers and the average of the generator."""
+        self._records: dict[str, Tensor] = {}
         self.generator = self._network("generator", self.generator_spec, ("nz", "compute_gan_loss"))
         self.discriminator = self._network("discriminator", self.discriminator_spec, ("compute_gan_loss",))
         self.ema = EMA(self.generator, self.ema_decay)
@@ -156,7 +157,7 @@ class GANTrainer(Trainer):
             ``loss/generator``, ``prob/real``, ``prob/fake``, ``lr/generator``, ``lr/discriminator``, and whatever a
             loss has recorded.
         """
-        self._records: dict[str, Tensor] = {}
+        self._records = {}
         self._set_learning_rates()
         for update in range(self.n_dis):
             self.discriminator_step(Batch(*(batch if update == 0 else self.next_batch())))
