@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from gendistill import objects
 from gendistill.data.description import Normalisation
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
-from gendistill.evaluation.cache import tensors_fingerprint
+from gendistill.evaluation.cache import tensors_fingerprint, text_fingerprint
 
 BUILT_IN = ("classifier", "inception")
 
@@ -43,12 +44,21 @@ class Extractor(nn.Module, ABC):
 
     @property
     def id(self) -> str:
-        """The name with a fingerprint of the weights: two extractors with one id give the same features."""
-        return f"{self.name}/{tensors_fingerprint(self.state_dict())}"
+        """The name with fingerprints of weights and code: two extractors with one id give the same features."""
+        return f"{self.name}/{tensors_fingerprint(self.state_dict())}/{_source_fingerprint(type(self))}"
 
     def score_name(self, measure: str) -> str:
         """Return the name of a score over this network: ``FD[digits classifier]``."""
         return f"{measure}[{self.name}]"
+
+
+def _source_fingerprint(cls: type) -> str:
+    """Name the code of a class, so that statistics kept from before an edit are not used after it."""
+    try:
+        source = inspect.getsource(cls)
+    except (OSError, TypeError):  # typed at a prompt
+        source = ""
+    return text_fingerprint(f"{cls.__module__}.{cls.__qualname__}\n{source}")[:8]
 
 
 @torch.no_grad()

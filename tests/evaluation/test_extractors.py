@@ -56,6 +56,11 @@ def test_id_follows_the_weights(tiny_data: RealData) -> None:
     assert Means(shape).id.startswith("means/")
 
 
+def test_id_follows_the_code(tiny_data: RealData) -> None:
+    shape = tiny_data.description.image_shape
+    assert Broken(shape).id != Infinite(shape).id != Means(shape).id
+
+
 @pytest.mark.parametrize(
     "choice,sentence",
     [
