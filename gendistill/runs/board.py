@@ -7,6 +7,7 @@ Tags: ``train/<metric>`` (mean since the last point), ``lr/<optimiser>``, ``spee
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,6 +33,8 @@ class Board:
         from torch.utils.tensorboard import SummaryWriter
 
         self._directory = directory
+        self._excepthook = threading.excepthook
+        threading.excepthook = self._keep_quiet
         purge = None if resumed_step is None else resumed_step + 1
         try:
             self._writer = SummaryWriter(str(directory.path), purge_step=purge)
@@ -93,6 +96,13 @@ class Board:
             self._writer.close()
         except OSError as error:
             raise StorageError(storage_sentence(self._directory.path, error)) from error
+        finally:
+            threading.excepthook = self._excepthook
+
+    def _keep_quiet(self, failure: threading.ExceptHookArgs) -> None:
+        # TensorBoard writes in a thread; what fails there is raised again at the next call here, and said then.
+        if not isinstance(failure.exc_value, OSError) or type(failure.thread).__name__ != "_AsyncWriterThread":
+            self._excepthook(failure)
 
 
 def tile(pixels: Tensor, columns: int | None = None, padding: int = 1) -> Tensor:

@@ -38,7 +38,11 @@ def save_state(directory: RunDirectory, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     incoming = directory.path / INCOMING
-    atomic_write(incoming, lambda file: file.write(buffer.getbuffer()))
+    try:
+        atomic_write(incoming, lambda file: file.write(buffer.getbuffer()))
+    except StorageError as error:
+        reason = error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error))
+        raise StorageError(storage_sentence(directory.state, reason)) from error
     # Killed between the two renames, the directory has a previous state only; load_state knows.
     try:
         if directory.state.exists():

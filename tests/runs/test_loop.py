@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def test_a_full_disk_leaves_the_saved_state_intact(tmp_path: Path, monkeypatch: 
             monkeypatch.setattr(os, "fsync", refuse)
             return super().train_step(batch)
 
-    with pytest.raises(StorageError, match="no space left on device") as caught:
+    with pytest.raises(StorageError, match=r"could not be written \(no space left on device\)") as caught:
         start(tmp_path, "run", Filling(batch_size=12))
     assert caught.value.exit_code == 1
     assert (tmp_path / "run" / "state.pt").read_bytes() == before
@@ -143,6 +144,17 @@ def test_a_full_disk_leaves_the_saved_state_intact(tmp_path: Path, monkeypatch: 
     start(tmp_path, "run")
     start(tmp_path, "whole")
     same(state_of(tmp_path, "run"), state_of(tmp_path, "whole"))
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_disk_too_small_for_the_logs_is_one_sentence(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="could not be written"):
+            start(tmp_path, "run", steps=2000, save_every=2000, log_every=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_place_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
