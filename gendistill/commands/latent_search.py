@@ -71,14 +71,15 @@ def search(experiment: Experiment, evaluating: bool = True) -> tuple[dict[str, A
 
     Args:
         experiment: The search's config.
-        evaluating: Whether to judge, with the evaluators' defaults, into ``results.json``.
+        evaluating: Whether to judge, after 10 to 300 learner updates, into ``results.json``.
 
     Returns:
-        ``{"teachers": [before, after], "grid": path, "run": path}`` and the finished run.
+        ``{"teachers": [before, after], "grid": path, "run": path, "curves": norms of the latents}`` and the finished
+        run. The teacher before the search is kept beside the other as ``start.safetensors``.
     """
     import gendistill.data
     from gendistill.runs.loop import train
-    from gendistill.teacher import load
+    from gendistill.teacher import load, save
 
     config = experiment.to_dict()
     data = gendistill.data.load(config["data"]["name"], config["data"]["root"])
@@ -91,10 +92,13 @@ def search(experiment: Experiment, evaluating: bool = True) -> tuple[dict[str, A
     picture = side_by_side(before, after)
     atomic_write(grid, lambda file: file.write(picture) and None)
     results["grid"] = str(grid)
+    results["curves"] = norm_curve(after)
+    start = context.directory.path / "start.safetensors"
+    save(before, start)
     if evaluating:
         options = _judging_defaults(experiment)
         results["teachers"] = [
-            judge(before, data, options, str(context.directory), "before"),
+            judge(before, data, options, str(start), "before"),
             judge(after, data, options, str(context.directory), "after"),
         ]
         write_json(results, context.directory.results)
@@ -119,6 +123,25 @@ def untrained(experiment: Experiment, data: RealData) -> Teacher:
     return teacher.to("cpu")
 
 
+def norm_curve(teacher: Teacher) -> dict[str, Any]:
+    """Return the norms of the latents over the steps as a curve for the report; none where the teacher kept none."""
+    path = teacher.metadata.get("path")
+    if not path:
+        return {}
+    curve = {
+        "x": path["step"],
+        "y": path["norm_mean"],
+        "lower": path["norm_min"],
+        "upper": path["norm_max"],
+        "reference": path["radius"],
+        "x_label": "step of the search",
+        "y_label": "norm of the latents",
+        "caption": "Mean norm, with a band from the smallest to the largest. Dashed: the sphere's radius, the square root "
+        "of the latent size.",
+    }
+    return {"latent norm": curve}
+
+
 def side_by_side(before: Teacher, after: Teacher) -> bytes:
     """Return a PNG with the images before on the left and after on the right, the same latents in the same places."""
     import io
@@ -140,7 +163,8 @@ def side_by_side(before: Teacher, after: Teacher) -> bytes:
 def _judging_defaults(experiment: Experiment) -> argparse.Namespace:
     options = Options(prog="gendistill latent-search")
     add_judging(options)
-    return options.parse(["--device", experiment.options.device, "--seed", str(experiment.options.seed)])
+    run = experiment.options
+    return options.parse(["--updates", "10,30,100,300", "--device", run.device, "--seed", str(run.seed)])
 
 
 def _take_flag(words: Words, flag: str) -> bool:

@@ -156,7 +156,7 @@ def _svg(figure: Any, name: str, label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
-    text = re.sub(r' id="[a-z0-9]+_\d+"', "", text)  # matplotlib's groups: the same names in every figure
+    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)  # matplotlib's groups: the same names in every figure
     text = text.replace("xlink:href", "href")
     text = re.sub(r"font(-family)?: [^;\"]*?(\d+(?:\.\d+)?)px[^;\"]*", r"font-size: \2px", text)
     text = text.replace(INK, "var(--ink-soft)").replace(RULE, "var(--rule)")

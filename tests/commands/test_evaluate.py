@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gendistill.cli import main
+from gendistill.commands.compare import named_reference, rank
+from gendistill.commands.judge import learner_spec, short_name
+from gendistill.errors import UserError
+
+from .conftest import QUICK
+
+
+def test_the_result_has_what_is_promised(place: Path, run_json) -> None:
+    result = run_json("evaluate", "real:subset=50", "--dataset", "digits", "--json", "--no-fidelity", *QUICK)
+    assert result["teacher"] == {"kind": "real-subset", "path": "real:subset=50", "images": 50, "bytes": 50 * (64 + 8)}
+    assert result["dataset"] == "digits" and result["fidelity"] is None
+    learning = result["learning"]
+    assert learning["updates"] == [2, 4]
+    for place_, runs in enumerate(learning["accuracy"]["runs"]):
+        assert len(runs) == 2
+        assert learning["accuracy"]["mean"][place_] == pytest.approx(sum(runs) / 2)
+
+
+def test_a_run_keeps_its_result(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config", "c.yaml"]) == 0
+    assert main(["evaluate", "runs/picked", "--no-fidelity", *QUICK]) == 0
+    said = capsys.readouterr().out
+    assert "images" in said and "bytes" in said and "n=4" in said
+    kept = json.loads((place / "runs/picked/results.json").read_text())
+    assert kept["name"] == "picked" and kept["teacher"]["images"] == 20
+
+
+def test_compare_ranks_and_reads_earlier_results(place: Path, run_json) -> None:
+    quick = ["--no-fidelity", *QUICK]
+    run_json("evaluate", "real:ipc=1", "--json", "--output", "one.json", *quick)
+    compared = run_json("compare", "real", "few=one.json", "sub=real:subset=20", "--json", "--output", "all.json",
+                        "--report", "all.html", *quick)  # fmt: skip
+    names = [one["name"] for one in compared["teachers"]]
+    assert sorted(names) == ["few", "real", "sub"]
+    last = [one["learning"]["accuracy"]["mean"][-1] for one in compared["teachers"]]
+    assert last == sorted(last, reverse=True)
+    assert json.loads((place / "all.json").read_text()) == compared
+    page = (place / "all.html").read_text()
+    assert page.count("data:image/png") == 3
+    assert main(["report", "all.json", "--no-images", "--output", "bare.html"]) == 0
+    assert "data:image/png" not in (place / "bare.html").read_text()
+
+
+def test_ranking() -> None:
+    def result(name: str, means: list[float]) -> dict:
+        return {
+            "name": name,
+            "teacher": {},
+            "learning": {"updates": [1, 9], "accuracy": {"mean": means, "std": [0, 0]}},
+        }
+
+    results = [result("slow", [0.1, 0.9]), result("fast", [0.6, 0.7])]
+    assert [one["name"] for one in rank(results, None)] == ["slow", "fast"]
+    assert [one["name"] for one in rank(results, 1)] == ["fast", "slow"]
+    with pytest.raises(UserError, match="--rank-at is 5, but accuracy was measured at 1, 9 updates"):
+        rank(results, 5)
+
+
+def test_names() -> None:
+    assert named_reference("gan=runs/x") == ("gan", "runs/x")
+    assert named_reference("real:subset=5") == (None, "real:subset=5")
+    assert named_reference("runs/a=b") == (None, "runs/a=b")
+    assert short_name("runs/gan/teacher.safetensors") == "gan"
+    assert short_name("real:ipc=1") == "real:ipc=1" and short_name("some/found.safetensors") == "found"
+
+
+def test_learners() -> None:
+    assert learner_spec("a.B") == "a.B" and learner_spec(None) is None
+    assert learner_spec("{class_path: a.B, init_args: {width: 3}}") == {"class_path": "a.B", "init_args": {"width": 3}}

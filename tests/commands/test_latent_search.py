@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from gendistill.commands.latent_search import norm_curve, search
+from gendistill.config.command_line import assemble, take_apart
+from gendistill.data import load as load_data
+from gendistill.data.description import symmetric
+from gendistill.objects import build
+from gendistill.runs.seeds import initialisation
+from gendistill.teacher import GeneratorTeacher, load, save
+
+
+def small_generator(path: Path) -> None:
+    description = load_data("digits").description
+    with initialisation(0, "generator"):
+        network = build(
+            {"class_path": "gendistill.nets.cgan_pd.CGANPDGenerator", "init_args": {"nz": 8, "ngf": 8}},
+            torch.nn.Module,
+            num_classes=10,
+            image_shape=description.image_shape,
+        )
+    save(GeneratorTeacher(network, description.with_normalisation(symmetric(1))), path)
+
+
+def test_search_starts_from_its_seed_and_writes_before_and_after(place: Path) -> None:
+    small_generator(place / "gan.safetensors")
+    words = ["--trainer.generator", "gan.safetensors", "--images-per-class", "2", "--steps", "2", "--run.root", "runs",
+             "--real_batch", "4", "--run.device", "cpu", "--run.progress", "false"]  # fmt: skip
+    experiment = assemble(take_apart(words), "trainers.latent_search.LatentSearchTrainer")
+    results, context = search(experiment, evaluating=False)
+    before, after = load(context.directory.path / "start.safetensors"), load(context.directory.teacher)
+    assert Path(results["grid"]).read_bytes()[:4] == b"\x89PNG"
+    norms = norm_curve(after)["latent norm"]
+    assert norms["x"] == [0, 1, 2] and norms["reference"] == 8**0.5
+    moved = (before.everything()[0] - after.everything()[0]).abs().amax((1, 2, 3))
+    assert len(moved) == 20 and (moved > 0).all()
+    # The same seed without a step gives the same start, bit for bit.
+    again = assemble(
+        take_apart([*words, "--run.name", "again", "--run.steps", "1"]), "trainers.latent_search.LatentSearchTrainer"
+    )
+    search(again, evaluating=False)
+    first = load(place / "runs/again/start.safetensors").everything()[0]
+    assert torch.equal(first, before.everything()[0])

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from gendistill import __version__, cli
+from gendistill.errors import DivergenceError, GendistillError, StorageError, UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def use(monkeypatch: pytest.MonkeyPatch, raised: BaseException | None) -> None:
+    """Make ``gendistill probe`` raise something."""
+
+    def main(argv: list[str]) -> int:
+        if raised is not None:
+            raise raised
+        return 0
+
+    monkeypatch.setitem(sys.modules, "probe_command", SimpleNamespace(main=main))  # type: ignore[arg-type]
+    monkeypatch.setitem(cli.COMMANDS, "probe", ("probe_command", ""))
+
+
+class Stopped(GendistillError):
+    exit_code = 143
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "traceback"),
+    [
+        (None, 0, False),
+        (UserError("give another\nname"), 2, False),
+        (StorageError("the disk is full"), 1, False),
+        (DivergenceError("loss/g is NaN"), 1, False),
+        (Stopped("terminated"), 143, False),
+        (KeyboardInterrupt(), 130, False),
+        (SystemExit(0), 0, False),
+        (ZeroDivisionError("a bug"), 1, True),
+    ],
+)
+def test_exit_codes(monkeypatch, capsys, raised: BaseException | None, code: int, traceback: bool) -> None:
+    use(monkeypatch, raised)
+    assert cli.main(["probe"]) == code
+    said = capsys.readouterr()
+    assert said.out == "" and ("Traceback" in said.err) == traceback
+    if code and not traceback:
+        assert len(said.err.strip().splitlines()) == 1
+
+
+def test_help_and_version_do_not_load_torch() -> None:
+    code = (
+        "import sys; from gendistill.cli import main; a = main(['--help']); b = main(['--version']);"
+        "sys.exit(a or b or 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert __version__ in done.stdout and all(name in done.stdout for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("command", [name for name in cli.COMMANDS])
+def test_every_command_has_help_with_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: gendistill {command}") and "--" in said and "default" in said
+
+
+@pytest.mark.parametrize("door", ["train", "latent_search", "evaluate", "compare"])
+def test_doors_open_the_same_program(door: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / f"{door}.py"), "--bogus"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_the_program_survives_a_reader_that_leaves() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m gendistill.cli --help | head -c 1", shell=True, capture_output=True, text=True, cwd=ROOT
+    )
+    assert "Traceback" not in done.stderr
