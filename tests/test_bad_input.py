@@ -1,4 +1,4 @@
-"""What a person can get wrong, and the one sentence that each of it gets: exit code 2, no traceback, no damaged file."""
+"""What a person can get wrong, and the one sentence that it gets: exit code 2, no traceback, no damaged file."""
 
 from __future__ import annotations
 

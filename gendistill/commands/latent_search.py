@@ -136,8 +136,8 @@ def norm_curve(teacher: Teacher) -> dict[str, Any]:
         "reference": path["radius"],
         "x_label": "step of the search",
         "y_label": "norm of the latents",
-        "caption": "Mean norm, with a band from the smallest to the largest. Dashed: the sphere's radius, the square root "
-        "of the latent size.",
+        "caption": "Mean norm, with a band from the smallest to the largest. Dashed: the sphere's radius, the square "
+        "root of the latent size.",
     }
     return {"latent norm": curve}
 

@@ -93,6 +93,11 @@ def line_figure(name: str, curve: Mapping[str, Any], label: str) -> str:
     axes.set_xlabel(str(curve.get("x_label", "training step")))
     axes.set_ylabel(str(curve.get("y_label", name)))
     axes.margins(y=0.15)
+    low, high = axes.get_ylim()
+    least = 0.02 * max(abs(low), abs(high))  # rounding errors of a constant shall not fill the figure
+    if high - low < least:
+        axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
+    axes.ticklabel_format(axis="y", useOffset=False)
     return _svg(figure, name, label)
 
 

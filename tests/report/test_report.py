@@ -113,6 +113,14 @@ def test_figures_follow_the_page_theme(page: str) -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_a_constant_curve_is_drawn_flat() -> None:
+    curve = {"x": [0, 1, 2], "y": [11.313708, 11.313709, 11.313707]}
+    page = render({"teachers": [result("a", [0.1, 0.2])]}, {}, {"latent norm": curve})
+    figure = page[page.index("<h2>Latent norm") :]
+    ticks = [float(found) for found in re.findall(r">(\d+\.\d+)</text>", figure)]
+    assert ticks and max(ticks) - min(ticks) > 0.1 and "e−" not in figure
+
+
 def test_the_results_are_in_the_file_and_text_is_escaped() -> None:
     nasty = {"teachers": [result("</script><b>x", [0.1, 0.2])]}
     page = render(nasty, {}, {})
