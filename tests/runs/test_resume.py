@@ -32,7 +32,10 @@ def test_parts_equal_the_whole_to_the_bit(tmp_path: Path, at: int) -> None:
     start(tmp_path, "parts", steps=at)
     torch.randn(3)  # what happens between the parts does not matter
     start(tmp_path, "parts")
-    same(state_of(tmp_path, "parts"), state_of(tmp_path, "whole"))
+    parts, whole = state_of(tmp_path, "parts"), state_of(tmp_path, "whole")
+    # The end of a part ends an interval of the log as well, so what was reported last is over fewer steps.
+    del parts["reported"], whole["reported"]
+    same(parts, whole)
 
 
 def test_the_comparison_can_fail(tmp_path: Path) -> None:
