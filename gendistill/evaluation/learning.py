@@ -120,13 +120,15 @@ def learning_curve(
         ensemble = strategy(spec, data.description, seeds, tried, optimizer=optimizer, device=device, workers=workers)
         curve = Curve(ensemble, len(seeds), data.validation, reported, each=select == "each")
         done = 0
-        for count in counts:
-            for chunk in lessons.chunks(count - done):
-                ensemble.train(chunk, done)
-                done += len(chunk[0])
-                if progress is not None:
-                    progress(done, total)
+        if counts[0] == 0:
             curve.measure()
+        for chunk in workers.ahead(lessons.chunks(counts)):
+            ensemble.train(chunk, done)
+            done += len(chunk[0])
+            if progress is not None:
+                progress(done, total)
+            if done in counts:
+                curve.measure()
     runs, chosen = curve.chosen()
     return {
         "learner": spec,

@@ -15,8 +15,11 @@ from gendistill.runs.seeds import stream
 from gendistill.teacher.base import Teacher
 
 VALUES = 2**23
-"""Image values (32 MiB) that may wait in memory: batches are made that far ahead."""
+"""Image values (32 MiB) of a chunk at most; two chunks are in memory at a time."""
+LONGEST = 16
+"""Batches in a chunk at most, so that the next chunk can be made while learners train on this one."""
 LABELS = ("given", "hard")
+Chunk = list[list[tuple[Tensor, Tensor]]]
 
 
 class Lessons:
@@ -65,23 +68,25 @@ class Lessons:
         self.images_seen = [0]
         """Images that a learner has seen after each number of updates."""
 
-    def chunks(self, steps: int) -> Iterator[list[list[tuple[Tensor, Tensor]]]]:
-        """Yield the next batches, together ``steps`` for every seed, in chunks that fit in memory.
+    def chunks(self, counts: Sequence[int]) -> Iterator[Chunk]:
+        """Yield all batches in chunks that fit in memory and of which none crosses a number of updates in ``counts``.
+
+        Args:
+            counts: Numbers of updates, ascending, up to ``steps``.
 
         Returns:
             An iterator over chunks: for each seed a list of (images, labels). Seeds that see the same share one list.
         """
-        remaining = steps
-        length = 1
-        while remaining:
-            length = min(remaining, length)
-            chunk = self._draw(length)
-            yield chunk
-            remaining -= length
-            values = len({id(batches) for batches in chunk}) * max(images.numel() for images, _ in chunk[0])
-            length = max(1, min(50, VALUES // max(values, 1)))
+        length = 1  # until the size of a batch is known
+        for count in counts:
+            while self.drawn < count:
+                chunk = self._draw(min(length, count - self.drawn))
+                values = len({id(batches) for batches in chunk}) * max(images.numel() for images, _ in chunk[0])
+                length = max(1, min(LONGEST, VALUES // max(values, 1)))
+                yield chunk
 
-    def _draw(self, length: int) -> list[list[tuple[Tensor, Tensor]]]:
+    @torch.no_grad()
+    def _draw(self, length: int) -> Chunk:
         before = self.generators[0].get_state()
         first = list(islice(self.streams[0], length))
         if not self.random and not torch.equal(self.generators[0].get_state(), before):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
@@ -27,11 +28,41 @@ def test_one_worker_is_the_caller():
         assert workers.map(lambda _: threading.get_ident(), [0]) == [threading.get_ident()]
 
 
+def test_the_next_item_is_made_while_one_is_in_use():
+    made = []
+
+    def items():
+        for number in range(3):
+            made.append((number, threading.get_ident()))
+            yield number
+
+    with Workers(2) as workers:
+        used = []
+        for number in workers.ahead(items()):
+            # The worker is never more than one item ahead, and gets there while this one is held.
+            for _ in range(1000):
+                if len(made) == min(number + 2, 3):
+                    break
+                time.sleep(0.01)
+            assert len(made) == min(number + 2, 3)
+            used.append(number)
+        assert used == [0, 1, 2]
+        assert threading.get_ident() not in {identity for _, identity in made}
+    with Workers(1) as workers:
+        assert list(workers.ahead(iter([3, 4]))) == [3, 4]
+
+
+def test_an_error_in_the_making_comes_out():
+    with Workers(2) as workers, pytest.raises(ZeroDivisionError):
+        list(workers.ahead(1 / number for number in (1, 0)))
+
+
 def test_an_error_comes_out_and_torchs_threads_are_as_before():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with pytest.raises(ZeroDivisionError), Workers(2) as workers:
+            assert torch.get_num_threads() == 1
             workers.map(lambda number: 1 / number, [1, 0])
         later: list[int] = []
         thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
