@@ -4,7 +4,7 @@ All parameters stand in one matrix, one row a learner, so that an update is a ha
 seed start from the same weights and see the same batches. How gradients are computed depends on the machine:
 
 - :class:`Separate`: each learner by itself, on as many cores as torch may use, one core each. Quickest on a CPU, where
-  stacked convolutions become grouped ones there, at about twice the cost (``benchmarks/ensemble_evaluation.py``).
+  stacked convolutions become grouped ones there and cost more (``benchmarks/ensemble_evaluation.py``).
 - :class:`~gendistill.evaluation.stacked.Stacked`: all learners in one forward and one backward pass. On a GPU this is
   quickest, where a small network's time is spent on starting kernels.
 """
