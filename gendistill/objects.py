@@ -1,8 +1,8 @@
 """Objects named in a file: ``{"class_path": "package.module.Class", "init_args": {...}}``.
 
-Nothing is registered anywhere. A class is named by its dotted path and built with the arguments beside it. The same form
-stands in YAML configs (written by the user, trusted) and in teacher files (perhaps a stranger's, not trusted), so the
-two are resolved differently: see :func:`locate`.
+Nothing is registered anywhere. A class is named by its dotted path and built with the arguments beside it. The same
+form stands in YAML configs (written by the user, trusted) and in teacher files (perhaps a stranger's, not trusted), so
+the two are resolved differently: see :func:`locate`.
 """
 
 from __future__ import annotations

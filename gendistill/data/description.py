@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -31,22 +32,25 @@ class Normalisation:
     def apply(self, pixels: Tensor) -> Tensor:
         """Map pixels in [0, 1], or uint8 in 0..255, (N, C, H, W), to normalised float32 values of the same shape."""
         scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-        mean, std = self._channels(pixels.device)
+        mean, std = _channels(self, pixels.device)
         return (pixels.to(torch.float32) - scale * mean) / (scale * std)
 
     def invert(self, images: Tensor) -> Tensor:
         """Map normalised images (N, C, H, W) back to pixels; the result is in [0, 1] up to what was over-drawn."""
-        mean, std = self._channels(images.device)
+        mean, std = _channels(self, images.device)
         return images * std + mean
 
     def convert(self, images: Tensor, other: Normalisation) -> Tensor:
         """Re-express images (N, C, H, W) that are normalised by ``self`` in the normalisation ``other``."""
         return images if other == self else other.apply(self.invert(images))
 
-    def _channels(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=device).view(1, -1, 1, 1)
-        return mean, std
+
+@lru_cache(maxsize=64)
+def _channels(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    # Kept on the device: making a tensor from numbers waits for a GPU, and every batch needs these.
+    mean = torch.tensor(normalisation.mean, device=device).view(1, -1, 1, 1)
+    std = torch.tensor(normalisation.std, device=device).view(1, -1, 1, 1)
+    return mean, std
 
 
 def symmetric(channels: int) -> Normalisation:

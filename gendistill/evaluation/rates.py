@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from gendistill.errors import UserError, did_you_mean
 from gendistill.teacher.base import Teacher
@@ -110,13 +109,9 @@ def candidates(
 
 
 def _teachers(teacher: Teacher, total: int, optimizer: str) -> Candidate:
-    if teacher.learning_rates is None:
+    learned = teacher.schedules(total)
+    if learned is None:
         raise UserError("this teacher learned no learning rates; give a number, a list of numbers or 'grid' for lr")
     if optimizer != "sgd":
         raise UserError(f"the teacher's learning rates are for sgd, not {optimizer}; choose sgd, or a number for lr")
-    momenta = [0.0] if teacher.momenta is None else teacher.momenta.double().tolist()
-    return Candidate("teacher", _cycle(teacher.learning_rates.double().tolist(), total), _cycle(momenta, total), 0.0)
-
-
-def _cycle(values: list[float], total: int) -> tuple[float, ...]:
-    return tuple(islice(values * (total // len(values) + 1), total))
+    return Candidate("teacher", tuple(learned[0]), tuple(learned[1]), 0.0)

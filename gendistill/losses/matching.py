@@ -28,7 +28,9 @@ def feature_matching(real: Tensor, synthetic: Tensor) -> Tensor:
     return (real.mean(dim=1) - synthetic.mean(dim=1)).square().sum()
 
 
-def gradient_distance(real: Sequence[Tensor], synthetic: Sequence[Tensor], distance: str = "cosine_layerwise") -> Tensor:
+def gradient_distance(
+    real: Sequence[Tensor], synthetic: Sequence[Tensor], distance: str = "cosine_layerwise"
+) -> Tensor:
     """Return how far two lists of parameter gradients of one network are apart.
 
     ``cosine_layerwise`` is Eq. (9)-(10) of Zhao, Mopuri & Bilen 2021 ("Dataset Condensation with Gradient Matching"):

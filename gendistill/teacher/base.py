@@ -15,6 +15,10 @@ from gendistill.errors import UserError
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
 
+# Learned rates are made for fresh weights. Shown to a learner that has taken its T steps they undo what it has learned;
+# a tenth of the last one refines it. docs/methods/gtn.md has the measurement.
+LATER = 0.1
+
 
 class Teacher(ABC):
     """A source of labelled synthetic batches that knows what it was made from.
@@ -152,8 +156,24 @@ class Teacher(ABC):
         return {"images": self.images_stored, "distinct_images": self.distinct_images, "bytes": self.bytes_stored}
 
     def rate(self, step: int) -> Tensor | None:
-        """Return the learned rate of a learner's step (scalar), or ``None`` when none was learned."""
-        return None if self.learning_rates is None else self.learning_rates[step % len(self.learning_rates)]
+        """Return the rate of a learner's step (scalar), ``None`` when none was learned.
+
+        Step t < T takes entry t. A learner that goes on takes a tenth of the last entry; a single entry (T = 1) is a
+        rate for all steps.
+        """
+        if self.learning_rates is None:
+            return None
+        last = len(self.learning_rates) - 1
+        return self.learning_rates[step] if step <= last else self.learning_rates[last] * (LATER if last else 1.0)
+
+    def schedules(self, total: int) -> tuple[list[float], list[float]] | None:
+        """Return rates and momenta (0 when none were learned) of a learner's first ``total`` steps, or ``None``."""
+        if self.learning_rates is None:
+            return None
+        rates = [float(rate) for rate in self.learning_rates.double().cpu()]
+        later = rates[-1] * (LATER if len(rates) > 1 else 1.0)
+        momenta = [0.0] if self.momenta is None else [float(momentum) for momentum in self.momenta.double().cpu()]
+        return _extended(rates, later, total), _extended(momenta, momenta[-1], total)
 
     def _schedules(self) -> dict[str, Tensor]:
         named = {"learning_rates": self.learning_rates, "momenta": self.momenta}
@@ -206,6 +226,10 @@ def check_finite(name: str, tensor: Tensor) -> Tensor:
 def first_line(error: BaseException) -> str:
     """Return an error's message without the stack frames that some libraries add below it."""
     return (str(error) or type(error).__name__).strip().split("\n", 1)[0][:500]
+
+
+def _extended(values: list[float], later: float, total: int) -> list[float]:
+    return values[:total] + [later] * (total - len(values))
 
 
 def _schedule(name: str, values: Tensor | None) -> Tensor | None:

@@ -27,10 +27,10 @@ def test_no_rate_means_the_grid_or_what_the_teacher_learned(tiny_data):
     assert [one.name for one in candidates(None, teacher(tiny_data), 4, optimizer="adam")] == list(ADAM_GRID)
     learned = teacher(tiny_data, learning_rates=torch.tensor([0.5, 0.25]), momenta=torch.tensor([0.0, 0.75, 0.5]))
     (only,) = candidates(None, learned, 5, schedule="step")
-    # Learned rates go round, and keep what they were learned with: no schedule, no weight decay.
+    # After the last learned rate a tenth of it; no schedule, no weight decay, which they were not learned with.
     assert only.name == "teacher"
-    assert only.rates == (0.5, 0.25, 0.5, 0.25, 0.5)
-    assert only.momenta == (0.0, 0.75, 0.5, 0.0, 0.75)
+    assert only.rates == pytest.approx((0.5, 0.25, 0.025, 0.025, 0.025))
+    assert only.momenta == (0.0, 0.75, 0.5, 0.5, 0.5)
     assert only.weight_decay == 0
     assert [one.name for one in candidates(None, learned, 4, optimizer="adam")] == list(ADAM_GRID)
 

@@ -14,7 +14,9 @@ def make(description: Description, count: int = 6, **options: object) -> StoredI
     return StoredImages(images, labels, description, **options)  # type: ignore[arg-type]
 
 
-def test_fixed_order_and_rates_are_cyclic(description: Description, rng: torch.Generator) -> None:
+def test_fixed_order_is_cyclic_and_later_steps_take_a_tenth_of_the_last_rate(
+    description: Description, rng: torch.Generator
+) -> None:
     teacher = make(description, order="fixed", learning_rates=torch.tensor([0.1, 0.2, 0.3]))
     shown = list(teacher.batches(4, 4, rng))
     assert [batch[0][:, 0, 0, 0].tolist() for batch in shown] == [
@@ -23,9 +25,24 @@ def test_fixed_order_and_rates_are_cyclic(description: Description, rng: torch.G
         [2, 3, 4, 5],
         [0, 1, 2, 3],
     ]
-    assert [float(batch[2]) for batch in shown] == pytest.approx([0.1, 0.2, 0.3, 0.1])
+    assert [float(batch[2]) for batch in shown] == pytest.approx([0.1, 0.2, 0.3, 0.03])
     for images, labels, _ in shown:
         assert torch.equal(labels, images[:, 0, 0, 0].long() % 3)
+
+
+def test_a_single_learned_rate_is_for_all_steps(description: Description) -> None:
+    teacher = make(description, learning_rates=torch.tensor([0.5]))
+    assert [float(teacher.rate(step) or 0) for step in (0, 1, 7)] == [0.5, 0.5, 0.5]
+    assert teacher.schedules(3) == ([0.5, 0.5, 0.5], [0.0, 0.0, 0.0])
+
+
+def test_schedules_are_the_rates_of_the_batches(description: Description, rng: torch.Generator) -> None:
+    teacher = make(description, learning_rates=torch.tensor([0.4, 0.2]), momenta=torch.tensor([0.1, 0.9]))
+    rates, momenta = teacher.schedules(4) or ([], [])
+    assert rates == pytest.approx([float(rate) for _, _, rate in teacher.batches(4, 2, rng)])
+    assert momenta == pytest.approx([0.1, 0.9, 0.9, 0.9])
+    assert teacher.schedules(1) == (rates[:1], momenta[:1])
+    assert make(description).schedules(4) is None
 
 
 def test_shuffled_order_depends_on_the_generator_alone(description: Description) -> None:
