@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.options import Options, add_json, positive, rate_list, update_list
 from gendistill.commands.output import result_only, to_json, write_json
-from gendistill.commands.train import run_experiment
+from gendistill.commands.side_by_side import Lane, run_side_by_side
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.errors import UserError
 
@@ -102,16 +103,14 @@ def run(root: Path, name: str, configs: Path, scale: str | None, learning: dict[
             )
     data = load("digits")
     directory = root / name
-    seconds = {}
-    for number, stage in enumerate(STAGES, start=1):
-        print(f"[{number}/5] {_TITLES[stage]}")
-        seconds[stage] = _train(stage, root, name, configs, scale)
+    print("[1/3] training a conditional GAN and searching its latents; beside it, meta-training a GTN")
+    seconds = _train(root, name, configs, scale)
     made = _teachers(directory, data, seconds)
-    print("[4/5] judging five teachers with the same learners")
+    print("[2/3] judging five teachers with the same learners")
     judged = [_judge(one, data, directory, learning) for one in made]
     curves = _latent_curves(directory)
     results: dict[str, Any] = {"teachers": judged, "curves": curves}
-    print("[5/5] writing the report")
+    print("[3/3] writing the report")
     write_json(results, directory / "results.json")
     write_report(results, directory / "report.html", _grids(made, data), title="Five teachers of handwritten digits")
     _log_to_tensorboard(judged, directory)
@@ -123,19 +122,39 @@ def run(root: Path, name: str, configs: Path, scale: str | None, learning: dict[
     return results
 
 
-_TITLES = {
-    "gan": "training a conditional GAN",
-    "gtn": "meta-training a generative teaching network",
-    "latent": "searching the GAN's latents on the sphere of radius sqrt(d)",
-}
+def _train(root: Path, name: str, configs: Path, scale: str | None) -> dict[str, float]:
+    """Train the three stages, or what is left of them, and return the seconds that each took in all."""
+    import torch
+
+    from gendistill.runs.checkpoint import read_state
+    from gendistill.runs.directory import RunDirectory
+
+    words = {}
+    for stage in STAGES:
+        words[stage] = ["--config", str(configs / f"{stage}.yaml")]
+        words[stage] += ["--run.root", str(root), "--run.name", f"{name}/{stage}"]
+        words[stage] += ["--scale", scale] if scale else []
+    words["latent"] += ["--trainer.generator", str(root / name / "gan")]
+    steps = {stage: assemble(take_apart(words[stage])).options.steps for stage in STAGES}
+    directories = {stage: RunDirectory(root, f"{name}/{stage}") for stage in STAGES}
+
+    def lane(label: str, *stages: str) -> Lane:
+        return Lane(
+            label,
+            [["train", *words[stage]] for stage in stages],
+            sum(steps[stage] for stage in stages),
+            lambda: sum(_steps_done(directories[stage].log) for stage in stages),
+        )
+
+    run_side_by_side([lane("gan, latent", "gan", "latent"), lane("gtn", "gtn")])
+    cpu = torch.device("cpu")
+    return {stage: float(read_state(directories[stage].state, cpu)["seconds"]) for stage in STAGES}
 
 
-def _train(stage: str, root: Path, name: str, configs: Path, scale: str | None) -> float:
-    """Train one stage, or continue it, and return the seconds that it took in all."""
-    words = ["--config", str(configs / f"{stage}.yaml"), "--run.root", str(root), "--run.name", f"{name}/{stage}"]
-    words += ["--scale", scale] if scale else []
-    words += ["--trainer.generator", str(root / name / "gan")] if stage == "latent" else []
-    return float(run_experiment(assemble(take_apart(words))).seconds)
+def _steps_done(log: Path) -> int:
+    """Return the step of the last line that a run has logged."""
+    lines = log.read_text().splitlines() if log.is_file() else []
+    return next((int(found[1]) for line in reversed(lines) if (found := re.match(r"step (\d+)/", line))), 0)
 
 
 def _teachers(directory: Path, data: RealData, seconds: dict[str, float]) -> list[Made]:
