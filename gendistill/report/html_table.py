@@ -19,14 +19,15 @@ from gendistill.report.rows import (
 )
 
 
-def html_table(table: Sequence[Row], looks: Mapping[str, Style]) -> str:
+def html_table(table: Sequence[Row], looks: Mapping[str, Style], columns: Sequence[int] | None = None) -> str:
     """Return the ``<table>``: best score of a column in bold, scores ahead of all real data shaded.
 
     Args:
         table: The teachers, one row each.
         looks: Their colours and markers.
+        columns: The numbers of updates to show; ``None`` chooses up to six.
     """
-    counts = update_counts(table, most=6)
+    counts = update_counts(table, most=6, wanted=columns)
     fidelity = fidelity_name(table)
     reference = next((row for row in table if row.is_reference), None)
     best = {count: max(row.scores[count].mean for row in table if count in row.scores) for count in counts}

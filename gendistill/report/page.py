@@ -30,7 +30,8 @@ def write_report(
     """Write a self-contained HTML report.
 
     Args:
-        results: ``{"teachers": [result of an evaluation with a name, ...]}``; may hold ``curves`` too.
+        results: ``{"teachers": [result of an evaluation with a name, ...]}``; may hold ``curves`` too, and ``columns``:
+            the numbers of updates that the table shows; and ``notes``: sentences about how the numbers came about.
         path: The file to write.
         images: Pixels (N, C, H, W) in [0, 1] by teacher's name, ten to a row; other names get a grid of their own.
         curves: More lines by name: ``{"x": [...], "y": [...]}``, optionally ``lower``, ``upper``, ``reference``,
@@ -62,7 +63,7 @@ def render(
     title = title or (f"How well they teach {datasets}" if datasets else "How well they teach")
     parts = [f"<h1>{_text(title)}</h1>", f'<p class="lede">{_text(_lede(table))}</p>']
     parts += [f'<p class="finding">{_text(sentence)}</p>' for sentence in findings(table)]
-    parts += ["<h2>Scores and what they cost</h2>", html_table(table, looks)]
+    parts += ["<h2>Scores and what they cost</h2>", html_table(table, looks, results.get("columns"))]
     if any(row.scores for row in table):
         parts += ["<h2>Accuracy against learner updates</h2>", _curves(table, looks)]
     if images:
@@ -172,7 +173,8 @@ def _protocol(results: Mapping[str, Any]) -> str:
         "A shaded score is ahead of all real data at the same number of updates by more than two standard errors. "
         "Images and bytes count what the teacher stores."
     )
-    return f'<dl>{lines}</dl><p class="note">{note}</p>'
+    own = "".join(f'<p class="note">{_text(sentence)}</p>' for sentence in results.get("notes", ()))
+    return f'<dl>{lines}</dl>{own}<p class="note">{note}</p>'
 
 
 def _plain(value: Any) -> str:

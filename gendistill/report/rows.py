@@ -87,9 +87,17 @@ def learner_name(spec: Any) -> str:
     return str(path).rpartition(".")[2]
 
 
-def update_counts(table: Sequence[Row], most: int = 5) -> list[int]:
-    """Return the numbers of updates that a table shows: all, or ``most`` of them evenly spread with both ends."""
+def update_counts(table: Sequence[Row], most: int = 5, wanted: Sequence[int] | None = None) -> list[int]:
+    """Return the numbers of updates that a table shows.
+
+    Args:
+        table: The rows.
+        most: With more than these, so many of them are shown, evenly spread with both ends.
+        wanted: Shows these instead, where they were measured.
+    """
     counts = sorted({count for one in table for count in one.scores})
+    if wanted:
+        return [count for count in counts if count in wanted]
     if len(counts) <= most:
         return counts
     places = sorted({round(place * (len(counts) - 1) / (most - 1)) for place in range(most)})

@@ -22,13 +22,13 @@ def text_table(results: Mapping[str, Any]) -> str:
     """Return results as a plain-text table with the findings below.
 
     Args:
-        results: ``{"teachers": [result of an evaluation, ...]}``.
+        results: ``{"teachers": [result of an evaluation, ...]}``; ``columns`` may choose the numbers of updates.
 
     Returns:
         Lines without a trailing line break.
     """
     table = rows(results)
-    counts = update_counts(table)
+    counts = update_counts(table, wanted=results.get("columns"))
     score = fidelity_name(table)
     header = ["teacher", "images", "bytes", *(f"n={count:,}" for count in counts)]
     header += [score] if score else []
@@ -43,7 +43,7 @@ def text_table(results: Mapping[str, Any]) -> str:
     seeds = max((score.runs for row in table for score in row.scores.values()), default=0)
     note = f"test accuracy in % after n learner updates{f' ({learners})' if learners else ''}"
     note += f", mean ± std over {seeds} seeds" if seeds else ""
-    return "\n".join([*_aligned([header, *body]), "", note, *findings(table)])
+    return "\n".join([*_aligned([header, *body]), "", note, *results.get("notes", ()), *findings(table)])
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
