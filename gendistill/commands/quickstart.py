@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gendistill.teacher import Teacher
 
 STAGES = ("gan", "gtn", "latent")
-UPDATES = (1, 2, 5, 10, 20, 50, 100, 200)
-COLUMNS = (2, 5, 10, 20, 200)
+UPDATES = (1, 2, 4, 8, 16, 32, 64, 128)
+COLUMNS = (2, 8, 16, 32, 128)
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 GRID_IMAGES = 60
 NOTES = (

@@ -1,8 +1,8 @@
-"""Which stored items come next: shuffled epochs, fixed order, class-balanced draws."""
+"""Which stored items come next: stratified or shuffled epochs, fixed order, class-balanced draws."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -17,16 +17,49 @@ def shuffled_order(size: int, step_count: int, batch_size: int, generator: torch
         batch_size: Items a batch. Where it is not below ``size``, every batch is all items, each once.
         generator: Shuffles; the indices live on its device.
     """
-    waiting = torch.empty(0, dtype=torch.int64, device=generator.device)
+    return _cut(
+        lambda: torch.randperm(size, generator=generator, device=generator.device), size, step_count, batch_size
+    )
+
+
+def stratified_order(classes: Tensor, step_count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield indices (B,) like :func:`shuffled_order`, the items of every class spread evenly over each epoch.
+
+    Every batch then has nearly the classes' shares of the whole. In the first updates of a learner that matters more
+    than what the images show.
+
+    Args:
+        classes: (N,) class of each item.
+        step_count: Number of batches.
+        batch_size: Items a batch.
+        generator: Shuffles; the indices live on its device.
+    """
+    device = generator.device
+    classes = classes.to(device)
+    counts = torch.bincount(classes)
+    starts = counts.cumsum(0) - counts
+
+    def epoch() -> Tensor:
+        order = torch.randperm(len(classes), generator=generator, device=device)
+        order = order[classes[order].argsort(stable=True)]
+        of = classes[order]
+        # The i-th of a class's n items falls anywhere in the i-th n-th of the epoch.
+        place = torch.arange(len(order), device=device) - starts[of]
+        jitter = torch.rand(len(order), generator=generator, device=device)
+        return order[((place + jitter) / counts[of]).argsort()]
+
+    return _cut(epoch, len(classes), step_count, batch_size)
+
+
+def _cut(epoch: Callable[[], Tensor], size: int, step_count: int, batch_size: int) -> Iterator[Tensor]:
+    waiting: list[Tensor] = []
     for _ in range(step_count):
-        if batch_size >= size:
-            yield torch.arange(size, device=generator.device)
-            continue
-        if len(waiting) < batch_size:
-            epoch = torch.randperm(size, generator=generator, device=generator.device)
-            waiting = torch.cat([waiting, epoch])
-        yield waiting[:batch_size]
-        waiting = waiting[batch_size:]
+        if sum(map(len, waiting)) < batch_size:
+            waiting.append(epoch())
+        row = torch.cat(waiting)
+        # A batch of everything is in stored order: how it is ordered changes nothing but the rounding.
+        yield row[:batch_size] if batch_size < size else row[:size].sort().values
+        waiting = [row[batch_size:]]
 
 
 def fixed_order(size: int, step_count: int, batch_size: int) -> Iterator[Tensor]:

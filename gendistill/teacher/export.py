@@ -112,7 +112,7 @@ def materialise(teacher: Teacher, count: int | None = None, generator: torch.Gen
             images.cpu(),
             labels.cpu(),
             teacher.description,
-            order="fixed" if ordered else "shuffled",
+            order="fixed" if ordered else "stratified",
             learning_rates=teacher.learning_rates,
             momenta=teacher.momenta,
             metadata=teacher.metadata,

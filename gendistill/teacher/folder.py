@@ -96,7 +96,7 @@ def _read_export(path: Path) -> StoredImages:
         description = Description.from_dict(notes["description"])
         labels = _labels(rows)
         schedules = {name: torch.tensor(notes[name]) for name in ("learning_rates", "momenta") if name in notes}
-        order, metadata = notes.get("order", "shuffled"), dict(notes.get("metadata", {}))
+        order, metadata = notes.get("order", "stratified"), dict(notes.get("metadata", {}))
         files = [_inside(path, row["file_name"]) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise UserError(f"'{path}' is not a whole export: {NOTES} or {INDEX} cannot be read ({error!r})") from error

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.teacher.base import Batch, Teacher, check_finite, check_labels, first_line
-from gendistill.teacher.draw import balanced_labels, draw, shuffled_order
+from gendistill.teacher.draw import balanced_labels, draw, stratified_order
 from gendistill.teacher.network import BatchNorm, build_network, mode, snapshot
 from gendistill.teacher.stored import distinct_rows, expect
 
@@ -28,7 +28,7 @@ class GeneratorTeacher(Teacher):
         network: ``network(z (B, nz), y (B,) or (B, K)) -> (B, C, H, W)`` in ``description.normalisation``, with an
             attribute ``nz``; for saving also ``spec``, which :func:`gendistill.objects.build` sets.
         description: The data set that the images stand for, in the normalisation of the network's output.
-        latents: ``None``: fresh noise each batch. (M, nz): a stored pool, shown in shuffled epochs. (T, B, nz): an
+        latents: ``None``: fresh noise each batch. (M, nz): a stored pool, shown in stratified epochs. (T, B, nz): an
             ordered curriculum, step ``t`` shows batch ``t % T``.
         labels: What the learner is told: class indices (M,) or (T, B), or soft labels with a last dimension K. Left
             out: class ``i % K`` for item ``i`` of the pool or batch.
@@ -148,7 +148,7 @@ class GeneratorTeacher(Teacher):
                 turn = step % len(self.latents)
                 yield self.generate(self.latents[turn], self.conditions[turn]), self.labels[turn], self.rate(step)
         else:
-            for step, order in enumerate(shuffled_order(len(self.latents), step_count, batch_size, generator)):
+            for step, order in enumerate(stratified_order(_hard(self.labels), step_count, batch_size, generator)):
                 index = order.to(self.device)
                 yield self.generate(self.latents[index], self.conditions[index]), self.labels[index], self.rate(step)
 

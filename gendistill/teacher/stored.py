@@ -12,20 +12,21 @@ from torch import Tensor
 from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.teacher.base import Batch, Teacher, check_finite, check_labels
-from gendistill.teacher.draw import draw, fixed_order, shuffled_order
+from gendistill.teacher.draw import draw, fixed_order, shuffled_order, stratified_order
 
-Order = Literal["shuffled", "fixed"]
+Order = Literal["stratified", "shuffled", "fixed"]
 
 
 class StoredImages(Teacher):
-    """Images with hard or soft labels, shown in shuffled epochs or in the stored order.
+    """Images with hard or soft labels, shown in random epochs or in the stored order.
 
     Args:
         images: (N, C, H, W) float32, normalised by ``description.normalisation``; not copied.
         labels: (N,) class indices, or (N, K) soft labels.
         description: The data set that the images stand for.
-        order: ``"shuffled"``: epochs drawn from the generator, no image dropped. ``"fixed"``: as stored, cyclic. In
-            both, a batch size above N makes every batch all N images.
+        order: ``"stratified"``: epochs drawn from the generator, no image dropped, classes spread evenly, so that every
+            batch has them in nearly equal shares. ``"shuffled"``: the same without regard to classes. ``"fixed"``: as
+            stored, cyclic. In all, a batch size above N makes every batch all N images.
         learning_rates: See :class:`Teacher`.
         momenta: See :class:`Teacher`.
         metadata: See :class:`Teacher`.
@@ -43,7 +44,7 @@ class StoredImages(Teacher):
         labels: Tensor,
         description: Description,
         *,
-        order: Order = "shuffled",
+        order: Order = "stratified",
         learning_rates: Tensor | None = None,
         momenta: Tensor | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -101,10 +102,12 @@ class StoredImages(Teacher):
         return self.images[index], self.labels[index]
 
     def batches(self, step_count: int, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Yield shuffled or cyclic batches; see :meth:`Teacher.batches` and ``order``."""
+        """Yield random or cyclic batches; see :meth:`Teacher.batches` and ``order``."""
         size = self.images_stored
         if self.order == "fixed":
             indices = fixed_order(size, step_count, batch_size)
+        elif self.order == "stratified":
+            indices = stratified_order(self.classes, step_count, batch_size, generator)
         else:
             indices = shuffled_order(size, step_count, batch_size, generator)
         for step, index in enumerate(indices):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gendistill.teacher.draw import balanced_labels, draw, fixed_order, shuffled_order
+from gendistill.teacher.draw import balanced_labels, draw, fixed_order, shuffled_order, stratified_order
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 9])
@@ -52,3 +52,21 @@ def test_balanced_labels(rng: torch.Generator) -> None:
     assert not torch.equal(labels, labels.sort().values)
     extra = torch.stack([torch.bincount(balanced_labels(1, 5, rng), minlength=5) for _ in range(200)]).sum(0)
     assert extra.min() > 20  # which class is one ahead is drawn, not always the first
+
+
+def test_stratified_epochs_show_every_item_once_and_every_batch_has_the_classes_shares(rng: torch.Generator) -> None:
+    classes = torch.tensor([0] * 40 + [1] * 40 + [2] * 20)[torch.randperm(100, generator=rng)]
+    batches = list(stratified_order(classes, 10, 20, rng))
+    for epoch in (batches[:5], batches[5:]):
+        assert sorted(torch.cat(epoch).tolist()) == list(range(100))
+    counts = torch.stack([torch.bincount(classes[batch], minlength=3) for batch in batches])
+    assert (counts - torch.tensor([8, 8, 4])).abs().max() <= 2
+    shuffled = torch.stack([torch.bincount(classes[batch], minlength=3) for batch in shuffled_order(100, 200, 20, rng)])
+    assert (shuffled - torch.tensor([8, 8, 4])).abs().max() > 2
+    assert not torch.equal(batches[0], batches[5])
+
+
+def test_stratified_order_takes_any_item_first(rng: torch.Generator) -> None:
+    classes = torch.arange(30) % 3
+    first = torch.cat([next(stratified_order(classes, 1, 1, rng)) for _ in range(600)])
+    assert set(first.tolist()) == set(range(30))

@@ -68,7 +68,7 @@ def exported(description: Description, tmp_path: Path) -> Path:
         ("teacher.json", lambda text: text[:-10], "not a whole export"),
         ("teacher.json", lambda text: "[]", "not a whole export"),
         ("teacher.json", lambda text: text.replace("class_names", "names"), "not complete"),
-        ("teacher.json", lambda text: text.replace('"shuffled"', '"sorted"'), "shuffled, fixed"),
+        ("teacher.json", lambda text: text.replace('"stratified"', '"sorted"'), "shuffled, fixed"),
         ("metadata.csv", lambda text: text.split("\n")[0], "lists no images"),
         ("metadata.csv", lambda text: text.replace("file_name", "name"), "not a whole export"),
         ("metadata.csv", lambda text: text.replace("0_top/0.png", "../../secret.png"), "lies outside"),
