@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     options = _options().parse(argv)
     with result_only(options.json):
         learning = {"updates": options.updates, "seeds": options.seeds, "lr": options.lr}
-        results = run(Path(options.root), options.name, Path(options.configs), options.scale, learning)
+        results = run(Path(options.root), options.name, Path(options.configs), options.scale, options.seed, learning)
     if options.json:
         print(to_json(results))
     return 0
@@ -65,6 +65,7 @@ def _options() -> Options:
         "--configs", default="configs/quickstart", metavar="DIR", help="directory with gan.yaml, gtn.yaml, latent.yaml"
     )
     options.add_argument("--scale", default=None, help="named scale of the configs; smoke takes seconds")
+    options.add_argument("--seed", type=int, default=0, help="seed of the three runs and of the random real subset")
     options.add_argument("--seeds", type=positive, default=5, help="learners trained on each teacher")
     options.add_argument(
         "--updates", type=update_list, default=UPDATES, metavar="N,...", help="learner updates to measure after"
@@ -81,7 +82,7 @@ def _options() -> Options:
     return options
 
 
-def run(root: Path, name: str, configs: Path, scale: str | None, learning: dict[str, Any]) -> dict[str, Any]:
+def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, learning: dict[str, Any]) -> dict[str, Any]:
     """Do the whole job, or what is left of it.
 
     Args:
@@ -89,6 +90,7 @@ def run(root: Path, name: str, configs: Path, scale: str | None, learning: dict[
         name: Directory of this job below ``root``.
         configs: Directory with one config for each of the three stages.
         scale: Named scale of the configs; ``None`` for their own settings.
+        seed: Seed of the three runs and of the random real subset, from 0.
         learning: ``updates``, ``seeds`` and ``lr`` of :func:`gendistill.evaluation.learning.learning_curve`.
 
     Returns:
@@ -109,15 +111,17 @@ def run(root: Path, name: str, configs: Path, scale: str | None, learning: dict[
     data = load("digits")
     directory = root / name
     print("[1/3] training a conditional GAN and searching its latents; beside it, meta-training a GTN")
-    seconds = _train(root, name, configs, scale)
+    seconds = _train(root, name, configs, scale, seed)
     made = _teachers(directory, data, seconds)
     print("[2/3] judging five teachers with the same learners")
-    judged = [_judge(one, data, directory, learning) for one in made]
+    judged = [_judge(one, data, directory, seed, learning) for one in made]
     curves = _latent_curves(directory)
     results: dict[str, Any] = {"teachers": judged, "columns": list(COLUMNS), "notes": list(NOTES), "curves": curves}
     print("[3/3] writing the report")
     write_json(results, directory / "results.json")
-    write_report(results, directory / "report.html", _grids(made, data), title="Five teachers of handwritten digits")
+    write_report(
+        results, directory / "report.html", _grids(made, data, seed), title="Five teachers of handwritten digits"
+    )
     _log_to_tensorboard(judged, directory)
     print("")
     print(text_table(results))
@@ -127,7 +131,7 @@ def run(root: Path, name: str, configs: Path, scale: str | None, learning: dict[
     return results
 
 
-def _train(root: Path, name: str, configs: Path, scale: str | None) -> dict[str, float]:
+def _train(root: Path, name: str, configs: Path, scale: str | None, seed: int) -> dict[str, float]:
     """Train the three stages, or what is left of them, and return the seconds that each took in all."""
     import torch
 
@@ -138,6 +142,7 @@ def _train(root: Path, name: str, configs: Path, scale: str | None) -> dict[str,
     for stage in STAGES:
         words[stage] = ["--config", str(configs / f"{stage}.yaml")]
         words[stage] += ["--run.root", str(root), "--run.name", f"{name}/{stage}"]
+        words[stage] += ["--run.seed", str(seed)]
         words[stage] += ["--scale", scale] if scale else []
     words["latent"] += ["--trainer.generator", str(root / name / "gan")]
     steps = {stage: assemble(take_apart(words[stage])).options.steps for stage in STAGES}
@@ -176,12 +181,12 @@ def _teachers(directory: Path, data: RealData, seconds: dict[str, float]) -> lis
     ]
 
 
-def _judge(one: Made, data: RealData, directory: Path, learning: dict[str, Any]) -> dict[str, Any]:
+def _judge(one: Made, data: RealData, directory: Path, seed: int, learning: dict[str, Any]) -> dict[str, Any]:
     """Evaluate a teacher, or take the result of an earlier call on the same teacher with the same options."""
     from gendistill.evaluation.evaluate import evaluate
     from gendistill.teacher import open_teacher
 
-    teacher = open_teacher(one.reference, data)
+    teacher = open_teacher(one.reference, data, seed=seed)
     # None: the rates that it learned.
     options = learning | {"lr": list(learning["lr"]) if teacher.learning_rates is None else None}
     file = directory / "evaluations" / f"{one.name}.json"
@@ -224,14 +229,14 @@ def _latent_curves(directory: Path) -> dict[str, Any]:
     }
 
 
-def _grids(made: Sequence[Made], data: RealData) -> dict[str, Tensor]:
+def _grids(made: Sequence[Made], data: RealData, seed: int) -> dict[str, Tensor]:
     """Return up to six rows of ten pictures of every teacher, one column a class."""
     from gendistill.runs.seeds import stream
     from gendistill.teacher import open_teacher
 
     grids = {}
     for one in made:
-        teacher = open_teacher(one.reference, data)
+        teacher = open_teacher(one.reference, data, seed=seed)
         images, labels = teacher.sample(GRID_IMAGES, stream(0, "grid"))
         hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
         order = hard.argsort(stable=True).view(data.description.num_classes, -1).T.flatten()

@@ -43,7 +43,7 @@ def findings(table: Sequence[Row]) -> list[str]:
         if not ahead:
             continue
         measured = sorted(set(row.scores) & set(reference.scores))
-        best = max(ahead, key=lambda count: margin(row.scores[count], reference.scores[count])[0])
+        best = max(ahead, key=lambda count: _clearness(row.scores[count], reference.scores[count]))
         sentences.append(
             f"{row.name} beats training on all real data {_span(ahead, measured)}: "
             f"after {best:,} {'update' if best == 1 else 'updates'} its learners reach {_points(row.scores[best])}, "
@@ -53,6 +53,12 @@ def findings(table: Sequence[Row]) -> list[str]:
         "No teacher is ahead of training on all real data by more than two standard errors at any number of updates "
         "measured."
     ]
+
+
+def _clearness(score: Score, other: Score) -> float:
+    """Return the difference of two means in standard errors."""
+    difference, error = margin(score, other)
+    return difference / error if error else math.inf
 
 
 def _points(score: Score) -> str:

@@ -15,7 +15,7 @@ NAMES = ["real", "real-subset", "gan", "latent", "gtn"]
 
 
 def job(root: Path) -> dict[str, Any]:
-    return quickstart.run(root, "quickstart", CONFIGS, "smoke", dict(LEARNING))
+    return quickstart.run(root, "quickstart", CONFIGS, "smoke", 0, dict(LEARNING))
 
 
 def without_seconds(value: Any) -> Any:
@@ -74,4 +74,4 @@ def test_it_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_without_its_configs_it_says_where_they_are(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give --configs DIR"):
-        quickstart.run(tmp_path, "quickstart", tmp_path / "nowhere", None, dict(LEARNING))
+        quickstart.run(tmp_path, "quickstart", tmp_path / "nowhere", None, 0, dict(LEARNING))
