@@ -7,12 +7,15 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, short_name
+from gendistill.commands.judge import REFERENCES, add_data, add_judging, dataset_name, judge, load_data, short_name
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import read_results, result_only, to_json, write_json
 from gendistill.errors import UserError
+
+if TYPE_CHECKING:
+    from gendistill.data.real import RealData
 
 
 def parser() -> Options:
@@ -40,14 +43,15 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.report.terminal import text_table
 
     with result_only(given.json):
-        results = {"teachers": rank(judge_all(given), given.rank_at)}
+        found, data = judge_all(given)
+        results = {"teachers": rank(found, given.rank_at)}
         if given.output:
             write_json(results, given.output)
         if given.report:
             from gendistill.commands.report import pictures_of
             from gendistill.report.page import write_report
 
-            write_report(results, given.report, pictures_of(results, given.data_root))
+            write_report(results, given.report, pictures_of(results, given.data_root, data))
     print(to_json(results) if given.json else text_table(results))
     for what, where in (("results", given.output), ("report", given.report)):
         if where and not given.json:
@@ -55,8 +59,11 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def judge_all(given: argparse.Namespace) -> list[dict[str, Any]]:
+def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData | None]:
     """Judge or read every teacher, in the order given.
+
+    Returns:
+        The results, and the real data unless all results were read.
 
     Raises:
         UserError: A teacher cannot be opened, or earlier results are of another data set.
@@ -69,7 +76,7 @@ def judge_all(given: argparse.Namespace) -> list[dict[str, Any]]:
     # Everything is opened before anything is trained: a misspelt last teacher shall not cost an hour.
     for name, reference in named:
         if reference.endswith(".json"):
-            opened.append(_earlier(name, reference, given.dataset))
+            opened.append(_earlier(name, reference, dataset_name(given.dataset)))
             continue
         data = data or load_data(given)
         opened.append(open_teacher(reference, data, seed=given.seed))
@@ -82,7 +89,7 @@ def judge_all(given: argparse.Namespace) -> list[dict[str, Any]]:
         print(f"judging {reference}", file=sys.stderr)
         found.append(judge(teacher, data, given, reference, name or short_name(reference)))
     _tell_apart(found)
-    return found
+    return found, data
 
 
 def named_reference(word: str) -> tuple[str | None, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gendistill.commands.judge import REFERENCES
+from gendistill.commands.judge import REFERENCES, add_data_files, load_data
 from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import result_only, to_json
 
@@ -25,7 +25,7 @@ def parser() -> Options:
                          "all stored ones, in stored order")  # fmt: skip
     options.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw")
     options.add_argument("--dataset", metavar="NAME", help="real data set, needed for 'real...' and image folders")
-    options.add_argument("--data-root", metavar="DIR", help="where its files are; None: see docs/data.md")
+    add_data_files(options)
     add_json(options)
     return options
 
@@ -33,13 +33,12 @@ def parser() -> Options:
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill export``."""
     given = parser().parse(argv)
-    import gendistill.data
     from gendistill.runs.seeds import stream
     from gendistill.teacher.export import export
     from gendistill.teacher.reference import open_teacher
 
     with result_only(given.json):
-        data = gendistill.data.load(given.dataset, given.data_root) if given.dataset else None
+        data = load_data(given) if given.dataset else None
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         result = export(
             teacher,

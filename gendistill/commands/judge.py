@@ -27,7 +27,16 @@ SAME_NAME = (
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the real data."""
     parser.add_argument("--dataset", default="digits", metavar="NAME", help="real data set, or a folder of images")
+    add_data_files(parser)
+
+
+def add_data_files(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the real data's files are and, of a folder of images, how to read them."""
     parser.add_argument("--data-root", metavar="DIR", help="where its files are; None: see docs/data.md")
+    parser.add_argument("--image-size", type=positive, metavar="N", help="height and width in pixels that the images "
+                        "of a data folder are brought to; None: as they are")  # fmt: skip
+    parser.add_argument("--channels", type=positive, metavar="N", help="1 or 3: bring the images of a data folder to "
+                        "grey or colour; None: as they are")  # fmt: skip
 
 
 def add_judging(parser: argparse.ArgumentParser) -> None:
@@ -59,15 +68,24 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add("--fidelity", action=argparse.BooleanOptionalAction, default=True, help="measure it")
     add("--extractor", default="classifier", metavar="NAME", help="features to compare in: classifier (trained on real "
         "images), inception, or a dotted path")  # fmt: skip
+    add("--reference", default="train", metavar="NAME", help="real images to compare with: train or test")
     add("--weights", metavar="FILE", help="weights of inception; None: torch's hub folder, else a download")
     add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000")
 
 
 def load_data(options: argparse.Namespace) -> RealData:
-    """Load the data set that ``--dataset`` and ``--data-root`` name."""
+    """Load the data set that the options of :func:`add_data` name."""
     import gendistill.data
 
-    return gendistill.data.load(options.dataset, options.data_root)
+    size = {"image_size": options.image_size, "channels": options.channels}
+    return gendistill.data.load(options.dataset, options.data_root, **size)
+
+
+def dataset_name(dataset: str) -> str:
+    """Return what results call the data set of ``--dataset``: a folder by its last name."""
+    from gendistill.data.load import FOLDER_PREFIX, NAMES
+
+    return dataset if dataset in NAMES else Path(dataset.removeprefix(FOLDER_PREFIX)).expanduser().resolve().name
 
 
 def learner_spec(text: str | None) -> Any:
@@ -78,7 +96,7 @@ def learner_spec(text: str | None) -> Any:
     """
     if text is None or "{" not in text:
         return text
-    from gendistill.config.yaml_file import parse_yaml
+    from gendistill.yaml_file import parse_yaml
 
     spec = parse_yaml(text, "--learner")
     if not isinstance(spec, dict):
@@ -103,16 +121,17 @@ def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: s
     from gendistill.evaluation.evaluate import evaluate
     from gendistill.runs.device import choose_device
 
-    rates = options.lr
+    rates, device = options.lr, choose_device(options.device)
     learning = {
         "learner": learner_spec(options.learner),
         "updates": tuple(options.updates),
         "lr": rates[0] if rates and len(rates) == 1 else rates,
-        "device": choose_device(options.device),
+        "device": device,
         "progress": _show_progress if sys.stderr.isatty() else None,
     }
     learning |= {name: getattr(options, name) for name in SAME_NAME}
-    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "seed")}
+    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "reference", "seed")}
+    fidelity["device"] = device
     return evaluate(
         teacher,
         data,

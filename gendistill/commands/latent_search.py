@@ -13,9 +13,9 @@ from gendistill.commands.report import grid_of
 from gendistill.commands.train import announce
 from gendistill.config.command_line import Words, assemble, take_apart
 from gendistill.config.help import show
-from gendistill.config.yaml_file import dump_yaml
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
+from gendistill.yaml_file import dump_yaml
 
 if TYPE_CHECKING:
     from gendistill.config.experiment import Experiment
@@ -77,12 +77,11 @@ def search(experiment: Experiment, evaluating: bool = True) -> tuple[dict[str, A
         ``{"teachers": [before, after], "grid": path, "run": path, "curves": norms of the latents}`` and the finished
         run. The teacher before the search is kept beside the other as ``start.safetensors``.
     """
-    import gendistill.data
     from gendistill.runs.loop import train
     from gendistill.teacher import load, save
 
     config = experiment.to_dict()
-    data = gendistill.data.load(config["data"]["name"], config["data"]["root"])
+    data = experiment.load_data()
     context = train(experiment.build_trainer(), data, experiment.options, config=config)
     results: dict[str, Any] = {"teachers": [], "run": str(context.directory)}
     if not context.processes.main:

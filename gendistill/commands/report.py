@@ -14,6 +14,7 @@ from gendistill.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gendistill.data.real import RealData
     from gendistill.teacher import Teacher
 
 
@@ -42,12 +43,13 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def pictures_of(results: Mapping[str, Any], root: str | None) -> dict[str, Tensor]:
+def pictures_of(results: Mapping[str, Any], root: str | None, data: RealData | None = None) -> dict[str, Tensor]:
     """Draw images of every teacher in the results that can still be opened.
 
     Args:
         results: ``{"teachers": [...]}``.
         root: Where the data sets' files are.
+        data: The real data, where it is loaded already.
 
     Returns:
         Pixels (N, C, H, W) by teacher's name. A teacher that has gone is named on stderr and left out.
@@ -56,7 +58,7 @@ def pictures_of(results: Mapping[str, Any], root: str | None) -> dict[str, Tenso
     from gendistill.report.rows import row
     from gendistill.teacher.reference import open_teacher
 
-    loaded: dict[str, Any] = {}
+    loaded = {} if data is None else {data.description.name: data}
     pictures = {}
     for result in results["teachers"]:
         reference, name = result["teacher"].get("path"), row(result).name

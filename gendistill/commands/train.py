@@ -9,8 +9,8 @@ from gendistill.commands.output import result_only, to_json
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.config.experiment import Experiment
 from gendistill.config.help import show
-from gendistill.config.yaml_file import dump_yaml
 from gendistill.errors import UserError
+from gendistill.yaml_file import dump_yaml
 
 SUMMARY = "Train a teacher. A run that was interrupted is continued by the same command."
 
@@ -51,13 +51,11 @@ def run_experiment(experiment: Experiment, trainer: Any = None) -> Any:
     Raises:
         UserError: Options, data or an earlier run's directory do not fit.
     """
-    import gendistill.data
     from gendistill.runs.loop import train
 
     config = experiment.to_dict()
     trainer = trainer or experiment.build_trainer()
-    data = gendistill.data.load(config["data"]["name"], config["data"]["root"])
-    return train(trainer, data, experiment.options, config=config)
+    return train(trainer, experiment.load_data(), experiment.options, config=config)
 
 
 def announce(context: Any, dataset: str) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from gendistill.config.experiment import DATA_TYPES, Experiment, change, check, lay_over, run_types
 from gendistill.config.merge import at_scale
 from gendistill.config.typed import allows, check_value, declared_types
-from gendistill.config.yaml_file import parse_yaml, read_yaml
 from gendistill.errors import UserError, did_you_mean
+from gendistill.yaml_file import parse_yaml, read_yaml
 
 FLAGS = ("--help", "--print_config", "--json")
 VALUED = ("--config", "--scale", "--trainer", "--dataset", "--data-root")
@@ -113,7 +113,7 @@ def override(experiment: Experiment, option: str, text: str | None) -> None:
     """Apply one ``--key value``.
 
     ``--trainer.KEY`` is short for ``--trainer.init_args.KEY``; a bare ``--KEY`` is looked up among the run's
-    options, then the trainer's. Deeper keys reach into a nested ``class_path``/``init_args``.
+    options, then the trainer's, then the data's. Deeper keys reach into a nested ``class_path``/``init_args``.
 
     Raises:
         UserError: There is no such option, its value is missing or does not fit.
@@ -157,11 +157,15 @@ def _find(experiment: Experiment, option: str) -> list[str]:
         return ["data", "root"]
     if parts in (["dataset"], ["data"], ["data", "name"]):
         return ["data", "name"]
+    if parts[0] == "data" and len(parts) == 2 and parts[1] in DATA_TYPES:
+        return parts
     if len(parts) == 1:
         if parts[0] in run:
             return ["run", *parts]
         if parts[0] in trainer:
             return ["trainer", *parts]
+        if parts[0] in DATA_TYPES:
+            return ["data", *parts]
     elif parts[0] == "run" and len(parts) == 2 and parts[1] in run:
         return parts
     elif parts[0] == "trainer":
@@ -170,7 +174,7 @@ def _find(experiment: Experiment, option: str) -> list[str]:
             return ["trainer", *names]
     known = known_options(experiment)
     if len(parts) == 1:
-        known += [f"--{name}" for name in (*run, *trainer)]
+        known += [f"--{name}" for name in (*run, *trainer, "image_size", "channels")]
     written = "--" + ".".join(part for part in parts if part != "init_args")
     hint = did_you_mean(written, known) or "see --help for all of them"
     raise UserError(f"there is no option '{option}'; {hint}".rstrip())

@@ -13,11 +13,13 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import accepted_arguments, build, locate
 
 if TYPE_CHECKING:
+    from gendistill.data.real import RealData
     from gendistill.runs.options import RunOptions
 
 # Named, not imported: the library stands below trainers/.
 TRAINER = "trainers.trainer.Trainer"
-DATA_TYPES: dict[str, Any] = {"name": str, "root": str | None}
+DATA_TYPES: dict[str, Any] = {"name": str, "root": str | None, "image_size": int | None, "channels": int | None}
+DATA_DEFAULTS = {"name": "digits", "root": None, "image_size": None, "channels": None}
 SECTIONS = ("trainer", "data", "run", "scales")
 
 
@@ -29,7 +31,7 @@ class Experiment:
         trainer_class: The class that ``trainer.class_path`` names.
         class_path: Its dotted path.
         init_args: Arguments given for it, of the declared types.
-        data: ``name`` and ``root`` of the data set.
+        data: ``name`` and ``root`` of the data set; ``image_size`` and ``channels`` of a folder of images.
         run: Arguments given for :class:`RunOptions`.
     """
 
@@ -68,7 +70,7 @@ class Experiment:
         init_args = {name: self.init_args.get(name, known.default) for name, known in parameters.items()}
         return {
             "trainer": {"class_path": self.class_path, "init_args": plain(init_args)},
-            "data": {"name": "digits", "root": None} | plain(self.data),
+            "data": DATA_DEFAULTS | plain(self.data),
             "run": plain(self.options.to_dict()),
         }
 
@@ -80,6 +82,16 @@ class Experiment:
         """
         self.to_dict()
         return build({"class_path": self.class_path, "init_args": self.init_args}, locate(TRAINER))
+
+    def load_data(self) -> RealData:
+        """Load the data set.
+
+        Raises:
+            UserError: There is no such data set, or its files are missing or damaged.
+        """
+        import gendistill.data
+
+        return gendistill.data.load(**(DATA_DEFAULTS | self.data))
 
 
 def trainer_class(class_path: Any, where: str) -> type:

@@ -15,6 +15,8 @@ GENERAL = (
     ("--trainer CLASS", "dotted path of the trainer; with --help, shows the options of that class"),
     ("--dataset NAME", "data set, or a folder of images (short for --data.name; default: digits)"),
     ("--data-root DIR", "where the data sets' files are (short for --data.root)"),
+    ("--data.image_size N", "height and width in pixels that a folder's images are brought to (default: as they are)"),
+    ("--data.channels N", "1 or 3: convert a folder's images to grey or colour (default: as they are)"),
     ("--print_config", "print the complete config as YAML and leave"),
     ("--json", "print one JSON object on stdout, all else on stderr"),
 )

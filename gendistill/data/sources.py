@@ -77,11 +77,32 @@ def read(name: str, root: Path) -> Content:
     for base in bases:
         if source.complete(base):
             return source.read(base)
-    archives = [base / source.archive for base in bases if source.archive and (base / source.archive).is_file()]
+    with _made(source, root):
+        try:
+            return _fetch(source, root, bases)
+        except OSError as error:  # as when a second process takes the empty root away
+            raise _missing(source, root, str(error)) from error
+
+
+@contextlib.contextmanager
+def _made(source: Source, root: Path) -> Iterator[None]:
+    """Make the root where it is missing; take it away again when nothing came into it."""
+    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _missing(source, root, str(error)) from error
+    try:
+        yield
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # it is not empty: files have arrived
+                folder.rmdir()
+
+
+def _fetch(source: Source, root: Path, bases: tuple[Path, ...]) -> Content:
+    """Download or unpack a data set's files, and read them."""
+    archives = [base / source.archive for base in bases if source.archive and (base / source.archive).is_file()]
     writable = os.access(root, os.W_OK)
     if not archives and not writable:
         raise _missing(source, root, "the folder is read-only")
@@ -149,7 +170,7 @@ def _read_parts(
     return reader(base / folder, "train"), reader(base / folder, "test"), class_names
 
 
-def _fetch(dataset: str, folder: Path, below: str = "", parts: tuple[dict[str, object], ...] = ({},)) -> None:
+def _download(dataset: str, folder: Path, below: str = "", parts: tuple[dict[str, object], ...] = ({},)) -> None:
     from torchvision import datasets
 
     (folder / below).mkdir(exist_ok=True)
@@ -179,7 +200,7 @@ SOURCES: dict[str, Source] = {
         None,
         Normalisation((0.1307,), (0.3081,)),
         partial(_read_idx, "MNIST/raw", DIGIT_NAMES),
-        partial(_fetch, "MNIST"),
+        partial(_download, "MNIST"),
     ),
     "fashion-mnist": Source(
         "Fashion-MNIST",
@@ -188,7 +209,7 @@ SOURCES: dict[str, Source] = {
         None,
         Normalisation((0.2861,), (0.3530,)),
         partial(_read_idx, "FashionMNIST/raw", FASHION_NAMES),
-        partial(_fetch, "FashionMNIST"),
+        partial(_download, "FashionMNIST"),
     ),
     "cifar10": Source(
         "CIFAR-10",
@@ -197,7 +218,7 @@ SOURCES: dict[str, Source] = {
         "cifar-10-python.tar.gz",
         Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
         partial(_read_cifar, "CIFAR10"),
-        partial(_fetch, "CIFAR10"),
+        partial(_download, "CIFAR10"),
     ),
     "cifar100": Source(
         "CIFAR-100",
@@ -206,7 +227,7 @@ SOURCES: dict[str, Source] = {
         "cifar-100-python.tar.gz",
         Normalisation((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
         partial(_read_cifar, "CIFAR100"),
-        partial(_fetch, "CIFAR100"),
+        partial(_download, "CIFAR100"),
     ),
     "svhn": Source(
         "SVHN",
@@ -215,7 +236,7 @@ SOURCES: dict[str, Source] = {
         None,
         Normalisation((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
         partial(_read_parts, readers.read_svhn, "svhn", DIGIT_NAMES),
-        partial(_fetch, "SVHN", below="svhn", parts=({"split": "train"}, {"split": "test"})),
+        partial(_download, "SVHN", below="svhn", parts=({"split": "train"}, {"split": "test"})),
     ),
     "usps": Source(
         "USPS",
@@ -224,7 +245,7 @@ SOURCES: dict[str, Source] = {
         None,
         Normalisation((0.2545,), (0.3846,)),
         partial(_read_parts, readers.read_usps, "usps", DIGIT_NAMES),
-        partial(_fetch, "USPS", below="usps", parts=({"train": True}, {"train": False})),
+        partial(_download, "USPS", below="usps", parts=({"train": True}, {"train": False})),
     ),
     "stl10": Source(
         "STL-10",
@@ -233,6 +254,6 @@ SOURCES: dict[str, Source] = {
         "stl10_binary.tar.gz",
         Normalisation((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)),
         partial(_read_parts, readers.read_stl10, "stl10_binary", STL10_NAMES),
-        partial(_fetch, "STL10"),
+        partial(_download, "STL10"),
     ),
 }

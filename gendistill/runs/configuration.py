@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from gendistill.errors import UserError
-from gendistill.runs.directory import RunDirectory, to_yaml
+from gendistill.runs.directory import RunDirectory
+from gendistill.yaml_file import dump_yaml, parse_yaml
 
 # What may change between two parts of one run: where and how it is shown, and how long it goes.
 SHOWN_OR_PLACED = (
@@ -72,9 +71,10 @@ def require_same(directory: RunDirectory, config: Mapping[str, Any], free: froze
     if stored is None:
         return
     # Through YAML as the stored one went, so that what YAML writes differently is no difference.
-    before, now = flatten(stored), flatten(yaml.safe_load(to_yaml(plain(config))))
+    before, now = flatten(stored), flatten(parse_yaml(dump_yaml(plain(config)), "the configuration"))
     keys = [key for key in dict.fromkeys([*before, *now]) if key not in free]
-    differing = [key for key in keys if before.get(key, MISSING) != now.get(key, MISSING)]
+    # An option that came with a later version and is not set is no difference either.
+    differing = [key for key in keys if before.get(key) != now.get(key)]
     if not differing:
         return
     shown = ", ".join(

@@ -6,10 +6,9 @@ import contextlib
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from gendistill.errors import StorageError, UserError
 from gendistill.files import atomic_write, storage_sentence
+from gendistill.yaml_file import dump_yaml, parse_yaml
 
 try:
     import fcntl
@@ -18,12 +17,6 @@ except ImportError:  # not a POSIX system: two runs in one directory are then no
 
 
 INCOMING = ".state.incoming.pt"
-
-
-def to_yaml(config: dict[str, Any]) -> bytes:
-    """Return a configuration as the text of a YAML file."""
-    text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    return text.encode()
 
 
 class RunDirectory:
@@ -144,7 +137,7 @@ class RunDirectory:
         Raises:
             StorageError: It cannot be written.
         """
-        atomic_write(self.config, lambda file: file.write(to_yaml(config)))
+        atomic_write(self.config, lambda file: file.write(dump_yaml(config).encode()))
 
     def read_config(self) -> dict[str, Any] | None:
         """Return what ``config.yaml`` holds, ``None`` when there is none.
@@ -155,8 +148,8 @@ class RunDirectory:
         if not self.config.exists():
             return None
         try:
-            config = yaml.safe_load(self.config.read_bytes())
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            config = parse_yaml(self.config.read_text(encoding="utf-8"), str(self.config))
+        except (OSError, ValueError, UserError) as error:
             raise UserError(
                 f"'{self.config}' is not a readable YAML file; restore it, or start with run.fresh true"
             ) from error

@@ -3,7 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+import yaml
+from PIL import Image
 
 from gendistill.cli import main
 from gendistill.commands.compare import named_reference, rank
@@ -75,3 +79,56 @@ def test_names() -> None:
 def test_learners() -> None:
     assert learner_spec("a.B") == "a.B" and learner_spec(None) is None
     assert learner_spec("{class_path: a.B, init_args: {width: 3}}") == {"class_path": "a.B", "init_args": {"width": 3}}
+
+
+@pytest.fixture
+def pictures(place: Path) -> Path:
+    """A folder of two classes, whose images have several sizes, half of them in colour."""
+    generator = np.random.default_rng(0)
+    for label, name in enumerate(("dark", "bright")):
+        (place / "pictures" / name).mkdir(parents=True)
+        for number in range(20):
+            height, width = generator.integers(8, 14, 2)
+            shape = (height, width, 3) if number % 2 else (height, width)
+            pixels = generator.integers(0, 100, shape) + 120 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(place / "pictures" / name / f"{number}.png")
+    return place / "pictures"
+
+
+def test_images_of_unequal_size_are_made_equal(pictures: Path, run_json, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "real", "--dataset", "pictures", *QUICK]) == 2
+    assert "give image_size" in capsys.readouterr().err
+    equal = ["--dataset", str(pictures), "--image-size", "8", "--channels", "1"]
+    quick = ["--no-fidelity", "--learner", "gendistill.nets.learners.MLP", *QUICK]
+    result = run_json("evaluate", "real:ipc=1", "--json", "--output", "one.json", *equal, *quick)
+    assert result["dataset"] == "pictures" and result["teacher"] == {
+        "kind": "real-subset", "path": "real:ipc=1", "images": 2, "bytes": 2 * (64 + 8),
+    }  # fmt: skip
+    compared = run_json("compare", "one.json", "real", "--json", "--report", "page.html", *equal, *quick)
+    assert len(compared["teachers"]) == 2 and Path("page.html").read_text().count("data:image/png") == 2
+    exported = run_json("export", "real:ipc=3", "--output", "out", "--json", *equal)
+    assert exported["images"] == 6
+
+
+def test_training_on_images_of_unequal_size(pictures: Path, run_json, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--config", "c.yaml", "--dataset", "pictures", "--image-size", "8", "--channels", "3"]
+    run_json(*words, "--json")
+    assert main(["train", "--config", "runs/picked/config.yaml", "--print_config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["data"] == {"name": "pictures", "root": None, "image_size": 8, "channels": 3}
+
+
+def test_the_reference_and_the_device_are_chosen(place: Path, monkeypatch: pytest.MonkeyPatch, run_json) -> None:
+    asked: dict[str, object] = {}
+
+    def noted(teacher: object, data: object, **options: object) -> dict[str, object]:
+        asked.update(options)
+        return {"learning": {}, "fidelity": {}}
+
+    monkeypatch.setattr("gendistill.evaluation.evaluate.evaluate", noted)
+    run_json("evaluate", "real", "--reference", "test", "--device", "cpu", "--json")
+    fidelity, learning = asked["fidelity"], asked["learning"]
+    assert isinstance(fidelity, dict) and isinstance(learning, dict)
+    assert fidelity["reference"] == "test" and fidelity["device"] == learning["device"] == torch.device("cpu")
+    run_json("evaluate", "real", "--json")
+    assert isinstance(asked["fidelity"], dict) and asked["fidelity"]["reference"] == "train"

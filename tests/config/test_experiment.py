@@ -6,7 +6,7 @@ import pytest
 
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.config.experiment import Experiment
-from gendistill.config.yaml_file import dump_yaml
+from gendistill.yaml_file import dump_yaml
 from gendistill.errors import UserError
 
 SOURCE = '''
@@ -97,6 +97,17 @@ def test_data_and_nested_options() -> None:
                  "--trainer.network.init_args.width", "3")  # fmt: skip
     assert found.data == {"name": "mnist", "root": "files"}
     assert found.init_args["network"] == {"class_path": "a.Net", "init_args": {"width": 3}}
+
+
+@pytest.mark.parametrize("prefix", ["--data.", "--"])
+def test_a_folder_of_images_has_a_size_and_channels(prefix: str) -> None:
+    found = read("--config", "c.yaml", f"{prefix}image_size", "16", f"{prefix}channels=1")
+    assert found.data == {"name": "digits", "image_size": 16, "channels": 1}
+    assert found.to_dict()["data"] == {"name": "digits", "root": None, "image_size": 16, "channels": 1}
+    with pytest.raises(UserError, match="leave them out"):
+        found.load_data()
+    with pytest.raises(UserError, match="image_size is 'big', expected a whole number or null"):
+        read("--config", "c.yaml", f"{prefix}image_size", "big")
 
 
 def test_later_configs_lie_over_earlier_ones(folder: Path) -> None:

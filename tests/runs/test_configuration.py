@@ -54,6 +54,12 @@ def test_an_option_more_or_less_is_a_difference(directory: RunDirectory) -> None
         require_same(directory, {"run": CONFIG["run"]})
 
 
+def test_an_option_of_a_later_version_that_is_not_set_is_no_difference(directory: RunDirectory) -> None:
+    require_same(directory, changed(added_later=None))
+    directory.write_config(plain(changed(added_later=None)))
+    require_same(directory, CONFIG)
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1, max_size=4), inner, max_size=3),

@@ -39,7 +39,10 @@ def test_sweeping_removes_half_written_files(directory: RunDirectory) -> None:
 
 def test_a_configuration_comes_back(directory: RunDirectory) -> None:
     assert directory.read_config() is None
-    config = {"run": {"name": "Prüfung", "steps": 3}, "trainer": {"lr": 1e-5, "betas": [0.0, 0.9], "none": None}}
+    config = {
+        "run": {"name": "Prüfung", "steps": 3, "text": ["1e5", "2e-3", "5", "no", "~"]},
+        "trainer": {"lr": 1e-5, "betas": [0.0, 0.9], "none": None},
+    }
     directory.write_config(config)
     assert directory.read_config() == config
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gendistill.config.yaml_file import dump_yaml, parse_yaml, read_yaml
 from gendistill.errors import UserError
+from gendistill.yaml_file import dump_yaml, parse_yaml, read_yaml
 
 
 @pytest.mark.parametrize(
