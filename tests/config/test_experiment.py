@@ -6,8 +6,8 @@ import pytest
 
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.config.experiment import Experiment
-from gendistill.yaml_file import dump_yaml
 from gendistill.errors import UserError
+from gendistill.yaml_file import dump_yaml
 
 SOURCE = '''
 from trainers.trainer import Trainer
