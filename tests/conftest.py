@@ -1,6 +1,10 @@
-"""Shared by all tests: one thread, so that tests run side by side and give the same numbers everywhere."""
+"""Shared by all tests: one thread, so that tests run side by side with the same numbers everywhere, and no home."""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +13,25 @@ from gendistill.data.description import Description, Normalisation
 from gendistill.data.real import RealData, Split
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Nothing is read from or written to a person's home.
+
+    The cache of the real data's classifiers and statistics is one for all tests of a process, and of the processes that
+    they start, so that each is made once.
+    """
+    home = tmp_path_factory.mktemp("home")
+    places = {"GENDISTILL_CACHE": home / "cache", "GENDISTILL_DATA": home / "data", "TORCH_HOME": home / "torch"}
+    before = {name: os.environ.get(name) for name in places}
+    os.environ.update({name: str(place) for name, place in places.items()})
+    yield home
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
 
 
 @pytest.fixture
