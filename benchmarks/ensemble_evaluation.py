@@ -31,7 +31,7 @@ from gendistill.evaluation.ensemble import build_learner
 from gendistill.evaluation.learning import learning_curve
 from gendistill.nets.learners import default_learner
 from gendistill.nets.pooling import AveragePool
-from gendistill.runs.seeds import stream
+from gendistill.seeds import stream
 from gendistill.teacher import RealSubset
 
 LEARNERS = 8

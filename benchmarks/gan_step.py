@@ -26,7 +26,7 @@ from gendistill.losses.adversarial import discriminator_loss, generator_loss
 from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.options import RunOptions
-from gendistill.runs.seeds import Streams
+from gendistill.seeds import Streams
 from trainers.gan import ConditionalGANTrainer
 
 CLASSES = 10

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gendistill import unroll
 from gendistill.errors import UserError
-from gendistill.runs.seeds import initialisation, stream
+from gendistill.seeds import initialisation, stream
 
 T, B, K = 4, 5, 3
 

@@ -17,7 +17,7 @@ from gendistill.data.sampling import EpochSampler
 from gendistill.errors import UserError
 from gendistill.runs.attributes import capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
-from gendistill.runs.seeds import initialisation
+from gendistill.seeds import initialisation
 from gendistill.teacher import Teacher
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -33,7 +33,7 @@ def parser() -> Options:
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill export``."""
     given = parser().parse(argv)
-    from gendistill.runs.seeds import stream
+    from gendistill.seeds import stream
     from gendistill.teacher.export import export
     from gendistill.teacher.reference import open_teacher
 

@@ -110,7 +110,7 @@ def untrained(experiment: Experiment, data: RealData) -> Teacher:
     from gendistill.runs.device import choose_device
     from gendistill.runs.directory import RunDirectory
     from gendistill.runs.processes import Processes
-    from gendistill.runs.seeds import Streams
+    from gendistill.seeds import Streams
 
     options = experiment.options
     device = choose_device(options.device)

@@ -231,7 +231,7 @@ def _latent_curves(directory: Path) -> dict[str, Any]:
 
 def _grids(made: Sequence[Made], data: RealData, seed: int) -> dict[str, Tensor]:
     """Return up to six rows of ten pictures of every teacher, one column a class."""
-    from gendistill.runs.seeds import stream
+    from gendistill.seeds import stream
     from gendistill.teacher import open_teacher
 
     grids = {}

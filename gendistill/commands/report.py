@@ -77,7 +77,7 @@ def pictures_of(results: Mapping[str, Any], root: str | None, data: RealData | N
 def grid_of(teacher: Teacher, seed: int = 0) -> Tensor:
     """Return up to a hundred of a teacher's images as pixels (N, C, H, W) in the order of :func:`png_grid`."""
     from gendistill.report.pictures import by_class
-    from gendistill.runs.seeds import stream
+    from gendistill.seeds import stream
 
     count = min(100, teacher.images_stored or 100)
     images, labels = teacher.sample(count, stream(seed, "pictures", teacher.device))

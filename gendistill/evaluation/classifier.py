@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import gendistill
-from gendistill import objects
+from gendistill import objects, seeds
 from gendistill.data.description import Description, Normalisation
 from gendistill.data.real import RealData, Split
 from gendistill.data.sampling import EpochSampler
 from gendistill.evaluation.cache import cache_folder, read_tensors, split_fingerprint, text_fingerprint, write_tensors
 from gendistill.evaluation.extractors import Extractor
 from gendistill.nets.learners import Learner
-from gendistill.runs import seeds
 
 RECIPE: dict[str, Any] = {
     "optimizer": "AdamW",

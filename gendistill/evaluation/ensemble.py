@@ -25,7 +25,7 @@ from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.workers import Workers
 from gendistill.objects import build
-from gendistill.runs.seeds import initialisation
+from gendistill.seeds import initialisation
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 PIXELS = 2**18

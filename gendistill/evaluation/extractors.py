@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gendistill import objects
 from gendistill.data.description import Normalisation
-from gendistill.data.real import RealData
-from gendistill.errors import UserError, did_you_mean
+from gendistill.errors import UserError
 from gendistill.evaluation.cache import tensors_fingerprint, text_fingerprint
-
-BUILT_IN = ("classifier", "inception")
 
 
 class Extractor(nn.Module, ABC):
@@ -89,49 +82,3 @@ def extract(extractor: Extractor, images: Tensor, normalisation: Normalisation) 
     if not bool(features.isfinite().all()):
         raise UserError(f"the features of extractor '{extractor.name}' are not finite; the images may hold NaN")
     return features
-
-
-def choose_extractor(
-    choice: str | Mapping[str, Any] | Extractor,
-    data: RealData,
-    *,
-    weights: str | Path | None = None,
-    allow_unverified_weights: bool = False,
-) -> Extractor:
-    """Return the extractor that a user's choice names, on the device of the data, in evaluation mode.
-
-    Args:
-        choice: ``classifier`` (trained on the real training set, cached), ``inception`` (pytorch-fid's network), a
-            dotted path or ``{"class_path", "init_args"}`` of a subclass of :class:`Extractor`, or an extractor.
-        data: The real data.
-        weights: Weights file, for ``inception`` only.
-        allow_unverified_weights: Take Inception weights whose hash is not the published one; the score is then not FID.
-
-    Raises:
-        UserError: The choice names nothing that can be used.
-    """
-    extractor: Extractor
-    if isinstance(choice, Extractor):
-        extractor = choice
-    elif choice == "classifier":
-        from gendistill.evaluation.classifier import trained_classifier
-
-        extractor = trained_classifier(data)
-    elif choice == "inception":
-        from gendistill.evaluation.inception import InceptionExtractor
-
-        extractor = InceptionExtractor(weights, allow_unverified_weights=allow_unverified_weights)
-    elif isinstance(choice, str) and "." not in choice:
-        raise UserError(
-            f"there is no extractor '{choice}'; {did_you_mean(choice, BUILT_IN)}choose one of: {', '.join(BUILT_IN)}, "
-            "or the dotted path of a subclass of gendistill.evaluation.extractors.Extractor"
-        )
-    else:
-        description = data.description
-        extractor = objects.build(
-            choice,
-            Extractor,  # type: ignore[type-abstract]
-            num_classes=description.num_classes,
-            image_shape=description.image_shape,
-        )
-    return extractor.to(data.train.images.device).eval()

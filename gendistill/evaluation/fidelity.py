@@ -14,12 +14,13 @@ from torch import Tensor
 from gendistill.data.description import Normalisation
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.evaluation.extractors import Extractor, choose_extractor, extract
+from gendistill.evaluation.choice import choose_extractor
+from gendistill.evaluation.extractors import Extractor, extract
 from gendistill.evaluation.inception_score import inception_score
 from gendistill.evaluation.kernel import kernel_distance
 from gendistill.evaluation.neighbours import neighbour_scores
 from gendistill.evaluation.statistics import real_statistics
-from gendistill.runs.seeds import stream
+from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 
 Reference = Literal["train", "test"]
@@ -54,7 +55,7 @@ def fidelity(
         teacher: The teacher; its images are drawn balanced over classes.
         data: The real data.
         extractor: ``classifier``, ``inception``, a dotted path or an object; see
-            :func:`gendistill.evaluation.extractors.choose_extractor`.
+            :func:`gendistill.evaluation.choice.choose_extractor`.
         weights: Weights file of ``inception``; None looks in torch's hub folder and else downloads.
         allow_unverified_weights: Take Inception weights with another hash than the published one; not FID then.
         count: Images drawn, at least 1; None: as many as there are real training images, at most 10,000. A teacher with

@@ -22,7 +22,7 @@ from gendistill.evaluation.rates import Rate, candidates
 from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
 from gendistill.nets.learners import default_learner
-from gendistill.runs.seeds import initialisation
+from gendistill.seeds import initialisation
 from gendistill.teacher.base import Teacher
 
 Spec = str | Mapping[str, Any]

@@ -11,7 +11,7 @@ from torch import Tensor
 from gendistill.data.augment import augment as augment_batch
 from gendistill.data.description import Description
 from gendistill.errors import UserError
-from gendistill.runs.seeds import stream
+from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 
 VALUES = 2**23

@@ -14,7 +14,7 @@ from gendistill.errors import UserError
 from gendistill.evaluation.cache import cache_folder, read_tensors, split_fingerprint, text_fingerprint, write_tensors
 from gendistill.evaluation.extractors import Extractor, extract
 from gendistill.evaluation.frechet import frechet_distance_from_features, frechet_distance_to_moments, moments
-from gendistill.runs.seeds import stream
+from gendistill.seeds import stream
 
 KEPT_FEATURES = 10_000
 """Feature vectors kept for KID and the neighbour scores; a larger set is represented by a fixed random draw."""

@@ -9,7 +9,7 @@ import torch
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.options import RunOptions
 from gendistill.runs.processes import Processes
-from gendistill.runs.seeds import Streams
+from gendistill.seeds import Streams
 
 
 @dataclass

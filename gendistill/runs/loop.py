@@ -24,8 +24,8 @@ from gendistill.runs.observe import GlobalRandomness, untouched
 from gendistill.runs.options import RunOptions
 from gendistill.runs.processes import Processes
 from gendistill.runs.progress import Progress
-from gendistill.runs.seeds import Streams
 from gendistill.runs.signals import Interrupted, StopSignals
+from gendistill.seeds import Streams
 from gendistill.teacher import Teacher, save
 
 

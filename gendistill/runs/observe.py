@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from gendistill.runs.seeds import Streams, derive_seed
+from gendistill.seeds import Streams, derive_seed
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from gendistill.data import sources
 from gendistill.data.description import Normalisation
 from gendistill.errors import StorageError, UserError, did_you_mean
 from gendistill.files import storage_sentence
-from gendistill.runs.seeds import stream
+from gendistill.seeds import stream
 from gendistill.teacher import export_formats
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.card import write_card

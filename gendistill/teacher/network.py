@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from gendistill import objects
 from gendistill.data.description import Description
 from gendistill.errors import UserError
-from gendistill.runs.seeds import initialisation
+from gendistill.seeds import initialisation
 from gendistill.teacher.base import first_line
 
 BatchNorm = Literal["eval", "batch"]

@@ -9,7 +9,7 @@ import torch
 from gendistill.data.description import Description
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
-from gendistill.runs.seeds import stream
+from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.files import load
 from gendistill.teacher.folder import is_image_folder, read_image_folder

@@ -34,7 +34,7 @@ class Picker(Trainer):
         self.weight = self.weight + 1
         return {"loss/total": self.weight.mean()}
     def teacher(self):
-        from gendistill.runs.seeds import stream
+        from gendistill.seeds import stream
         return RealSubset.random(self.data.train, self.data.description, images_per_class=self.images_per_class,
                                  generator=stream(0, "pick"))
 '''

@@ -9,7 +9,7 @@ from gendistill.config.command_line import assemble, take_apart
 from gendistill.data import load as load_data
 from gendistill.data.description import symmetric
 from gendistill.objects import build
-from gendistill.runs.seeds import initialisation
+from gendistill.seeds import initialisation
 from gendistill.teacher import GeneratorTeacher, load, save
 
 

@@ -20,7 +20,7 @@ from gendistill.evaluation.classifier import (
     training_steps,
 )
 from gendistill.evaluation.extractors import extract
-from gendistill.runs.seeds import initialisation, stream
+from gendistill.seeds import initialisation, stream
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from gendistill.errors import UserError
 from gendistill.evaluation.cache import VARIABLE
 from gendistill.evaluation.evaluate import evaluate, plain
 from gendistill.evaluation.extractors import Extractor
-from gendistill.runs.seeds import stream
+from gendistill.seeds import stream
 from gendistill.teacher.subset import RealSubset
 
 

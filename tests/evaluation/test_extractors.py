@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from gendistill.data.description import Normalisation
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.evaluation.extractors import Extractor, choose_extractor, extract
+from gendistill.evaluation.choice import choose_extractor
+from gendistill.evaluation.extractors import Extractor, extract
 
 
 class Means(Extractor):

@@ -20,7 +20,7 @@ from gendistill.evaluation.extractors import Extractor, extract
 from gendistill.evaluation.fidelity import fidelity
 from gendistill.evaluation.frechet import frechet_distance_from_features
 from gendistill.evaluation.neighbours import neighbour_scores
-from gendistill.runs.seeds import stream
+from gendistill.seeds import stream
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 

@@ -15,7 +15,7 @@ from gendistill.data.description import Normalisation, symmetric
 from gendistill.errors import UserError
 from gendistill.evaluation import inception
 from gendistill.evaluation.inception import FILE_NAME, URL, InceptionExtractor, fid_network, find_weights
-from gendistill.runs.seeds import initialisation, stream
+from gendistill.seeds import initialisation, stream
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from gendistill.errors import UserError
 from gendistill.evaluation.inception_score import inception_score
-from gendistill.runs.seeds import stream
+from gendistill.seeds import stream
 
 
 def test_images_that_all_look_alike_score_one() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from gendistill.errors import UserError
 from gendistill.evaluation import kernel
 from gendistill.evaluation.kernel import kernel_distance
-from gendistill.runs.seeds import stream
+from gendistill.seeds import stream
 
 
 def features(count: int, width: int, seed: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from gendistill.errors import UserError
 from gendistill.evaluation import neighbours
 from gendistill.evaluation.neighbours import neighbour_scores
-from gendistill.runs.seeds import stream
+from gendistill.seeds import stream
 
 
 def slow(real: Tensor, fake: Tensor, nearest: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gendistill.runs.observe import GlobalRandomness, untouched
-from gendistill.runs.seeds import Streams
+from gendistill.seeds import Streams
 
 
 class Replacing(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 
 from gendistill import objects
 from gendistill.data.description import Description, symmetric
-from gendistill.runs.seeds import initialisation
+from gendistill.seeds import initialisation
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from gendistill.errors import StorageError, UserError
 from gendistill.nets.cgan_pd import CGANPDGenerator
 from gendistill.nets.gtn import GTNGenerator
 from gendistill.objects import build
-from gendistill.runs.seeds import initialisation
+from gendistill.seeds import initialisation
 from gendistill.teacher import GeneratorTeacher, RealSubset, StoredImages, Teacher, describe, files, load, save
 
 KINDS = ("hard", "soft", "subset", "fresh", "pool", "curriculum")

@@ -23,7 +23,7 @@ from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.loop import train
 from gendistill.runs.options import RunOptions
-from gendistill.runs.seeds import Streams, initialisation
+from gendistill.seeds import Streams, initialisation
 from gendistill.teacher import load, save
 from trainers.gan import Batch, ConditionalGANTrainer, GANTrainer
 

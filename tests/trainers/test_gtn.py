@@ -24,7 +24,7 @@ from gendistill.runs.directory import RunDirectory
 from gendistill.runs.loop import train
 from gendistill.runs.options import RunOptions
 from gendistill.runs.processes import Processes
-from gendistill.runs.seeds import Streams, initialisation, stream
+from gendistill.seeds import Streams, initialisation, stream
 from trainers.gtn import GTNTrainer
 
 GENERATOR = {

@@ -14,7 +14,7 @@ from gendistill.nets.cgan_pd import CGANPDGenerator
 from gendistill.objects import build
 from gendistill.runs.loop import train
 from gendistill.runs.options import RunOptions
-from gendistill.runs.seeds import initialisation
+from gendistill.seeds import initialisation
 from gendistill.teacher import GeneratorTeacher, RealSubset, load, save
 from trainers.latent_search import LatentSearchTrainer
 

@@ -14,7 +14,7 @@ from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.options import RunOptions
 from gendistill.runs.processes import Processes
-from gendistill.runs.seeds import Streams
+from gendistill.seeds import Streams
 from gendistill.teacher import StoredImages, Teacher
 from trainers.trainer import Trainer
 

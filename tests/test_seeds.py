@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gendistill.runs.seeds import Streams, derive_seed, initialisation, stream
+from gendistill.seeds import Streams, derive_seed, initialisation, stream
 
 
 def test_streams_are_independent_of_each_other_and_of_the_order_of_use() -> None:

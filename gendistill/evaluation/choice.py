@@ -1,0 +1,58 @@
+"""Which extractor a user's choice names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gendistill import objects
+from gendistill.data.real import RealData
+from gendistill.errors import UserError, did_you_mean
+from gendistill.evaluation.classifier import trained_classifier
+from gendistill.evaluation.extractors import Extractor
+from gendistill.evaluation.inception import InceptionExtractor
+
+BUILT_IN = ("classifier", "inception")
+
+
+def choose_extractor(
+    choice: str | Mapping[str, Any] | Extractor,
+    data: RealData,
+    *,
+    weights: str | Path | None = None,
+    allow_unverified_weights: bool = False,
+) -> Extractor:
+    """Return the extractor that a user's choice names, on the device of the data, in evaluation mode.
+
+    Args:
+        choice: ``classifier`` (trained on the real training set, cached), ``inception`` (pytorch-fid's network), a
+            dotted path or ``{"class_path", "init_args"}`` of a subclass of :class:`Extractor`, or an extractor.
+        data: The real data.
+        weights: Weights file, for ``inception`` only.
+        allow_unverified_weights: Take Inception weights whose hash is not the published one; the score is then not FID.
+
+    Raises:
+        UserError: The choice names nothing that can be used.
+    """
+    extractor: Extractor
+    if isinstance(choice, Extractor):
+        extractor = choice
+    elif choice == "classifier":
+        extractor = trained_classifier(data)
+    elif choice == "inception":
+        extractor = InceptionExtractor(weights, allow_unverified_weights=allow_unverified_weights)
+    elif isinstance(choice, str) and "." not in choice:
+        raise UserError(
+            f"there is no extractor '{choice}'; {did_you_mean(choice, BUILT_IN)}choose one of: {', '.join(BUILT_IN)}, "
+            "or the dotted path of a subclass of gendistill.evaluation.extractors.Extractor"
+        )
+    else:
+        description = data.description
+        extractor = objects.build(
+            choice,
+            Extractor,  # type: ignore[type-abstract]
+            num_classes=description.num_classes,
+            image_shape=description.image_shape,
+        )
+    return extractor.to(data.train.images.device).eval()
