@@ -154,8 +154,7 @@ class GANTrainer(Trainer):
 
         Returns:
             Scalars of the last discriminator update and of the generator update: ``loss/discriminator``,
-            ``loss/generator``, ``prob/real``, ``prob/fake``, ``lr/generator``, ``lr/discriminator``, and whatever a
-            loss has recorded.
+            ``loss/generator``, ``prob/real``, ``prob/fake``, and whatever a loss has recorded.
         """
         self._records = {}
         self._set_learning_rates()
@@ -250,13 +249,9 @@ class GANTrainer(Trainer):
     def _set_learning_rates(self) -> None:
         # Computed from the step alone: no scheduler whose state could be lost, or that a longer run would upset.
         factor = 1 - self.step / self.steps if self.lr_decay == "linear" else 1.0
-        for name, optimizer in (
-            ("generator", self.generator_optimizer),
-            ("discriminator", self.discriminator_optimizer),
-        ):
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-            self.record(f"lr/{name}", torch.full((), optimizer.param_groups[0]["lr"], device=self.device))
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 

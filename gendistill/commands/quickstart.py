@@ -249,7 +249,7 @@ def _log_to_tensorboard(judged: Sequence[dict[str, Any]], directory: Path) -> No
     from torch.utils.tensorboard import SummaryWriter
 
     for result in judged:
-        target = directory / "evaluations" / "tensorboard" / result["name"]
+        target = directory / "evaluations" / result["name"]
         for old in target.glob("events.out.tfevents.*"):
             old.unlink()
         with SummaryWriter(str(target)) as writer:

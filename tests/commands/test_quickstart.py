@@ -67,7 +67,7 @@ def test_it_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtur
     page = (directory / "report.html").read_text()
     assert all(f">{name}<" in page.replace("</span>", ">") or name in page for name in NAMES)
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
-    assert {path.parent.name for path in directory.glob("evaluations/tensorboard/*/events.*")} == set(NAMES)
+    assert {path.parent.name for path in directory.glob("evaluations/*/events.*")} == set(NAMES)
     out = capsys.readouterr().out
     assert "report.html" in out and "tensorboard" in out
 

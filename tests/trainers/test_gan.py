@@ -196,12 +196,11 @@ def test_learning_rates(tiny_data: RealData, tmp_path: Path, decay: str, factors
     extra = nn.Parameter(torch.zeros(1))
     trainer.generator_optimizer.add_param_group({"params": [extra], "lr": 0.5, "initial_lr": 0.5})
     for factor in factors:
-        (record,) = advance(trainer, 1)
+        advance(trainer, 1)
         assert [group["lr"] for group in trainer.generator_optimizer.param_groups] == pytest.approx(
             [1e-3 * factor, 0.5 * factor]
         )
         assert trainer.discriminator_optimizer.param_groups[0]["lr"] == pytest.approx(4e-4 * factor)
-        assert record["lr/generator"].item() == pytest.approx(1e-3 * factor)
 
 
 def test_statistics_move_once_a_step_and_not_for_pictures(tiny_data: RealData, tmp_path: Path) -> None:
@@ -222,7 +221,7 @@ def test_statistics_move_once_a_step_and_not_for_pictures(tiny_data: RealData, t
 def test_metrics_are_detached_scalars(tiny_data: RealData, tmp_path: Path) -> None:
     (record,) = advance(attached(small(gradient_penalty=1.0), tiny_data, tmp_path), 1)
     names = {"loss/generator", "loss/discriminator", "loss/gradient_penalty", "prob/real", "prob/fake"}
-    assert set(record) == names | {"lr/generator", "lr/discriminator"}
+    assert set(record) == names
     assert all(value.ndim == 0 and not value.requires_grad for value in record.values())
     assert 0 < record["prob/real"] < 1 and 0 < record["prob/fake"] < 1
 
