@@ -7,6 +7,7 @@ hooks into the backward pass gives silently wrong second-order gradients.
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 from collections.abc import Callable, Iterable
 
@@ -63,6 +64,9 @@ class Processes:
         """
         if self.world == 1 or dist.is_initialized():
             return
+        # Torch imports this with the first optimiser. Imported after the group is made it keeps the group for good, and
+        # the threads of a group that outlives the interpreter now and then abort the process.
+        importlib.import_module("torch._dynamo")
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, rank=self.rank, world_size=self.world)
         atexit.register(_leave)

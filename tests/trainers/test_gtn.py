@@ -159,7 +159,6 @@ from tests.trainers.test_gtn import train_both
 
 torch.set_num_threads(1)
 train_both(sys.argv[1], "two")
-torch.distributed.destroy_process_group()
 """
 
 
