@@ -7,7 +7,6 @@ with torch-mimicry needs ``pip install --no-deps torch-mimicry==0.1.16 scikit-im
 from __future__ import annotations
 
 import contextlib
-import json
 import statistics
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from gendistill.runs.options import RunOptions
 from gendistill.seeds import Streams
 from trainers.gan import ConditionalGANTrainer
 
+THREADS = 1
 CLASSES = 10
 SHAPE = (3, 32, 32)
 Step = Callable[[], None]
@@ -213,7 +213,7 @@ def measure(rounds: int = 15, batch_size: int = 16, width: int = 32, n_dis: int 
         ``obvious`` and ``torch_mimicry``, each as :func:`alternate` returns it; the latter a sentence when the package
         is not installed.
     """
-    setting = {"batch_size": batch_size, "width": width, "n_dis": n_dis, "threads": torch.get_num_threads()}
+    setting = {"batch_size": batch_size, "width": width, "n_dis": n_dis}
     result: dict[str, Any] = {"setting": setting | {"rounds": rounds, "torch": torch.__version__}}
     with contextlib.ExitStack() as stack, torch.random.fork_rng():
         directory = stack.enter_context(tempfile.TemporaryDirectory())
@@ -226,7 +226,3 @@ def measure(rounds: int = 15, batch_size: int = 16, width: int = 32, n_dis: int 
             ours = our_trainer(directory, batch_size, width, n_dis, shortcut_relu=True)
             result["torch_mimicry"] = alternate(our_step(ours), mimicry_step(networks, ours, width), rounds)
     return result
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(), indent=2))

@@ -8,7 +8,6 @@ cost.
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ from gendistill.runs.options import RunOptions
 from gendistill.teacher import StoredImages, Teacher
 from trainers.trainer import Trainer
 
+THREADS = 1
 TARGET_PERCENT = 3.0
 
 
@@ -99,8 +99,3 @@ def measure(steps: int = 201, turns: int = 3, step_seconds: float = 0.02) -> dic
         "target_percent": TARGET_PERCENT,
         "turns_us": [round(value, 1) for value in means],
     }
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    print(json.dumps(measure(), indent=2))
