@@ -45,7 +45,7 @@ def measure() -> dict[str, Any]:
         "learners": LEARNERS,
         "batch_size": BATCH,
         "digits": _compare((1, 8, 8), updates=50, repeats=5, warm_up=1),
-        "mnist": _compare((1, 28, 28), updates=2, repeats=2, warm_up=0),
+        "mnist": _compare((1, 28, 28), updates=2, repeats=3, warm_up=0),
     }
 
 
