@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,22 +11,12 @@ from typing import Any
 
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
-
-
-def plain_numbers(value: Any) -> Any:
-    """Return nested values as strict JSON holds them: no NaN or infinity (``None``), no tuples, no paths."""
-    if isinstance(value, Mapping):
-        return {str(key): plain_numbers(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_numbers(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+from gendistill.plain import plain
 
 
 def to_json(result: Mapping[str, Any]) -> str:
     """Return a result as JSON text."""
-    return json.dumps(plain_numbers(result), indent=2, allow_nan=False, ensure_ascii=False)
+    return json.dumps(plain(result, strict=True), indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def write_json(result: Mapping[str, Any], path: str | Path) -> None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gendistill.config.merge import merge
-from gendistill.config.typed import check_value, declared_types, plain
+from gendistill.config.typed import check_value, declared_types
 from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import accepted_arguments, build, locate
+from gendistill.plain import plain
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData

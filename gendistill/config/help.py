@@ -7,7 +7,7 @@ import argparse
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from gendistill.config.experiment import Experiment
-from gendistill.config.typed import plain
+from gendistill.plain import plain
 
 GENERAL = (
     ("--config FILE", "config in YAML; may be given several times, each laid over the one before"),

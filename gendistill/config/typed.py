@@ -93,12 +93,3 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
         raise refusal from error
     result = parsed.value
     return result.as_dict() if hasattr(result, "as_dict") else result
-
-
-def plain(value: Any) -> Any:
-    """Return a value as YAML and JSON hold it: tuples as lists, paths as text."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import numpy as np
-import torch
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.fidelity import check_compatible
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
+from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
@@ -70,7 +67,7 @@ def evaluate(
         "fidelity": judged_fidelity,
         "budget": budget | {"learner_updates": None if judged_learning is None else judged_learning["learner_updates"]},
     }
-    plain_result: dict[str, Any] = plain(result)
+    plain_result: dict[str, Any] = plain(result, strict=True)
     return plain_result
 
 
@@ -81,24 +78,3 @@ def _check_options(what: str, judge: Callable[..., Any], options: Mapping[str, A
             raise UserError(
                 f"{what} has no option '{option}'; {did_you_mean(option, accepted)}it takes: {', '.join(accepted)}"
             )
-
-
-def plain(value: Any) -> Any:
-    """Return the same nested value in types that strict JSON holds; numbers that are not finite become None.
-
-    Raises:
-        UserError: A value is of a kind that JSON cannot hold.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    raise UserError(f"a result must be made of plain values, got a {type(value).__name__}")

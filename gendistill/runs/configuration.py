@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gendistill.errors import UserError
+from gendistill.plain import plain
 from gendistill.runs.directory import RunDirectory
 from gendistill.yaml_file import dump_yaml, parse_yaml
 
@@ -32,17 +33,6 @@ class _Nothing:
 
 
 MISSING = _Nothing()
-
-
-def plain(value: Any) -> Any:
-    """Return a configuration as YAML can hold it: tuples become lists, everything unknown its text."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return str(value)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

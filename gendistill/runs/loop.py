@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
+from gendistill.plain import plain
 from gendistill.runs.attributes import not_finite
 from gendistill.runs.board import Board
 from gendistill.runs.checkpoint import load_state, save_state
-from gendistill.runs.configuration import flatten, plain, require_same
+from gendistill.runs.configuration import flatten, require_same
 from gendistill.runs.context import RunContext
 from gendistill.runs.device import choose_device
 from gendistill.runs.directory import RunDirectory

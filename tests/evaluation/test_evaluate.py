@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
 from gendistill.data.description import Normalisation
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.evaluation.cache import VARIABLE
-from gendistill.evaluation.evaluate import evaluate, plain
+from gendistill.evaluation.evaluate import evaluate
 from gendistill.evaluation.extractors import Extractor
 from gendistill.seeds import stream
 from gendistill.teacher.subset import RealSubset
@@ -109,15 +108,3 @@ def test_not_a_number_becomes_null(tiny_data: RealData) -> None:
 def test_unknown_options_are_named(judge: str, option: str, sentence: str, tiny_data: RealData) -> None:
     with pytest.raises(UserError, match=sentence):
         evaluate(subset(tiny_data), tiny_data, **{judge: {option: 1}})  # type: ignore[arg-type]
-
-
-def test_plain_values() -> None:
-    given = {
-        1: (torch.tensor([1.0, float("inf")]), np.float32(0.5), np.int64(3)),
-        "path": Path("a"),
-        "flag": True,
-        "none": None,
-    }
-    assert plain(given) == {"1": [[1.0, None], 0.5, 3], "path": "a", "flag": True, "none": None}
-    with pytest.raises(UserError, match="got a object"):
-        plain({"x": object()})

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gendistill.errors import UserError
-from gendistill.runs.configuration import plain, require_same
+from gendistill.plain import plain
+from gendistill.runs.configuration import require_same
 from gendistill.runs.directory import RunDirectory
 
 CONFIG: dict[str, Any] = {

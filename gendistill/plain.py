@@ -1,0 +1,40 @@
+"""Nested values as YAML and JSON hold them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gendistill.errors import UserError
+
+
+def plain(value: Any, *, strict: bool = False) -> Any:
+    """Return the same nested value in dicts with text as keys, lists, text, numbers, booleans and ``None``.
+
+    Tuples, tensors and NumPy's arrays become lists, paths their text.
+
+    Args:
+        value: A configuration or a result.
+        strict: ``False`` for configurations, in which everything unknown becomes its text. ``True`` for results, which
+            strict JSON must hold: numbers that are not finite become ``None``, and nothing unknown is let through.
+
+    Raises:
+        UserError: ``strict``, and a value is of a kind that JSON cannot hold.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, strict=strict) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, strict=strict) for item in value]
+    if hasattr(value, "tolist") and not isinstance(
+        value, type
+    ):  # asked like this, neither torch nor NumPy need be loaded
+        return plain(value.tolist(), strict=strict)
+    if isinstance(value, float) and strict and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if strict and not isinstance(value, Path):
+        raise UserError(f"a result must be made of plain values, got a {type(value).__name__}")
+    return str(value)
