@@ -27,9 +27,8 @@ def plain(value: Any, *, strict: bool = False) -> Any:
         return {str(key): plain(item, strict=strict) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, strict=strict) for item in value]
-    if hasattr(value, "tolist") and not isinstance(
-        value, type
-    ):  # asked like this, neither torch nor NumPy need be loaded
+    # Asked like this, neither torch nor NumPy need be loaded.
+    if hasattr(value, "tolist") and not isinstance(value, type):
         return plain(value.tolist(), strict=strict)
     if isinstance(value, float) and strict and not math.isfinite(value):
         return None

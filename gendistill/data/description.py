@@ -115,3 +115,27 @@ class Description:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the description of the data set is not complete: {error!r}") from error
+
+
+def check_fits(made_for: Description, real: Description, name: str | None = None) -> None:
+    """Refuse a teacher whose classes or image shape are not those of the real data.
+
+    Args:
+        made_for: What the teacher was made for.
+        real: The real data.
+        name: What the user calls the teacher.
+
+    Raises:
+        UserError: They differ.
+    """
+    teacher = "the teacher" if name is None else f"teacher '{name}'"
+    if made_for.num_classes != real.num_classes:
+        raise UserError(
+            f"{teacher} was made for {made_for.num_classes} classes ('{made_for.name}'), but '{real.name}' has "
+            f"{real.num_classes}; choose the data set that it was made for"
+        )
+    if tuple(made_for.image_shape) != tuple(real.image_shape):
+        raise UserError(
+            f"{teacher} makes images of shape {tuple(made_for.image_shape)} ('{made_for.name}'), but '{real.name}' has "
+            f"{tuple(real.image_shape)}; choose the data set that it was made for"
+        )

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from gendistill.data.description import check_fits
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
-from gendistill.evaluation.fidelity import check_compatible
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
 from gendistill.plain import plain
@@ -48,7 +48,7 @@ def evaluate(
     Raises:
         UserError: The teacher does not belong to the data, or an option is not one.
     """
-    check_compatible(teacher, data)
+    check_fits(teacher.description, data.description)
     budget = teacher.budget()
     _check_options("learning", learning_curve, learning)
     _check_options("fidelity", fidelity_scores, fidelity)

@@ -54,6 +54,11 @@ def _source_fingerprint(cls: type) -> str:
     return text_fingerprint(f"{cls.__module__}.{cls.__qualname__}\n{source}")[:8]
 
 
+def extractor_device(extractor: Extractor, inputs: Tensor) -> torch.device:
+    """Return where an extractor's weights are; without weights it works where its inputs are."""
+    return next((parameter.device for parameter in extractor.parameters()), inputs.device)
+
+
 @torch.no_grad()
 def extract(extractor: Extractor, images: Tensor, normalisation: Normalisation) -> Tensor:
     """Return features (N, D), float32 on the CPU, of images (N, C, H, W).
@@ -66,8 +71,7 @@ def extract(extractor: Extractor, images: Tensor, normalisation: Normalisation) 
     Raises:
         UserError: The extractor returns something else than one finite vector an image.
     """
-    parameter = next(iter(extractor.parameters()), None)
-    device = images.device if parameter is None else parameter.device
+    device = extractor_device(extractor, images)
     parts = []
     for batch in images.split(extractor.batch_size):
         batch = batch.to(device)

@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from gendistill.data.description import Normalisation
+from gendistill.data.description import Normalisation, check_fits
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.evaluation.choice import choose_extractor
-from gendistill.evaluation.extractors import Extractor, extract
+from gendistill.evaluation.extractors import Extractor, extract, extractor_device
 from gendistill.evaluation.inception_score import inception_score
 from gendistill.evaluation.kernel import kernel_distance
 from gendistill.evaluation.neighbours import neighbour_scores
@@ -79,7 +79,7 @@ def fidelity(
         UserError: The teacher's images or classes are not those of the data, or an option names nothing.
     """
     started = time.perf_counter()
-    check_compatible(teacher, data)
+    check_fits(teacher.description, data.description)
     if reference not in get_args(Reference):
         raise UserError(f"reference must be one of {', '.join(get_args(Reference))}, got '{reference}'")
     if count is not None and count < 1:
@@ -121,21 +121,6 @@ def fidelity(
     return result | {"notes": notes, "seconds": time.perf_counter() - started}
 
 
-def check_compatible(teacher: Teacher, data: RealData) -> None:
-    """Raise a :class:`UserError` when a teacher's images or classes are not those of the data."""
-    made, real = teacher.description, data.description
-    if tuple(made.image_shape) != tuple(real.image_shape):
-        raise UserError(
-            f"the teacher makes images of shape {tuple(made.image_shape)} for '{made.name}', but '{real.name}' has "
-            f"{tuple(real.image_shape)}; evaluate it with --dataset {made.name}"
-        )
-    if made.num_classes != real.num_classes:
-        raise UserError(
-            f"the teacher has {made.num_classes} classes of '{made.name}', but '{real.name}' has {real.num_classes}; "
-            f"evaluate it with --dataset {made.name}"
-        )
-
-
 def teacher_features(teacher: Teacher, extractor: Extractor, count: int, generator: torch.Generator) -> Tensor:
     """Return features (N, D) of ``count`` images of a teacher, or of all that it stores where that is fewer.
 
@@ -157,11 +142,9 @@ def teacher_features(teacher: Teacher, extractor: Extractor, count: int, generat
 
 @torch.no_grad()
 def _inception_score(extractor: Extractor, features: Tensor, splits: int, seed: int) -> dict[str, Any] | None:
-    parameter = next(iter(extractor.parameters()), None)
-    device = features.device if parameter is None else parameter.device
     # Stored images may come class by class; the score needs them in random order.
     order = torch.randperm(len(features), generator=stream(seed, "fidelity/splits"))
-    probabilities = extractor.probabilities(features[order].to(device))
+    probabilities = extractor.probabilities(features[order].to(extractor_device(extractor, features)))
     if probabilities is None:
         return None
     return {"name": extractor.score_name("IS")} | inception_score(probabilities.cpu(), splits=splits)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gendistill.data.augment import augment as augment_batch
-from gendistill.data.description import Description
+from gendistill.data.description import Description, check_fits
 from gendistill.errors import UserError
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
@@ -52,7 +52,7 @@ class Lessons:
         augment: str | None = None,
         labels: str = "given",
     ) -> None:
-        check_fit(teacher.description, description)
+        check_fits(teacher.description, description)
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}; it must be at least 1")
         if labels not in LABELS:
@@ -118,17 +118,3 @@ class Lessons:
         if self.hard and labels.is_floating_point():
             labels = labels.argmax(-1)
         return images, labels
-
-
-def check_fit(teacher: Description, data: Description) -> None:
-    """Raise a :class:`UserError` unless images and classes of a teacher are those of a data set."""
-    if tuple(teacher.image_shape) != tuple(data.image_shape):
-        raise UserError(
-            f"the teacher makes images of shape {tuple(teacher.image_shape)} ('{teacher.name}'), but '{data.name}' has "
-            f"{tuple(data.image_shape)}; name the data set that it was made for"
-        )
-    if teacher.num_classes != data.num_classes:
-        raise UserError(
-            f"the teacher knows {teacher.num_classes} classes ('{teacher.name}'), but '{data.name}' has "
-            f"{data.num_classes}; name the data set that it was made for"
-        )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from gendistill.data.description import Description
+from gendistill.data.description import check_fits
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.seeds import stream
@@ -65,20 +65,6 @@ def open_teacher(
     if data is not None:
         check_fits(teacher.description, data.description, str(reference))
     return teacher
-
-
-def check_fits(made_for: Description, real: Description, name: str) -> None:
-    """Raise a :class:`UserError` when a teacher's classes or image shape are not those of the real data."""
-    if made_for.num_classes != real.num_classes:
-        raise UserError(
-            f"teacher '{name}' was made for {made_for.num_classes} classes ('{made_for.name}'), but '{real.name}' has "
-            f"{real.num_classes}; choose the data set that it was made for"
-        )
-    if tuple(made_for.image_shape) != tuple(real.image_shape):
-        raise UserError(
-            f"teacher '{name}' makes images of shape {tuple(made_for.image_shape)} ('{made_for.name}'), but "
-            f"'{real.name}' has {tuple(real.image_shape)}; choose the data set that it was made for"
-        )
 
 
 def _real(text: str, data: RealData | None, seed: int) -> RealSubset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from torch import Tensor
 from gendistill.data.description import Normalisation
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.evaluation.cache import VARIABLE
 from gendistill.evaluation.evaluate import evaluate
 from gendistill.evaluation.extractors import Extractor
 from gendistill.seeds import stream
@@ -33,11 +31,6 @@ LEARNING = {
     "lr": 0.05,
     "batch_size": 8,
 }
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
 
 
 def subset(data: RealData, images_per_class: int = 4) -> RealSubset:

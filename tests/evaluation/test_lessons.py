@@ -94,7 +94,7 @@ def test_soft_labels_can_be_hardened(tiny_data):
 @pytest.mark.parametrize(
     ("names", "shape", "message"),
     [
-        (("a", "b"), (1, 8, 8), "knows 2 classes .*'bands' has 3"),
+        (("a", "b"), (1, 8, 8), "made for 2 classes .*'bands' has 3"),
         (("a", "b", "c"), (1, 9, 8), r"shape \(1, 9, 8\) .*'bands' has \(1, 8, 8\)"),
     ],
 )
