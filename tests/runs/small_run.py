@@ -133,7 +133,8 @@ def state_of(root: Path, name: str) -> dict[str, Any]:
 
 def killed(root: Path) -> None:
     """Train one run whose processes are killed again and again, one that is left alone; print the steps reached."""
-    import torch.utils.tensorboard  # once here, not in every child
+    import torch._dynamo  # what an optimiser and a board import: once here, not in every child
+    import torch.utils.tensorboard
 
     options: dict[str, Any] = {"steps": 45, "save_every": 3, "sample_every": 11, "log_every": 7}
     moments = random.Random(5)
