@@ -70,6 +70,11 @@ def one_after_another(spec, description, tried, optimizer, batches, split):
     return torch.stack(rows), torch.stack(accuracies)
 
 
+def made(strategy, spec, data, tried, workers, optimizer="sgd"):
+    cpu = torch.device("cpu")
+    return strategy(spec, data.description, SEEDS, tried, optimizer=optimizer, device=cpu, workers=workers)
+
+
 @pytest.mark.parametrize("strategy", [Separate, Stacked])
 @pytest.mark.parametrize("spec", SPECS, ids=["instance", "batch", "mlp", "lenet"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -77,15 +82,7 @@ def test_at_once_equals_one_after_another(tiny_data, strategy, spec, optimizer):
     tried, batches = ways(tiny_data, optimizer), lessons(soft=optimizer == "sgd")
     expected, accuracies = one_after_another(spec, tiny_data.description, tried, optimizer, batches, tiny_data.test)
     with Workers(2 if strategy is Separate else 1) as workers:
-        ensemble = strategy(
-            spec,
-            tiny_data.description,
-            SEEDS,
-            tried,
-            optimizer=optimizer,
-            device=torch.device("cpu"),
-            workers=workers,
-        )
+        ensemble = made(strategy, spec, tiny_data, tried, workers, optimizer)
         before = ensemble.parameters.clone()
         ensemble.train([own[:2] for own in batches], 0)
         ensemble.train([own[2:] for own in batches], 2)
@@ -101,16 +98,7 @@ def test_at_once_equals_one_after_another(tiny_data, strategy, spec, optimizer):
 
 
 def test_learners_of_a_seed_start_alike_and_of_two_seeds_do_not(tiny_data):
-    with Workers(1) as workers:
-        ensemble = Separate(
-            SPECS[0],
-            tiny_data.description,
-            SEEDS,
-            ways(tiny_data, "sgd"),
-            optimizer="sgd",
-            device=torch.device("cpu"),
-            workers=workers,
-        )
+    ensemble = made(Separate, SPECS[0], tiny_data, ways(tiny_data, "sgd"), Workers(1))
     rows = ensemble.parameters
     assert torch.equal(rows[0], rows[1]) and torch.equal(rows[3], rows[5])
     assert not torch.equal(rows[0], rows[3])
@@ -126,15 +114,7 @@ def test_frozen_parameters_stay(tiny_data, monkeypatch):
     monkeypatch.setattr("gendistill.evaluation.ensemble.build_learner", frozen)
     rows = []
     for strategy in (Separate, Stacked):
-        ensemble = strategy(
-            SPECS[0],
-            tiny_data.description,
-            SEEDS,
-            ways(tiny_data, "sgd"),
-            optimizer="sgd",
-            device=torch.device("cpu"),
-            workers=Workers(1),
-        )
+        ensemble = made(strategy, SPECS[0], tiny_data, ways(tiny_data, "sgd"), Workers(1))
         assert "blocks.0.weight" not in ensemble.shapes
         ensemble.train(lessons(soft=False), 0)
         rows.append(ensemble.parameters)
