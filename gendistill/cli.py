@@ -5,6 +5,8 @@ Subcommands are imported only when they are called, so that ``gendistill --help`
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -12,6 +14,9 @@ import traceback
 from collections.abc import Sequence
 
 from gendistill.errors import GendistillError, UserError, did_you_mean
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk is full, the user's share of it is, the file is larger than allowed."""
 
 COMMANDS = {
     "quickstart": ("gendistill.commands.quickstart", "run the main job on the embedded digits, end to end"),
@@ -49,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        done = _dispatch(arguments)
+        sys.stdout.flush()  # here, where a full disk or a reader that has gone is still told apart from success
+        return done
     except GendistillError as error:
         return _say(error, error.exit_code)
     except SystemExit as leaving:  # argparse leaves this way after --help
@@ -58,11 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `gendistill ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return 1
     except BaseException as error:
         if isinstance(code := getattr(error, "exit_code", None), int):
             return _say(error, code)
+        if isinstance(error, OSError) and error.errno in DISK:
+            _silence()
+            where = f"'{error.filename}'" if error.filename else "the output"
+            reason = (error.strerror or str(error)).lower()
+            return _say(OSError(f"{where} could not be written ({reason}); free some space or choose another place"), 1)
         traceback.print_exc()
         return 1
 
@@ -83,6 +95,12 @@ def _dispatch(arguments: list[str]) -> int:
         raise UserError(f"gendistill has no {what} '{name}'; {hint}it has the commands: {', '.join(COMMANDS)}")
     command = importlib.import_module(COMMANDS[name][0])
     return int(command.main(arguments[1:]))
+
+
+def _silence() -> None:
+    """Let nothing more be written to stdout, not even when the interpreter ends."""
+    with contextlib.suppress(OSError, ValueError):  # stdout may be no file, as in a test
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(error: BaseException, code: int) -> int:

@@ -116,6 +116,7 @@ CASES: dict[str, tuple[list[str], str]] = {
     "unknown augmentation": ([*EVALUATE, "real", "--augment", "shfit"], "shfit"),
     "unknown optimiser": ([*EVALUATE, "real", "--optimizer", "sgdd"], "sgdd"),
     "unknown device": ([*EVALUATE, "real", "--device", "abacus"], "abacus"),
+    "unknown reference": (["evaluate", "real", "--reference", "tset"], "invalid choice: 'tset'"),
     "unknown extractor": ([*EVALUATE, "real", "--extractor", "classifer"], "classifer"),
     "negative learning rate": (["evaluate", "real", "--lr", "-1"], "--lr"),
     "no seeds": (["evaluate", "real", "--seeds", "0"], "--seeds"),
@@ -236,3 +237,13 @@ def test_a_full_disk_is_the_programs_failure(
     assert main(words) == 1
     assert "no space left" in capsys.readouterr().err.strip().splitlines()[-1]
     assert (tmp_path / "results.json").read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("words", [["--version"], ["--help"]])
+def test_output_that_does_not_fit_on_the_disk_is_said(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gendistill.cli", *words], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+    assert done.returncode == 1 and "no space left on device" in one_sentence(done.stderr)

@@ -68,7 +68,7 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add("--fidelity", action=argparse.BooleanOptionalAction, default=True, help="measure it")
     add("--extractor", default="classifier", metavar="NAME", help="features to compare in: classifier (trained on real "
         "images), inception, or a dotted path")  # fmt: skip
-    add("--reference", default="train", metavar="NAME", help="real images to compare with: train or test")
+    add("--reference", choices=("train", "test"), default="train", help="real images to compare with")
     add("--weights", metavar="FILE", help="weights of inception; None: torch's hub folder, else a download")
     add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000")
 

@@ -52,8 +52,9 @@ def evaluate(
     budget = teacher.budget()
     _check_options("learning", learning_curve, learning)
     _check_options("fidelity", fidelity_scores, fidelity)
-    judged_learning = None if learning is None else learning_curve(teacher, data, **learning)
+    # Fidelity first: it is quick, so a misspelt extractor does not cost the hours that learning may take.
     judged_fidelity = None if fidelity is None else fidelity_scores(teacher, data, **({"seed": seed} | dict(fidelity)))
+    judged_learning = None if learning is None else learning_curve(teacher, data, **learning)
     result: dict[str, Any] = {} if name is None else {"name": name}
     result |= {
         "teacher": {

@@ -101,3 +101,14 @@ def test_not_a_number_becomes_null(tiny_data: RealData) -> None:
 def test_unknown_options_are_named(judge: str, option: str, sentence: str, tiny_data: RealData) -> None:
     with pytest.raises(UserError, match=sentence):
         evaluate(subset(tiny_data), tiny_data, **{judge: {option: 1}})  # type: ignore[arg-type]
+
+
+def test_a_misspelt_extractor_does_not_wait_for_the_learners(
+    tiny_data: RealData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(*_: object, **__: object) -> dict[str, object]:
+        raise AssertionError("learners were trained first")
+
+    monkeypatch.setattr("gendistill.evaluation.evaluate.learning_curve", learn)
+    with pytest.raises(UserError, match="classifer"):
+        evaluate(RealSubset.all(tiny_data.train, tiny_data.description), tiny_data, fidelity={"extractor": "classifer"})
