@@ -139,8 +139,14 @@ class Trainer(ABC):
             state: What :meth:`state_dict` returned, for the same method and options.
 
         Raises:
-            UserError: The state is of another architecture.
+            UserError: The state is of another architecture, or lacks a part.
         """
+        lacking = [name for name in self.state_dict() if name not in state]
+        if lacking:
+            raise UserError(
+                f"the saved state lacks {', '.join(lacking)} of this trainer; choose another run.name, or set "
+                "run.fresh to true to start anew"
+            )
         for name, saved in state.items():
             try:
                 setattr(self, name, restore(getattr(self, name, None), saved))

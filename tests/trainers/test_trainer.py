@@ -149,6 +149,13 @@ def test_counters_are_state_and_constants_are_not(tiny_data: RealData, tmp_path:
     assert (second.count, second.history, second.total) == (3, [0.5], 20)  # type: ignore[attr-defined]
 
 
+def test_a_state_that_lacks_a_part_is_said(tiny_data: RealData, tmp_path: Path) -> None:
+    state = attached(Plain(batch_size=32), tiny_data, tmp_path).state_dict()
+    del state["sampler"]
+    with pytest.raises(UserError, match="lacks sampler of this trainer.*run.fresh"):
+        attached(Plain(batch_size=32), tiny_data, tmp_path).load_state_dict(state)
+
+
 def test_the_default_grid_is_the_teachers(tiny_data: RealData, tmp_path: Path) -> None:
     trainer = attached(Plain(batch_size=12), tiny_data, tmp_path)
     grid = trainer.samples()["teacher"]
