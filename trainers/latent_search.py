@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from gendistill import sphere
+from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.errors import UserError, did_you_mean
 from gendistill.losses.matching import feature_matching, gradient_distance
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
+from gendistill.runs.context import RunContext
 from gendistill.sphere_optimizer import CONSTRAINTS, SphereOptimizer
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.teacher.reference import open_teacher
@@ -87,6 +89,14 @@ class LatentSearchTrainer(Trainer):
         self.probe_spec = probe
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
+
+    def attach(self, run: RunContext, data: RealData) -> None:
+        """Take the run and the data, and build.
+
+        A step draws ``real_batch`` images of every class, so ``batch_size`` is not used and must not be too large.
+        """
+        self.batch_size = run.processes.world
+        super().attach(run, data)
 
     def build(self) -> None:
         """Open the generator and put the first latents on the sphere, uniformly."""

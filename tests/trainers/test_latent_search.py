@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from gendistill.data.description import symmetric
-from gendistill.data.real import RealData
+from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
 from gendistill.nets.cgan_pd import CGANPDGenerator
 from gendistill.objects import build
@@ -51,6 +52,11 @@ def test_every_latent_stays_on_the_sphere_and_moves(generator: str, tiny_data: R
 def test_without_a_constraint_the_norm_leaves_the_sphere(generator: str, tiny_data: RealData, tmp_path: Path) -> None:
     trainer = search(generator, tiny_data, tmp_path, constraint="none", optimizer="sgd", lr=1.0)
     assert (trainer.norms[-1] - NZ**0.5).abs().max() > 1e-3
+
+
+def test_few_images_are_enough_for_a_small_draw(generator: str, tiny_data: RealData, tmp_path: Path) -> None:
+    few = replace(tiny_data, train=Split(tiny_data.train.images[:12], tiny_data.train.labels[:12]))
+    assert search(generator, few, tmp_path, real_batch=4).norms.shape == (5, 3)
 
 
 def test_the_generator_is_left_as_it_was(generator: str, tiny_data: RealData, tmp_path: Path) -> None:
