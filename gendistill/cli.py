@@ -15,6 +15,9 @@ from collections.abc import Sequence
 
 from gendistill.errors import GendistillError, UserError, did_you_mean
 
+DISTRIBUTED = ("train", "latent-search")
+"""The commands that several processes under torchrun share; every other one is done by the first process alone."""
+
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The disk is full, the user's share of it is, the file is larger than allowed."""
 
@@ -93,8 +96,16 @@ def _dispatch(arguments: list[str]) -> int:
         what = "option" if name.startswith("-") else "command"
         hint = did_you_mean(name, COMMANDS)
         raise UserError(f"gendistill has no {what} '{name}'; {hint}it has the commands: {', '.join(COMMANDS)}")
+    if name not in DISTRIBUTED and not _alone():
+        return 0
     command = importlib.import_module(COMMANDS[name][0])
     return int(command.main(arguments[1:]))
+
+
+def _alone() -> bool:
+    """Tell whether this process is the only one or the first, which then forgets the others."""
+    ranks = [os.environ.pop(name, "0") for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")]
+    return ranks[0] == "0"
 
 
 def _silence() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,21 @@ def test_the_program_survives_a_reader_that_leaves() -> None:
         f"{sys.executable} -m gendistill.cli --help | head -c 1", shell=True, capture_output=True, text=True, cwd=ROOT
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("rank", "asked"), [("0", True), ("1", False)])
+def test_what_is_not_shared_is_done_by_the_first_process_alone(monkeypatch, rank: str, asked: bool) -> None:
+    seen: list[str | None] = []
+
+    def main(argv: list[str]) -> int:
+        seen.append(os.environ.get("WORLD_SIZE"))
+        return 0
+
+    for name, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    for name, module in (("probe", "probe_command"), ("train", "probe_command")):
+        monkeypatch.setitem(cli.COMMANDS, name, (module, ""))
+    monkeypatch.setitem(sys.modules, "probe_command", SimpleNamespace(main=main))
+    assert cli.main(["train"]) == 0 and seen.pop() == "2"
+    assert cli.main(["probe"]) == 0
+    assert seen == ([None] if asked else [])
