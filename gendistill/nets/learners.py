@@ -62,12 +62,18 @@ class Learner(nn.Module, ABC):
         return logits
 
 
-def _check(kind: str, name: str, allowed: Collection[str]) -> None:
+def check_word(kind: str, name: str, allowed: Collection[str]) -> None:
+    """Refuse a word that is not among those allowed.
+
+    Raises:
+        UserError: Names the kind of word, the word and what is allowed.
+    """
     if name not in allowed:
         raise UserError(f"unknown {kind} '{name}'; {did_you_mean(name, allowed)}choose among: {', '.join(allowed)}")
 
 
-def _normalise(name: str, channels: int, side: tuple[int, int]) -> nn.Module:
+def normalisation_layer(name: str, channels: int, side: tuple[int, int]) -> nn.Module:
+    """Return the layer that one of :data:`NORMALISATIONS` stands for, for maps (N, channels, *side)."""
     if name == "instance":
         return nn.GroupNorm(channels, channels)
     if name == "batch":
@@ -120,9 +126,9 @@ class ConvNet(Learner):
             raise UserError(f"width is {width} and depth {depth}; both must be at least 1")
         if normalisation == "group" and width % 4:
             raise UserError(f"normalisation 'group' makes 4 groups, width {width} does not divide; use a multiple of 4")
-        _check("normalisation", normalisation, NORMALISATIONS)
-        _check("activation", activation, ACTIVATIONS)
-        _check("pooling", pooling, POOLINGS)
+        check_word("normalisation", normalisation, NORMALISATIONS)
+        check_word("activation", activation, ACTIVATIONS)
+        check_word("pooling", pooling, POOLINGS)
         channels, height, columns = self.image_shape
         first_padding = 3 if (height, columns) == (28, 28) else 1
         side = (height + 2 * (first_padding - 1), columns + 2 * (first_padding - 1))
@@ -136,7 +142,7 @@ class ConvNet(Learner):
         for block in range(depth):
             blocks += [
                 nn.Conv2d(channels, width, 3, padding=first_padding if block == 0 else 1),
-                _normalise(normalisation, width, side),
+                normalisation_layer(normalisation, width, side),
                 ACTIVATIONS[activation](),
                 _pool(pooling, side),
             ]
