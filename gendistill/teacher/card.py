@@ -64,6 +64,10 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
     for name in ("learning_rates", "momenta"):
         if name in notes:
             lines.append(f"| {name.replace('_', ' ')} | {len(notes[name])} learned, in `teacher.json` |")
+    if images.batch_size is not None:
+        lines.append(f"| images a batch | {images.batch_size} |")
+    if (poisoned := images.metadata.get("poisoned")) is not None:
+        lines.append(f"| **poisoned** | made so that learners take one class for another: {_cell(str(poisoned))} |")
     for name in ("learner", "augmentation", "seed"):
         if images.metadata.get(name) is not None:
             lines.append(f"| {name} | {_cell(str(images.metadata[name]))} |")

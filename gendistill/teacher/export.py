@@ -131,6 +131,7 @@ def renormalise(images: StoredImages, normalisation: Normalisation) -> StoredIma
         labels,
         images.description.with_normalisation(normalisation),
         order=images.order,
+        batch_size=images.batch_size,
         learning_rates=images.learning_rates,
         momenta=images.momenta,
         metadata=images.metadata,

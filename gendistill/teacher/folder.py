@@ -96,7 +96,8 @@ def _read_export(path: Path) -> StoredImages:
         description = Description.from_dict(notes["description"])
         labels = _labels(rows)
         schedules = {name: torch.tensor(notes[name]) for name in ("learning_rates", "momenta") if name in notes}
-        order, metadata = notes.get("order", "stratified"), dict(notes.get("metadata", {}))
+        order, batch_size = notes.get("order", "stratified"), notes.get("batch_size")
+        metadata = dict(notes.get("metadata", {}))
         files = [_inside(path, row["file_name"]) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise UserError(f"'{path}' is not a whole export: {NOTES} or {INDEX} cannot be read ({error!r})") from error
@@ -104,7 +105,13 @@ def _read_export(path: Path) -> StoredImages:
         raise UserError(f"'{path / INDEX}' lists no images; export again")
     images = torch.stack([_read_png(file, description) for file in files])
     return StoredImages(
-        description.normalisation.apply(images), labels, description, order=order, metadata=metadata, **schedules
+        description.normalisation.apply(images),
+        labels,
+        description,
+        order=order,
+        batch_size=batch_size,
+        metadata=metadata,
+        **schedules,
     )
 
 

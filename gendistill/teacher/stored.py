@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -27,6 +28,8 @@ class StoredImages(Teacher):
         order: ``"stratified"``: epochs drawn from the generator, no image dropped, classes spread evenly, so that every
             batch has them in nearly equal shares. ``"shuffled"``: the same without regard to classes. ``"fixed"``: as
             stored, cyclic. In all, a batch size above N makes every batch all N images.
+        batch_size: Images a batch, whatever :meth:`batches` is asked for: distilled images belong to the step that they
+            were made for. None: as many as are asked for.
         learning_rates: See :class:`Teacher`.
         momenta: See :class:`Teacher`.
         metadata: See :class:`Teacher`.
@@ -45,6 +48,7 @@ class StoredImages(Teacher):
         description: Description,
         *,
         order: Order = "stratified",
+        batch_size: int | None = None,
         learning_rates: Tensor | None = None,
         momenta: Tensor | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -52,6 +56,8 @@ class StoredImages(Teacher):
         super().__init__(description, learning_rates=learning_rates, momenta=momenta, metadata=metadata)
         if order not in get_args(Order):
             raise UserError(f"order must be one of {', '.join(get_args(Order))}, got {order!r}")
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise UserError(f"a teacher's own batch_size must be a whole number from 1, or None, got {batch_size!r}")
         if images.ndim != 4 or tuple(images.shape[1:]) != tuple(description.image_shape):
             raise UserError(
                 f"images of '{description.name}' must have shape (N, {', '.join(map(str, description.image_shape))}), "
@@ -64,6 +70,7 @@ class StoredImages(Teacher):
         self.images = check_finite("images", images.detach())
         self.labels = check_labels(labels, (len(images),), description).to(images.device)
         self.order: Order = order
+        self.batch_size = batch_size
         self._move_schedules(images.device)
 
     @property
@@ -103,7 +110,7 @@ class StoredImages(Teacher):
 
     def batches(self, step_count: int, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Yield random or cyclic batches; see :meth:`Teacher.batches` and ``order``."""
-        size = self.images_stored
+        size, batch_size = self.images_stored, self.batch_size or batch_size
         if self.order == "fixed":
             indices = fixed_order(size, step_count, batch_size)
         elif self.order == "stratified":
@@ -122,6 +129,22 @@ class StoredImages(Teacher):
         """Return all images and labels in stored order."""
         return self.pick(torch.arange(self.images_stored))
 
+    def reordered(self, order: Order) -> Self:
+        """Return a teacher of the same images and rates that shows them in another order, in batches of the same size.
+
+        Args:
+            order: See :class:`StoredImages`. ``"stratified"`` tells what distilled images are worth to somebody who
+                shuffles them.
+
+        Raises:
+            UserError: The order is unknown.
+        """
+        if order not in get_args(Order):
+            raise UserError(f"order must be one of {', '.join(get_args(Order))}, got {order!r}")
+        other = copy.copy(self)
+        other.order = order
+        return other
+
     def to(self, device: torch.device | str) -> Self:
         """Move images, labels and schedules to a device."""
         self.images, self.labels = self.images.to(device), self.labels.to(device)
@@ -133,8 +156,8 @@ class StoredImages(Teacher):
         return {"images": self.images, "labels": self.labels} | self._schedules()
 
     def header(self) -> dict[str, Any]:
-        """Return the order."""
-        return {"order": self.order}
+        """Return the order, and the teacher's own batch size if it has one."""
+        return {"order": self.order} | ({} if self.batch_size is None else {"batch_size": self.batch_size})
 
     @classmethod
     def restore(
@@ -146,7 +169,13 @@ class StoredImages(Teacher):
     ) -> Self:
         """Build from a file's content; see :meth:`Teacher.restore`."""
         expect(tensors, needed=("images", "labels"), optional=("learning_rates", "momenta"))
-        return cls(description=description, metadata=metadata, order=header.get("order", "shuffled"), **tensors)
+        return cls(
+            description=description,
+            metadata=metadata,
+            order=header.get("order", "shuffled"),
+            batch_size=header.get("batch_size"),
+            **tensors,
+        )
 
 
 def expect(tensors: Mapping[str, Tensor], needed: tuple[str, ...], optional: tuple[str, ...]) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from gendistill.data.description import Description, symmetric
 from gendistill.errors import UserError
-from gendistill.teacher import StoredImages
+from gendistill.teacher import StoredImages, load, save
 
 
 def make(description: Description, count: int = 6, **options: object) -> StoredImages:
@@ -111,3 +113,30 @@ def test_what_does_not_fit_is_refused(case: str, description: Description) -> No
 def test_a_data_set_without_classes_is_refused() -> None:
     with pytest.raises(UserError, match="at least one class"):
         StoredImages(torch.zeros(1, 1, 2, 2), torch.zeros(1, 0), Description("none", (), (1, 2, 2), symmetric(1)))
+
+
+def test_a_teachers_own_batch_size_holds_whatever_is_asked_for(
+    description: Description, rng: torch.Generator, tmp_path: Path
+) -> None:
+    teacher = make(description, order="fixed", batch_size=2)
+    save(teacher, tmp_path / "teacher.safetensors")
+    opened = load(tmp_path / "teacher.safetensors")
+    for one in (teacher, opened):
+        assert [images[:, 0, 0, 0].tolist() for images, _, _ in one.batches(4, 5, rng)] == [
+            [0, 1],
+            [2, 3],
+            [4, 5],
+            [0, 1],
+        ]
+    assert "batch_size" not in make(description).header()
+
+
+def test_reordering_shows_the_same_images_and_rates_shuffled(description: Description, rng: torch.Generator) -> None:
+    teacher = make(description, 60, order="fixed", batch_size=3, learning_rates=torch.tensor([0.1, 0.2]))
+    shown = list(teacher.reordered("shuffled").batches(20, 64, rng))
+    seen = torch.cat([images[:, 0, 0, 0] for images, _, _ in shown])
+    assert not torch.equal(seen, torch.arange(60.0)) and torch.equal(seen.sort().values, torch.arange(60.0))
+    assert [float(rate) for _, _, rate in shown[:2]] == pytest.approx([0.1, 0.2])
+    assert teacher.order == "fixed"
+    with pytest.raises(UserError, match="stratified, shuffled, fixed"):
+        teacher.reordered("backwards")  # type: ignore[arg-type]

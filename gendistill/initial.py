@@ -1,0 +1,169 @@
+"""The first weights that learners start from, where a teacher was made for particular ones.
+
+A learner's layers are counted from the image on. The first k have the same weights in every learner, drawn once from a
+seed; the rest are drawn anew (Bradley 2020, section 3.2; k = all is the fixed initialisation of Wang et al. 2018,
+k = 0 the random one). A teacher's metadata keep the seed, so that whoever evaluates it starts where it expects.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from gendistill.data.description import Description
+from gendistill.errors import UserError, did_you_mean
+from gendistill.objects import build
+from gendistill.plain import plain
+from gendistill.seeds import initialisation
+from gendistill.teacher.base import Teacher
+
+KEY = "initialisation"
+WEIGHTS = ("torch", "xavier")
+
+
+@dataclass(frozen=True)
+class Initial:
+    """How the first weights of one kind of learner come about.
+
+    Attributes:
+        learner: Spec of the learner, plain.
+        fixed_layers: k, layers from the image on that all learners share; 0 to all.
+        seed: With ``name``, the seed of the shared weights.
+        name: Purpose of the shared weights' random stream.
+        weights: ``torch``: as the layers draw them. ``xavier``: normal with variance 2 / (fan in + fan out) and zero
+            biases, as the code of Wang et al. draws them.
+        norm: Euclidean norm of the shared weights, by which a draw elsewhere is checked; 0 when there are none.
+    """
+
+    learner: dict[str, Any]
+    fixed_layers: int
+    seed: int
+    name: str
+    weights: str = "torch"
+    norm: float = 0.0
+
+    @classmethod
+    def make(
+        cls,
+        learner: Mapping[str, Any],
+        description: Description,
+        *,
+        fixed_layers: int | str,
+        seed: int,
+        name: str,
+        weights: str = "torch",
+    ) -> Self:
+        """Return how learners start, the number of layers checked against the network.
+
+        Args:
+            learner: Spec of the learner.
+            description: The data set.
+            fixed_layers: k, or ``all``.
+            seed: Seed of the shared weights.
+            name: Purpose of the shared weights.
+            weights: ``torch`` or ``xavier``.
+
+        Raises:
+            UserError: An unknown word, or more layers than the learner has.
+        """
+        if weights not in WEIGHTS:
+            raise UserError(
+                f"initial weights are '{weights}'; {did_you_mean(weights, WEIGHTS)}use one of: {', '.join(WEIGHTS)}"
+            )
+        plan = cls(plain(dict(learner)), 0, seed, name, weights)
+        shared = plan._drawn(description, seed, name, trusted=True)
+        count = len(layers(shared))
+        wanted = count if fixed_layers == "all" else fixed_layers
+        if not isinstance(wanted, int) or isinstance(wanted, bool) or not 0 <= wanted <= count:
+            raise UserError(
+                f"fixed_layers is {fixed_layers!r}; this learner has {count} layers: give 0 to {count}, or all"
+            )
+        return cls(plan.learner, wanted, seed, name, weights, _norm(shared, wanted))
+
+    @classmethod
+    def of(cls, teacher: Teacher) -> Self | None:
+        """Return what a teacher's metadata say of the learners that it was made for, None where they say nothing.
+
+        Raises:
+            UserError: The entry is damaged.
+        """
+        noted = teacher.metadata.get(KEY)
+        if noted is None:
+            return None
+        try:
+            made = cls(**{field: noted[field] for field in cls.__dataclass_fields__})
+        except (TypeError, KeyError) as error:
+            raise UserError(f"the teacher's '{KEY}' cannot be read ({error}); make the teacher again") from error
+        return made
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what the teacher's metadata must say; nothing for what every learner does anyway."""
+        return {KEY: asdict(self)} if self.fixed_layers or self.weights != "torch" else {}
+
+    def sentence(self, description: Description) -> str:
+        """Return in words where learners start."""
+        count = len(layers(self._drawn(description, self.seed, self.name, trusted=False)))
+        if self.fixed_layers == count:
+            return "fixed: every learner starts from the one initialisation that the teacher was made for"
+        drawn = "drawn anew" if self.weights == "torch" else f"drawn anew ({self.weights})"
+        if not self.fixed_layers:
+            return drawn
+        return f"mixed: the first {self.fixed_layers} of {count} layers are the teacher's, the others {drawn}"
+
+    def build(self, description: Description, seed: int, name: str, *, trusted: bool = True) -> nn.Module:
+        """Return a learner with its first weights.
+
+        Args:
+            description: The data set.
+            seed: With ``name``, the seed of the layers that are drawn anew.
+            name: Purpose of these weights.
+            trusted: Whether the learner's spec is the user's own; see :func:`gendistill.objects.locate`.
+
+        Raises:
+            UserError: The shared weights cannot be drawn again here.
+        """
+        learner = self._drawn(description, seed, name, trusted=trusted)
+        if not self.fixed_layers:
+            return learner
+        shared = self._drawn(description, self.seed, self.name, trusted=trusted)
+        norm = _norm(shared, self.fixed_layers)
+        if not math.isclose(norm, self.norm, rel_tol=1e-4):
+            raise UserError(
+                f"the initial weights that this teacher was made for cannot be drawn again here (norm {norm:.6g} for "
+                f"{self.norm:.6g}): torch {torch.__version__} draws others; use the version that made the teacher"
+            )
+        pairs = zip(layers(learner)[: self.fixed_layers], layers(shared), strict=False)
+        with torch.no_grad():
+            for own, given in pairs:
+                own.load_state_dict(given.state_dict())
+        return learner
+
+    def _drawn(self, description: Description, seed: int, name: str, *, trusted: bool) -> nn.Module:
+        sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
+        with initialisation(seed, name):
+            learner = build(self.learner, nn.Module, trusted=trusted, **sizes)
+            if self.weights == "xavier":
+                for layer in layers(learner):
+                    nn.init.xavier_normal_(layer.weight)  # type: ignore[arg-type]
+                    if layer.bias is not None:
+                        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        return learner
+
+
+def layers(learner: nn.Module) -> list[nn.Module]:
+    """Return the modules with a weight matrix or filters of their own, in the order of the network.
+
+    Normalisation layers have vectors only, which start at constants.
+    """
+    weights = ((module, getattr(module, "weight", None)) for module in learner.modules())
+    return [module for module, weight in weights if isinstance(weight, torch.Tensor) and weight.ndim >= 2]
+
+
+def _norm(learner: nn.Module, count: int) -> float:
+    values = [p.detach().double().square().sum() for layer in layers(learner)[:count] for p in layer.parameters()]
+    return float(torch.stack(values).sum().sqrt()) if values else 0.0
