@@ -6,6 +6,7 @@ linear layer. Weights are drawn by torch's defaults, as in the papers' code.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Any
@@ -90,7 +91,7 @@ def _pool(name: str, side: tuple[int, int]) -> nn.Module:
 
 
 class ConvNet(Learner):
-    """The condensation papers' network: ``depth`` times conv 3x3, normalisation, activation, pooling 2x2.
+    """The condensation papers' network: ``depth`` times convolution, normalisation, activation, pooling 2x2.
 
     28x28 images get a first padding of 3, so that they meet the same 32x32 maps as 32x32 images (320,010 parameters for
     3x32x32 and 317,706 for 1x28x28 at the default width and depth).
@@ -103,9 +104,10 @@ class ConvNet(Learner):
         normalisation: ``instance`` (one group a channel), ``batch``, ``layer``, ``group`` (four groups) or ``none``.
         activation: ``relu``, ``leaky_relu``, ``sigmoid``, ``tanh``, ``swish`` or ``gelu``.
         pooling: ``average``, ``max`` or ``none``.
+        kernel_size: Side of the filters, odd; maps keep their size. The papers have 3.
 
     Raises:
-        UserError: An unknown word, or more poolings than the image's side allows.
+        UserError: An unknown word, an even filter, or more poolings than the image's side allows.
 
     Source:
         Zhao, Mopuri, Bilen 2021, "Dataset Condensation with Gradient Matching", Sec. 4, after Gidaris & Komodakis 2018.
@@ -120,18 +122,21 @@ class ConvNet(Learner):
         normalisation: str = "instance",
         activation: str = "relu",
         pooling: str = "average",
+        kernel_size: int = 3,
     ) -> None:
         super().__init__(num_classes, image_shape)
         if width < 1 or depth < 1:
             raise UserError(f"width is {width} and depth {depth}; both must be at least 1")
         if normalisation == "group" and width % 4:
             raise UserError(f"normalisation 'group' makes 4 groups, width {width} does not divide; use a multiple of 4")
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise UserError(f"kernel_size is {kernel_size}; a filter that keeps the map's size has an odd side")
         check_word("normalisation", normalisation, NORMALISATIONS)
         check_word("activation", activation, ACTIVATIONS)
         check_word("pooling", pooling, POOLINGS)
         channels, height, columns = self.image_shape
-        first_padding = 3 if (height, columns) == (28, 28) else 1
-        side = (height + 2 * (first_padding - 1), columns + 2 * (first_padding - 1))
+        grown = 2 if (height, columns) == (28, 28) else 0
+        side = (height + 2 * grown, columns + 2 * grown)
         if pooling != "none" and min(side) < 2**depth:
             deepest = min(side).bit_length() - 1
             raise UserError(
@@ -141,7 +146,7 @@ class ConvNet(Learner):
         blocks: list[nn.Module] = []
         for block in range(depth):
             blocks += [
-                nn.Conv2d(channels, width, 3, padding=first_padding if block == 0 else 1),
+                nn.Conv2d(channels, width, kernel_size, padding=kernel_size // 2 + (0 if block else grown)),
                 normalisation_layer(normalisation, width, side),
                 ACTIVATIONS[activation](),
                 _pool(pooling, side),
@@ -158,30 +163,44 @@ class ConvNet(Learner):
 
 
 class MLP(Learner):
-    """Two hidden layers of rectified units on the flat image.
+    """Hidden layers of equal width on the flat image; two of rectified units where nothing else is said.
 
     Args:
         num_classes: Number of classes K, at least 2.
         image_shape: (C, H, W) of the images.
         width: Units of each hidden layer, at least 1.
+        depth: Number of hidden layers, at least 1.
+        activation: ``relu``, ``leaky_relu``, ``sigmoid``, ``tanh``, ``swish`` or ``gelu``.
+
+    Raises:
+        UserError: A number under 1, or an unknown activation.
 
     Source:
         Zhao, Mopuri, Bilen 2021, Sec. 4 (MLP of 128-128).
     """
 
-    def __init__(self, num_classes: int, image_shape: tuple[int, int, int], width: int = 128) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        image_shape: tuple[int, int, int],
+        width: int = 128,
+        depth: int = 2,
+        activation: str = "relu",
+    ) -> None:
         super().__init__(num_classes, image_shape)
-        if width < 1:
-            raise UserError(f"width is {width}; it must be at least 1")
-        channels, height, columns = self.image_shape
-        self.hidden = nn.ModuleList([nn.Linear(channels * height * columns, width), nn.Linear(width, width)])
+        if width < 1 or depth < 1:
+            raise UserError(f"width is {width} and depth {depth}; both must be at least 1")
+        check_word("activation", activation, ACTIVATIONS)
+        sizes = [math.prod(self.image_shape), *[width] * depth]
+        self.hidden = nn.ModuleList([nn.Linear(size, width) for size in sizes[:-1]])
+        self.activation = ACTIVATIONS[activation]()
         self.classifier = nn.Linear(width, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the second hidden layer (N, width) for images (N, C, H, W)."""
+        """Return the last hidden layer (N, width) for images (N, C, H, W)."""
         x = torch.flatten(x, 1)
         for layer in self.hidden:
-            x = F.relu(layer(x))
+            x = self.activation(layer(x))
         return x
 
 
