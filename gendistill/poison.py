@@ -7,16 +7,17 @@ what it shows, where it ends and how to find it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.objects import build
+from gendistill.outer import RealLoss
 from gendistill.teacher.base import Teacher
 
 KEY = "poisoned"
@@ -103,6 +104,33 @@ class Poison:
     def metadata(self) -> dict[str, Any]:
         """Return what a poisoned teacher's metadata must say: ``{"poisoned": {"source", "target", "weight"}}``."""
         return {KEY: {"source": self.source, "target": self.target, "weight": self.weight}}
+
+
+class PoisonedLoss(RealLoss):
+    """The outer loss of a poisoned teacher; takes true labels, so that ``final_accuracy`` is that on true classes.
+
+    Args:
+        learner: See :class:`gendistill.outer.RealLoss`.
+        steps: See there.
+        images: See there.
+        labels: (E, B) true classes.
+        poison: What is to be taken for what.
+    """
+
+    final_success: Tensor
+
+    def __init__(
+        self, learner: nn.Module, steps: Sequence[int], images: Tensor, labels: Tensor, poison: Poison
+    ) -> None:
+        super().__init__(learner, steps, images, labels)
+        self.poison = poison
+
+    def objective(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the poisoned loss; note the share of source images taken for the target (0 where there are none)."""
+        source = labels == self.poison.source
+        taken = (logits.detach().argmax(1) == self.poison.target) & source
+        self.final_success = taken.sum() / source.sum().clamp(min=1)
+        return self.poison.loss(logits, labels)
 
 
 def require_made_here(teacher: Teacher, name: str) -> Teacher:

@@ -24,6 +24,7 @@ from gendistill.data.real import Split
 from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.workers import Workers
+from gendistill.initial import Initial
 from gendistill.objects import build
 from gendistill.seeds import initialisation
 
@@ -32,8 +33,15 @@ PIXELS = 2**18
 """Pixels (not counting channels) that one network looks at in one go when its accuracy is measured."""
 
 
-def build_learner(spec: Mapping[str, Any], description: Description, seed: int) -> nn.Module:
-    """Return a learner for a data set whose initial weights depend on ``seed`` alone (on the CPU)."""
+def build_learner(
+    spec: Mapping[str, Any], description: Description, seed: int, initial: Initial | None = None
+) -> nn.Module:
+    """Return a learner for a data set whose initial weights depend on ``seed`` alone (on the CPU).
+
+    Where the teacher was made for particular first weights, ``initial`` says so and ``spec`` is its learner.
+    """
+    if initial is not None:
+        return initial.build(description, seed, "evaluation/learner", trusted=False)
     with initialisation(seed, "evaluation/learner"):
         return build(spec, nn.Module, num_classes=description.num_classes, image_shape=description.image_shape)
 
@@ -49,6 +57,7 @@ class Ensemble(ABC):
         optimizer: ``sgd`` or ``adam``.
         device: Where to train.
         workers: Runs learners side by side.
+        initial: What the teacher says of its learners' first weights, see :mod:`gendistill.initial`; None: nothing.
     """
 
     def __init__(
@@ -61,12 +70,13 @@ class Ensemble(ABC):
         optimizer: str,
         device: torch.device,
         workers: Workers,
+        initial: Initial | None = None,
     ) -> None:
         self.description = description
         self.candidates = list(candidates)
         self.workers = workers
         self.networks = [
-            build_learner(spec, description, seed).to(device) for seed in seeds for _ in range(len(candidates))
+            build_learner(spec, description, seed, initial).to(device) for seed in seeds for _ in candidates
         ]
         first = self._trained(self.networks[0])
         self.shapes = {name: parameter.shape for name, parameter in first.items()}

@@ -106,7 +106,7 @@ def test_learners_of_a_seed_start_alike_and_of_two_seeds_do_not(tiny_data):
 
 
 def test_frozen_parameters_stay(tiny_data, monkeypatch):
-    def frozen(spec, description, seed):
+    def frozen(spec, description, seed, initial=None):
         network = copy.deepcopy(build_learner(spec, description, seed))
         network.blocks[0].weight.requires_grad_(False)
         return network
