@@ -1,14 +1,13 @@
 """Generative adversarial networks: the step that every GAN here shares, with and without labels.
 
-A new loss is a subclass that overrides ``discriminator_loss`` or ``generator_loss`` and calls ``super()``; see
-docs/methods/gan.md for the equations, the deviations from the papers and what each logged curve means.
+A new loss is a term (``trainers/terms/``), or a subclass that overrides ``discriminator_loss`` or ``generator_loss``
+and calls ``super()``; docs/methods/gan.md has the equations, the deviations from the papers and the logged curves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,24 +17,16 @@ from gendistill.errors import UserError
 from gendistill.losses.adversarial import check_loss_type
 from gendistill.losses.penalty import gradient_penalty
 from gendistill.nets.ema import EMA
+from gendistill.nets.modes import frozen, untracked
 from gendistill.objects import build
 from gendistill.teacher import GeneratorTeacher, Teacher
+from trainers.batch import Batch
+from trainers.initial_networks import start_from
+from trainers.terms.assemble import attach_terms, build_terms, with_terms
 from trainers.trainer import Trainer
 
 Spec = Mapping[str, Any]
 LR_DECAYS = ("linear", "none")
-
-
-class Batch(NamedTuple):
-    """Real or generated images with their labels.
-
-    Attributes:
-        images: (B, C, H, W) float32 in [-1, 1].
-        labels: (B,) int64 class indices; ``None`` for images of a generator without labels.
-    """
-
-    images: Tensor
-    labels: Tensor | None = None
 
 
 class GANTrainer(Trainer):
@@ -56,12 +47,17 @@ class GANTrainer(Trainer):
         ema_decay: Decay of the average of the generator's weights that becomes the teacher, in [0, 1); 0 takes the
             weights themselves.
         gradient_penalty: Weight of the WGAN-GP penalty in the discriminator's loss; 0 leaves it out, 10 is published.
+        terms: What is added to the losses, each a ``class_path`` and ``init_args``; see ``trainers/terms/``.
+        term_only: Whether terms replace the adversarial loss of the network that they apply to.
+        initial_generator: A run of a GAN, whose networks this run starts from, or a generator teacher's file.
         **kwargs: See :class:`~trainers.trainer.Trainer`.
 
     Raises:
         UserError: An option is out of range.
     """
 
+    labelled: ClassVar[bool] = False
+    """Whether both networks are told the labels."""
     default_generator: ClassVar[str] = "gendistill.nets.sngan.SNGANGenerator"
     default_discriminator: ClassVar[str] = "gendistill.nets.sngan.SNGANDiscriminator"
 
@@ -78,15 +74,16 @@ class GANTrainer(Trainer):
         lr_decay: str = "linear",
         ema_decay: float = 0.999,
         gradient_penalty: float = 0.0,
+        terms: Sequence[Spec] = (),
+        term_only: bool = False,
+        initial_generator: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if isinstance(n_dis, bool) or not isinstance(n_dis, int) or n_dis < 1:
             raise UserError(f"n_dis is {n_dis!r}; give a whole number from 1")
-        if lr_generator <= 0 or lr_discriminator <= 0:
-            raise UserError(
-                f"learning rates must be positive, got lr_generator {lr_generator}, lr_discriminator {lr_discriminator}"
-            )
+        if min(lr_generator, lr_discriminator) <= 0:
+            raise UserError(f"lr_generator {lr_generator}, lr_discriminator {lr_discriminator}: both must be positive")
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise UserError(f"betas are {betas}; give two numbers of at least 0 and below 1")
         if lr_decay not in LR_DECAYS:
@@ -105,6 +102,9 @@ class GANTrainer(Trainer):
         self.lr_decay = lr_decay
         self.ema_decay = ema_decay
         self.gradient_penalty = gradient_penalty
+        self.terms = build_terms(terms)
+        self.term_only = term_only
+        self.initial_generator = initial_generator
 
     @property
     def normalisation(self) -> Normalisation:
@@ -116,11 +116,15 @@ class GANTrainer(Trainer):
     def build(self) -> None:
         """Make both networks, their optimisers and the average of the generator."""
         self._records: dict[str, Tensor] = {}
+        self._real: Batch | None = None
         self.generator = self._network("generator", self.generator_spec, ("nz", "compute_gan_loss"))
         self.discriminator = self._network("discriminator", self.discriminator_spec, ("compute_gan_loss",))
         self.ema = EMA(self.generator, self.ema_decay)
+        if self.initial_generator is not None and not self.run.directory.has_state:
+            start_from(self.initial_generator, self)
         self.generator_optimizer = self._adam(self.generator, self.lr_generator)
         self.discriminator_optimizer = self._adam(self.discriminator, self.lr_discriminator)
+        attach_terms(self.terms, self)
 
     def _network(self, name: str, spec: Spec, needed: tuple[str, ...]) -> Any:
         with self.initialised(name):
@@ -159,8 +163,10 @@ class GANTrainer(Trainer):
         self._records = {}
         self._set_learning_rates()
         for update in range(self.n_dis):
-            self.discriminator_step(Batch(*(batch if update == 0 else self.next_batch())))
+            self._real = Batch(*(batch if update == 0 else self.next_batch()))
+            self.discriminator_step(self._real)
         self.generator_step()
+        self._real = None
         records, self._records = self._records, {}
         return records
 
@@ -175,7 +181,8 @@ class GANTrainer(Trainer):
             fake = self.fakes()
         loss = self.discriminator_loss(real, fake)
         self.record("loss/discriminator", loss)
-        self.update(loss, self.discriminator_optimizer)
+        if loss.requires_grad:  # else it is a term alone, which does not look at the discriminator
+            self.update(loss, self.discriminator_optimizer)
 
     def generator_step(self) -> None:
         """Make one update of the generator; the discriminator's parameters have no gradients during and after it."""
@@ -201,7 +208,7 @@ class GANTrainer(Trainer):
             penalty = self.penalty(real, fake)
             self.record("loss/gradient_penalty", penalty)
             loss = loss + self.gradient_penalty * penalty
-        return loss
+        return with_terms(self, loss, "discriminator", real, fake)
 
     def generator_loss(self, fake: Batch) -> Tensor:
         """Return what the generator minimises, a scalar; override it and call ``super()`` to add a term.
@@ -210,26 +217,34 @@ class GANTrainer(Trainer):
             fake: Generated images, this process's part, with the generator's graph.
         """
         loss: Tensor = self.generator.compute_gan_loss(self.discriminate(fake))
-        return loss
+        return with_terms(self, loss, "generator", self._real, fake)
 
     # -- what losses use ----------------------------------------------------------------------------------------------
 
     def fakes(self) -> Batch:
-        """Return a new batch of generated images, this process's part of ``batch_size`` images."""
+        """Return a new batch of generated images, this process's part of ``batch_size``; labels are drawn first."""
+        labels = None
+        if self.labelled:
+            stream, classes = self.run.streams["noise"], self.data.description.num_classes
+            drawn = torch.randint(classes, (self.batch_size,), generator=stream, device=stream.device)
+            labels = self.run.processes.shard(drawn)
         with self.autocast():
-            images = self.generator(self.noise(self.batch_size, self.generator.nz))
-        return Batch(images.float())
+            images = self.generator(self.noise(self.batch_size, self.generator.nz), *self._told(labels))
+        return Batch(images.float(), labels)
 
     def discriminate(self, batch: Batch) -> Tensor:
         """Return the discriminator's logits (B, 1) float32; under bfloat16 the forward pass is mixed precision."""
         with self.autocast():
-            logits = self.discriminator(batch.images)
+            logits = self.discriminator(batch.images, *self._told(batch.labels))
         return logits.float()
 
     def discriminate_exactly(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """Return the discriminator's logits in float32 always, for terms that differentiate twice."""
-        logits: Tensor = self.discriminator(images)
+        logits: Tensor = self.discriminator(images, *self._told(labels))
         return logits
+
+    def _told(self, labels: Tensor | None) -> tuple[Tensor | None, ...]:
+        return (labels,) if self.labelled else ()
 
     def penalty(self, real: Batch, fake: Batch) -> Tensor:
         """Return the gradient penalty between real and generated images, at the real images' labels."""
@@ -266,16 +281,11 @@ class GANTrainer(Trainer):
     def samples(self) -> dict[str, Tensor]:
         """Return generated images of the same noise each time, pixels in [0, 1]: a square with one column a class."""
         classes = min(self.data.description.num_classes, 10)
-        generator = self.run.streams["samples"]
-        noise = torch.randn(classes**2, self.generator.nz, generator=generator, device=self.device)
+        noise = torch.randn(classes**2, self.generator.nz, generator=self.run.streams["samples"], device=self.device)
         labels = torch.arange(classes**2, device=self.device) % classes
         with torch.no_grad():
-            images = self._sample(noise, labels)
+            images = self.ema.module(noise, *self._told(labels))
         return {"generator": self.normalisation.invert(images.float()).clamp(0, 1)}
-
-    def _sample(self, noise: Tensor, labels: Tensor) -> Tensor:
-        images: Tensor = self.ema.module(noise)
-        return images
 
 
 class ConditionalGANTrainer(GANTrainer):
@@ -285,61 +295,6 @@ class ConditionalGANTrainer(GANTrainer):
     of :class:`GANTrainer`; the default networks are CGANPDGenerator and CGANPDDiscriminator.
     """
 
+    labelled = True
     default_generator: ClassVar[str] = "gendistill.nets.cgan_pd.CGANPDGenerator"
     default_discriminator: ClassVar[str] = "gendistill.nets.cgan_pd.CGANPDDiscriminator"
-
-    def fakes(self) -> Batch:
-        """Return a new batch of generated images with their labels; labels are drawn before noise."""
-        generator = self.run.streams["noise"]
-        drawn = torch.randint(
-            self.data.description.num_classes, (self.batch_size,), generator=generator, device=generator.device
-        )
-        labels = self.run.processes.shard(drawn)
-        with self.autocast():
-            images = self.generator(self.noise(self.batch_size, self.generator.nz), labels)
-        return Batch(images.float(), labels)
-
-    def discriminate(self, batch: Batch) -> Tensor:
-        """Return the discriminator's logits (B, 1) float32 of images with their labels."""
-        with self.autocast():
-            logits = self.discriminator(batch.images, batch.labels)
-        return logits.float()
-
-    def discriminate_exactly(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Return the discriminator's logits in float32 always, for terms that differentiate twice."""
-        logits: Tensor = self.discriminator(images, labels)
-        return logits
-
-    def _sample(self, noise: Tensor, labels: Tensor) -> Tensor:
-        images: Tensor = self.ema.module(noise, labels)
-        return images
-
-
-@contextmanager
-def untracked(network: nn.Module) -> Iterator[None]:
-    """Let batch norms use the statistics of their batch inside, without touching their running statistics."""
-    norms = [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
-    ]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
-
-
-@contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """Make no gradients for a network's parameters inside; gradients flow through it to its input."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)

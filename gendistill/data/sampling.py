@@ -113,3 +113,17 @@ class ClassSampler:
         # The places of the smallest random keys are a uniform draw without repetition; padding sorts last.
         chosen = keys.masked_fill(self._padding, 2.0).topk(per_class, dim=1, largest=False).indices
         return self._sorted[self._starts[:, None] + chosen]
+
+    def draw_alike(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw for each given label a sample of that class, with repetition.
+
+        Args:
+            labels: (B,) int64 class indices.
+            generator: Where the draw comes from; on the device of the labels.
+
+        Returns:
+            (B,) int64 indices; sample ``i`` is of class ``labels[i]``.
+        """
+        counts = self.counts[labels]
+        places = torch.rand(labels.shape, generator=generator, device=counts.device, dtype=torch.float64) * counts
+        return self._sorted[self._starts[labels] + places.long().clamp(max=counts - 1)]

@@ -1,0 +1,83 @@
+"""A GAN that starts from a trained one: the networks of a run's saved state, or the generator of a teacher's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from gendistill.errors import UserError
+from gendistill.nets.ema import EMA
+from gendistill.runs.checkpoint import load_state
+from gendistill.runs.directory import RunDirectory
+from gendistill.teacher import GeneratorTeacher
+from gendistill.teacher.reference import open_teacher
+
+if TYPE_CHECKING:
+    from trainers.gan import GANTrainer
+
+STATES = ("state.pt", "state.previous.pt")
+
+
+def start_from(reference: str, trainer: GANTrainer) -> None:
+    """Give a trainer the weights of a trained GAN, in place.
+
+    A run's directory (or its ``state.pt``) gives the generator, the discriminator and the average of the generator. A
+    teacher's file, or a run's directory without a state, gives the generator, which also becomes the average; the
+    discriminator then starts anew. Optimisers start anew always.
+
+    Args:
+        reference: The directory or the file.
+        trainer: A trainer that has made its networks.
+
+    Raises:
+        UserError: There is no such file, it is of another method, or its networks are built otherwise than the
+            trainer's.
+    """
+    path = Path(reference).expanduser()
+    directory = path.parent if path.name in STATES else path
+    run = RunDirectory(directory.parent, directory.name)
+    if not run.has_state:
+        _from_teacher(reference, trainer)
+        return
+    state: Any = (load_state(run, torch.device("cpu")) or {}).get("trainer", {})
+    lacking = [name for name in ("generator", "discriminator", "ema") if not isinstance(state.get(name), dict)]
+    if lacking:
+        raise UserError(
+            f"initial_generator '{reference}' is a run without {' and '.join(lacking)}, so no GAN; give the directory "
+            "of a GAN's run, or a generator teacher's .safetensors file"
+        )
+    _fill(trainer.generator, state["generator"], reference, "generator")
+    _fill(trainer.discriminator, state["discriminator"], reference, "discriminator")
+    trainer.ema.load_state_dict(state["ema"])
+
+
+def _from_teacher(reference: str, trainer: GANTrainer) -> None:
+    try:
+        teacher = open_teacher(reference, trainer.data)
+    except UserError as error:
+        raise UserError(f"initial_generator: {error}") from error
+    if not isinstance(teacher, GeneratorTeacher):
+        raise UserError(
+            f"initial_generator '{reference}' is a teacher of kind '{teacher.kind}', which has no network; give a "
+            "generator's file, or the directory of a GAN's run"
+        )
+    if teacher.description.normalisation != trainer.normalisation:
+        raise UserError(
+            f"initial_generator '{reference}' makes images of another range than [-1, 1]; give a GAN's generator"
+        )
+    _fill(trainer.generator, teacher.network.state_dict(), reference, "generator")
+    trainer.ema = EMA(trainer.generator, trainer.ema_decay)
+
+
+def _fill(network: nn.Module, weights: Any, reference: str, name: str) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"initial_generator '{reference}' does not fit the {name} {type(network).__name__} of this run ({reason}); "
+            f"give trainer.{name} the class and init_args of that run"
+        ) from error

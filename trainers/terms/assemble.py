@@ -1,0 +1,93 @@
+"""The terms of one trainer: made from their specs, given their places, and looked at once for what they move."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gendistill.errors import UserError
+from gendistill.objects import build
+from trainers.batch import Batch
+from trainers.terms.term import Term
+
+if TYPE_CHECKING:
+    from trainers.gan import GANTrainer
+
+INERT = (
+    "the term '{name}' is added to the discriminator's loss but does not depend on the discriminator's weights, so it "
+    "changes nothing there, whatever its weight: use apply_to: generator, or a probe of kind 'trunk'"
+)
+
+
+def build_terms(specs: Sequence[Any]) -> list[Term]:
+    """Make the terms that a config names.
+
+    Args:
+        specs: One ``{"class_path": ..., "init_args": {...}}`` a term.
+
+    Raises:
+        UserError: Not a list, an unknown class or argument, or a value that the term refuses.
+    """
+    if isinstance(specs, (str, dict)):
+        raise UserError(f"terms is {specs!r}; give a list, each of its items with class_path and init_args")
+    # The class is the user's own word (see objects.build); mypy cannot build an abstract class.
+    return [build(spec, Term) for spec in specs]  # type: ignore[type-abstract]
+
+
+def attach_terms(terms: Sequence[Term], trainer: GANTrainer) -> None:
+    """Give every term its name and streams, and let it make what it needs.
+
+    Raises:
+        UserError: A term needs labels and the generator has none, or ``term_only`` was asked for without terms.
+    """
+    if trainer.term_only and not terms:
+        raise UserError("term_only is true, but there are no terms to train with; give terms, or leave term_only out")
+    names = [term.name for term in terms]
+    for position, term in enumerate(terms):
+        if names.count(names[position]) > 1:
+            term.name = f"{names[position]}_{position}"
+        term.key = f"terms/{position}/{names[position]}"
+        if term.needs_labels and not trainer.labelled:
+            raise UserError(
+                f"the term '{term.name}' needs generated images with labels; use ConditionalGANTrainer, not "
+                f"{type(trainer).__name__}"
+            )
+        term.attach(trainer)
+        term.remember()
+
+
+def with_terms(trainer: GANTrainer, loss: Tensor, network: str, real: Batch | None, fake: Batch) -> Tensor:
+    """Return a network's loss with the terms that apply to it; with ``term_only`` these replace the loss.
+
+    Args:
+        trainer: Whose terms; each is recorded as ``term/<name>`` before its weight.
+        loss: The adversarial loss, a scalar.
+        network: ``generator`` or ``discriminator``: whose loss it is.
+        real: The real batch of this update; ``None`` outside of a step, where terms are left out.
+        fake: The generated batch.
+    """
+    terms = [term for term in trainer.terms if term.acts_on(network)]
+    if not terms or real is None:
+        return loss
+    total = torch.zeros_like(loss) if trainer.term_only else loss
+    for term in terms:
+        value = term(real, fake)
+        trainer.record(f"term/{term.name}", value)
+        if network == "discriminator" and not term.warned and not reaches(value, trainer.discriminator.parameters()):
+            term.warned = True
+            warnings.warn(INERT.format(name=term.name), stacklevel=2)
+        total = total + term.weight * value
+    return total
+
+
+def reaches(value: Tensor, parameters: Iterable[Tensor]) -> bool:
+    """Return whether a scalar depends on any of the parameters, as autograd sees it; its graph is kept."""
+    if not value.requires_grad:
+        return False
+    wanted = [parameter for parameter in parameters if parameter.requires_grad]
+    gradients = torch.autograd.grad(value, wanted, retain_graph=True, allow_unused=True)
+    return any(gradient is not None for gradient in gradients)

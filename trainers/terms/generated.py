@@ -1,0 +1,74 @@
+"""Generated images that a term orders for itself, and gradients that it has computed for them already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gendistill.nets.modes import untracked
+from trainers.batch import Batch
+from trainers.terms.term import Term
+
+
+def generate(term: Term, latents: Tensor, labels: Tensor) -> Tensor:
+    """Return the generator's images (B, C, H, W) float32 with its graph.
+
+    The generator's batch norms use this batch's statistics, as in the trainer's own updates, and leave their running
+    statistics alone: these describe the batches of the adversarial game, with the term or without it.
+
+    Args:
+        term: Whose trainer's generator to use.
+        latents: (B, nz).
+        labels: (B,).
+    """
+    trainer = term.trainer
+    with untracked(trainer.generator), trainer.autocast():
+        images: Tensor = trainer.generator(latents, labels)
+    return images.float()
+
+
+def draw_generated(term: Term, per_class: int) -> Batch:
+    """Generate ``per_class`` images of every class from new noise of the term's own stream.
+
+    Args:
+        term: The term.
+        per_class: At least 1.
+
+    Returns:
+        Images (K * per_class, C, H, W), class by class, with the generator's graph, and their labels.
+    """
+    trainer = term.trainer
+    classes, nz = trainer.data.description.num_classes, trainer.generator.nz
+    labels = torch.arange(classes, device=trainer.device).repeat_interleave(per_class)
+    latents = torch.randn(len(labels), nz, generator=term.stream, device=trainer.device)
+    return Batch(generate(term, latents, labels), labels)
+
+
+def carry(value: Tensor, images: Tensor, gradient: Tensor) -> Tensor:
+    """Return ``value`` as a function of ``images`` with a gradient that is known already.
+
+    Several learners look at the same images: their gradients are added up at a leaf, and pass through the generator
+    once, when the trainer differentiates its whole loss.
+
+    Args:
+        value: Scalar.
+        images: With the generator's graph.
+        gradient: d value / d images, of their shape.
+    """
+    carried: Tensor = _Carry.apply(value.detach(), images, gradient.detach())
+    return carried
+
+
+class _Carry(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, images: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> tuple[None, Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return None, scale * gradient, None

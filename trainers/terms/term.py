@@ -1,0 +1,158 @@
+"""A term of a GAN's loss: one small object that the trainer calls with a real and a generated batch."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from gendistill.data.sampling import ClassSampler
+from gendistill.errors import UserError, did_you_mean
+from gendistill.runs.attributes import capture, holds_state, is_plain, restore
+from trainers.batch import Batch
+
+if TYPE_CHECKING:
+    from trainers.gan import GANTrainer
+
+NETWORKS = ("generator", "discriminator")
+APPLY_TO = (*NETWORKS, "both")
+
+
+class Term(ABC):
+    """What is added, times ``weight``, to the loss of the generator, of the discriminator, or of both.
+
+    A subclass writes ``__call__`` and, where it needs networks or samplers of its own, ``attach``. Attributes with a
+    ``state_dict``, tensors and counters are saved and restored with the run without being declared. Random numbers come
+    from :attr:`stream`, initial weights from ``self.initialised(name)``; both are the term's own, so that the rest of
+    the run does not notice the term.
+
+    Args:
+        weight: Factor before the term, finite; a negative one turns it round.
+        apply_to: ``generator``, ``discriminator`` or ``both``.
+
+    Attributes:
+        name: Logged as ``term/<name>``; the class's name in lower case unless the class says otherwise.
+        key: ``terms/<position>/<name>``, what the term's random streams are called after.
+        trainer: The trainer that the term belongs to, from :meth:`attach` on.
+        warned: Whether the run was told that the term does nothing where it was put.
+
+    Raises:
+        UserError: An option is out of range.
+    """
+
+    name: str = ""
+    needs_labels: ClassVar[bool] = False
+    """Whether generated images must have labels."""
+
+    def __init__(self, weight: float = 1.0, apply_to: str = "generator") -> None:
+        if not math.isfinite(weight):
+            raise UserError(f"the weight of a term is {weight}; give a finite number")
+        if apply_to not in APPLY_TO:
+            hint = did_you_mean(str(apply_to), APPLY_TO)
+            raise UserError(f"a term's apply_to is '{apply_to}'; {hint}choose one of {', '.join(APPLY_TO)}")
+        self.weight = float(weight)
+        self.apply_to = apply_to
+        self.name = self.name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+        self.key = f"terms/0/{self.name}"
+        self.warned = False
+
+    @abstractmethod
+    def __call__(self, real: Batch, fake: Batch) -> Tensor:
+        """Return the term, a scalar, before its weight.
+
+        Args:
+            real: Real images (B, C, H, W) in [-1, 1] with labels (B,), this process's part: in the discriminator's
+                update the same as the loss has, in the generator's the last that the discriminator saw.
+            fake: Generated images with their labels; with the generator's graph in the generator's update, without any
+                in the discriminator's.
+        """
+
+    def attach(self, trainer: GANTrainer) -> None:
+        """Take the trainer, whose networks exist; make networks and samplers of the term's own here.
+
+        Args:
+            trainer: The trainer, inside its ``build()``.
+        """
+        self.trainer = trainer
+
+    def acts_on(self, network: str) -> bool:
+        """Return whether the term belongs to the loss of the ``generator`` or of the ``discriminator``."""
+        return self.apply_to in (network, "both")
+
+    # -- what terms use -----------------------------------------------------------------------------------------------
+
+    @property
+    def stream(self) -> torch.Generator:
+        """The term's own random stream, on the run's device."""
+        return self.trainer.run.streams[self.key]
+
+    def initialised(self, name: str) -> Any:
+        """Return a context in which layers draw their initial weights from the run's seed, this term and ``name``."""
+        return self.trainer.initialised(f"{self.key}/{name}")
+
+    def draw_real(self, per_class: int) -> Batch:
+        """Draw ``per_class`` real images of every class from the training data with the term's own stream.
+
+        Returns:
+            Images (K * per_class, C, H, W), class by class, and their labels.
+
+        Raises:
+            UserError: ``per_class`` is not from 1 to the size of the smallest class.
+        """
+        index = self.sampler.draw(per_class, self.stream)
+        return self.real_images(index.flatten())
+
+    def draw_alike(self, labels: Tensor) -> Batch:
+        """Draw for each label (B,) a real image of that class, with repetition, with the term's own stream."""
+        return self.real_images(self.sampler.draw_alike(labels, self.stream))
+
+    def real_images(self, index: Tensor) -> Batch:
+        """Return training images (B, C, H, W) at ``index`` (B,) as the trainer normalises them, and their labels."""
+        images, labels = self.trainer.data.train.batch(index, self.trainer.normalisation)
+        if self.trainer.run.options.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return Batch(images, labels)
+
+    @property
+    def sampler(self) -> ClassSampler:
+        """Balanced draws from the training data; made once, and without state."""
+        if not hasattr(self, "_sampler"):
+            data = self.trainer.data
+            self._sampler = ClassSampler(data.train.labels, data.description.num_classes)
+        return self._sampler
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    def remember(self) -> None:
+        """Note the plain values at the start of a run: they are state only once training changes them."""
+        self._built_plain = {
+            name: copy.deepcopy(value) for name, value in vars(self).items() if name != "trainer" and is_plain(value)
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of every attribute that training changes."""
+        state: dict[str, Any] = {}
+        built = getattr(self, "_built_plain", {})
+        for name, value in vars(self).items():
+            if name in ("trainer", "_built_plain"):
+                continue
+            if holds_state(value) or (is_plain(value) and (name not in built or built[name] != value)):
+                state[name] = capture(value)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put the state back.
+
+        Raises:
+            KeyError: The state lacks a part.
+        """
+        lacking = [name for name in self.state_dict() if name not in state]
+        if lacking:
+            raise KeyError(f"no {', '.join(lacking)} of the term '{self.name}'")
+        for name, saved in state.items():
+            setattr(self, name, restore(getattr(self, name, None), saved))
