@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendistill.commands.options import positive, rate_list, update_list
+from gendistill.commands.options import image_number, momentum, positive, rate_list, update_list
 from gendistill.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,8 +19,11 @@ REFERENCES = (
     "(K a class), or a folder of images"
 )
 
+PROTOCOLS = ("thesis", "condensation", "condensation-dsa", "shi-chen")
+"""Those of gendistill.evaluation.protocols, named here so that --help need not wait for torch."""
 SAME_NAME = (
-    "seeds", "batch_size", "optimizer", "select", "momentum", "weight_decay", "schedule", "augment", "labels", "split",
+    "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "momentum",
+    "weight_decay", "schedule", "augment", "augment_mode", "labels", "split",
 )  # fmt: skip
 
 
@@ -43,22 +46,37 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     """Add the options of the evaluators."""
     learning = parser.add_argument_group("learning: fresh learners train on the teacher and are tested on real images")
     add = learning.add_argument
+    add("--protocol", choices=PROTOCOLS, metavar="NAME", help="take the options below from a published protocol, but "
+        f"for those that are given: {', '.join(PROTOCOLS)}; docs/evaluation-learning.md has them in full")  # fmt: skip
     add(
         "--learner",
         metavar="SPEC",
         help="dotted path or {class_path: ..., init_args: ...}; None: the data set's own",
     )
     add("--updates", type=update_list, default="10,30,100,300,1000", metavar="N,N", help="updates to test after")
+    add("--epochs", type=positive, metavar="N", help="length of the training in passes over the teacher; None: the "
+        "largest number of --updates")  # fmt: skip
+    add(
+        "--measure-every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="with --epochs, passes between two tests; 0: at the end",
+    )
+    add("--generated", type=image_number, default="fresh", metavar="N", help="images drawn once from a generator "
+        "without end: a number or 'train' (as many as real ones); fresh: new ones in every batch")  # fmt: skip
     add("--seeds", type=positive, default=5, metavar="N", help="number of learners, one seed each")
     add("--batch-size", type=positive, default=64, metavar="N", help="images per learner update")
     add("--optimizer", default="sgd", metavar="NAME", help="the learner's: sgd or adam")
     add("--lr", type=rate_list, metavar="LR,LR", help="learning rates, 'grid' or 'teacher', the validation "
         "split chooses; None: the teacher's own where it learned some, else a grid")  # fmt: skip
     add("--select", default="each", metavar="HOW", help="choose the rate for each number of updates, or at the last")
-    add("--momentum", type=float, default=0.9, metavar="M", help="of sgd, in [0, 1)")
+    add("--momentum", type=momentum, default=0.9, metavar="M", help="of sgd, in [0, 1); two numbers are cycled")
     add("--weight-decay", type=float, default=5e-4, metavar="W", help="of the learner, at least 0")
-    add("--schedule", default="constant", metavar="NAME", help="of the learning rate: constant, cosine or step")
-    add("--augment", metavar="OPS", help="augmentation of the learner's batches, such as shift_flip; None: none")
+    add("--schedule", default="constant", metavar="NAME", help="of the learning rate: constant, cosine, "
+        "step or one-cycle")  # fmt: skip
+    add("--augment", metavar="OPS", help="augmentation of the learner's batches, such as crop_flip; None: none")
+    add("--augment-mode", default="single", metavar="HOW", help="single: one of them for each batch; all: each of them")
     add("--labels", default="given", metavar="HOW", help="given: the teacher's labels; hard: their likeliest class")
     add("--split", default="test", metavar="NAME", help="real images to test on: test, validation or train")
     add("--device", default="auto", metavar="NAME", help="auto (a GPU if there is one), cpu, cuda or cuda:1")
@@ -122,14 +140,13 @@ def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: s
     from gendistill.runs.device import choose_device
 
     rates, device = options.lr, choose_device(options.device)
-    learning = {
-        "learner": learner_spec(options.learner),
-        "updates": tuple(options.updates),
-        "lr": rates[0] if rates and len(rates) == 1 else rates,
-        "device": device,
-        "progress": _show_progress if sys.stderr.isatty() else None,
-    }
+    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
     learning |= {name: getattr(options, name) for name in SAME_NAME}
+    if options.protocol is not None:
+        # Whatever stands at its default is the protocol's to say.
+        learning = {name: value for name, value in learning.items() if name in options.explicit}
+        learning["protocol"] = options.protocol
+    learning |= {"device": device, "progress": _show_progress if sys.stderr.isatty() else None}
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "reference", "seed")}
     fidelity["device"] = device
     return evaluate(

@@ -29,11 +29,19 @@ class Options(argparse.ArgumentParser):
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse all of ``argv``.
 
+        Returns:
+            The values; beside them ``explicit``, the names of those that were on the command line.
+
         Raises:
             UserError: An unknown option (the nearest right one is named), a missing or a wrong value.
         """
         known = [name for action in self._actions for name in action.option_strings]
         given, unknown = self.parse_known_args(list(argv))
+        # argparse sets a default only where there is nothing yet: what is still unset was not on the command line.
+        unset = object()
+        marked = argparse.Namespace(**{action.dest: unset for action in self._actions})
+        words = vars(self.parse_known_args(list(argv), marked)[0])
+        given.explicit = {name for name, value in words.items() if value is not unset}
         if unknown:
             word = unknown[0].split("=")[0]
             what = "option" if word.startswith("-") else "argument"
@@ -66,6 +74,22 @@ def update_list(text: str) -> list[int]:
     if not numbers or min(numbers) < 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a list of whole numbers such as 10,30,100")
     return numbers
+
+
+def momentum(text: str) -> float | list[float]:
+    """Read ``0.9``, or ``0.85,0.95``: the lowest and the highest of a cycle."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number, or two such as 0.85,0.95")
+    return numbers if len(numbers) == 2 else numbers[0]
+
+
+def image_number(text: str) -> int | str:
+    """Read ``50000``, ``train`` or ``fresh``: how many images stand for a teacher that makes them without end."""
+    return text if text in ("train", "fresh") else positive(text)
 
 
 def rate_list(text: str) -> list[float | str]:

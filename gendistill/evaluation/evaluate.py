@@ -13,6 +13,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
+from gendistill.evaluation.protocols import expand
 from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 
@@ -36,7 +37,8 @@ def evaluate(
         data: The real data that it stands for.
         path: The teacher's file, for the record.
         name: What a table calls it.
-        learning: Options of :func:`gendistill.evaluation.learning.learning_curve`; None leaves learning out.
+        learning: Options of :func:`gendistill.evaluation.learning.learning_curve`, and ``protocol``: the name of one in
+            :mod:`gendistill.evaluation.protocols`, whose options they then override. None leaves learning out.
         fidelity: Options of :func:`gendistill.evaluation.fidelity.fidelity`; None leaves fidelity out.
         seed: Seed of every draw of the fidelity scores, unless the options name one.
 
@@ -50,11 +52,13 @@ def evaluate(
     """
     check_fits(teacher.description, data.description)
     budget = teacher.budget()
+    named = None if learning is None else learning.get("protocol")
+    learning = None if learning is None else expand(learning, data.description)
     _check_options("learning", learning_curve, learning)
     _check_options("fidelity", fidelity_scores, fidelity)
     # Fidelity first: it is quick, so a misspelt extractor does not cost the hours that learning may take.
     judged_fidelity = None if fidelity is None else fidelity_scores(teacher, data, **({"seed": seed} | dict(fidelity)))
-    judged_learning = None if learning is None else learning_curve(teacher, data, **learning)
+    judged_learning = None if learning is None else {"protocol": named} | learning_curve(teacher, data, **learning)
     result: dict[str, Any] = {} if name is None else {"name": name}
     result |= {
         "teacher": {

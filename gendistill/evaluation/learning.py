@@ -16,9 +16,10 @@ from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.curve import Curve
 from gendistill.evaluation.ensemble import Separate
+from gendistill.evaluation.epochs import FRESH, Generated, measuring_points, one_epoch, with_images
 from gendistill.evaluation.lessons import Lessons
 from gendistill.evaluation.optimisers import OPTIMISERS
-from gendistill.evaluation.rates import Rate, candidates
+from gendistill.evaluation.rates import Momentum, Rate, candidates
 from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
 from gendistill.nets.learners import default_learner
@@ -36,15 +37,19 @@ def learning_curve(
     *,
     learner: Spec | None = None,
     updates: Sequence[int] = (10, 30, 100, 300, 1000),
+    epochs: int | None = None,
+    measure_every: int = 1,
+    generated: Generated = FRESH,
     seeds: int | Sequence[int] = 5,
     batch_size: int = 64,
     optimizer: str = "sgd",
     lr: Rate | Sequence[Rate] | None = None,
     select: str = "each",
-    momentum: float = 0.9,
+    momentum: Momentum = 0.9,
     weight_decay: float = 5e-4,
     schedule: str = "constant",
     augment: str | None = None,
+    augment_mode: str = "single",
     labels: str = "given",
     split: str = "test",
     device: torch.device | str | None = None,
@@ -60,7 +65,13 @@ def learning_curve(
         teacher: What teaches. It is moved to ``device``.
         data: The real data that judges.
         learner: Spec of the learner; by default :func:`gendistill.nets.learners.default_learner`.
-        updates: Numbers of updates to measure at, 0 allowed; sorted, doubles left out.
+        updates: Numbers of updates to measure at, 0 allowed; sorted, doubles left out. The largest ends the training
+            unless ``epochs`` does.
+        epochs: Length of the training in epochs of the teacher, see :func:`gendistill.evaluation.epochs.one_epoch`;
+            None: ``updates`` says it. With it, accuracy is also measured at ends of epochs.
+        measure_every: Epochs between two measurements; 0: only after the last. Without ``epochs`` it means nothing.
+        generated: For a teacher that makes images without end: so many of them, drawn once, ``"train"`` (as many as
+            there are real training images), or ``"fresh"`` (new ones in every batch).
         seeds: How many learners (seeds 0, 1, ...), or their seeds.
         batch_size: Images an update; a curriculum has batches of its own.
         optimizer: ``sgd`` or ``adam``.
@@ -69,10 +80,13 @@ def learning_curve(
             the highest mean validation accuracy over the seeds is taken; the test split has no say.
         select: ``each``: the best rate is chosen for each number of updates by itself. ``last``: at the last number,
             for all. A schedule other than ``constant`` is laid out for the last number in both cases.
-        momentum: SGD's momentum in [0, 1).
+        momentum: SGD's momentum in [0, 1), or the lowest and highest of a cycle; see
+            :func:`gendistill.evaluation.rates.momentum_schedule`.
         weight_decay: Not negative.
-        schedule: ``constant``, ``cosine`` or ``step``; see :func:`gendistill.evaluation.rates.schedule_factor`.
+        schedule: ``constant``, ``cosine``, ``step`` or ``one-cycle``; see
+            :func:`gendistill.evaluation.rates.schedule_factor`.
         augment: Strategy of :func:`gendistill.data.augment.augment` for the teacher's images, or None.
+        augment_mode: ``single``: one of the strategy's names a batch, as in DSA. ``all``: every name, in order.
         labels: ``given``: cross-entropy with the teacher's labels, soft or hard. ``hard``: with their likeliest class.
         split: Where accuracy is reported: ``test``, ``validation`` or ``train``.
         device: Where to train; by default where the data is.
@@ -83,7 +97,8 @@ def learning_curve(
     Returns:
         Plain values: ``learner`` (spec), ``parameters``, ``updates``, ``accuracy`` (``mean``, sample ``std`` and
         ``runs``, each by number of updates; runs by seed; all fractions; std is None for one seed), ``split``,
-        ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``, ``augment``, ``labels``,
+        ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``, ``augment``,
+        ``augment_mode``, ``labels``, ``generated``, ``epoch`` (``images`` and ``updates`` of one), ``epochs``,
         ``lr`` (chosen, by number of updates), ``selection`` (None, or candidates and their mean validation accuracy),
         ``learner_updates`` (of one learner), ``learners_trained``, ``images_seen`` (by one learner, by number of
         updates), ``seconds``.
@@ -92,12 +107,17 @@ def learning_curve(
         UserError: An option out of range, or a teacher that does not fit the data.
     """
     started = time.perf_counter()
-    counts, seeds = _counts(updates), _seeds(seeds)
+    counts, seeds = _counts(updates, needed=epochs is None), _seeds(seeds)
     _among("optimizer", optimizer, OPTIMISERS)
     _among("select", select, SELECT)
     reported = _split(data, split)
     device = data.train.labels.device if device is None else torch.device(device)
     data, teacher, reported = data.to(device), teacher.to(device), reported.to(device)
+    training_images = len(data.train)
+    teacher = with_images(teacher, generated, training_images)
+    epoch = one_epoch(teacher, max(batch_size, 1), training_images)
+    if epochs is not None:
+        counts = measuring_points(counts, epoch, epochs, measure_every)
     total = counts[-1]
     tried = candidates(
         lr,
@@ -110,7 +130,16 @@ def learning_curve(
     )
     if len(tried) > 1:
         _split(data, "validation")
-    lessons = Lessons(teacher, data.description, seeds, total, batch_size, augment=augment, labels=labels)
+    lessons = Lessons(
+        teacher,
+        data.description,
+        seeds,
+        total,
+        batch_size,
+        augment=augment,
+        augment_mode=augment_mode,
+        labels=labels,
+    )
     spec = default_learner(data.description) if learner is None else learner
     spec = {"class_path": spec} if isinstance(spec, str) else dict(spec)
     strategy = Stacked if (device.type != "cpu" if batched is None else batched) else Separate
@@ -143,11 +172,15 @@ def learning_curve(
         "seeds": seeds,
         "batch_size": batch_size,
         "optimizer": optimizer,
-        "momentum": momentum,
+        "momentum": momentum if isinstance(momentum, int | float) else list(momentum),
         "weight_decay": weight_decay,
         "schedule": schedule,
         "augment": augment,
+        "augment_mode": augment_mode,
         "labels": labels,
+        "generated": generated,
+        "epoch": {"images": epoch.images, "updates": epoch.updates},
+        "epochs": epochs,
         "lr": [tried[place].name for place in chosen],
         "selection": {"select": select, **curve.selection()} if len(tried) > 1 else None,
         "learner_updates": total,
@@ -206,8 +239,10 @@ def learner_name(spec: Spec) -> str:
     return str(spec["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
 
 
-def _counts(updates: Sequence[int]) -> list[int]:
+def _counts(updates: Sequence[int], *, needed: bool) -> list[int]:
     counts = sorted(set(updates))
+    if not counts and not needed:
+        return []
     if not counts or counts[0] < 0 or any(int(count) != count for count in counts):
         raise UserError(f"updates is {list(updates)}; give one or more whole numbers, each at least 0")
     return [int(count) for count in counts]

@@ -8,6 +8,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from gendistill.data.augment import MODES
 from gendistill.data.augment import augment as augment_batch
 from gendistill.data.description import Description, check_fits
 from gendistill.errors import UserError
@@ -35,6 +36,7 @@ class Lessons:
         steps: Batches in all.
         batch_size: Images a batch, as far as the teacher heeds it.
         augment: Strategy of :func:`gendistill.data.augment.augment`, or None. Each seed augments for itself.
+        augment_mode: ``single``: one name of the strategy a batch. ``all``: every name, in order.
         labels: ``given``, or ``hard``: the most likely class of a soft label.
 
     Raises:
@@ -50,6 +52,7 @@ class Lessons:
         batch_size: int,
         *,
         augment: str | None = None,
+        augment_mode: str = "single",
         labels: str = "given",
     ) -> None:
         check_fits(teacher.description, description)
@@ -57,8 +60,11 @@ class Lessons:
             raise UserError(f"batch_size is {batch_size}; it must be at least 1")
         if labels not in LABELS:
             raise UserError(f"labels is '{labels}'; choose 'given' or 'hard'")
+        if augment_mode not in MODES:
+            raise UserError(f"augment_mode is '{augment_mode}'; choose {' or '.join(MODES)}")
         self.teacher, self.description, self.hard = teacher, description, labels == "hard"
         self.augment = None if augment in (None, "", "none") else augment
+        self.augment_mode = augment_mode
         device = teacher.device
         self.generators = [stream(seed, "evaluation/batches", device) for seed in seeds]
         self.augmenters = [stream(seed, "evaluation/augment", device) for seed in seeds]
@@ -114,7 +120,7 @@ class Lessons:
     ) -> tuple[Tensor, Tensor]:
         images = self.teacher.description.normalisation.convert(images, self.description.normalisation)
         if augmenter is not None:
-            images = augment_batch(images, self.augment, augmenter)
+            images = augment_batch(images, self.augment, augmenter, mode=self.augment_mode)
         if self.hard and labels.is_floating_point():
             labels = labels.argmax(-1)
         return images, labels

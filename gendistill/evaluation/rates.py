@@ -12,8 +12,13 @@ from gendistill.teacher.base import Teacher
 GRID = (0.01, 0.03, 0.1, 0.3)
 """The rates for SGD that are tried when none is named."""
 ADAM_GRID = (0.0003, 0.001, 0.003, 0.01)
-SCHEDULES = ("constant", "cosine", "step")
+SCHEDULES = ("constant", "cosine", "step", "one-cycle")
+RISE = 0.3
+"""Share of a one-cycle training in which the rate rises, torch's default."""
+START, END = 1 / 25, 1e-4
+"""First and last rate of one cycle as fractions of the highest: 0.0004 and 1e-6 for 0.01, as in Bradley 2020."""
 Rate = float | str
+Momentum = float | Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ def schedule_factor(schedule: str, step: int, total: int) -> float:
     """Return what a rate is multiplied by at one update.
 
     Args:
-        schedule: ``constant``; ``cosine``: from 1 down towards 0 at the last update; ``step``: 0.1 in the second half.
+        schedule: ``constant``; ``cosine``: from 1 down towards 0 at the last update; ``step``: 0.1 in the second half;
+            ``one-cycle``: from 1/25 up to 1 and down to 1e-4, both along a cosine, as torch's ``OneCycleLR``.
         step: Updates made so far, 0..total-1.
         total: Updates of the whole training.
 
@@ -50,9 +56,50 @@ def schedule_factor(schedule: str, step: int, total: int) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * step / total))
     if schedule == "step":
         return 0.1 if 2 * step >= total else 1.0
+    if schedule == "one-cycle":
+        return _cycle(START, 1.0, END, step, total)
     raise UserError(
         f"unknown schedule '{schedule}'; {did_you_mean(schedule, SCHEDULES)}choose among: {', '.join(SCHEDULES)}"
     )
+
+
+def momentum_schedule(momentum: Momentum, schedule: str, total: int) -> tuple[float, ...]:
+    """Return SGD's momentum at every update.
+
+    Args:
+        momentum: One number in [0, 1) for all updates, or, with the schedule ``one-cycle``, the lowest and the highest:
+            it then falls while the rate rises and rises while it falls, as torch's ``OneCycleLR`` has it by default.
+        schedule: Name of the rate's schedule.
+        total: Updates of the whole training.
+
+    Raises:
+        UserError: A number out of range, or two numbers without a cycle.
+    """
+    if isinstance(momentum, int | float):
+        low = high = float(momentum)
+    elif len(momentum) == 2 and schedule == "one-cycle":
+        low, high = (float(one) for one in momentum)
+    else:
+        raise UserError(
+            f"momentum is {list(momentum)}; give one number, or with schedule one-cycle the lowest and the highest"
+        )
+    if not 0.0 <= low <= high < 1.0:
+        raise UserError(f"momentum is {momentum}, it must lie in [0, 1), the lower of two first")
+    if low == high:
+        return (low,) * total
+    return tuple(_cycle(high, low, high, step, total) for step in range(total))
+
+
+def _cycle(start: float, peak: float, end: float, step: int, total: int) -> float:
+    """Return the value at an update of what goes from start to peak and on to end, along half a cosine each way."""
+    turn = RISE * total - 1  # as in torch; not a whole number as a rule
+    if turn > 0 and step <= turn:
+        return _along(start, peak, step / turn)
+    return _along(peak, end, (step - turn) / (total - 1 - turn))
+
+
+def _along(first: float, last: float, share: float) -> float:
+    return last + (first - last) / 2.0 * (1.0 + math.cos(math.pi * share))
 
 
 def candidates(
@@ -61,7 +108,7 @@ def candidates(
     total: int,
     *,
     optimizer: str = "sgd",
-    momentum: float = 0.9,
+    momentum: Momentum = 0.9,
     weight_decay: float = 5e-4,
     schedule: str = "constant",
 ) -> list[Candidate]:
@@ -74,16 +121,17 @@ def candidates(
         teacher: The teacher.
         total: Updates of the whole training, at least 0.
         optimizer: ``sgd`` or ``adam``.
-        momentum: SGD's momentum in [0, 1) for rates that are not the teacher's.
+        momentum: SGD's, for rates that are not the teacher's; see :func:`momentum_schedule`.
         weight_decay: Not negative; for rates that are not the teacher's.
         schedule: See :func:`schedule_factor`.
 
     Raises:
         UserError: A value out of range, no rate at all, or the teacher's rates where it has none.
     """
-    if not 0.0 <= momentum < 1.0 or not weight_decay >= 0.0:
-        raise UserError(f"momentum is {momentum}, it must lie in [0, 1); weight_decay is {weight_decay}, at least 0")
+    if not weight_decay >= 0.0:
+        raise UserError(f"weight_decay is {weight_decay}; give a number of at least 0")
     schedule_factor(schedule, 0, 1)
+    momenta = momentum_schedule(momentum, schedule, total)
     wanted: list[Rate] = []
     grid = GRID if optimizer == "sgd" else ADAM_GRID
     if lr is None:
@@ -104,7 +152,7 @@ def candidates(
         if not 0.0 < rate < math.inf:
             raise UserError(f"the learning rate {one!r} is not allowed; give a positive number, 'teacher' or 'grid'")
         rates = tuple(rate * schedule_factor(schedule, step, total) for step in range(total))
-        made.append(Candidate(rate, rates, (momentum,) * total, weight_decay))
+        made.append(Candidate(rate, rates, momenta, weight_decay))
     return made
 
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from gendistill.cli import main
 from gendistill.commands.compare import named_reference, rank
-from gendistill.commands.judge import learner_spec, short_name
+from gendistill.commands.judge import PROTOCOLS, learner_spec, short_name
 from gendistill.errors import UserError
+from gendistill.evaluation.protocols import SUMMARIES
 
 from .conftest import QUICK
 
@@ -132,3 +133,23 @@ def test_the_reference_and_the_device_are_chosen(place: Path, monkeypatch: pytes
     assert fidelity["reference"] == "test" and fidelity["device"] == learning["device"] == torch.device("cpu")
     run_json("evaluate", "real", "--json")
     assert isinstance(asked["fidelity"], dict) and asked["fidelity"]["reference"] == "train"
+
+
+def test_a_protocol_and_what_is_given_beside_it(place: Path, run_json) -> None:
+    words = ["--protocol", "shi-chen", "--epochs", "3", "--seeds", "1", "--batch-size", "20", "--device", "cpu"]
+    found = run_json("evaluate", "real:subset=40", "--json", "--no-fidelity", "--updates", "1,2", *words)["learning"]
+    assert (found["protocol"], found["schedule"], found["lr"][0]) == ("shi-chen", "cosine", 0.01)
+    assert (found["epochs"], found["batch_size"], found["updates"]) == (3, 20, [1, 2, 6])
+    assert found["learner"]["init_args"]["width"] == 128
+    plain = run_json("evaluate", "real:subset=40", "--json", "--no-fidelity", *QUICK)["learning"]
+    assert plain["protocol"] is None and plain["schedule"] == "constant"
+
+
+def test_the_named_protocols_are_those_there_are() -> None:
+    assert set(PROTOCOLS) == set(SUMMARIES)
+
+
+def test_momentum_may_be_cycled(place: Path, run_json) -> None:
+    words = ["--momentum", "0.8,0.9", "--schedule", "one-cycle", "--augment", "crop", "--augment-mode", "all"]
+    found = run_json("evaluate", "real:subset=40", "--json", "--no-fidelity", *words, *QUICK)["learning"]
+    assert found["momentum"] == [0.8, 0.9] and found["augment_mode"] == "all"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gendistill.errors import UserError
-from gendistill.evaluation.rates import ADAM_GRID, GRID, candidates, schedule_factor
+from gendistill.evaluation.rates import ADAM_GRID, GRID, candidates, momentum_schedule, schedule_factor
 from gendistill.teacher import StoredImages
 
 
@@ -20,6 +20,49 @@ def test_schedules_have_their_closed_forms():
     assert [schedule_factor("constant", step, 5) for step in range(5)] == [1] * 5
     cosine = [schedule_factor("cosine", step, 4) for step in range(4)]
     assert cosine == pytest.approx([1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2])
+
+
+def torchs(schedule: str, total: int) -> tuple[list[float], list[float]]:
+    """Learning rate and momentum of every update as torch's scheduler sets them."""
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01, momentum=0.9)
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    if schedule == "one-cycle":
+        # The first rate 0.0004 is torch's default; the last, 1e-6, is not.
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.01, total_steps=total, final_div_factor=400)
+    elif schedule == "cosine":
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=total)
+    else:
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, [-(-total // 2)], gamma=0.1)
+    rates, momenta = [], []
+    for step in range(total):
+        rates.append(optimiser.param_groups[0]["lr"])
+        momenta.append(optimiser.param_groups[0]["momentum"])
+        optimiser.step()
+        if step + 1 < total:
+            scheduler.step()
+    return rates, momenta
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 4, 7, 40, 1001])
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "step"])
+def test_schedules_are_those_of_torch(tiny_data, schedule, total):
+    momentum = (0.85, 0.95) if schedule == "one-cycle" else 0.9
+    (made,) = candidates(0.01, teacher(tiny_data), total, schedule=schedule, momentum=momentum)
+    rates, momenta = torchs(schedule, total)
+    assert made.rates == pytest.approx(rates, rel=1e-9, abs=1e-12)
+    assert made.momenta == pytest.approx(momenta, rel=1e-9)
+
+
+def test_one_cycle_has_the_published_ends():
+    rates = [0.01 * schedule_factor("one-cycle", step, 101) for step in range(101)]
+    assert rates[0] == pytest.approx(0.0004) and rates[-1] == pytest.approx(1e-6)
+    assert max(rates) == pytest.approx(0.01, rel=1e-3)
+    assert rates.index(max(rates)) in (29, 30)
+
+
+def test_one_number_is_a_momentum_for_all_updates():
+    assert momentum_schedule(0.9, "one-cycle", 3) == (0.9,) * 3
+    assert momentum_schedule((0.5, 0.5), "one-cycle", 2) == (0.5,) * 2
 
 
 def test_no_rate_means_the_grid_or_what_the_teacher_learned(tiny_data):
@@ -64,6 +107,8 @@ def test_no_updates_need_no_rates(tiny_data):
         ("fast", {}, "'fast' is not allowed"),
         (0.1, {"schedule": "cosin"}, "did you mean 'cosine'"),
         (0.1, {"momentum": 1.0}, r"\[0, 1\)"),
+        (0.1, {"momentum": (0.8, 0.9)}, "schedule one-cycle"),
+        (0.1, {"momentum": (0.9, 0.8), "schedule": "one-cycle"}, "the lower of two first"),
         (0.1, {"weight_decay": -1.0}, "at least 0"),
     ],
 )

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+
+from gendistill.data.description import Description
+from gendistill.errors import UserError
+from gendistill.evaluation.evaluate import evaluate
+from gendistill.evaluation.learning import learning_curve
+from gendistill.evaluation.protocols import NOT_MIRRORED, SUMMARIES, expand, protocol, strategy
+from gendistill.evaluation.rates import candidates
+from gendistill.teacher import RealSubset, StoredImages
+
+CIFAR = Description("cifar10", tuple("abcdefghij"), (1, 32, 32))
+DIGITS = Description("digits", tuple("abcdefghij"), (1, 8, 8))
+NARROW = {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width": 4, "depth": 1}}
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_a_protocol_is_a_set_of_options(name) -> None:
+    accepted = inspect.signature(learning_curve).parameters
+    assert set(protocol(name, CIFAR)) <= set(accepted)
+    assert protocol(name, CIFAR)["batch_size"] == 256
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "updates", "first", "highest", "last"),
+    [
+        ("thesis", 50_000, 19_600, 0.0004, 0.01, 1e-6),
+        ("condensation", 100, 300, 0.01, 0.01, 0.001),
+        ("condensation-dsa", 500, 2000, 0.01, 0.01, 0.001),
+        ("shi-chen", 100, 20, 0.01, 0.01, 0.01 * 0.5 * (1 - torch.cos(torch.tensor(torch.pi / 20)).item())),
+    ],
+)
+def test_length_and_rates_are_the_published_ones(tiny_data, name, images, updates, first, highest, last) -> None:
+    options = protocol(name, CIFAR)
+    assert options["epochs"] * -(-images // options["batch_size"]) == updates
+    teacher = StoredImages(torch.zeros(3, 1, 8, 8), torch.arange(3), tiny_data.description)
+    wanted = {key: options[key] for key in ("optimizer", "momentum", "weight_decay", "schedule")}
+    (made,) = candidates(options["lr"], teacher, updates, **wanted)
+    assert made.rates[0] == pytest.approx(first)
+    assert max(made.rates) == pytest.approx(highest, rel=1e-5)
+    assert made.rates[-1] == pytest.approx(last, rel=1e-4)
+    assert made.weight_decay == 5e-4
+
+
+def test_condensation_drops_the_rate_once_at_half(tiny_data) -> None:
+    teacher = StoredImages(torch.zeros(3, 1, 8, 8), torch.arange(3), tiny_data.description)
+    (made,) = candidates(0.01, teacher, 300, schedule=protocol("condensation", CIFAR)["schedule"])
+    assert made.rates == pytest.approx((0.01,) * 150 + (0.001,) * 150)
+
+
+def test_signs_are_not_mirrored() -> None:
+    assert protocol("thesis", CIFAR)["augment"] == "crop_flip"
+    assert protocol("thesis", DIGITS)["augment"] == "crop"
+    assert "flip" in protocol("condensation-dsa", CIFAR)["augment"].split("_")
+    assert all("flip" not in strategy("flip_crop", Description(name, ("a", "b"), (1, 8, 8))) for name in NOT_MIRRORED)
+
+
+def test_networks_fit_the_images() -> None:
+    assert protocol("condensation", CIFAR)["learner"]["init_args"] == {"width": 128, "depth": 3}
+    assert protocol("condensation", DIGITS)["learner"]["init_args"] == {"width": 128, "depth": 2}
+    assert protocol("thesis", CIFAR)["learner"]["class_path"] == "gendistill.nets.resnet.ResNet"
+
+
+def test_options_override_a_protocol_and_the_result_names_it(tiny_data) -> None:
+    teacher = RealSubset.all(tiny_data.train, tiny_data.description)
+    learning = {"protocol": "thesis", "learner": NARROW, "epochs": 3, "batch_size": 40, "seeds": 1, "updates": (2, 99)}
+    result = evaluate(teacher, tiny_data, learning=learning, fidelity=None)["learning"]
+    assert result["protocol"] == "thesis" and result["schedule"] == "one-cycle"
+    # 96 images in batches of 40: three updates an epoch. 99 updates lie beyond the end.
+    assert result["epoch"] == {"images": 96, "updates": 3}
+    assert result["updates"] == [2, 3, 6, 9]
+    direct = learning_curve(teacher, tiny_data, **expand(learning, tiny_data.description))
+    assert direct["accuracy"] == result["accuracy"]
+
+
+def test_an_unknown_protocol_is_explained(tiny_data) -> None:
+    with pytest.raises(UserError, match="did you mean 'thesis'"):
+        protocol("thesys", CIFAR)
+    with pytest.raises(UserError, match="condensation-dsa"):
+        evaluate(RealSubset.all(tiny_data.train, tiny_data.description), tiny_data, learning={"protocol": "x"})
