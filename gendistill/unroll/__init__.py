@@ -1,0 +1,43 @@
+"""Training a learner as a differentiable function: the bilevel engine.
+
+A learner starts at theta_0 and takes T steps of SGD with momentum on synthetic batches (torch's convention), or of Adam
+(:mod:`gendistill.unroll.rules`):
+
+    g_t = d/d theta  loss(learner(X_t; theta_t), Y_t)
+    v_{t+1} = mu_t v_t + g_t,    theta_{t+1} = theta_t - alpha_t v_{t+1}
+
+An outer loss looks at the parameters after any of the steps. :func:`unrolled_loss` returns the sum of the outer losses
+as a scalar that can be differentiated with respect to the images X, soft labels Y, learning rates alpha, momenta mu and
+the initial parameters theta_0. The gradient is exact in all memory modes:
+
+- ``full`` keeps the graph of all T steps; memory grows with T times one step's activations.
+- ``recompute`` keeps the state (theta_t, v_t) before every step and rebuilds one step's graph at a time on the way
+  back.
+- ``sqrt`` keeps the state before every ceil(sqrt(T))-th step and rebuilds so many steps at a time: fewer states, more
+  activations; for learners whose states are larger than their activations.
+
+With ``window=W`` only the last W steps are differentiated, in any of the modes: the steps before leave no graph, and
+memory and time of the way back do not depend on T (RaT-BPTT, Feng et al. 2024, draws where the window ends).
+
+Learners that share samples: make the images once as a leaf, call ``unrolled_loss(...).backward()`` for one learner
+after another, and send the summed gradient of the images through the generator once.
+"""
+
+from gendistill.unroll.engine import InnerLoss, OuterLoss, Unrolled, unrolled_loss
+from gendistill.unroll.learner import Parameters, call, initial_parameters
+from gendistill.unroll.modes import MEMORY_MODES, Memory
+from gendistill.unroll.rules import RULES, Optimizer
+
+__all__ = [
+    "MEMORY_MODES",
+    "RULES",
+    "InnerLoss",
+    "Memory",
+    "Optimizer",
+    "OuterLoss",
+    "Parameters",
+    "Unrolled",
+    "call",
+    "initial_parameters",
+    "unrolled_loss",
+]

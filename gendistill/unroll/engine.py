@@ -1,0 +1,105 @@
+"""The front door of the bilevel engine: :func:`unrolled_loss`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gendistill.errors import UserError
+from gendistill.unroll.learner import Parameters, initial_parameters
+from gendistill.unroll.modes import MEMORY_MODES, Memory, in_segments, with_graph
+from gendistill.unroll.problem import InnerLoss, OuterLoss, Problem, State
+from gendistill.unroll.rules import RULES, Optimizer
+
+__all__ = ["InnerLoss", "OuterLoss", "Unrolled", "unrolled_loss"]
+
+
+class Unrolled(NamedTuple):
+    """What came of one learner's training.
+
+    Attributes:
+        loss: Scalar, the sum of the outer losses, differentiable once.
+        parameters: theta_T, detached.
+        buffers: The learner's buffers after its last step, detached; empty unless they were asked for.
+    """
+
+    loss: Tensor
+    parameters: Parameters
+    buffers: Parameters
+
+
+def unrolled_loss(
+    learner: nn.Module,
+    images: Tensor | Sequence[Tensor],
+    labels: Tensor | Sequence[Tensor],
+    learning_rates: Tensor,
+    momenta: Tensor,
+    outer_loss: OuterLoss,
+    *,
+    parameters: Parameters | None = None,
+    inner_loss: InnerLoss = F.cross_entropy,
+    memory: Memory = "full",
+    optimizer: Optimizer = "sgd",
+    window: int | None = None,
+    buffers: bool = False,
+    precision: torch.dtype | None = None,
+) -> Unrolled:
+    """Train a learner for T steps and return the outer loss, differentiable with respect to everything it saw.
+
+    Args:
+        learner: The network; used without being changed.
+        images: T batches (T, B, C, H, W), or a sequence of (B_t, C, H, W).
+        labels: T batches of class indices (T, B) int64 or soft labels (T, B, K), or a sequence.
+        learning_rates: (T,) step sizes.
+        momenta: (T,) momenta in [0, 1); the first one multiplies a zero velocity and has no effect. Adam has none.
+        outer_loss: Called once after each step with the number of steps done (1..T) and theta at that point; returns a
+            scalar to add, or None. It must depend on nothing differentiable but what it is given.
+        parameters: theta_0 by name; the learner's own if None. May require gradients.
+        inner_loss: Scalar loss of (logits, labels) that the learner descends.
+        memory: "full", "recompute" or "sqrt"; see the module's text.
+        optimizer: "sgd" or "adam"; see :mod:`gendistill.unroll.rules`.
+        window: Differentiate the last so many steps only, 1..T; None: all. ``outer_loss`` is then asked in the window
+            only, and what the learner saw before has no gradient.
+        buffers: Carry the learner's buffers (running statistics) along its training, and hand them to ``outer_loss``
+            with the parameters. They are differentiated as far as the layers give them a graph, as
+            :class:`gendistill.nets.weight_normalised.MeanOnlyBatchNorm` does; torch's layers treat theirs as
+            constants. False: every call starts from the learner's own buffers.
+        precision: Autocast the inner forward passes to this type; None: none.
+
+    Returns:
+        The loss, theta_T and the last buffers.
+
+    Raises:
+        UserError: The lengths differ, an option is unknown or out of range, or ``outer_loss`` never returned a loss.
+    """
+    steps = len(images)
+    if not (len(labels) == len(learning_rates) == len(momenta) == steps > 0):
+        raise UserError(
+            f"unrolling needs as many images, labels, learning rates and momenta as steps, at least one; got {steps}, "
+            f"{len(labels)}, {len(learning_rates)} and {len(momenta)}"
+        )
+    for name, given, allowed in (("memory", memory, MEMORY_MODES), ("optimizer", optimizer, get_args(Optimizer))):
+        if given not in allowed:
+            raise UserError(f"{name} is '{given}'; use one of: {', '.join(allowed)}")
+    if window is not None and not 1 <= window <= steps:
+        raise UserError(f"window is {window}; the last 1 to {steps} of {steps} steps can be differentiated")
+    theta = initial_parameters(learner) if parameters is None else parameters
+    tracked = {name: value.detach() for name, value in learner.named_buffers()} if buffers else {}
+    problem = Problem(learner, tuple(theta), tuple(tracked), outer_loss, inner_loss, RULES[optimizer], precision)
+    state = State(list(theta.values()), [], list(tracked.values()))
+    start = 0 if window is None else steps - window
+    for t in range(start):
+        state = problem.step(t, state.leaves(), images[t].detach(), labels[t], learning_rates[t], momenta[t]).detached()
+    run = with_graph if memory == "full" else in_segments
+    length = 1 if memory == "recompute" else None
+    loss, final = run(problem, state, start, learning_rates, momenta, images, labels, length)
+    final = final.detached()
+    return Unrolled(
+        loss,
+        dict(zip(theta, final.theta, strict=True)),
+        dict(zip(tracked, final.buffers, strict=True)),
+    )

@@ -1,0 +1,116 @@
+"""One learner's training: its state, and one step of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gendistill.unroll.learner import Parameters, autocast, call, call_and_track
+from gendistill.unroll.rules import Rule
+
+InnerLoss = Callable[[Tensor, Tensor], Tensor]
+OuterLoss = Callable[[int, Parameters], Tensor | None]
+
+
+class State(NamedTuple):
+    """All that a learner is between two steps.
+
+    Attributes:
+        theta: Parameters.
+        slots: What the optimiser remembers; empty before the first step.
+        buffers: Running statistics; empty where they are not tracked.
+    """
+
+    theta: list[Tensor]
+    slots: list[Tensor]
+    buffers: list[Tensor]
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors in one list."""
+        return [*self.theta, *self.slots, *self.buffers]
+
+    def detached(self, keep_flags: bool = False) -> State:
+        """Return the same values without a graph.
+
+        Args:
+            keep_flags: Values that would have a graph on the way back (slots always) say that they want gradients.
+        """
+        theta, slots, buffers = ([value.detach() for value in part] for part in self)
+        if keep_flags:
+            slots = [value.requires_grad_() for value in slots]
+            buffers = [
+                value.requires_grad_(old.requires_grad) for value, old in zip(buffers, self.buffers, strict=True)
+            ]
+        return State(theta, slots, buffers)
+
+    def leaves(self, everything: bool = False) -> State:
+        """Return the same values without a graph, of which the parameters want gradients.
+
+        Args:
+            everything: Slots and buffers whose flags say so want gradients too.
+        """
+        theta = [value.detach().requires_grad_() for value in self.theta]
+        rest = ([v.detach().requires_grad_(everything and v.requires_grad) for v in part] for part in self[1:])
+        return State(theta, *rest)
+
+
+class Problem:
+    """One learner's training with everything that is not differentiated.
+
+    Args:
+        learner: The network.
+        names: Names of the parameters, in the order of :attr:`State.theta`.
+        buffers: Names of the tracked buffers.
+        outer_loss: See :func:`gendistill.unroll.unrolled_loss`.
+        inner_loss: See there.
+        rule: How the learner moves.
+        precision: What the inner forward passes are autocast to.
+    """
+
+    def __init__(
+        self,
+        learner: nn.Module,
+        names: tuple[str, ...],
+        buffers: tuple[str, ...],
+        outer_loss: OuterLoss,
+        inner_loss: InnerLoss,
+        rule: Rule,
+        precision: torch.dtype | None,
+    ) -> None:
+        self.learner = learner
+        self.names = names
+        self.buffers = buffers
+        self.outer_loss = outer_loss
+        self.inner_loss = inner_loss
+        self.rule = rule
+        self.precision = precision
+
+    def step(
+        self, t: int, state: State, images: Tensor, labels: Tensor, rate: Tensor, momentum: Tensor, graph: bool = False
+    ) -> State:
+        """Make step ``t``; the state's parameters must require gradients.
+
+        A parameter that the loss does not reach gets a gradient of zeros.
+        """
+        with torch.enable_grad():
+            theta = dict(zip(self.names, state.theta, strict=True))
+            with autocast(images, self.precision):
+                if self.buffers:
+                    kept = dict(zip(self.buffers, state.buffers, strict=True))
+                    logits, kept = call_and_track(self.learner, theta, kept, images)
+                    buffers = list(kept.values())
+                else:
+                    logits, buffers = call(self.learner, theta, images), []
+            loss = self.inner_loss(logits if self.precision is None else logits.float(), labels)
+            gradient = torch.autograd.grad(loss, state.theta, create_graph=graph, materialize_grads=True)
+        with torch.set_grad_enabled(graph):
+            moved, slots = self.rule.step(t, state.theta, state.slots, gradient, rate, momentum)
+        return State(moved, slots, buffers)
+
+    def outer(self, step: int, theta: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor | None:
+        """Return the outer loss after ``step`` steps."""
+        named = dict(zip(self.names, theta, strict=True)) | dict(zip(self.buffers, buffers, strict=True))
+        return self.outer_loss(step, named)
