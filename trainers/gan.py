@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from gendistill.data.augment import parse
 from gendistill.data.description import Normalisation, symmetric
 from gendistill.errors import UserError
 from gendistill.losses.adversarial import check_loss_type
@@ -21,6 +22,7 @@ from gendistill.nets.modes import frozen, untracked
 from gendistill.objects import build
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.batch import Batch
+from trainers.diff_augment import diff_augment as augmented
 from trainers.initial_networks import start_from
 from trainers.terms.assemble import attach_terms, build_terms, with_terms
 from trainers.trainer import Trainer
@@ -50,6 +52,7 @@ class GANTrainer(Trainer):
         terms: What is added to the losses, each a ``class_path`` and ``init_args``; see ``trainers/terms/``.
         term_only: Whether terms replace the adversarial loss of the network that they apply to.
         initial_generator: A run of a GAN, whose networks this run starts from, or a generator teacher's file.
+        diff_augment: How images are augmented before the discriminator, such as ``color_shift_cutout``; None: not.
         **kwargs: See :class:`~trainers.trainer.Trainer`.
 
     Raises:
@@ -77,6 +80,7 @@ class GANTrainer(Trainer):
         terms: Sequence[Spec] = (),
         term_only: bool = False,
         initial_generator: str | None = None,
+        diff_augment: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -105,6 +109,7 @@ class GANTrainer(Trainer):
         self.terms = build_terms(terms)
         self.term_only = term_only
         self.initial_generator = initial_generator
+        self.diff_augment = diff_augment if parse(diff_augment) else None
 
     @property
     def normalisation(self) -> Normalisation:
@@ -234,8 +239,9 @@ class GANTrainer(Trainer):
 
     def discriminate(self, batch: Batch) -> Tensor:
         """Return the discriminator's logits (B, 1) float32; under bfloat16 the forward pass is mixed precision."""
+        images = augmented(self, batch.images, self.diff_augment)
         with self.autocast():
-            logits = self.discriminator(batch.images, *self._told(batch.labels))
+            logits = self.discriminator(images, *self._told(batch.labels))
         return logits.float()
 
     def discriminate_exactly(self, images: Tensor, labels: Tensor | None) -> Tensor:
