@@ -106,11 +106,15 @@ def build(spec: str | Mapping[str, Any], base: type[T], *, trusted: bool = True,
     missing = [
         name for name, parameter in accepted.items() if parameter.default is parameter.empty and name not in arguments
     ]
-    if missing:
-        raise UserError(f"{path} needs a value for: {', '.join(missing)}")
+    lacking = f"{path} needs a value for: {', '.join(missing)}"
+    # What only a base asks for, the class may give it itself.
+    if not inspect.signature(target).parameters.keys().isdisjoint(missing):
+        raise UserError(lacking)
     try:
         built: T = target(**arguments)
     except (TypeError, ValueError) as error:
+        if missing:
+            raise UserError(lacking) from error
         raise UserError(f"{path} refuses its arguments: {error}") from error
     object.__setattr__(built, "spec", {"class_path": path, "init_args": arguments})
     return built

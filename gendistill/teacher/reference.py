@@ -13,12 +13,13 @@ from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.files import load
 from gendistill.teacher.folder import is_image_folder, read_image_folder
+from gendistill.teacher.mimicry import generator_teacher
 from gendistill.teacher.subset import RealSubset
 
 FILE_NAME = "teacher.safetensors"
 FORMS = (
     "a .safetensors file, a run directory, 'real', 'real:subset=K' (K images in total), 'real:ipc=K' (K images a "
-    "class) or a folder of images"
+    "class), a folder of images or a generator's .pth checkpoint of torch-mimicry"
 )
 
 
@@ -57,6 +58,10 @@ def open_teacher(
             teacher = read_image_folder(path, None if data is None else data.description).to(device)
         else:
             raise UserError(f"'{path}' holds neither {FILE_NAME} nor folders of images; give {FORMS}")
+    elif path.is_file() and path.suffix == ".pth":
+        if data is None:
+            raise UserError(f"checkpoint '{path}' does not say which data set it was trained on; name the data set")
+        teacher = generator_teacher(path, data.description).to(device)
     elif path.is_file() or path.suffix == ".safetensors":
         teacher = load(path, device)
     else:

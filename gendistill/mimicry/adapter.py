@@ -1,0 +1,55 @@
+"""A generator of torch-mimicry with the signature that a teacher's network has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from gendistill.errors import UserError
+from gendistill.mimicry.loader import PACKAGE, load
+from gendistill.objects import build
+
+
+class GeneratorAdapter(nn.Module):
+    """Calls ``network(x, y)`` where the network is conditional, else ``network(x)``.
+
+    Which it is, is told as torch-mimicry tells it: a conditional generator has ``num_classes`` above 0.
+
+    Args:
+        network: The generator, or its ``class_path`` and ``init_args``. They may come from a teacher file, so only
+            classes of this project, of torch-mimicry and of modules that are already imported are built.
+
+    Attributes:
+        nz: Size of a latent.
+        spec: What builds the adapter again; only there when the network has a spec.
+
+    Raises:
+        UserError: The network cannot be built or has no ``nz``.
+    """
+
+    def __init__(self, network: nn.Module | Mapping[str, Any]) -> None:
+        super().__init__()
+        if not isinstance(network, nn.Module):
+            if str(network.get("class_path")).split(".")[0] == PACKAGE:
+                load()
+            network = build(network, nn.Module, trusted=False)
+        nz = getattr(network, "nz", None)
+        if not isinstance(nz, int):
+            raise UserError(f"the generator {type(network).__name__} has no latent size 'nz'")
+        self.network = network
+        self.nz = nz
+        spec = getattr(network, "spec", None)
+        if spec is not None:
+            self.spec = {"class_path": f"{__name__}.{type(self).__name__}", "init_args": {"network": spec}}
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the network takes labels."""
+        return int(getattr(self.network, "num_classes", 0) or 0) > 0
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Map latents (N, nz) and, where the network takes them, class indices (N,) to images (N, C, H, W)."""
+        images: Tensor = self.network(x, y) if self.conditional else self.network(x)
+        return images
