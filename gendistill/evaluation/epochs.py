@@ -44,7 +44,8 @@ def one_epoch(teacher: Teacher, batch_size: int, training_images: int) -> Epoch:
     images = teacher.images_stored or training_images
     if getattr(teacher, "curriculum", False):
         return Epoch(images, len(teacher.latents))  # type: ignore[attr-defined]
-    return Epoch(images, -(-images // batch_size))
+    own = teacher.batch_size if isinstance(teacher, StoredImages) else None
+    return Epoch(images, -(-images // (own or batch_size)))
 
 
 def with_images(teacher: Teacher, generated: Generated, training_images: int) -> Teacher:

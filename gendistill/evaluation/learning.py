@@ -22,6 +22,7 @@ from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.rates import Momentum, Rate, candidates
 from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
+from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
 from gendistill.seeds import initialisation
 from gendistill.teacher.base import Teacher
@@ -64,7 +65,9 @@ def learning_curve(
     Args:
         teacher: What teaches. It is moved to ``device``.
         data: The real data that judges.
-        learner: Spec of the learner; by default :func:`gendistill.nets.learners.default_learner`.
+        learner: Spec of the learner; by default the one whose first weights the teacher names, if it does, else
+            :func:`gendistill.nets.learners.default_learner`. Where it is the one that the teacher names, learners start
+            as the teacher says (:mod:`gendistill.initial`).
         updates: Numbers of updates to measure at, 0 allowed; sorted, doubles left out. The largest ends the training
             unless ``epochs`` does.
         epochs: Length of the training in epochs of the teacher, see :func:`gendistill.evaluation.epochs.one_epoch`;
@@ -95,7 +98,8 @@ def learning_curve(
         progress: Called with the updates done and their total.
 
     Returns:
-        Plain values: ``learner`` (spec), ``parameters``, ``updates``, ``accuracy`` (``mean``, sample ``std`` and
+        Plain values: ``learner`` (spec), ``initialisation`` (where learners start, in words, if the teacher says so),
+        ``parameters``, ``updates``, ``accuracy`` (``mean``, sample ``std`` and
         ``runs``, each by number of updates; runs by seed; all fractions; std is None for one seed), ``split``,
         ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``, ``augment``,
         ``augment_mode``, ``labels``, ``generated``, ``epoch`` (``images`` and ``updates`` of one), ``epochs``,
@@ -140,13 +144,14 @@ def learning_curve(
         augment_mode=augment_mode,
         labels=labels,
     )
-    spec = default_learner(data.description) if learner is None else learner
-    spec = {"class_path": spec} if isinstance(spec, str) else dict(spec)
+    spec, initial = _judge(teacher, data, learner)
     strategy = Stacked if (device.type != "cpu" if batched is None else batched) else Separate
     cores = torch.get_num_threads() if strategy is Separate and device.type == "cpu" else 1
     # Learners with dropout draw from torch's global generator, which is lent out here and put back untouched.
     with Workers(min(cores, len(seeds) * len(tried))) as workers, initialisation(seeds[0], "evaluation/dropout"):
-        ensemble = strategy(spec, data.description, seeds, tried, optimizer=optimizer, device=device, workers=workers)
+        ensemble = strategy(
+            spec, data.description, seeds, tried, optimizer=optimizer, device=device, workers=workers, initial=initial
+        )
         curve = Curve(ensemble, len(seeds), data.validation, reported, each=select == "each")
         done = 0
         if counts[0] == 0:
@@ -161,6 +166,7 @@ def learning_curve(
     runs, chosen = curve.chosen()
     return {
         "learner": spec,
+        "initialisation": None if initial is None else initial.sentence(data.description),
         "parameters": ensemble.parameter_count,
         "updates": counts,
         "accuracy": {
@@ -237,6 +243,15 @@ def learner_name(spec: Spec) -> str:
         spec = {"class_path": spec}
     options = ", ".join(f"{name}={value}" for name, value in (spec.get("init_args") or {}).items())
     return str(spec["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
+
+
+def _judge(teacher: Teacher, data: RealData, learner: Spec | None) -> tuple[dict[str, Any], Initial | None]:
+    """Return the learner's spec and, where the teacher was made for this learner's first weights, what they are."""
+    initial = Initial.of(teacher)
+    if learner is None:
+        return (default_learner(data.description), None) if initial is None else (initial.learner, initial)
+    spec = {"class_path": learner} if isinstance(learner, str) else dict(learner)
+    return spec, initial if initial is not None and initial.learner == spec else None
 
 
 def _counts(updates: Sequence[int], *, needed: bool) -> list[int]:

@@ -1,0 +1,309 @@
+"""Dataset Distillation: a few images that bring a learner far in a few steps of gradient descent.
+
+Wang, Zhu, Torralba, Efros 2018, "Dataset Distillation", Algorithm 1; Bradley 2020, Algorithm 2 and section 3.2. One
+meta-step: learners take T steps on the distilled images, E times over; the loss of the trained learners on real data is
+differentiated through all T * E steps and moves the images, one learning rate a step and, if wanted, the labels.
+docs/methods/dataset-distillation.md tells the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gendistill import unroll
+from gendistill.data.sampling import ClassSampler
+from gendistill.errors import UserError, did_you_mean
+from gendistill.evaluation.victims import trained_learners
+from gendistill.initial import Initial
+from gendistill.nets.learners import default_learner
+from gendistill.outer import RealLoss
+from gendistill.poison import Poison, PoisonedLoss
+from gendistill.seeds import derive_seed
+from gendistill.teacher import StoredImages, Teacher
+from trainers.trainer import Trainer, trained
+
+Spec = Mapping[str, Any]
+Start = Literal["noise", "real"]
+Victim = Literal["fresh", "trained"]
+
+
+class DatasetDistillationTrainer(Trainer):
+    """Distil a data set into ``inner_steps`` batches of ``images_per_class`` images of every class.
+
+    Args:
+        inner_steps: T, batches and so steps of an epoch; at least 1.
+        inner_epochs: E, how often the T batches are shown; each epoch has learning rates of its own.
+        images_per_class: Images of each class in a batch; T times as many are distilled.
+        learner: The network that learns, as ``class_path`` and ``init_args``; by default the data set's default
+            learner.
+        fixed_layers: Layers, from the image on, whose first weights all learners share: 0 (random initialisation),
+            ``all`` (fixed) or a number between (Bradley 2020, section 3.2). Evaluation then starts there, too.
+        weights: How first weights are drawn: ``torch`` (the layers' defaults) or ``xavier`` (the authors' code).
+        meta_batch: Learners in one meta-step, over all processes.
+        images: What distillation starts from: ``noise`` (standard normal) or ``real`` (training images).
+        learning_rate: Of every step at the start; positive. It is trained as softplus(raw), which keeps it positive.
+        learn_learning_rates: Whether it is trained.
+        momentum: Of the learner, in [0, 1); the paper's is 0.
+        learn_labels: Whether labels are trained, too (Sucholutsky & Schonlau 2019): real numbers, at the start one-hot.
+        meta_lr: Adam's learning rate for images, rates and labels.
+        meta_betas: Adam's two decay rates.
+        decay: What the meta learning rate is multiplied by after every ``decay_every`` meta-steps, in (0, 1].
+        decay_every: Meta-steps between two decays; 0: none.
+        gradient_clip: Largest norm of the whole meta-gradient; 0 leaves it as it is.
+        memory: Memory mode of the unrolled training; see :mod:`gendistill.unroll`.
+        window: Steps that are differentiated, those before a random end (RaT-BPTT, Feng et al. 2024): the learner
+            takes the steps before them without a graph, and the loss is that at the window's end. None: all steps.
+        poison: ``"7:1"``, or source, target and weight of :class:`gendistill.poison.Poison`: learners are to take one
+            class for another. None: honest.
+        victim: ``fresh`` learners, or ``trained`` ones: a pool of networks trained on the real data when the run
+            starts, of which each meta-step draws some.
+        victims: Size of that pool.
+        victim_updates: Updates on real data of each network in the pool.
+
+    Raises:
+        UserError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        inner_steps: int = 10,
+        inner_epochs: int = 3,
+        images_per_class: int = 1,
+        learner: dict[str, Any] | None = None,
+        fixed_layers: int | Literal["all"] = 0,
+        weights: Literal["torch", "xavier"] = "torch",
+        meta_batch: int = 1,
+        images: Start = "noise",
+        learning_rate: float = 0.02,
+        learn_learning_rates: bool = True,
+        momentum: float = 0.0,
+        learn_labels: bool = False,
+        meta_lr: float = 0.01,
+        meta_betas: tuple[float, float] = (0.5, 0.999),
+        decay: float = 0.5,
+        decay_every: int = 0,
+        gradient_clip: float = 0.0,
+        memory: unroll.Memory = "full",
+        window: int | None = None,
+        poison: str | dict[str, Any] | None = None,
+        victim: Victim = "fresh",
+        victims: int = 20,
+        victim_updates: int = 300,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        counts = {
+            "inner_steps": inner_steps,
+            "inner_epochs": inner_epochs,
+            "images_per_class": images_per_class,
+            "meta_batch": meta_batch,
+            "victims": victims,
+        }
+        for name, value in counts.items():
+            if value < 1:
+                raise UserError(f"{name} is {value}; give a whole number from 1")
+        words = {"images": (images, get_args(Start)), "victim": (victim, get_args(Victim))}
+        for name, (word, allowed) in (words | {"memory": (memory, unroll.MEMORY_MODES)}).items():
+            if word not in allowed:
+                raise UserError(f"{name} is '{word}'; {did_you_mean(word, allowed)}use one of: {', '.join(allowed)}")
+        if learning_rate <= 0 or meta_lr <= 0 or not 0 <= momentum < 1:
+            raise UserError(
+                "learning_rate and meta_lr must be positive and momentum lie in [0, 1), got "
+                f"{learning_rate}, {meta_lr} and {momentum}"
+            )
+        if not 0 < decay <= 1 or decay_every < 0 or gradient_clip < 0:
+            raise UserError(
+                "decay must lie in (0, 1], decay_every and gradient_clip be 0 or more, got "
+                f"{decay}, {decay_every} and {gradient_clip}"
+            )
+        total = inner_steps * inner_epochs
+        if window is not None and not 1 <= window <= total:
+            raise UserError(f"window is {window}; it must lie in 1..{total} (inner_steps x inner_epochs)")
+        if victim == "trained" and fixed_layers:
+            raise UserError("trained victims have weights of their own; set fixed_layers to 0")
+        self.inner_steps, self.inner_epochs, self.images_per_class = inner_steps, inner_epochs, images_per_class
+        self.learner_spec = learner
+        self.fixed_layers, self.weights = fixed_layers, weights
+        self.meta_batch = meta_batch
+        self.start = images
+        self.learning_rate, self.learn_learning_rates = learning_rate, learn_learning_rates
+        self.momentum, self.learn_labels = momentum, learn_labels
+        self.meta_lr, self.meta_betas = meta_lr, (float(meta_betas[0]), float(meta_betas[1]))
+        self.decay, self.decay_every, self.gradient_clip = decay, decay_every, gradient_clip
+        self.memory, self.window = memory, window
+        self.poison_spec, self.victim, self.victims, self.victim_updates = poison, victim, victims, victim_updates
+
+    # -- what a run holds ---------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Make the images, their labels and rates, the learners' beginnings and the meta-optimiser."""
+        self._check_run()
+        description = self.data.description
+        self.poison = Poison.of(self.poison_spec, description)
+        self.initial = Initial.make(
+            self.learner_spec or default_learner(description),
+            description,
+            fixed_layers=self.fixed_layers,
+            seed=self.run.options.seed,
+            name="distillation/shared",
+            weights=self.weights,
+        )
+        classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
+        labels = classes.expand(self.inner_steps, -1)  # (T, B): B holds every class images_per_class times
+        self.images = nn.Parameter(self._first_images(classes))
+        self.labels = labels.contiguous()
+        if self.learn_labels:
+            self.labels = nn.Parameter(F.one_hot(labels, description.num_classes).float())
+        total = self.inner_steps * self.inner_epochs
+        raw = math.log(math.expm1(self.learning_rate))  # softplus(raw) = learning_rate
+        self.raw_rates = nn.Parameter(torch.full((total,), raw, device=self.device), self.learn_learning_rates)
+        self.momenta = torch.full((total,), self.momentum, device=self.device)
+        moved = [self.images, self.raw_rates] + ([self.labels] if isinstance(self.labels, nn.Parameter) else [])
+        self.optimizer = torch.optim.Adam([p for p in moved if p.requires_grad], lr=self.meta_lr, betas=self.meta_betas)
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, self.decay_every or self.steps + 1, self.decay)
+        if self.victim == "trained":
+            # Seeds far from 0, 1, ...: evaluation attacks networks that distillation never met.
+            base = derive_seed(self.run.options.seed, "distillation/victims") >> 8
+            seeds = [base + place for place in range(self.victims)]
+            spec = self.initial.learner
+            self.pool = trained_learners(spec, self.data, seeds, updates=self.victim_updates, initial=self._plan())
+
+    def _check_run(self) -> None:
+        world = self.run.processes.world
+        if self.meta_batch % world:
+            raise UserError(
+                f"meta_batch is {self.meta_batch}, which {world} processes cannot share equally; choose a multiple of "
+                f"{world}"
+            )
+        if self.run.options.precision != "float32":
+            raise UserError(
+                f"run.precision is {self.run.options.precision}; distillation differentiates twice and trains in "
+                "float32 only"
+            )
+
+    def _plan(self) -> Initial | None:
+        return self.initial if self.initial.metadata() else None
+
+    def _first_images(self, classes: Tensor) -> Tensor:
+        """Return images (T, B, C, H, W) to start from."""
+        shape = (self.inner_steps, len(classes), *self.data.description.image_shape)
+        stream = self.run.streams["images"]
+        if self.start == "noise":
+            return torch.randn(shape, generator=stream, device=self.device)
+        sampler = ClassSampler(self.data.train.labels, self.data.description.num_classes)
+        drawn = sampler.draw(self.inner_steps * self.images_per_class, stream)
+        # (K, T, M) -> (T, M, K): every batch has the classes in turn, as its labels do.
+        index = drawn.view(len(drawn), self.inner_steps, self.images_per_class).permute(1, 2, 0).flatten()
+        return self.data.train.batch(index, self.normalisation)[0].view(shape)
+
+    @property
+    def learning_rates(self) -> Tensor:
+        """(T * E,) learning rates, positive."""
+        return F.softplus(self.raw_rates)
+
+    # -- one meta-step ------------------------------------------------------------------------------------------------
+
+    def next_batch(self) -> tuple[Tensor, Tensor]:
+        """Return the real batch (B, C, H, W) and (B,) of this meta-step, the same for all learners (Algorithm 1)."""
+        return self.data.train.batch(self.sampler.next(), self.normalisation)
+
+    def _new_learners(self) -> list[nn.Module]:
+        """Return this process's learners of this meta-step, each from streams of its own."""
+        mine = self.run.processes.shard(torch.arange(self.meta_batch)).tolist()
+        if self.victim == "trained":
+            stream = self.run.streams["victims"]
+            chosen = torch.randint(self.victims, (self.meta_batch,), generator=stream, device=stream.device)
+            return [self.pool[int(chosen[place])] for place in mine]
+        description = self.data.description
+        numbers = [self.step * self.meta_batch + place for place in mine]
+        return [self.initial.build(description, self.run.options.seed, f"learner/{n}").to(self.device) for n in numbers]
+
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Make one meta-step; see the module's text.
+
+        Args:
+            batch: Real images (B, C, H, W) and true labels (B,).
+
+        Returns:
+            ``loss/meta`` and ``accuracy/meta`` on the real batch (mean over the learners), ``gradient/norm`` before
+            clipping, ``lr/inner`` (mean over the steps) and, if poisoned, ``attack/success`` on the real batch.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        learners = self._new_learners()
+        steps = self._last_step()
+        losses, accuracies, successes = [], [], []
+        for learner in learners:
+            look = self._look(learner, steps, batch)
+            # The lesson anew for each learner: a backward pass frees the graph from the raw rates.
+            result = unroll.unrolled_loss(learner, *self._lesson(steps), look, memory=self.memory, window=self.window)
+            (result.loss / len(learners)).backward()
+            losses.append(look.final_loss)
+            accuracies.append(look.final_accuracy)
+            successes.append(look.final_success if isinstance(look, PoisonedLoss) else look.final_loss)
+        moved = list(trained(self.optimizer))
+        self.run.processes.average_gradients(moved)
+        norm = nn.utils.clip_grad_norm_(moved, self.gradient_clip or math.inf)
+        self.optimizer.step()
+        self.scheduler.step()
+        return {
+            "loss/meta": torch.stack(losses).mean(),
+            "accuracy/meta": torch.stack(accuracies).mean(),
+            "gradient/norm": norm.detach(),
+            "lr/inner": self.learning_rates.detach().mean(),
+        } | ({"attack/success": torch.stack(successes).mean()} if self.poison else {})
+
+    def _last_step(self) -> int:
+        """Return after how many steps this meta-step's learners are asked; without a window after all of them."""
+        total = len(self.raw_rates)
+        if self.window is None:
+            return total
+        stream = self.run.streams["window"]
+        return int(torch.randint(self.window, total + 1, (), generator=stream, device=stream.device))
+
+    def _lesson(self, steps: int) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+        """Return images, labels, rates and momenta of a learner's first steps."""
+        turns = [step % self.inner_steps for step in range(steps)]
+        images, labels = [self.images[turn] for turn in turns], [self.labels[turn] for turn in turns]
+        return images, labels, self.learning_rates[:steps], self.momenta[:steps]
+
+    def _look(self, learner: nn.Module, steps: int, batch: tuple[Tensor, Tensor]) -> RealLoss:
+        images, labels = batch[0][None], batch[1][None]
+        if self.poison is None:
+            return RealLoss(learner, [steps], images, labels)
+        return PoisonedLoss(learner, [steps], images, labels, self.poison)
+
+    # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def teacher(self) -> Teacher:
+        """Return the images in their order, with labels, rates and what learners start from."""
+        metadata = {
+            "source": f"{type(self).__name__}, step {self.step}",
+            "seed": self.run.options.seed,
+            "learner": self.initial.learner,
+            "inner_steps": self.inner_steps,
+            "inner_epochs": self.inner_epochs,
+        }
+        metadata |= self.initial.metadata()
+        if self.poison is not None:
+            metadata |= self.poison.metadata() | {"victim": self.victim}
+        return StoredImages(
+            self.images.detach().flatten(0, 1).clone(),
+            self.labels.detach().flatten(0, 1).clone(),
+            self.data.description.with_normalisation(self.normalisation),
+            order="fixed",
+            batch_size=self.images.shape[1],
+            learning_rates=self.learning_rates.detach().clone(),
+            momenta=self.momenta.clone() if self.momentum else None,
+            metadata=metadata,
+        )
+
+    def samples(self) -> dict[str, Tensor]:
+        """Return the distilled images as pixels, one row a step, at most ten rows."""
+        return {"distilled": self.normalisation.invert(self.images.detach()[:10].flatten(0, 1)).clamp(0, 1)}
