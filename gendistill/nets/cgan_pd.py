@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.nets.base import BaseConditionalDiscriminator, BaseConditionalGenerator
-from gendistill.nets.layers import BatchNorm2d, SNEmbedding, SNLinear
+from gendistill.nets.layers import BatchNorm2d, SNEmbedding, SNLinear, quick_format
 from gendistill.nets.resblocks import GBlock, discriminator_blocks, fit_bottom_width, plain_conv, square_size
 
 
@@ -64,9 +64,10 @@ class CGANPDGenerator(BaseConditionalGenerator):
         if y is None:
             raise UserError("a conditional generator needs class indices; use generate_images to have them drawn")
         h = self.linear(x).view(len(x), self.ngf, self.bottom_width, self.bottom_width)
+        h = quick_format(h, self)
         for block in self.blocks:
             h = block(h, y)
-        return torch.tanh(self.conv(torch.relu(self.norm(h))))
+        return torch.tanh(self.conv(torch.relu(self.norm(h)))).contiguous()
 
 
 class CGANPDDiscriminator(BaseConditionalDiscriminator):
@@ -103,7 +104,7 @@ class CGANPDDiscriminator(BaseConditionalDiscriminator):
 
     def features(self, x: Tensor) -> Tensor:
         """Return the summed features (N, ndf) of images (N, C, S, S)."""
-        features: Tensor = torch.relu(self.blocks(x)).sum((2, 3))
+        features: Tensor = torch.relu(self.blocks(quick_format(x, self))).sum((2, 3))
         return features
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]

@@ -60,6 +60,38 @@ def full_precision_weight(layer: nn.Module, input: Tensor) -> Tensor:
     return weight
 
 
+def pooled_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return ``avg_pool2d(conv(x), 2)`` without ever making the large maps.
+
+    The mean of four neighbouring outputs of a 3x3 filter is one output of a 4x4 filter, the mean of the four places
+    where the 3x3 filter can lie in it. Run at a stride of 2 that takes 16 products where the usual order takes 36.
+
+    Args:
+        conv: A convolution of stride 1, spectrally normalised or not.
+        x: (N, C, H, W), sides at least 2.
+    """
+    weight = full_precision_weight(conv, x)
+    with torch.autocast(x.device.type, enabled=False):
+        kernel = F.avg_pool2d(weight, 2, stride=1, padding=1)
+    return F.conv2d(x, kernel, conv.bias, stride=2, padding=conv.padding)
+
+
+def quick_format(x: Tensor, network: nn.Module) -> Tensor:
+    """Return x (N, C, H, W) in the memory format in which a network's convolutions run quickest.
+
+    On the CPU that is channels-last, which each layer then hands on to the next; elsewhere it is that of the weights.
+    """
+    last = torch.channels_last
+    if x.device.type != "cpu":
+        # A parameter itself, not a layer's weight: asking for a spectrally normalised weight makes an iteration.
+        weight = next(parameter for parameter in network.parameters() if parameter.ndim == 4)
+        if not weight.is_contiguous(memory_format=last):
+            return x
+    # With one channel both formats have the same strides but for one that is never used, by which torch tells them
+    # apart all the same; only a copy sets it.
+    return x if x.is_contiguous(memory_format=last) and x.stride(1) == 1 else x.clone(memory_format=last)
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the union of the batches of all processes; with one process it is ``nn.BatchNorm2d`` itself.
 

@@ -1,7 +1,8 @@
 """Residual blocks of the SN-ResNet GANs, Miyato et al. 2018, appendix B.4.
 
 Two orders differ from the usual code and save work without changing the function: a 1x1 convolution commutes with
-averaging and with interpolation (both are weighted means), so the shortcut convolves at the smaller size. ReLUs are
+averaging and with interpolation (both are weighted means), so the shortcut convolves at the smaller size; and a
+convolution with the averaging behind it is one convolution, see :func:`~gendistill.nets.layers.pooled_conv`. ReLUs are
 not in place, so that a hook may keep what it sees.
 """
 
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
-from gendistill.nets.layers import BatchNorm2d, ConditionalBatchNorm2d, SNConv2d
+from gendistill.nets.layers import BatchNorm2d, ConditionalBatchNorm2d, SNConv2d, pooled_conv
 
 UPSAMPLINGS = ("bilinear", "nearest")
 
@@ -102,11 +103,10 @@ class DBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H, W), or half of H and W."""
         active = x if self.first else F.relu(x)
-        h = self.conv2(F.relu(self.conv1(active)))
+        h = F.relu(self.conv1(active))
+        h = pooled_conv(self.conv2, h) if self.downsample else self.conv2(h)
         x = active if self.shortcut_relu else x
-        if self.downsample:
-            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
-        return h + self.shortcut(x)
+        return h + self.shortcut(F.avg_pool2d(x, 2) if self.downsample else x)
 
 
 def fit_bottom_width(size: int, bottom_width: int | None = None) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gendistill.nets.base import BaseDiscriminator, BaseGenerator
-from gendistill.nets.layers import BatchNorm2d, SNLinear
+from gendistill.nets.layers import BatchNorm2d, SNLinear, quick_format
 from gendistill.nets.resblocks import GBlock, discriminator_blocks, fit_bottom_width, plain_conv, square_size
 
 
@@ -45,7 +45,8 @@ class SNGANGenerator(BaseGenerator):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Map latents (N, nz) to images (N, C, S, S) in [-1, 1]; labels are ignored."""
         h = self.linear(x).view(len(x), self.ngf, self.bottom_width, self.bottom_width)
-        return torch.tanh(self.conv(torch.relu(self.norm(self.blocks(h)))))
+        h = self.blocks(quick_format(h, self))
+        return torch.tanh(self.conv(torch.relu(self.norm(h)))).contiguous()
 
 
 class SNGANDiscriminator(BaseDiscriminator):
@@ -78,5 +79,5 @@ class SNGANDiscriminator(BaseDiscriminator):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Map images (N, C, S, S) to logits (N, 1); labels are ignored."""
-        logits: Tensor = self.linear(torch.relu(self.blocks(x)).sum((2, 3)))
+        logits: Tensor = self.linear(torch.relu(self.blocks(quick_format(x, self))).sum((2, 3)))
         return logits
