@@ -111,6 +111,11 @@ class Term(ABC):
         """Draw for each label (B,) a real image of that class, with repetition, with the term's own stream."""
         return self.real_images(self.sampler.draw_alike(labels, self.stream))
 
+    def draw_any(self, count: int) -> Batch:
+        """Draw ``count`` training images with repetition, each as likely as any other, with the term's own stream."""
+        size, stream = len(self.trainer.data.train), self.stream
+        return self.real_images(torch.randint(size, (count,), generator=stream, device=stream.device))
+
     def real_images(self, index: Tensor) -> Batch:
         """Return training images (B, C, H, W) at ``index`` (B,) as the trainer normalises them, and their labels."""
         images, labels = self.trainer.data.train.batch(index, self.trainer.normalisation)
