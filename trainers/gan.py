@@ -127,8 +127,8 @@ class GANTrainer(Trainer):
         self.ema = EMA(self.generator, self.ema_decay)
         if self.initial_generator is not None and not self.run.directory.has_state:
             start_from(self.initial_generator, self)
-        self.generator_optimizer = self._adam(self.generator, self.lr_generator)
-        self.discriminator_optimizer = self._adam(self.discriminator, self.lr_discriminator)
+        self.generator_optimizer = self.make_optimizer(self.generator, self.lr_generator)
+        self.discriminator_optimizer = self.make_optimizer(self.discriminator, self.lr_discriminator)
         attach_terms(self.terms, self)
 
     def _network(self, name: str, spec: Spec, needed: tuple[str, ...]) -> Any:
@@ -148,7 +148,8 @@ class GANTrainer(Trainer):
                 )
         return self.place(network)
 
-    def _adam(self, network: nn.Module, lr: float) -> torch.optim.Adam:
+    def make_optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+        """Return what trains a network; each of its groups says at what rate it starts (``initial_lr``)."""
         groups = [{"params": list(network.parameters()), "lr": lr, "initial_lr": lr}]
         return torch.optim.Adam(groups, betas=self.betas)
 
