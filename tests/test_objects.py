@@ -28,6 +28,19 @@ class Closed(Derived):
         super().__init__(size=only)
 
 
+class Fixed(Base):
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(size=3, **kwargs)  # type: ignore[arg-type]
+
+
+def test_what_a_base_asks_for_may_be_given_by_the_class_itself() -> None:
+    assert build(f"{__name__}.Fixed", Base).size == 3
+    with pytest.raises(UserError, match="needs a value for: size"):
+        build(f"{__name__}.Derived", Base)
+    with pytest.raises(UserError, match="refuses its arguments"):
+        build({"class_path": f"{__name__}.Fixed", "init_args": {"size": 4}}, Base)
+
+
 def test_a_built_object_carries_the_spec_that_builds_it_again() -> None:
     first = build(
         {"class_path": CONVNET, "init_args": {"width": 8}}, nn.Module, num_classes=3, image_shape=(1, 8, 8), nz=5

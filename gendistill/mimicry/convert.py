@@ -87,7 +87,9 @@ def to_mimicry(network: nn.Module, target: nn.Module) -> None:
 def generator_spec(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the network of this project that computes what a torch-mimicry generator does, read off its weights.
 
-    Known are SN-ResNet generators of one width: SNGAN, SSGAN, InfoMax-GAN and cGAN-PD for 32x32 images.
+    Known are ResNet generators of one width: cGAN-PD, and DCGAN, WGAN-GP, SNGAN, SSGAN and InfoMax-GAN, which share one
+    generator, for 32x32 images. DCGANGeneratorCIFAR has the same weights and another range of values; weights cannot
+    tell it.
 
     Args:
         state: The generator's state dict.
@@ -104,11 +106,13 @@ def generator_spec(state: Mapping[str, Tensor]) -> dict[str, Any]:
         if blocks != set(range(2, last)):
             raise KeyError("block2")
         (values, nz), ngf = state["l1.weight"].shape, state["block2.c1.weight"].shape[1]
+        if any(state[f"block{index}.c_sc.weight"].shape[:2] != (ngf, ngf) for index in blocks):
+            raise ValueError("the blocks differ in width")
         channels, bottom_width = state[f"c{last}.weight"].shape[0], math.isqrt(values // ngf)
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         raise UserError(
-            "the checkpoint is not of a generator that this project knows (SN-ResNet of one width: SNGAN, SSGAN, "
-            "InfoMax-GAN or cGAN-PD for 32x32); name its class, see docs/methods/mimicry.md"
+            "the checkpoint is not of a generator that this project knows (DCGAN, WGAN-GP, SNGAN, SSGAN, InfoMax-GAN "
+            "or cGAN-PD for 32x32); name its class, see docs/methods/mimicry.md"
         ) from error
     size = bottom_width * 2 ** len(blocks)
     arguments: dict[str, Any] = {"image_shape": (channels, size, size), "nz": nz, "ngf": ngf}
@@ -135,7 +139,7 @@ def _layers(network: nn.Module) -> dict[str, str]:
     }
     if hasattr(network, "nz"):
         return names | {"linear": "l1", "norm": f"b{last + 1}", "conv": f"c{last + 1}"}
-    return names | {"linear": f"l{last}", "embedding": "l_y"}
+    return names | {"linear": f"l{last}"} | ({"embedding": "l_y"} if hasattr(network, "embedding") else {})
 
 
 def _keys(state: Mapping[str, Tensor], layer: str) -> list[str]:
@@ -157,7 +161,7 @@ def _check_function(network: nn.Module) -> None:
 
 def _load(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
     name, wanted = type(network).__name__, network.state_dict()
-    for key in wanted.keys() ^ state.keys():
+    for key in sorted(wanted.keys() ^ state.keys()):
         raise UserError(f"{what} do not fit {name}: '{key}' is in one of the two only")
     for key, tensor in wanted.items():
         if tensor.shape != state[key].shape:

@@ -26,13 +26,18 @@ def build_network(spec: Mapping[str, Any], description: Description) -> nn.Modul
         The network, with its ``spec``.
 
     Raises:
-        UserError: torch-mimicry is needed and not installed, or the network cannot be built.
+        UserError: torch-mimicry is needed and not installed, or the network cannot be built or makes images in [0, 1].
     """
     path = str(spec.get("class_path"))
     if installed() or path.split(".")[0] == PACKAGE:
         load()
+    found = locate(path, nn.Module)
+    if any(base.__name__ == "DCGANGeneratorCIFAR" for base in found.__mro__):
+        raise UserError(
+            f"'{path}' makes images in [0, 1]; use DCGANGenerator32, the same network with images in [-1, 1]"
+        )
     # Not what its bases name: a class that sets num_classes for its base takes no other.
-    named = inspect.signature(locate(path, nn.Module)).parameters
+    named = inspect.signature(found).parameters
     known: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
     network: nn.Module = build(spec, nn.Module, **{key: value for key, value in known.items() if key in named})
     return network

@@ -26,8 +26,9 @@ def generator_teacher(
     Args:
         checkpoint: A ``netG_{step}_steps.pth``.
         description: The data set that it was trained on; gives the classes.
-        network: The generator as ``class_path`` and ``init_args``. Left out, an SN-ResNet for 32x32 images (SNGAN,
-            SSGAN, InfoMax-GAN, cGAN-PD) is recognised by its weights and built without torch-mimicry.
+        network: The generator as ``class_path`` and ``init_args``. Left out, a ResNet for 32x32 images (see
+            :func:`~gendistill.mimicry.convert.generator_spec`) is recognised by its weights and built without
+            torch-mimicry.
 
     Returns:
         The generator with fresh noise, in eval mode. The labels of a generator that takes none are random.
