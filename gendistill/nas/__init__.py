@@ -1,0 +1,1 @@
+"""Architecture search by teachers: scores, baselines, truth, rankings."""
