@@ -14,12 +14,14 @@ run: install
 
 install: $(INSTALLED)
 
-$(INSTALLED): setup.cfg pyproject.toml
+$(INSTALLED): setup.cfg pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "gendistill needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	# Without its dependencies: it asks for TensorFlow, which nothing here needs. Only its bridge is tested with it.
+	$(BIN)/python -m pip install --quiet --no-deps torch-mimicry==0.1.16
 	@touch $(INSTALLED)
 
 test: lint types tests
