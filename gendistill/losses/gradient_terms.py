@@ -84,10 +84,10 @@ def gradient_magnitude(fake: Sequence[Tensor]) -> Tensor:
 
 
 def gradient_projection(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-    """Return ``<g_fake, g_real> / ||g_real||^2``: how much of the real gradient the generated one contains.
+    """Return ``<g_fake, g_real> / ||g_real||_2``: the part of the magnitude that points where the real gradient does.
 
-    It is 1 where both agree. Unlike the magnitude it does not grow when generated images are hard for the probe in a
-    direction of their own, as mislabelled ones are. Not in the thesis.
+    It equals the magnitude where both agree, and is never larger. Unlike the magnitude it does not grow when generated
+    images are hard for the probe in a direction of their own, as mislabelled ones are. Not in the thesis.
 
     Args:
         fake: The gradient on generated images, one tensor a parameter.
@@ -96,8 +96,7 @@ def gradient_projection(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tenso
     Returns:
         A scalar; 0 where the real gradient is zero.
     """
-    squares = inner(real, real)
-    return inner(fake, real) / (squares + torch.finfo(squares.dtype).tiny)
+    return inner(fake, real) / gradient_magnitude(real)
 
 
 def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:

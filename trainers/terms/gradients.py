@@ -129,7 +129,7 @@ class GradientMagnitude(GradientTerm):
     """``|| g(G(z, y), y) ||``, eq. (4.5) of Bradley 2020, or its part along the real gradient; maximised by default.
 
     Args:
-        normalise: Take ``<g_fake, g_real> / ||g_real||^2`` in place of the norm: a large gradient then counts only
+        normalise: Take ``<g_fake, g_real> / ||g_real||`` in place of the norm: a large gradient then counts only
             where real images agree with it. The norm alone is largest for images that the probe finds mislabelled.
         sign: ``maximise`` as in (4.5) or ``minimise`` as in (4.6).
         **kwargs: See :class:`GradientTerm`.
