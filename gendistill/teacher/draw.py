@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Shuffle = Literal["none", "batches", "all"]
 
 
 def shuffled_order(size: int, step_count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -67,6 +70,30 @@ def fixed_order(size: int, step_count: int, batch_size: int) -> Iterator[Tensor]
     batch_size = min(batch_size, size)
     for step in range(step_count):
         yield (torch.arange(batch_size) + step * batch_size) % size
+
+
+def lesson_order(
+    shuffle: Shuffle, classes: Tensor, step_count: int, generator: torch.Generator
+) -> Iterator[Tensor | int]:
+    """Yield what a curriculum of T batches shows at one step after another.
+
+    Args:
+        shuffle: ``none``: batch t mod T at step t, nothing is drawn. ``batches``: batches as they are, their order
+            shuffled. ``all``: batches of as many items, drawn from all T*B items, stratified.
+        classes: (T, B) class of each item.
+        step_count: Number of steps.
+        generator: Shuffles, epoch by epoch.
+
+    Returns:
+        The number of a batch (int), or indices (B,) among the T*B items.
+    """
+    count, size = classes.shape
+    if shuffle == "all":
+        yield from stratified_order(classes.flatten(), step_count, size, generator)
+    elif shuffle == "batches":
+        yield from (int(index) for index in shuffled_order(count, step_count, 1, generator))
+    else:
+        yield from (step % count for step in range(step_count))
 
 
 def draw(labels: Tensor, num_classes: int, count: int, generator: torch.Generator, balanced: bool = True) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.teacher.base import Batch, Teacher, check_finite, check_labels, first_line
-from gendistill.teacher.draw import balanced_labels, draw, stratified_order
+from gendistill.teacher.draw import Shuffle, balanced_labels, draw, lesson_order, stratified_order
 from gendistill.teacher.network import BatchNorm, build_network, mode, snapshot
 from gendistill.teacher.stored import distinct_rows, expect
 
@@ -36,6 +36,8 @@ class GeneratorTeacher(Teacher):
             they differ from the labels, such as hard ones for a network that cannot take soft labels.
         learning_rates: See :class:`Teacher`; a curriculum has one a batch, or one for all.
         momenta: See :class:`Teacher`.
+        shuffle: How a curriculum's batches come: ``none``, ``batches`` or ``all``; see
+            :func:`gendistill.teacher.draw.lesson_order`.
         prior: Distribution of fresh noise: standard normal, or uniform on the sphere of radius sqrt(nz).
         batch_norm: ``"eval"`` uses running statistics, ``"batch"`` those of the batch at hand, as in training. Neither
             changes the stored statistics.
@@ -57,12 +59,14 @@ class GeneratorTeacher(Teacher):
         conditions: Tensor | None = None,
         learning_rates: Tensor | None = None,
         momenta: Tensor | None = None,
+        shuffle: Shuffle = "none",
         prior: Prior = "normal",
         batch_norm: BatchNorm = "eval",
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(description, learning_rates=learning_rates, momenta=momenta, metadata=metadata)
         for name, value, allowed in (
+            ("shuffle", shuffle, get_args(Shuffle)),
             ("prior", prior, get_args(Prior)),
             ("batch_norm", batch_norm, get_args(BatchNorm)),
         ):
@@ -73,6 +77,7 @@ class GeneratorTeacher(Teacher):
         if not isinstance(nz, int) or nz < 1:
             raise UserError(f"a generator needs a latent size 'nz' of at least 1, {type(network).__name__} has {nz}")
         self.nz: int = nz
+        self.shuffle: Shuffle = shuffle
         self.prior: Prior = prior
         self.batch_norm: BatchNorm = batch_norm
         self.latents, self.labels, self.conditions = self._check_latents(latents, labels, conditions)
@@ -144,9 +149,13 @@ class GeneratorTeacher(Teacher):
             for step in range(step_count):
                 yield *self._fresh_images(batch_size, generator), self.rate(step)
         elif self.curriculum:
-            for step in range(step_count):
-                turn = step % len(self.latents)
-                yield self.generate(self.latents[turn], self.conditions[turn]), self.labels[turn], self.rate(step)
+            every = [self.latents, self.conditions, self.labels]
+            if self.shuffle == "all":
+                every = [items.flatten(0, 1) for items in every]
+            for step, order in enumerate(lesson_order(self.shuffle, _hard(self.labels), step_count, generator)):
+                turn = order if isinstance(order, int) else order.to(self.device)
+                latents, conditions, labels = (items[turn] for items in every)
+                yield self.generate(latents, conditions), labels, self.rate(step)
         else:
             for step, order in enumerate(stratified_order(_hard(self.labels), step_count, batch_size, generator)):
                 index = order.to(self.device)
@@ -198,13 +207,13 @@ class GeneratorTeacher(Teacher):
         return state | {name: tensor for name, tensor in stored.items() if tensor is not None} | self._schedules()
 
     def header(self) -> dict[str, Any]:
-        """Return the network's spec, prior and batch norm mode."""
+        """Return the network's spec, prior, batch norm mode and the order of a curriculum."""
         spec = getattr(self.network, "spec", None)
         if spec is None:
             raise UserError(
                 f"{type(self.network).__name__} cannot be saved without its spec; make it with gendistill.objects.build"
             )
-        return {"network": spec, "prior": self.prior, "batch_norm": self.batch_norm}
+        return {"network": spec, "prior": self.prior, "batch_norm": self.batch_norm, "shuffle": self.shuffle}
 
     @classmethod
     def restore(
@@ -222,6 +231,7 @@ class GeneratorTeacher(Teacher):
             build_network(header.get("network"), state, description),
             description,
             metadata=metadata,
+            shuffle=header.get("shuffle", "none"),
             prior=header.get("prior", "normal"),
             batch_norm=header.get("batch_norm", "eval"),
             **others,

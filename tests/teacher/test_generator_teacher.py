@@ -173,3 +173,35 @@ def test_render_is_differentiable_in_the_latents(network: nn.Module, description
     (gradient,) = torch.autograd.grad(teacher.render(z, y).square().sum(), z)
     (expected,) = torch.autograd.grad(by_hand(network, z, y, batch=True).square().sum(), z)
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shuffle", ["batches", "all"])
+def test_a_shuffled_curriculum_shows_all_its_items_once_an_epoch(
+    shuffle: str, network: nn.Module, description: Description, rng: torch.Generator
+) -> None:
+    latents = torch.randn(5, 6, 4, generator=rng)
+    rates = torch.rand(5, generator=rng)
+    teacher = GeneratorTeacher(
+        network,
+        description,
+        latents=latents,
+        shuffle=shuffle,  # type: ignore[arg-type]
+        learning_rates=rates,
+    )
+    teacher = GeneratorTeacher.restore(teacher.tensors(), teacher.header(), description, {})
+    assert teacher.shuffle == shuffle
+    ordered, _ = teacher.everything()
+    runs = [list(teacher.batches(10, 3, torch.Generator().manual_seed(seed))) for seed in (0, 0, 1)]
+    for epoch in (runs[0][:5], runs[0][5:]):
+        shown = torch.cat([images for images, _, _ in epoch])
+        found = (shown[:, None] - ordered[None]).abs().amax((2, 3, 4)).argmin(1)
+        assert torch.equal(found.sort().values, torch.arange(30))
+        assert not torch.equal(found, torch.arange(30))
+        # Whole batches stay together, or every batch mixes; classes stay balanced in both.
+        whole = [len(set((part // 6).tolist())) == 1 for part in found.split(6)]
+        assert all(whole) if shuffle == "batches" else not any(whole)
+        assert all(torch.equal(labels.bincount(minlength=3), torch.tensor([2, 2, 2])) for _, labels, _ in epoch)
+        assert torch.equal(found % 3, torch.cat([labels for _, labels, _ in epoch]))
+    assert [rate for _, _, rate in runs[0][:5]] == list(rates), "rates belong to the step, not to the batch"
+    assert all(torch.equal(one[0], same[0]) for one, same in zip(runs[0], runs[1], strict=True))
+    assert any(not torch.equal(one[0], other[0]) for one, other in zip(runs[0], runs[2], strict=True))
