@@ -20,7 +20,7 @@ $(INSTALLED): setup.cfg pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	# Without its dependencies: it asks for TensorFlow, which nothing here needs. Only its bridge is tested with it.
+# Without its dependencies: it asks for TensorFlow, which nothing here needs. Only the tests of its bridge import it.
 	$(BIN)/python -m pip install --quiet --no-deps torch-mimicry==0.1.16
 	@touch $(INSTALLED)
 
