@@ -27,6 +27,8 @@ COMMANDS = {
     "latent-search": ("gendistill.commands.latent_search", "search a generator's latent space for images that teach"),
     "evaluate": ("gendistill.commands.evaluate", "judge one teacher: how well it teaches, how real it looks"),
     "compare": ("gendistill.commands.compare", "judge several teachers and rank them in one table"),
+    "replicate": ("gendistill.commands.replicate", "run an experiment of the literature, reported beside measured"),
+    "nas": ("gendistill.commands.nas", "rank architectures by a few steps on a teacher, and find the best"),
     "export": ("gendistill.commands.export", "write a teacher as PNG folder, .pt pair, Parquet or safetensors"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
