@@ -9,6 +9,7 @@ not in place, so that a hook may keep what it sees.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,6 +25,11 @@ def plain_conv(in_channels: int, out_channels: int, size: int, gain: float = 1.0
     conv = nn.Conv2d(in_channels, out_channels, size, padding=size // 2)
     nn.init.xavier_uniform_(conv.weight, gain)
     return conv
+
+
+def spectral_conv(in_channels: int, out_channels: int, size: int, gain: float = 1.0) -> nn.Conv2d:
+    """Return the same with its weight divided by its largest singular value."""
+    return SNConv2d(in_channels, out_channels, size, padding=size // 2, gain=gain)
 
 
 def upsample(x: Tensor, mode: str) -> Tensor:
@@ -80,6 +86,7 @@ class DBlock(nn.Module):
         first: The block sees pixels, so it has no ReLU in front.
         shortcut_relu: Feed the shortcut ReLU(x) and not x. torch-mimicry does, because its in-place ReLU overwrites the
             block's input; the paper's code does not.
+        spectral: Divide each weight by its largest singular value; without it the block is that of WGAN-GP.
     """
 
     def __init__(
@@ -89,16 +96,18 @@ class DBlock(nn.Module):
         downsample: bool = False,
         first: bool = False,
         shortcut_relu: bool = False,
+        spectral: bool = True,
     ) -> None:
         super().__init__()
+        make = spectral_conv if spectral else plain_conv
         hidden = out_channels if first else in_channels
         self.downsample = downsample
         self.first = first
         self.shortcut_relu = shortcut_relu and not first
-        self.conv1 = SNConv2d(in_channels, hidden, 3, padding=1, gain=math.sqrt(2))
-        self.conv2 = SNConv2d(hidden, out_channels, 3, padding=1, gain=math.sqrt(2))
+        self.conv1 = make(in_channels, hidden, 3, math.sqrt(2))
+        self.conv2 = make(hidden, out_channels, 3, math.sqrt(2))
         changes = downsample or in_channels != out_channels
-        self.shortcut: nn.Module = SNConv2d(in_channels, out_channels, 1) if changes else nn.Identity()
+        self.shortcut: nn.Module = make(in_channels, out_channels, 1) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H, W), or half of H and W."""
@@ -127,7 +136,7 @@ def fit_bottom_width(size: int, bottom_width: int | None = None) -> tuple[int, i
     doublings = round(math.log2(size / bottom_width)) if 0 < bottom_width <= size else 0
     if doublings < 1 or bottom_width * 2**doublings != size:
         raise UserError(
-            f"no generator of {size}x{size} images starts at bottom_width {bottom_width}: image size must be "
+            f"images of {size}x{size} pixels do not go with bottom_width {bottom_width}: image size must be "
             "bottom_width times 2, 4, 8, ...; resize the images or choose another bottom_width"
         )
     return bottom_width, doublings
@@ -150,6 +159,7 @@ def discriminator_blocks(
     downsamplings: int | None = None,
     plain_blocks: int = 2,
     shortcut_relu: bool = False,
+    spectral: bool = True,
 ) -> nn.Sequential:
     """Return the trunk of a discriminator: down-sampling blocks, then plain ones.
 
@@ -160,6 +170,7 @@ def discriminator_blocks(
             2 for 28 and 32, 3 for 48 and 64, 1 for 8 and 16.
         plain_blocks: How many blocks without down-sampling follow.
         shortcut_relu: See :class:`DBlock`.
+        spectral: See :class:`DBlock`.
 
     Raises:
         UserError: The image is too small for so many halvings.
@@ -173,8 +184,9 @@ def discriminator_blocks(
         raise UserError(
             f"images of {size} pixels cannot be halved {downsamplings} times; use 1 to {size.bit_length() - 1}"
         )
+    make = partial(DBlock, shortcut_relu=shortcut_relu, spectral=spectral)
     return nn.Sequential(
-        DBlock(image_shape[0], ndf, downsample=True, first=True),
-        *(DBlock(ndf, ndf, downsample=True, shortcut_relu=shortcut_relu) for _ in range(downsamplings - 1)),
-        *(DBlock(ndf, ndf, shortcut_relu=shortcut_relu) for _ in range(plain_blocks)),
+        make(image_shape[0], ndf, downsample=True, first=True),
+        *(make(ndf, ndf, downsample=True) for _ in range(downsamplings - 1)),
+        *(make(ndf, ndf) for _ in range(plain_blocks)),
     )
