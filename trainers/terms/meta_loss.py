@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gendistill import unroll
-from gendistill.curriculum import Curriculum
+from gendistill.curriculum import Fresh
 from gendistill.errors import UserError
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
@@ -98,14 +98,13 @@ class MetaLoss(Term):
         self.window: dict[str, Any] = {
             "steps": inner_steps,
             "batch_size": inner_batch_size,
-            "kind": "fresh",
             "learning_rate": learning_rate,
             "momentum": momentum,
             "learn_learning_rates": learn_learning_rates,
             "learn_momenta": learn_momenta,
         }
         # Made here once so that a wrong option is refused before any run starts.
-        Curriculum(nz=1, num_classes=2, generator=torch.Generator(), **self.window)
+        Fresh(nz=1, num_classes=2, generator=torch.Generator(), **self.window)
 
     def attach(self, trainer: GANTrainer) -> None:
         """Make the inner learning rates, their optimiser and the first learners."""
@@ -117,7 +116,7 @@ class MetaLoss(Term):
                 "and needs float32"
             )
         self.specs = self.specs or [default_learner(description)]
-        self.curriculum = Curriculum(
+        self.curriculum = Fresh(
             nz=trainer.generator.nz, num_classes=description.num_classes, generator=self.stream, **self.window
         )
         schedules = self.curriculum.schedules()
