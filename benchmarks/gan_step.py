@@ -1,24 +1,22 @@
 """Seconds of one GAN step: ours against the obvious way to write it, and against torch-mimicry's where it is installed.
 
 The versions take turns in one process, so that whatever else the machine does meets all of them alike. The comparison
-with torch-mimicry needs ``pip install --no-deps torch-mimicry==0.1.16 scikit-image imageio lazy_loader tifffile``.
+with torch-mimicry needs the package, see docs/methods/mimicry.md.
 """
 
 from __future__ import annotations
 
 import contextlib
 import statistics
-import sys
 import tempfile
 import time
-import types
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gendistill import mimicry
 from gendistill.data.description import Description, symmetric
 from gendistill.data.real import RealData, Split
 from gendistill.losses.adversarial import discriminator_loss, generator_loss
@@ -111,46 +109,10 @@ def obvious_step(trainer: ConditionalGANTrainer) -> Step:
     return step
 
 
-class RefusingModule(types.ModuleType):
-    """Stands for a part of torch-mimicry that needs TensorFlow; nothing in it pretends to work."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Refuse."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise ImportError(f"{self.__name__} needs TensorFlow and is not loaded here")
-
-
-def import_mimicry() -> Any:
-    """Import torch-mimicry without the two of its packages that need TensorFlow.
-
-    Returns:
-        Its module of cGAN-PD networks for 32x32 images, or ``None`` when the package is not installed.
-    """
-    stubs = ("torch_mimicry.metrics", "torch_mimicry.datasets")
-    for name in stubs:
-        sys.modules[name] = RefusingModule(name)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from torch_mimicry.nets.cgan_pd import cgan_pd_32
-        return cgan_pd_32
-    except ImportError:
-        for name in stubs:
-            del sys.modules[name]
-        return None
-
-
-class MetricLog(dict[str, float]):
-    """What torch-mimicry's steps write to; like its own, it reads each metric at once."""
-
-    def add_metric(self, name: str, value: Any, group: str | None = None, precision: int = 4) -> None:
-        """Read and keep a metric."""
-        self[name] = value.item() if isinstance(value, Tensor) else value
-
-
-def mimicry_step(networks: Any, trainer: ConditionalGANTrainer, width: int) -> Step:
+def mimicry_step(trainer: ConditionalGANTrainer, width: int) -> Step:
     """Return torch-mimicry's own step on its own networks of the same size, with the data of ``trainer``."""
+    package = mimicry.load()
+    networks = package.nets.cgan_pd
     net_g = networks.CGANPDGenerator32(num_classes=CLASSES, ngf=width)
     net_d = networks.CGANPDDiscriminator32(num_classes=CLASSES, ndf=width)
     opt_g = torch.optim.Adam(net_g.parameters(), 2e-4, betas=(0.0, 0.9))
@@ -158,7 +120,7 @@ def mimicry_step(networks: Any, trainer: ConditionalGANTrainer, width: int) -> S
     device = torch.device("cpu")
 
     def step() -> None:
-        log = MetricLog()
+        log = package.training.MetricLog()  # reads each metric at once
         for _ in range(trainer.n_dis):
             batch = trainer.next_batch()
             log = net_d.train_step(real_batch=batch, netG=net_g, optD=opt_d, log_data=log, global_step=0, device=device)
@@ -219,10 +181,9 @@ def measure(rounds: int = 15, batch_size: int = 16, width: int = 32, n_dis: int 
         directory = stack.enter_context(tempfile.TemporaryDirectory())
         ours, other = (our_trainer(directory, batch_size, width, n_dis) for _ in range(2))
         result["obvious"] = alternate(our_step(ours), obvious_step(other), rounds)
-        networks = import_mimicry()
-        if networks is None:
+        if not mimicry.installed():
             result["torch_mimicry"] = "not measured: torch-mimicry is not installed"
         else:
             ours = our_trainer(directory, batch_size, width, n_dis, shortcut_relu=True)
-            result["torch_mimicry"] = alternate(our_step(ours), mimicry_step(networks, ours, width), rounds)
+            result["torch_mimicry"] = alternate(our_step(ours), mimicry_step(ours, width), rounds)
     return result
