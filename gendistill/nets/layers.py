@@ -76,6 +76,22 @@ def pooled_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return F.conv2d(x, kernel, conv.bias, stride=2, padding=conv.padding)
 
 
+def doubled_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return ``conv(x)`` with every pixel of x repeated 2x2 first, without ever making the repeated maps.
+
+    The transpose of :func:`pooled_conv`: of the nine places of a 3x3 filter on repeated pixels several see the same
+    pixel, so that each output is four products of sums of weights and not nine of weights.
+
+    Args:
+        conv: A 3x3 convolution of stride 1 and padding 1.
+        x: (N, C, H, W).
+    """
+    weight = full_precision_weight(conv, x)
+    with torch.autocast(x.device.type, enabled=False):
+        kernel = 4 * F.avg_pool2d(weight.flip(2, 3).transpose(0, 1), 2, stride=1, padding=1)
+    return F.conv_transpose2d(x, kernel, conv.bias, stride=2, padding=1)
+
+
 def quick_format(x: Tensor, network: nn.Module) -> Tensor:
     """Return x (N, C, H, W) in the memory format in which a network's convolutions run quickest.
 

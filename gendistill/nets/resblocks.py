@@ -2,8 +2,8 @@
 
 Two orders differ from the usual code and save work without changing the function: a 1x1 convolution commutes with
 averaging and with interpolation (both are weighted means), so the shortcut convolves at the smaller size; and a
-convolution with the averaging behind it is one convolution, see :func:`~gendistill.nets.layers.pooled_conv`. ReLUs are
-not in place, so that a hook may keep what it sees.
+convolution with the averaging behind it, or with repeated pixels before it, is one convolution of fewer products, see
+:func:`~gendistill.nets.layers.pooled_conv`. ReLUs are not in place, so that a hook may keep what it sees.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
-from gendistill.nets.layers import BatchNorm2d, ConditionalBatchNorm2d, SNConv2d, pooled_conv
+from gendistill.nets.layers import BatchNorm2d, ConditionalBatchNorm2d, SNConv2d, doubled_conv, pooled_conv
 
 UPSAMPLINGS = ("bilinear", "nearest")
 
@@ -71,8 +71,9 @@ class GBlock(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Map (N, in_channels, H, W) and classes (N,) to (N, out_channels, 2H, 2W)."""
         labels = () if y is None or not self.num_classes else (y,)
-        h = upsample(F.relu(self.norm1(x, *labels)), self.upsampling)
-        h = self.conv2(F.relu(self.norm2(self.conv1(h), *labels)))
+        h = F.relu(self.norm1(x, *labels))
+        h = doubled_conv(self.conv1, h) if self.upsampling == "nearest" else self.conv1(upsample(h, self.upsampling))
+        h = self.conv2(F.relu(self.norm2(h, *labels)))
         return h + upsample(self.shortcut(x), self.upsampling)
 
 

@@ -39,12 +39,15 @@ def test_bottom_width_is_found() -> None:
     }
 
 
-def test_generator_block_is_the_usual_order() -> None:
+@pytest.mark.parametrize("upsampling", ["bilinear", "nearest"])
+def test_generator_block_is_the_usual_order(upsampling: str) -> None:
     torch.manual_seed(0)
-    block = GBlock(3, 5, num_classes=2).double()
+    block = GBlock(3, 5, num_classes=2, upsampling=upsampling).double()
     x, y = torch.randn(4, 3, 6, 6, dtype=torch.float64), torch.tensor([0, 1, 1, 0])
 
     def up(t: Tensor) -> Tensor:
+        if upsampling == "nearest":
+            return t.repeat_interleave(2, 2).repeat_interleave(2, 3)
         return F.interpolate(t, scale_factor=2, mode="bilinear", align_corners=False)
 
     def norm(t: Tensor, layer: nn.Module) -> Tensor:
