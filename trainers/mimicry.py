@@ -164,10 +164,10 @@ class MimicryTrainer(Trainer):
             if checkpoint.optimizer is not None:
                 try:
                     optimizer.load_state_dict(checkpoint.optimizer)
-                except (ValueError, KeyError) as error:
+                    for group in optimizer.param_groups:
+                        group |= {"betas": self.betas, "eps": group["eps"]}
+                except (ValueError, KeyError, TypeError) as error:
                     raise UserError(f"the optimiser in '{files[name]}' is not Adam's for this network") from error
-            for group in optimizer.param_groups:
-                group["betas"] = self.betas
         self.run.step = steps["netG"]
 
     # -- one step -----------------------------------------------------------------------------------------------------

@@ -51,9 +51,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except (pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"'{path}' is damaged, or holds more than weights, and is not opened") from error
     lacking = [key for key in KEYS if not isinstance(content, Mapping) or key not in content]
-    if lacking or not isinstance(content["model_state_dict"], Mapping):
-        raise UserError(f"'{path}' is not a checkpoint of torch-mimicry: it lacks {', '.join(lacking) or 'weights'}")
-    return Checkpoint(dict(content["model_state_dict"]), content["optimizer_state_dict"], int(content["global_step"]))
+    if lacking:
+        raise UserError(f"'{path}' is not a checkpoint of torch-mimicry: it lacks {', '.join(lacking)}")
+    model, optimizer, step = (content[key] for key in KEYS)
+    weights = isinstance(model, Mapping) and all(isinstance(value, Tensor) for value in model.values())
+    if not weights or not isinstance(optimizer, (dict, type(None))) or not isinstance(step, int):
+        raise UserError(f"'{path}' is not a checkpoint of torch-mimicry: its values are of other kinds")
+    return Checkpoint(dict(model), optimizer, step)
 
 
 def write_checkpoint(directory: str | Path, name: str, checkpoint: Checkpoint) -> Path:

@@ -21,6 +21,7 @@ from gendistill.errors import UserError
 
 BLOCK = {"conv1": "c1", "conv2": "c2", "shortcut": "c_sc", "norm1": "b1", "norm2": "b2"}
 ORIGINAL, U, V = (f"parametrizations.weight.{part}" for part in ("original", "0._u", "0._v"))
+HOOK = {"weight_orig": ORIGINAL, "weight_u": U, "weight_v": V}
 
 
 def from_mimicry(state: Mapping[str, Tensor], network: nn.Module) -> None:
@@ -41,15 +42,14 @@ def from_mimicry(state: Mapping[str, Tensor], network: nn.Module) -> None:
     left = dict(state)
     for ours, theirs in names.items():
         part = {key: left.pop(f"{theirs}.{key}") for key in _keys(left, theirs)}
-        if "sn_u" in part:
+        if {"weight", "sn_u"} <= part.keys():
             weight = part.pop("weight")
             # One iteration further: the one that its eval mode makes at each call.
             v = F.normalize(part.pop("sn_u") @ weight.flatten(1), eps=1e-12)
             u = F.normalize(v @ weight.flatten(1).T, eps=1e-12)
             part.pop("sn_sigma", None)
             part |= {ORIGINAL: weight, U: u[0], V: v[0]}
-        elif "weight_orig" in part:
-            part |= {ORIGINAL: part.pop("weight_orig"), U: part.pop("weight_u"), V: part.pop("weight_v")}
+        part = {HOOK.get(key, key): value for key, value in part.items()}
         converted |= {f"{ours}.{key}": value for key, value in part.items()}
     _load(network, converted | left, "torch-mimicry's weights")
 

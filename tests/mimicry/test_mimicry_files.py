@@ -116,3 +116,7 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     torch.save({"model_state_dict": {}}, tmp_path / "part.pth")
     with pytest.raises(UserError, match="lacks optimizer_state_dict, global_step"):
         read_checkpoint(tmp_path / "part.pth")
+    for wrong in ({"model_state_dict": {"a": 1}}, {"global_step": "7"}, {"optimizer_state_dict": []}):
+        torch.save({"model_state_dict": {}, "optimizer_state_dict": None, "global_step": 7} | wrong, tmp_path / "w.pth")
+        with pytest.raises(UserError, match="other kinds"):
+            read_checkpoint(tmp_path / "w.pth")

@@ -200,6 +200,20 @@ def test_a_continued_run_resumes_from_its_own_state(data: RealData, tmp_path: Pa
         attached(small(continue_from=str(first)), data, tmp_path, name="third")
 
 
+def test_another_optimisers_checkpoint_is_refused(data: RealData, tmp_path: Path) -> None:
+    trainer = attached(small(), data, tmp_path)
+    sgd = torch.optim.SGD(trainer.generator.parameters(), 0.1)
+    for name in ("netG", "netD"):
+        network = trainer.generator if name == "netG" else trainer.discriminator
+        network.save_checkpoint(str(tmp_path / "log" / name), 3, sgd if name == "netG" else None)
+    with pytest.raises(UserError, match="not Adam's"):
+        attached(small(continue_from=str(tmp_path / "log")), data, tmp_path)
+    trainer.generator.save_checkpoint(str(tmp_path / "log" / "netG"), 3)
+    assert attached(small(continue_from=str(tmp_path / "log")), data, tmp_path).step == 3
+    with pytest.raises(UserError, match="does not fit SSGANDiscriminator32"):
+        attached(small("ssgan", continue_from=str(tmp_path / "log")), data, tmp_path)
+
+
 def test_torch_mimicry_continues_our_run(data: RealData, tmp_path: Path) -> None:
     trainer = small(checkpoint_every=2)
     train(trainer, data, run_options(tmp_path, "run", steps=5))
