@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gendistill.config.base import read_config
 from gendistill.config.experiment import DATA_TYPES, Experiment, change, check, lay_over, run_types
 from gendistill.config.merge import at_scale
 from gendistill.config.typed import allows, check_value, declared_types
 from gendistill.errors import UserError, did_you_mean
-from gendistill.yaml_file import parse_yaml, read_yaml
+from gendistill.yaml_file import parse_yaml
 
 FLAGS = ("--help", "--print_config", "--json")
 VALUED = ("--config", "--scale", "--trainer", "--dataset", "--data-root")
@@ -93,7 +94,7 @@ def assemble(words: Words, default_trainer: str | None = None) -> Experiment:
     config: dict[str, Any] = {}
     source = words.configs[-1] if words.configs else "the command line"
     for path in words.configs:
-        config = lay_over(config, read_yaml(path), path)
+        config = lay_over(config, read_config(path), path)
     if not words.configs and trainer is None:
         raise UserError("nothing says what to train; give --config FILE.yaml or --trainer package.module.Class")
     config = at_scale(config, words.scale, source)

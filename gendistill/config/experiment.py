@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gendistill.config.merge import merge
+from gendistill.config.plan import plan, reported
 from gendistill.config.typed import check_value, declared_types
 from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import accepted_arguments, build, locate
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 TRAINER = "trainers.trainer.Trainer"
 DATA_TYPES: dict[str, Any] = {"name": str, "root": str | None, "image_size": int | None, "channels": int | None}
 DATA_DEFAULTS = {"name": "digits", "root": None, "image_size": None, "channels": None}
-SECTIONS = ("trainer", "data", "run", "scales")
+SECTIONS = ("trainer", "data", "run", "scales", "evaluation", "reported")
 
 
 @dataclass
@@ -124,13 +125,17 @@ def check(config: Mapping[str, Any], source: str) -> Experiment:
     """Check a config (one scale already chosen) key by key.
 
     Args:
-        config: ``trainer``, ``data`` and ``run``.
+        config: ``trainer``, ``data`` and ``run``; ``evaluation`` and ``reported`` of a replication are checked, too.
         source: The file's name, for errors.
 
     Raises:
         UserError: An unknown key (the nearest right one is named), a value of the wrong type, or no trainer.
     """
     check_keys(config, SECTIONS, source, "")
+    # Of no use to the run itself, but a misspelt key shall not be found out when hours of training are over.
+    if "evaluation" in config:
+        plan(config, source)
+    reported(config, source)
     trainer = _section(config, "trainer", source)
     check_keys(trainer, ("class_path", "init_args"), source, "trainer.")
     if "class_path" not in trainer:

@@ -12,13 +12,13 @@ from gendistill.errors import UserError, did_you_mean
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
     """Lay ``overlay`` over ``base``: mappings are merged key by key, everything else is replaced.
 
-    A mapping that names another class (``class_path``) replaces the one below it, because the arguments of one class
-    say nothing about another.
+    A mapping that names another class (``class_path``) than the one below it replaces it, because the arguments of one
+    class say nothing about another. Arguments without a class are for whatever class is laid over them.
 
     Returns:
         A new dict; neither argument is changed.
     """
-    if "class_path" in overlay and base.get("class_path") != overlay["class_path"]:
+    if "class_path" in base and base["class_path"] != overlay.get("class_path", base["class_path"]):
         return deepcopy(dict(overlay))
     merged = deepcopy(dict(base))
     for key, value in overlay.items():

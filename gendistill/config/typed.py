@@ -85,6 +85,9 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
         if not allows(hint, type(None)):
             raise refusal
         return None
+    if not written_as_text and _leaves_open(hint, value):
+        # jsonargparse would build what looks like a class in there, and fill in arguments that the program gives later.
+        return value
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=hint)
     try:
@@ -93,3 +96,18 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
         raise refusal from error
     result = parsed.value
     return result.as_dict() if hasattr(result, "as_dict") else result
+
+
+def _leaves_open(hint: Any, value: Any) -> bool:
+    """Tell whether a type says no more of a value than that it is a mapping, or a list of mappings."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_leaves_open(part, value) for part in args)
+    if not isinstance(origin, type) or len(args) not in (1, 2):
+        return False
+    if issubclass(origin, Mapping):
+        return isinstance(value, Mapping) and args[1] is Any
+    listed = issubclass(origin, typing.Sequence) and len(args) == 1 and isinstance(value, list)
+    return listed and all(_leaves_open(args[0], item) for item in value)

@@ -13,7 +13,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
-from gendistill.evaluation.protocols import expand
+from gendistill.evaluation.protocols import SUMMARIES, expand
 from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 
@@ -52,10 +52,9 @@ def evaluate(
     """
     check_fits(teacher.description, data.description)
     budget = teacher.budget()
+    check_options(learning, fidelity)
     named = None if learning is None else learning.get("protocol")
     learning = None if learning is None else expand(learning, data.description)
-    _check_options("learning", learning_curve, learning)
-    _check_options("fidelity", fidelity_scores, fidelity)
     # Fidelity first: it is quick, so a misspelt extractor does not cost the hours that learning may take.
     judged_fidelity = None if fidelity is None else fidelity_scores(teacher, data, **({"seed": seed} | dict(fidelity)))
     judged_learning = None if learning is None else {"protocol": named} | learning_curve(teacher, data, **learning)
@@ -76,10 +75,29 @@ def evaluate(
     return plain_result
 
 
-def _check_options(what: str, judge: Callable[..., Any], options: Mapping[str, Any] | None) -> None:
-    accepted = list(inspect.signature(judge).parameters)[2:]  # the first two are the teacher and the data
-    for option in options or ():
-        if option not in accepted:
-            raise UserError(
-                f"{what} has no option '{option}'; {did_you_mean(option, accepted)}it takes: {', '.join(accepted)}"
-            )
+def check_options(learning: Mapping[str, Any] | None, fidelity: Mapping[str, Any] | None) -> None:
+    """Refuse options that the evaluators do not have.
+
+    Args:
+        learning: As for :func:`evaluate`.
+        fidelity: As for :func:`evaluate`.
+
+    Raises:
+        UserError: Names the option and the nearest right one.
+    """
+    judges: tuple[tuple[str, Callable[..., Any], Mapping[str, Any] | None, tuple[str, ...]], ...] = (
+        ("learning", learning_curve, learning, ("protocol",)),
+        ("fidelity", fidelity_scores, fidelity, ()),
+    )
+    for what, judge, options, more in judges:
+        accepted = [*more, *list(inspect.signature(judge).parameters)[2:]]  # the first two: the teacher and the data
+        for option in options or ():
+            if option not in accepted:
+                raise UserError(
+                    f"{what} has no option '{option}'; {did_you_mean(option, accepted)}it takes: {', '.join(accepted)}"
+                )
+    named = (learning or {}).get("protocol")
+    if named is not None and named not in SUMMARIES:
+        raise UserError(
+            f"there is no protocol '{named}'; {did_you_mean(str(named), SUMMARIES)}choose among: {', '.join(SUMMARIES)}"
+        )

@@ -41,13 +41,15 @@ def styles(names: Sequence[str], reference: str = "real") -> dict[str, Style]:
     return {name: given.get(name, Style(0, MARKERS[0], DASHES[0])) for name in names}
 
 
-def learning_curves(table: Sequence[Row], looks: Mapping[str, Style], label: str) -> str:
+def learning_curves(table: Sequence[Row], looks: Mapping[str, Style], label: str, *, by_epoch: bool = False) -> str:
     """Draw test accuracy against the number of updates (logarithmic), with a band of one standard deviation.
 
     Args:
         table: The teachers.
         looks: From :func:`styles`.
         label: Text for people who cannot see the figure.
+        by_epoch: Draw against passes over each teacher's images instead (linear), at whole passes only. Teachers with
+            fewer images make fewer updates in a pass.
 
     Returns:
         An ``<svg>`` element.
@@ -56,19 +58,36 @@ def learning_curves(table: Sequence[Row], looks: Mapping[str, Style], label: str
     counts = sorted({count for row in table for count in row.scores if count > 0})
     for row in sorted(table, key=lambda row: not row.is_reference):
         look = looks[row.name]
-        x = sorted(count for count in row.scores if count > 0)
-        mean = [100 * row.scores[count].mean for count in x]
-        low = [100 * (row.scores[count].mean - row.scores[count].std) for count in x]
-        high = [100 * (row.scores[count].mean + row.scores[count].std) for count in x]
+        measured = sorted(count for count in row.scores if count > 0)
+        x: list[float] = [*measured]
+        if by_epoch:
+            measured = [count for count in measured if row.epoch_updates and count % row.epoch_updates == 0]
+            x = [count / (row.epoch_updates or 1) for count in measured]
+        mean = [100 * row.scores[count].mean for count in measured]
+        low = [100 * (row.scores[count].mean - row.scores[count].std) for count in measured]
+        high = [100 * (row.scores[count].mean + row.scores[count].std) for count in measured]
         axes.fill_between(x, low, high, color=look.stand_in, alpha=0.14, linewidth=0)
-        axes.plot(x, mean, color=look.stand_in, marker=look.marker, markersize=5, linewidth=1.8, linestyle=look.dashes)
-    axes.set_xscale("log")
-    axes.set_xticks(_spread(counts), [f"{count:,}" for count in _spread(counts)])
-    axes.minorticks_off()
+        size, marks = (5, None) if len(x) <= 20 else (4, max(1, len(x) // 12))
+        axes.plot(
+            x,
+            mean,
+            color=look.stand_in,
+            marker=look.marker,
+            markersize=size,
+            markevery=marks,
+            linewidth=1.8,
+            linestyle=look.dashes,
+        )
+    if by_epoch:
+        axes.set_xlabel("epochs")
+    else:
+        axes.set_xscale("log")
+        axes.set_xticks(_spread(counts), [f"{count:,}" for count in _spread(counts)])
+        axes.minorticks_off()
+        axes.set_xlabel("learner updates n")
     axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]), top=min(101.0, axes.get_ylim()[1]))
-    axes.set_xlabel("learner updates n")
     axes.set_ylabel("test accuracy, %")
-    return _svg(figure, "curves", label)
+    return _svg(figure, "epochs" if by_epoch else "curves", label)
 
 
 def line_figure(name: str, curve: Mapping[str, Any], label: str) -> str:

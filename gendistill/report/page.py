@@ -66,6 +66,8 @@ def render(
     parts += ["<h2>Scores and what they cost</h2>", html_table(table, looks, results.get("columns"))]
     if any(row.scores for row in table):
         parts += ["<h2>Accuracy against learner updates</h2>", _curves(table, looks)]
+    if any(row.epoch_updates for row in table):
+        parts += ["<h2>Accuracy against epochs</h2>", _curves(table, looks, by_epoch=True)]
     if images:
         parts += ["<h2>What the learners see</h2>", _grids(table, looks, images)]
     for name, curve in curves.items():
@@ -97,16 +99,18 @@ def _lede(table: Sequence[Row]) -> str:
     return f"{count}: {who} is trained on what each of them shows and tested on real images{over}."
 
 
-def _curves(table: Sequence[Row], looks: Mapping[str, Style]) -> str:
+def _curves(table: Sequence[Row], looks: Mapping[str, Style], *, by_epoch: bool = False) -> str:
     described = "; ".join(
         f"{row.name} ends at {100 * row.scores[max(row.scores)].mean:.1f} % after {max(row.scores):,} updates"
         for row in table
         if row.scores
     )
-    label = f"Test accuracy against the number of learner updates, logarithmic. {described}."
+    against = "the number of epochs" if by_epoch else "the number of learner updates, logarithmic"
+    label = f"Test accuracy against {against}. {described}."
     legend = "".join(f"<li>{swatch(looks[row.name])}{_text(row.name)}</li>" for row in table)
+    figure = learning_curves(table, looks, label, by_epoch=by_epoch)
     return (
-        f'<ul class="legend">{legend}</ul>\n<figure class="lines">{learning_curves(table, looks, label)}'
+        f'<ul class="legend">{legend}</ul>\n<figure class="lines">{figure}'
         "<figcaption>Mean over seeds; bands are one standard deviation.</figcaption></figure>"
     )
 
@@ -156,6 +160,10 @@ def _protocol(results: Mapping[str, Any]) -> str:
             "weight_decay",
             "schedule",
             "augment",
+            "augment_mode",
+            "generated",
+            "epochs",
+            "protocol",
             "labels",
             "split",
         ):

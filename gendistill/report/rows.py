@@ -31,6 +31,7 @@ class Row:
         fidelity: Name of the score and its value; ``None`` where it was not measured.
         seconds: What the evaluation (or, where known, the making) took.
         learner: The learner's name.
+        epoch_updates: Updates in an epoch, where the training was measured in epochs.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Row:
     fidelity: tuple[str, float] | None = None
     seconds: float | None = None
     learner: str = ""
+    epoch_updates: int | None = None
 
     @property
     def is_reference(self) -> bool:
@@ -73,6 +75,7 @@ def row(result: Mapping[str, Any]) -> Row:
         fidelity=(str(fidelity.get("name", "FD")), float(fidelity["value"])) if measured and fidelity else None,
         seconds=None if seconds is None else float(seconds),
         learner=learner_name(learning.get("learner")),
+        epoch_updates=learning["epoch"]["updates"] if learning.get("epochs") else None,
     )
 
 

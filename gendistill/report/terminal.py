@@ -43,10 +43,10 @@ def text_table(results: Mapping[str, Any]) -> str:
     seeds = max((score.runs for row in table for score in row.scores.values()), default=0)
     note = f"test accuracy in % after n learner updates{f' ({learners})' if learners else ''}"
     note += f", mean ± std over {seeds} seeds" if seeds else ""
-    return "\n".join([*_aligned([header, *body]), "", note, *results.get("notes", ()), *findings(table)])
+    return "\n".join([*aligned([header, *body]), "", note, *results.get("notes", ()), *findings(table)])
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     """Align columns: the first to the left, numbers to the right, a rule below the header."""
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
     written = []

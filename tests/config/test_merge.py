@@ -43,6 +43,8 @@ def test_another_class_replaces_arguments_and_all() -> None:
     assert merge(base, {"net": {"class_path": "a.B"}}) == {"net": {"class_path": "a.B"}}
     same = merge(base, {"net": {"class_path": "a.A", "init_args": {"depth": 1}}})
     assert same["net"]["init_args"] == {"width": 3, "depth": 1}
+    unnamed = merge({"net": {"init_args": {"width": 3}}}, {"net": {"class_path": "a.B", "init_args": {"depth": 1}}})
+    assert unnamed == {"net": {"class_path": "a.B", "init_args": {"width": 3, "depth": 1}}}
 
 
 def test_a_scale_is_laid_over_and_the_others_vanish() -> None:

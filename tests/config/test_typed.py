@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,3 +84,16 @@ def test_words_of_the_command_line(text: str, hint: object, result: object) -> N
 def test_helpers() -> None:
     assert allows(bool | None, bool) and allows(Any, int) and not allows(str, bool)
     assert describe(dict[str, int]) == "keys and values" and describe(Path) == "a path"
+
+
+def test_a_class_named_inside_a_mapping_stays_a_mapping() -> None:
+    learner = {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width": 3}}
+    value = {"learner": learner, "list": [learner]}
+    for hint in (dict[str, Any], Mapping[str, Any] | None, Any):
+        found = check_value(value, hint, "c.yaml: x")
+        assert found == value and type(found["learner"]) is dict
+    assert check_value([value], Sequence[Mapping[str, Any]], "c.yaml: x") == [value]
+    with pytest.raises(UserError, match="expected keys and values"):
+        check_value([1], dict[str, Any], "c.yaml: x")
+    with pytest.raises(UserError, match="expected a list"):
+        check_value([1], Sequence[Mapping[str, Any]], "c.yaml: x")

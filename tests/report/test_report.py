@@ -13,6 +13,7 @@ import torch
 from gendistill.errors import UserError
 from gendistill.report import text_table, write_report
 from gendistill.report.findings import findings, margin, wins
+from gendistill.report.figures import learning_curves, styles
 from gendistill.report.page import render
 from gendistill.report.pictures import by_class, png_grid, png_size
 from gendistill.report.rows import Score, byte_size, percent, row, rows, update_counts
@@ -209,3 +210,21 @@ def test_columns_are_classes() -> None:
     soft = torch.nn.functional.one_hot(labels, 3).float()
     assert torch.equal(by_class(pixels, soft, columns=3).flatten(), ordered)
     assert torch.allclose(by_class(pixels, labels).flatten(), torch.tensor([0.1, 0.4, 1.2, 1.3, 2.0, 2.5]))
+
+
+def test_a_figure_by_epochs_is_there_when_epochs_were_measured() -> None:
+    learning = {"updates": [2, 3, 6, 9], "accuracy": {"mean": [0.1, 0.2, 0.4, 0.6], "std": [0.0] * 4}}
+    epochs = {"epochs": 3, "epoch": {"images": 96, "updates": 3}}
+    one = {"name": "gan", "teacher": {"kind": "generator"}, "learning": learning | epochs}
+    assert row(one).epoch_updates == 3
+    other = {"name": "real", "teacher": {"kind": "real-subset"}, "learning": learning}
+    assert row(other).epoch_updates is None
+    assert "against epochs" in render({"teachers": [one, other]}, {}, {})
+    assert "against epochs" not in render({"teachers": [other]}, {}, {})
+    looks = styles(["gan"])
+    marks = [
+        len(re.findall(r"<use [^>]*fill: var\(--c1\)", learning_curves([row(one)], looks, "words", by_epoch=by_epoch)))
+        for by_epoch in (False, True)
+    ]
+    # Three whole epochs are drawn; the measurement inside the first is not.
+    assert marks == [4, 3]

@@ -1,0 +1,192 @@
+"""``gendistill replicate``: run an experiment of the literature over several seeds, reported beside measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gendistill.commands.output import result_only, to_json, write_json
+from gendistill.commands.replication import Judge, Replication, Replications, beside, seeds_of
+from gendistill.config.command_line import Words, take_apart
+from gendistill.config.plan import RUN, Reported
+from gendistill.errors import UserError
+
+HELP = """usage: gendistill replicate ID [--scale NAME] [--seeds N] [--KEY VALUE ...]
+       gendistill replicate --list
+
+Run an experiment of the literature over several seeds, judge it by its protocol beside its baselines, and print what
+was measured beside what was reported. Every finished part is kept: the same command goes on where it stopped.
+
+options:
+  --list              name all replications
+  --scale NAME        smoke (seconds), reduced (minutes on two cores) or paper (the published settings, for a GPU);
+                      default: reduced
+  --seeds N           number of runs (default: what the config says)
+  --root DIR          directory that holds all runs (default: checkpoints); results are in
+                      DIR/replication/SCALE/DATASET/ID, runs and evaluations are shared by replications
+  --configs DIR       directory with the configs (default: configs/replication)
+  --output FILE       write the results to this JSON file too
+  --json              print one JSON object on stdout, all else on stderr
+  --KEY VALUE         any option of gendistill train, for all runs, such as --data.name mnist --data.root DIR"""
+
+OWN = ("--seeds", "--root", "--configs", "--output", "--list")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``gendistill replicate``."""
+    words = take_apart(argv)
+    if "--help" in words.flags:
+        print(HELP)
+        return 0
+    own, known = _own(words)
+    as_json = "--json" in words.flags
+    if "--list" in own:
+        return _list(known, as_json)
+    if len(words.positional) != 1 or words.configs or words.trainer:
+        raise UserError(
+            "gendistill replicate takes the id of one replication, such as bradley-4.1-gan; --list names all of them"
+        )
+    with result_only(as_json):
+        replication = known.open(words.positional[0])
+        results = replicate(replication)
+        write_json(results, replication.directory / "results.json")
+        if output := own.get("--output"):
+            write_json(results, output)
+        from gendistill.report.page import write_report
+
+        report = write_report(results, replication.directory / "report.html", title=f"{replication.name}, replicated")
+    if as_json:
+        print(to_json(results))
+        return 0
+    print(text(results))
+    print(f"\nresults  {replication.directory / 'results.json'}\nreport   {report}")
+    return 0
+
+
+def replicate(replication: Replication) -> dict[str, Any]:
+    """Run, or finish, one replication.
+
+    Args:
+        replication: Which one, and how.
+
+    Returns:
+        Plain values that ``report`` reads too: ``id``, ``scale``, ``dataset``, ``seeds``, ``teachers`` (results of the
+        evaluators, pooled over seeds), ``replicated`` (for each of them ``name``, ``accuracy`` and ``fidelity`` at the
+        end with ``mean``, ``std`` and ``runs``, and ``reported``), ``notes``.
+
+    Raises:
+        UserError: A config, the data or an earlier run does not fit.
+    """
+    from gendistill.evaluation.pooled import pooled
+
+    judge = Judge(replication, replication.experiment(0).load_data())
+    of = replication.plan.teacher if replication.plan.teacher != RUN else replication.name
+    runs = seeds_of(judge, replication)
+    shown = (runs[0]["learning"] or {}).get("epoch", runs[0]["teacher"])["images"]
+    named: list[tuple[str, Reported | None, Sequence[dict[str, Any]]]] = [(of, replication.reported, runs)]
+    for name, other in beside(replication, shown, len(judge.data.train)):
+        said = other.reported if isinstance(other, Replication) else None
+        named.append((name, said, seeds_of(judge, other)))
+    teachers = [pooled(found) | {"name": name} for name, _, found in named]
+    return {
+        "id": replication.name,
+        "scale": replication.of.scale,
+        "dataset": judge.data.description.name,
+        "seeds": list(judge.seeds),
+        "teachers": teachers,
+        "replicated": [_row(result, said) for result, (_, said, _) in zip(teachers, named, strict=True)],
+        "notes": _notes(replication, judge),
+    }
+
+
+def text(results: Mapping[str, Any]) -> str:
+    """Return results as a table of accuracies, and one of what was reported beside what was measured."""
+    from gendistill.report.terminal import aligned, text_table
+
+    lines = [["teacher", "accuracy %", "reported", "distance", "reported FID"]]
+    for row in results["replicated"]:
+        said = row["reported"] or {}
+        fidelity = row["fidelity"]
+        lines.append(
+            [
+                row["name"],
+                _pair(row["accuracy"], 100),
+                _number(said.get("accuracy"), 100),
+                f"{_pair(fidelity, 1)} ({fidelity['name']})" if fidelity else "–",
+                _number(said.get("fid"), 1),
+            ]
+        )
+    where = f"{results['id']}, scale {results['scale']}, {results['dataset']}, {len(results['seeds'])} runs"
+    return "\n".join([text_table(results), "", where, *aligned(lines)])
+
+
+def _own(words: Words) -> tuple[dict[str, str | None], Replications]:
+    """Take this command's own options out of the words."""
+    own = {option: value for option, value in words.overrides if option in OWN}
+    for option, value in own.items():
+        if value is None and option != "--list":
+            raise UserError(f"{option} needs a value")
+    seeds = own.get("--seeds")
+    if seeds is not None and (not seeds.isdecimal() or int(seeds) < 1):
+        raise UserError(f"--seeds is '{seeds}'; give a whole number of at least 1")
+    return own, Replications(
+        configs=Path(own.get("--configs") or "configs/replication"),
+        scale=words.scale or "reduced",
+        root=Path(own.get("--root") or "checkpoints"),
+        overrides=[(option, value) for option, value in words.overrides if option not in OWN],
+        seeds=None if seeds is None else int(seeds),
+    )
+
+
+def _list(known: Replications, as_json: bool) -> int:
+    found = {name: known.open(name).reported for name in known.ids()}
+    if as_json:
+        print(to_json({"replications": {name: said and asdict(said) for name, said in found.items()}}))
+        return 0
+    width = max(map(len, found), default=0)
+    for name, said in found.items():
+        print(f"{name:<{width}}  {_sentence(said) if said else ''}".rstrip())
+    return 0
+
+
+def _row(result: Mapping[str, Any], said: Reported | None) -> dict[str, Any]:
+    learning, fidelity = result["learning"], result["fidelity"]
+    last = {key: values[-1] for key, values in learning["accuracy"].items()} if learning else None
+    measured = (
+        {key: fidelity[key] for key in ("name", "std", "runs")} | {"mean": fidelity["value"]} if fidelity else None
+    )
+    return {
+        "name": result["name"],
+        "accuracy": last,
+        "fidelity": measured,
+        "reported": asdict(said) if said else None,
+    }
+
+
+def _notes(replication: Replication, judge: Judge) -> list[str]:
+    notes = [f"{len(judge.seeds)} runs; ± is the standard deviation over runs."]
+    if replication.reported is not None:
+        notes.append(f"Reported ({replication.reported.source}): {_sentence(replication.reported)}.")
+    if replication.of.scale != "paper":
+        notes.append(f"Scale '{replication.of.scale}' is not that of the source: its numbers are shown, not matched.")
+    return notes
+
+
+def _sentence(said: Reported) -> str:
+    parts = [] if said.accuracy is None else [f"accuracy {100 * said.accuracy:.2f} %"]
+    parts += [] if said.fid is None else [f"FID {said.fid:g}"]
+    parts += [] if said.claim is None else [said.claim]
+    return "; ".join(parts)
+
+
+def _pair(value: Mapping[str, Any] | None, factor: float) -> str:
+    if value is None or value["mean"] is None:
+        return "–"
+    spread = "" if value["std"] is None else f" ± {factor * value['std']:.2f}"
+    return f"{factor * value['mean']:.2f}{spread}"
+
+
+def _number(value: float | None, factor: float) -> str:
+    return "–" if value is None else f"{factor * value:.2f}"

@@ -1,0 +1,228 @@
+"""The parts of a replication: runs of several seeds, each judged once, every finished part kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gendistill.commands.output import to_json, write_json
+from gendistill.config.base import read_config
+from gendistill.config.command_line import Words, assemble
+from gendistill.config.experiment import Experiment
+from gendistill.config.merge import at_scale
+from gendistill.config.plan import RUN, Plan, Reported, is_real, plan, reported
+from gendistill.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from gendistill.data.real import RealData
+    from gendistill.teacher import Teacher
+
+# A replication that judges real data alone trains nothing: its options are those of any trainer.
+ANY_TRAINER = "trainers.gan.ConditionalGANTrainer"
+# Where a run goes and how often it saves says nothing about what comes of it.
+PLACED = ("name", "root", "device", "save_every", "log_every", "sample_every", "histograms", "progress", "fresh")
+
+
+@dataclass
+class Replications:
+    """Where replications are described, and how they are run this time.
+
+    Attributes:
+        configs: Directory of the configs, one ``<id>.yaml`` each.
+        scale: Named scale of the configs; None for their own settings.
+        root: Directory that holds all runs.
+        overrides: ``--key value`` for every config.
+        seeds: Number of runs; None: what the replication says.
+    """
+
+    configs: Path
+    scale: str | None = None
+    root: Path = Path("checkpoints")
+    overrides: list[tuple[str, str | None]] = field(default_factory=list)
+    seeds: int | None = None
+
+    def ids(self) -> list[str]:
+        """Return all ids, sorted.
+
+        Raises:
+            UserError: There is no directory of configs, as in an installed package.
+        """
+        if not self.configs.is_dir():
+            raise UserError(
+                f"there is no folder '{self.configs}': replications are described by configs that come with a checkout "
+                "of the project and not with the installed package; run in a checkout or give --configs DIR"
+            )
+        return sorted(path.stem for path in self.configs.glob("*.yaml"))
+
+    def open(self, name: str) -> Replication:
+        """Return the replication of an id.
+
+        Raises:
+            UserError: There is none, or its config does not fit.
+        """
+        known = self.ids()
+        if name not in known:
+            hint = did_you_mean(name, known) or "gendistill replicate --list names all of them"
+            raise UserError(f"there is no replication '{name}'; {hint.rstrip()}")
+        path = str(self.configs / f"{name}.yaml")
+        config = at_scale(read_config(path), self.scale, path)
+        return Replication(name, path, plan(config, path), reported(config, path), self)
+
+
+@dataclass
+class Replication:
+    """One experiment of a source.
+
+    Attributes:
+        name: Its id.
+        path: Its config.
+        plan: How it is judged.
+        reported: What the source says.
+        of: Where it belongs.
+    """
+
+    name: str
+    path: str
+    plan: Plan
+    reported: Reported | None
+    of: Replications
+
+    def experiment(self, seed: int) -> Experiment:
+        """Return the run of one seed."""
+        name = f"{self.folder}/{self.name}/seed-{seed}"
+        return self._assembled(("--run.root", str(self.of.root)), ("--run.name", name), ("--run.seed", str(seed)))
+
+    def _assembled(self, *more: tuple[str, str | None]) -> Experiment:
+        words = Words(configs=[self.path], scale=self.of.scale, overrides=[*self.of.overrides, *more])
+        return assemble(words, ANY_TRAINER if self.plan.teacher != RUN else None)
+
+    @cached_property
+    def folder(self) -> str:
+        """Directory below the root that all replications of one scale on one data set share."""
+        dataset = self._assembled().data.get("name", "digits")
+        return f"replication/{self.of.scale or 'default'}/{Path(str(dataset).removeprefix('folder:')).name}"
+
+    @property
+    def directory(self) -> Path:
+        """Where its results are."""
+        return self.of.root / self.folder / self.name
+
+
+@dataclass
+class Judge:
+    """Makes and judges the teachers of one replication.
+
+    Attributes:
+        replication: Which.
+        data: The real data.
+    """
+
+    replication: Replication
+    data: RealData
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of the runs."""
+        return range(self.replication.of.seeds or self.replication.plan.seeds)
+
+    def run(self, other: Replication, seed: int) -> dict[str, Any]:
+        """Make the teacher of a replication and judge it by this one's plan; what is done already is read.
+
+        Returns:
+            A result of :func:`gendistill.evaluation.evaluate.evaluate` with ``seconds``, those of making the teacher.
+        """
+        if other.plan.teacher != RUN:
+            return self.real(other.plan.teacher, seed)
+        from gendistill.commands.train import run_experiment
+        from gendistill.runs.checkpoint import read_state
+        from gendistill.runs.directory import RunDirectory
+        from gendistill.teacher import open_teacher
+
+        experiment = other.experiment(seed)
+        config = experiment.to_dict()
+        config["run"] = {key: value for key, value in config["run"].items() if key not in PLACED}
+        options = experiment.options
+        directory = RunDirectory(options.root, options.name)
+
+        def make() -> tuple[Teacher, float]:
+            import torch
+
+            run_experiment(experiment)
+            seconds = float(read_state(directory.state, torch.device("cpu"))["seconds"])
+            return open_teacher(directory.path, self.data), seconds
+
+        return self._kept(other.name, seed, {"config": config}, make, directory.path)
+
+    def real(self, reference: str, seed: int) -> dict[str, Any]:
+        """Judge real data by this replication's plan; what is done already is read."""
+        from gendistill.teacher import open_teacher
+
+        return self._kept(
+            reference, seed, {"reference": reference}, lambda: (open_teacher(reference, self.data, seed=seed), 0.0)
+        )
+
+    def _kept(self, name: str, seed: int, made: dict[str, Any], make: Any, path: Path | None = None) -> dict[str, Any]:
+        from gendistill import __version__
+        from gendistill.evaluation.evaluate import evaluate
+        from gendistill.runs.device import choose_device
+
+        judged = self.replication.plan
+        learning = None if judged.learning is None else dict(judged.learning)
+        if learning is not None:
+            each = int(learning.pop("seeds", 1))
+            learning["seeds"] = list(range(seed * each, (seed + 1) * each))
+        fidelity = None if judged.fidelity is None or is_real(name) else {"seed": seed} | judged.fidelity
+        what = {"version": __version__, "seed": seed, "learning": learning, "fidelity": fidelity, **made}
+        what["dataset"] = self.data.description.name
+        text = json.dumps(json.loads(to_json(what)), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        kept = self.replication.of.root / self.replication.folder / "evaluations"
+        file = kept / f"{name.replace(':', '-').replace('=', '-')}-seed-{seed}-{digest}.json"
+        if file.is_file():
+            print(f"{name}, seed {seed}: done already", file=sys.stderr)
+            result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["result"]
+            return result
+        print(f"{name}, seed {seed}", file=sys.stderr)
+        teacher, seconds = make()
+        device = {"device": choose_device(self.replication.experiment(seed).options.device)}
+        result = evaluate(
+            teacher,
+            self.data,
+            path=path or name,
+            name=name,
+            learning=None if learning is None else learning | device,
+            fidelity=None if fidelity is None else fidelity | device,
+        )
+        result |= {"seconds": seconds}
+        kept.mkdir(parents=True, exist_ok=True)
+        write_json({"what": what, "result": result}, file)
+        return result
+
+
+def beside(replication: Replication, images: int | None, training_images: int) -> list[tuple[str, str | Replication]]:
+    """Return what is shown beside a replication's teacher: names, and real data or other replications.
+
+    Args:
+        replication: The replication.
+        images: Images that its teacher shows; None where that is not known.
+        training_images: Size of the real training set, of which ``real:subset=same`` must be a part.
+    """
+    found: list[tuple[str, str | Replication]] = []
+    for name, reference in replication.plan.beside.items():
+        if reference == "real:subset=same":
+            if images is not None and images < training_images:
+                found.append((name, f"real:subset={images}"))
+        else:
+            found.append((name, reference if is_real(reference) else replication.of.open(reference)))
+    return found
+
+
+def seeds_of(judge: Judge, other: Replication | str) -> Sequence[dict[str, Any]]:
+    """Return the results of all seeds of real data or of a replication."""
+    return [judge.real(other, seed) if isinstance(other, str) else judge.run(other, seed) for seed in judge.seeds]

@@ -1,0 +1,114 @@
+"""The sections of a replication: ``evaluation``, how it is judged, and ``reported``, what the source says it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gendistill.config.typed import check_value, declared_types
+from gendistill.errors import UserError, did_you_mean
+
+RUN = "run"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a replication is judged.
+
+    Args:
+        seeds: Number of runs, seeded 0, 1, ...; each trains learners of its own.
+        teacher: ``run``: what the config's trainer makes; or real data: ``real``, ``real:subset=K``, ``real:ipc=K``.
+        beside: What is shown beside it, by name: real data as above, ``real:subset=same`` (as many random real images
+            as the teacher shows), or the id of another replication, which is run at the same scale.
+        learning: Options of the learning evaluator, and ``protocol``; None leaves it out.
+        fidelity: Options of the fidelity evaluator; None leaves it out. Real data is not asked for it.
+
+    Raises:
+        UserError: No seed, or an option that an evaluator does not have.
+    """
+
+    seeds: int = 3
+    teacher: str = RUN
+    beside: dict[str, str] = field(default_factory=dict)
+    learning: dict[str, Any] | None = field(default_factory=dict)
+    fidelity: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        from gendistill.evaluation.evaluate import check_options
+
+        if self.seeds < 1:
+            raise UserError(f"evaluation.seeds is {self.seeds}; give at least 1")
+        if self.teacher != RUN and not is_real(self.teacher):
+            raise UserError(f"evaluation.teacher is '{self.teacher}'; give 'run', or real data such as real:subset=100")
+        check_options(self.learning, self.fidelity)
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What the source reports.
+
+    Args:
+        source: Where it stands, such as ``Bradley 2020, Table 4.1``.
+        accuracy: Test accuracy at the end, a fraction.
+        accuracy_std: Its standard deviation, a fraction.
+        fid: Fréchet Inception Distance.
+        claim: What it says in words.
+
+    Raises:
+        UserError: An accuracy that is no fraction.
+    """
+
+    source: str
+    accuracy: float | None = None
+    accuracy_std: float | None = None
+    fid: float | None = None
+    claim: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.accuracy is not None and not 0.0 <= self.accuracy <= 1.0:
+            raise UserError(f"reported.accuracy is {self.accuracy}; write it as a fraction, such as 0.7513")
+
+
+def is_real(reference: str) -> bool:
+    """Tell whether a reference means real data."""
+    return reference == "real" or reference.startswith("real:")
+
+
+def plan(config: Mapping[str, Any], source: str) -> Plan:
+    """Return the checked section ``evaluation``.
+
+    Raises:
+        UserError: An unknown key or a value that does not fit; the sentence names file and key.
+    """
+    made: Plan = _section(config, "evaluation", Plan, source)
+    return made
+
+
+def reported(config: Mapping[str, Any], source: str) -> Reported | None:
+    """Return the checked section ``reported``, None where there is none.
+
+    Raises:
+        UserError: An unknown key or a value that does not fit; the sentence names file and key.
+    """
+    made: Reported | None = _section(config, "reported", Reported, source) if config.get("reported") else None
+    return made
+
+
+def _section(config: Mapping[str, Any], name: str, kind: type, source: str) -> Any:
+    values = config.get(name)
+    values = {} if values is None else values
+    if not isinstance(values, Mapping):
+        raise UserError(f"{source}: {name} must hold keys and values, got {values!r}")
+    types = declared_types(kind)
+    for key in values:
+        if key not in types:
+            hint = did_you_mean(str(key), types) or f"it may be: {', '.join(types)}"
+            raise UserError(f"{source}: unknown key '{name}.{key}'; {hint.rstrip()}")
+    checked = {key: check_value(value, types[key], f"{source}: {name}.{key}") for key, value in values.items()}
+    if kind is Reported and "source" not in checked:
+        raise UserError(f"{source}: reported needs a source, such as 'Bradley 2020, Table 4.1'")
+    try:
+        return kind(**checked)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import statistics
+
+import pytest
+
+from gendistill.errors import UserError
+from gendistill.evaluation.pooled import pooled
+
+
+def result(means: list[float], distance: float | None, seconds: float, seeds: list[int]) -> dict:
+    return {
+        "name": "x",
+        "teacher": {"kind": "generator"},
+        "learning": {
+            "updates": [1, 9],
+            "seeds": seeds,
+            "lr": [0.1, 0.1],
+            "selection": None,
+            "schedule": "cosine",
+            "accuracy": {"mean": means, "std": [0.5, 0.5], "runs": [[m, m] for m in means]},
+            "seconds": 2.0,
+        },
+        "fidelity": None if distance is None else {"name": "FD", "value": distance, "n": 5},
+        "seconds": seconds,
+    }
+
+
+def test_means_and_spreads_are_over_runs() -> None:
+    runs = [result([0.1, 0.5], 3.0, 10.0, [0, 1]), result([0.3, 0.9], 5.0, 20.0, [2, 3])]
+    found = pooled(runs)
+    accuracy = found["learning"]["accuracy"]
+    assert accuracy["mean"] == pytest.approx([0.2, 0.7])
+    assert accuracy["std"] == pytest.approx([statistics.stdev([0.1, 0.3]), statistics.stdev([0.5, 0.9])])
+    assert accuracy["runs"] == [[0.1, 0.3], [0.5, 0.9]]
+    assert found["fidelity"] == {
+        "name": "FD",
+        "n": 5,
+        "value": 4.0,
+        "std": statistics.stdev([3, 5]),
+        "runs": [3.0, 5.0],
+    }
+    assert found["seconds"] == 15.0 and found["learning"]["seconds"] == 4.0
+    assert found["learning"]["seeds"] == [[0, 1], [2, 3]] and found["learning"]["schedule"] == "cosine"
+
+
+def test_one_run_has_no_spread_and_what_was_not_measured_stays_out() -> None:
+    found = pooled([result([0.1, 0.5], None, 1.0, [0])])
+    assert found["learning"]["accuracy"]["std"] == [None, None] and found["fidelity"] is None
+    unknown = pooled([result([0.1, 0.5], 3.0, 1.0, [0]), result([0.1, 0.5], 3.0, 1.0, [1]) | {"learning": None}][:1])
+    assert unknown["fidelity"]["std"] is None
+
+
+def test_runs_must_match() -> None:
+    other = result([0.1, 0.5], None, 1.0, [1])
+    other["learning"]["updates"] = [1, 8]
+    with pytest.raises(UserError, match="different numbers of updates"):
+        pooled([result([0.1, 0.5], None, 1.0, [0]), other])
+    with pytest.raises(UserError, match="no run"):
+        pooled([])
