@@ -19,11 +19,10 @@ from gendistill.losses.adversarial import check_loss_type
 from gendistill.losses.penalty import gradient_penalty
 from gendistill.nets.ema import EMA
 from gendistill.nets.modes import frozen, untracked
-from gendistill.objects import build
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.batch import Batch
 from trainers.diff_augment import diff_augment as augmented
-from trainers.initial_networks import start_from
+from trainers.initial_networks import new_network, start_from
 from trainers.terms.assemble import attach_terms, build_terms, with_terms
 from trainers.trainer import Trainer
 
@@ -122,31 +121,14 @@ class GANTrainer(Trainer):
         """Make both networks, their optimisers and the average of the generator."""
         self._records: dict[str, Tensor] = {}
         self._real: Batch | None = None
-        self.generator = self._network("generator", self.generator_spec, ("nz", "compute_gan_loss"))
-        self.discriminator = self._network("discriminator", self.discriminator_spec, ("compute_gan_loss",))
+        self.generator = new_network(self, "generator", self.generator_spec, ("nz", "compute_gan_loss"))
+        self.discriminator = new_network(self, "discriminator", self.discriminator_spec, ("compute_gan_loss",))
         self.ema = EMA(self.generator, self.ema_decay)
         if self.initial_generator is not None and not self.run.directory.has_state:
             start_from(self.initial_generator, self)
         self.generator_optimizer = self.make_optimizer(self.generator, self.lr_generator)
         self.discriminator_optimizer = self.make_optimizer(self.discriminator, self.lr_discriminator)
         attach_terms(self.terms, self)
-
-    def _network(self, name: str, spec: Spec, needed: tuple[str, ...]) -> Any:
-        with self.initialised(name):
-            network = build(
-                spec,
-                nn.Module,
-                num_classes=self.data.description.num_classes,
-                image_shape=self.data.description.image_shape,
-                loss_type=self.loss_type,
-            )
-        for attribute in needed:
-            if not hasattr(network, attribute):
-                raise UserError(
-                    f"the {name} {type(network).__name__} has no '{attribute}'; derive it from a base in "
-                    "gendistill.nets.base"
-                )
-        return self.place(network)
 
     def make_optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
         """Return what trains a network; each of its groups says at what rate it starts (``initial_lr``)."""

@@ -1,7 +1,8 @@
-"""A GAN that starts from a trained one: the networks of a run's saved state, or the generator of a teacher's file."""
+"""What a GAN starts from: new networks, those of a run's saved state, or the generator of a teacher's file."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from gendistill.errors import UserError
 from gendistill.nets.ema import EMA
+from gendistill.objects import build
 from gendistill.runs.checkpoint import load_state
 from gendistill.runs.directory import RunDirectory
 from gendistill.teacher import GeneratorTeacher
@@ -19,6 +21,35 @@ if TYPE_CHECKING:
     from trainers.gan import GANTrainer
 
 STATES = ("state.pt", "state.previous.pt")
+
+
+def new_network(trainer: GANTrainer, name: str, spec: Mapping[str, Any], needed: Sequence[str]) -> Any:
+    """Return a new network on the run's device, its weights drawn from the run's seed and ``name``.
+
+    Args:
+        trainer: Whose data set and loss the network is for.
+        name: ``generator`` or ``discriminator``.
+        spec: ``class_path`` and ``init_args``.
+        needed: Attributes that the network must have.
+
+    Raises:
+        UserError: An unknown class or argument, or an attribute is missing.
+    """
+    with trainer.initialised(name):
+        network = build(
+            spec,
+            nn.Module,
+            num_classes=trainer.data.description.num_classes,
+            image_shape=trainer.data.description.image_shape,
+            loss_type=trainer.loss_type,
+        )
+    for attribute in needed:
+        if not hasattr(network, attribute):
+            raise UserError(
+                f"the {name} {type(network).__name__} has no '{attribute}'; derive it from a base in "
+                "gendistill.nets.base"
+            )
+    return trainer.place(network)
 
 
 def start_from(reference: str, trainer: GANTrainer) -> None:
