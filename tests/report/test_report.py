@@ -12,8 +12,8 @@ import torch
 
 from gendistill.errors import UserError
 from gendistill.report import text_table, write_report
-from gendistill.report.findings import findings, margin, wins
 from gendistill.report.figures import learning_curves, styles
+from gendistill.report.findings import findings, margin, wins
 from gendistill.report.page import render
 from gendistill.report.pictures import by_class, png_grid, png_size
 from gendistill.report.rows import Score, byte_size, percent, row, rows, update_counts
@@ -226,5 +226,5 @@ def test_a_figure_by_epochs_is_there_when_epochs_were_measured() -> None:
         len(re.findall(r"<use [^>]*fill: var\(--c1\)", learning_curves([row(one)], looks, "words", by_epoch=by_epoch)))
         for by_epoch in (False, True)
     ]
-    # Three whole epochs are drawn; the measurement inside the first is not.
-    assert marks == [4, 3]
+    # Three whole epochs are drawn, and the band; the measurement inside the first epoch is not.
+    assert marks == [1 + 4, 1 + 3]
