@@ -18,13 +18,18 @@ class RealLoss:
         steps: Numbers of steps done after which to look, ascending.
         images: (E, B, C, H, W) real images, one batch a look.
         labels: (E, B).
+        evaluation: Call the learner as it is used after training, with its running statistics; for them to be those of
+            its training the engine must carry them along (``buffers=True``). False: with the real batch's statistics.
     """
 
     final_loss: Tensor
     final_accuracy: Tensor
 
-    def __init__(self, learner: nn.Module, steps: Sequence[int], images: Tensor, labels: Tensor) -> None:
+    def __init__(
+        self, learner: nn.Module, steps: Sequence[int], images: Tensor, labels: Tensor, evaluation: bool = False
+    ) -> None:
         self.learner = learner
+        self.evaluation = evaluation
         self.looks = {step: look for look, step in enumerate(steps)}
         self.images = images
         self.labels = labels
@@ -34,7 +39,7 @@ class RealLoss:
         look = self.looks.get(step)
         if look is None:
             return None
-        logits = unroll.call(self.learner, parameters, self.images[look])
+        logits = unroll.call(self.learner, parameters, self.images[look], evaluation=self.evaluation)
         loss = self.objective(logits, self.labels[look])
         self.final_loss = loss.detach()
         self.final_accuracy = (logits.detach().argmax(1) == self.labels[look]).float().mean()

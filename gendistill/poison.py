@@ -115,14 +115,21 @@ class PoisonedLoss(RealLoss):
         images: See there.
         labels: (E, B) true classes.
         poison: What is to be taken for what.
+        evaluation: See there.
     """
 
     final_success: Tensor
 
     def __init__(
-        self, learner: nn.Module, steps: Sequence[int], images: Tensor, labels: Tensor, poison: Poison
+        self,
+        learner: nn.Module,
+        steps: Sequence[int],
+        images: Tensor,
+        labels: Tensor,
+        poison: Poison,
+        evaluation: bool = False,
     ) -> None:
-        super().__init__(learner, steps, images, labels)
+        super().__init__(learner, steps, images, labels, evaluation)
         self.poison = poison
 
     def objective(self, logits: Tensor, labels: Tensor) -> Tensor:

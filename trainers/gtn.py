@@ -9,23 +9,25 @@ the generator, the latents of each step and each step's learning rate and moment
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from gendistill import unroll
-from gendistill.curriculum import Curriculum, Kind
+from gendistill.curriculum import Kind, make_curriculum
 from gendistill.errors import UserError
 from gendistill.nets.learners import default_learner
+from gendistill.nets.weight_normalised import MeanOnlyBatchNorm
 from gendistill.objects import build
 from gendistill.outer import RealLoss
+from gendistill.poison import Poison, PoisonedLoss
 from gendistill.teacher import GeneratorTeacher, Teacher
+from trainers.learner_source import LearnerSource, Spec
 from trainers.trainer import Trainer, trained
 
-Spec = Mapping[str, Any]
+Statistics = Literal["batch", "running"]
 
 
 class GTNTrainer(Trainer):
@@ -34,14 +36,23 @@ class GTNTrainer(Trainer):
     Args:
         generator: The network z (N, nz), y (N,) -> images, as ``class_path`` and ``init_args``; by default
             ``gendistill.nets.gtn.GTNGenerator``.
-        learners: One learner spec, or several of which every learner of a meta-step draws one; by default the data
+        learners: One learner spec, several of which every learner of a meta-step draws one, or the spec of a space of
+            architectures (:class:`gendistill.nets.spaces.LearnerSpace`; random widths are one); by default the data
             set's default learner.
         inner_steps: T, the steps that a learner takes; at least 1.
         inner_batch_size: B, synthetic images at each of them; at least 2.
         meta_batch: Freshly initialised learners in one meta-step, over all processes; they share the synthetic images.
-        curriculum: "learned" (a trained latent for every image of every step), "fixed" (the same, drawn once and left)
-            or "fresh" (drawn anew at every meta-step: no curriculum).
+        curriculum: "learned" (a trained latent for every image of every step), "batch_shuffled" and "all_shuffled"
+            (trained latents, of which the batches or all items come in another order at every meta-step), "fixed"
+            (drawn once and left) or "fresh" (drawn anew at every meta-step: no curriculum).
+        learn_labels: Whether learners are told soft labels, one for every image, that are trained.
         real_every: Real data is looked at after every so many inner steps, and after the last.
+        window: Differentiate only W steps of a learner's training, which then ends at a random one of the steps W..T;
+            real data is looked at inside the window, counted back from its end. None: all T steps.
+        statistics: What normalises real images when a learner is looked at: "batch", their own batch's statistics, or
+            "running", what the synthetic batches left in the learner, as in evaluation. None: running where they can
+            be differentiated (:class:`gendistill.nets.weight_normalised.MeanOnlyBatchNorm`), else batch.
+        inner_optimizer: How learners move: "sgd" (with momentum) or "adam", which has no momenta to learn.
         learning_rate: Initial learning rate of every inner step; positive.
         momentum: Initial momentum of every inner step, in (0, 1).
         learn_learning_rates: Whether each step's learning rate is trained (its logarithm is).
@@ -51,7 +62,9 @@ class GTNTrainer(Trainer):
         meta_betas: Adam's two decay rates.
         meta_lr_final: What is left of both learning rates at the end of their cosine decay, as a fraction in [0, 1].
         gradient_clip: Largest norm of the whole meta-gradient; 0 leaves it as it is.
-        memory: "full" (fastest; memory grows with T) or "recompute" (flat in T, a third more time).
+        memory: "full" (fastest; memory grows with T), "recompute" (flat in T, a third more time) or "sqrt" (between).
+        poison: ``"7:1"``, or source, target and weight of :class:`gendistill.poison.Poison`: learners are to take one
+            class for another and to get the rest right.
 
     Raises:
         UserError: An option is out of range.
@@ -66,7 +79,11 @@ class GTNTrainer(Trainer):
         inner_batch_size: int = 64,
         meta_batch: int = 1,
         curriculum: Kind = "learned",
+        learn_labels: bool = False,
         real_every: int = 1,
+        window: int | None = None,
+        statistics: Statistics | None = None,
+        inner_optimizer: unroll.Optimizer = "sgd",
         learning_rate: float = 0.02,
         momentum: float = 0.5,
         learn_learning_rates: bool = True,
@@ -77,14 +94,23 @@ class GTNTrainer(Trainer):
         meta_lr_final: float = 0.1,
         gradient_clip: float = 1.0,
         memory: unroll.Memory = "full",
+        poison: str | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         for name, value in (("meta_batch", meta_batch), ("real_every", real_every)):
             if value < 1:
                 raise UserError(f"{name} is {value}; give a whole number from 1")
-        if memory not in unroll.MEMORY_MODES:
-            raise UserError(f"memory is '{memory}'; use one of: {', '.join(unroll.MEMORY_MODES)}")
+        words = {
+            "memory": (memory, unroll.MEMORY_MODES),
+            "inner_optimizer": (inner_optimizer, get_args(unroll.Optimizer)),
+            "statistics": (statistics or "batch", get_args(Statistics)),
+        }
+        for name, (word, allowed) in words.items():
+            if word not in allowed:
+                raise UserError(f"{name} is '{word}'; use one of: {', '.join(allowed)}")
+        if window is not None and not 1 <= window <= inner_steps:
+            raise UserError(f"window is {window}; give a number of steps from 1 to inner_steps, which is {inner_steps}")
         if meta_lr <= 0 or schedule_lr <= 0:
             raise UserError(f"meta_lr and schedule_lr must be positive, got {meta_lr} and {schedule_lr}")
         if not 0 <= meta_lr_final <= 1 or gradient_clip < 0:
@@ -92,22 +118,25 @@ class GTNTrainer(Trainer):
                 f"meta_lr_final must lie in [0, 1] and gradient_clip be 0 or more, got {meta_lr_final}, {gradient_clip}"
             )
         self.generator_spec: Spec = generator or {"class_path": "gendistill.nets.gtn.GTNGenerator"}
-        self.learner_specs: list[Spec] | None = (
-            None if learners is None else [learners] if isinstance(learners, Mapping) else list(learners)
-        )
+        self.source = None if learners is None else LearnerSource(learners)
         self.meta_batch = meta_batch
         self.real_every = real_every
+        self.window = window
+        self.statistics = statistics
+        self.inner_optimizer = inner_optimizer
+        self.poison_spec = poison
         self.curriculum_options: dict[str, Any] = {
+            "kind": curriculum,
             "steps": inner_steps,
             "batch_size": inner_batch_size,
-            "kind": curriculum,
             "learning_rate": learning_rate,
             "momentum": momentum,
             "learn_learning_rates": learn_learning_rates,
-            "learn_momenta": learn_momenta,
+            "learn_momenta": learn_momenta and inner_optimizer == "sgd",
+            "learn_labels": learn_labels,
         }
         # Made here once so that a wrong option is refused before any run starts.
-        Curriculum(nz=1, num_classes=2, generator=torch.Generator(), **self.curriculum_options)
+        make_curriculum(nz=1, num_classes=2, generator=torch.Generator(), **self.curriculum_options)
         self.meta_lr = meta_lr
         self.schedule_lr = schedule_lr
         self.meta_betas = (float(meta_betas[0]), float(meta_betas[1]))
@@ -121,20 +150,19 @@ class GTNTrainer(Trainer):
         """Make the generator, the curriculum and the meta-optimiser."""
         self._check_run()
         description = self.data.description
-        if self.learner_specs is None:
-            self.learner_specs = [default_learner(description)]
+        if self.source is None:
+            self.source = LearnerSource(default_learner(description))
+        self.poison = Poison.of(self.poison_spec, description)
         sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
         with self.initialised("generator"):
             self.generator = self.place(build(self.generator_spec, nn.Module, **sizes))
-        self.curriculum = Curriculum(
+        self.curriculum = make_curriculum(
             nz=cast(int, self.generator.nz),
             num_classes=description.num_classes,
             generator=self.run.streams["latents"],
             **self.curriculum_options,
         )
-        images = list(self.generator.parameters())
-        if isinstance(self.curriculum.latents, nn.Parameter):
-            images.append(self.curriculum.latents)
+        images = [*self.generator.parameters(), *self.curriculum.contents()]
         groups = [
             {"params": images, "lr": self.meta_lr},
             {"params": self.curriculum.schedules(), "lr": self.schedule_lr},
@@ -149,10 +177,6 @@ class GTNTrainer(Trainer):
                 f"meta_batch is {self.meta_batch}, which {world} processes cannot share equally; choose a multiple of "
                 f"{world}"
             )
-        if self.run.options.precision != "float32":
-            raise UserError(
-                f"run.precision is {self.run.options.precision}; a GTN differentiates twice and trains in float32 only"
-            )
 
     def _decay(self, step: int) -> float:
         phase = min(step / self.steps, 1.0)
@@ -166,34 +190,57 @@ class GTNTrainer(Trainer):
         E is how often a learner's training looks at real data. All indices are drawn in every process, so that a
         learner meets the same real images however the learners are shared out.
         """
-        rows = self.meta_batch * len(self._real_steps())
+        rows = self.meta_batch * len(self._looks(self._steps))
         index = torch.stack([self.sampler.next() for _ in range(rows)])
         index = self.run.processes.shard(index.view(self.meta_batch, -1, self.batch_size)).to(self.run.device)
         images, labels = self.data.train.batch(index.flatten(), self.normalisation)
         return images.view(*index.shape, *images.shape[1:]), labels.view(index.shape)
 
-    def _real_steps(self) -> list[int]:
-        """Numbers of steps done after which real data is looked at; the last is T."""
-        steps = len(self.curriculum.labels)
-        return [step for step in range(1, steps + 1) if step % self.real_every == 0 or step == steps]
+    @property
+    def _steps(self) -> int:
+        return len(self.curriculum.labels)
+
+    def _looks(self, end: int) -> list[int]:
+        """Return after how many steps real data is looked at where the training ends with step ``end``."""
+        if self.window is None:
+            return [step for step in range(1, end + 1) if step % self.real_every == 0 or step == end]
+        return list(range(end, end - self.window, -self.real_every))[::-1]
+
+    def _end(self) -> int:
+        """Return after how many steps this meta-step's learners stop; the same in every process."""
+        if self.window is None:
+            return self._steps
+        stream = self.run.streams["window"]
+        return int(torch.randint(self.window, self._steps + 1, (), generator=stream, device=stream.device))
 
     def _new_learners(self) -> list[nn.Module]:
         """Return this process's learners of this meta-step, each drawn and initialised from streams of its own."""
-        specs = self.learner_specs or []
-        generator = self.run.streams["learners"]
-        choice = torch.randint(len(specs), (self.meta_batch,), generator=generator, device=generator.device)
+        assert self.source is not None
+        specs = self.source.draw(self.meta_batch, self.run.streams["learners"])
         description = self.data.description
         learners = []
         for position in self.run.processes.shard(torch.arange(self.meta_batch)).tolist():
             with self.initialised(f"learner/{self.step * self.meta_batch + position}"):
                 learner = build(
-                    specs[int(choice[position])],
+                    specs[position],
                     nn.Module,
                     num_classes=description.num_classes,
                     image_shape=description.image_shape,
                 )
-            learners.append(learner.to(self.run.device))
+            learners.append(self.place(learner))
         return learners
+
+    def _running(self, learner: nn.Module) -> bool:
+        """Return whether a learner is looked at with the running statistics that its training left."""
+        if self.statistics is not None:
+            return self.statistics == "running"
+        return any(isinstance(module, MeanOnlyBatchNorm) for module in learner.modules())
+
+    def _outer(self, learner: nn.Module, looks: list[int], images: Tensor, labels: Tensor) -> RealLoss:
+        running = self._running(learner)
+        if self.poison is None:
+            return RealLoss(learner, looks, images, labels, running)
+        return PoisonedLoss(learner, looks, images, labels, self.poison, running)
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Make one meta-step; see the module's text.
@@ -204,46 +251,49 @@ class GTNTrainer(Trainer):
         Returns:
             Scalars: ``loss/meta`` (mean over the looks at real data; what is descended), ``loss/final`` and
             ``accuracy/meta`` (after the last inner step, on real training images), ``gradient/norm`` (before clipping),
-            ``lr/inner`` and ``momentum/inner`` (means over the inner steps).
+            ``lr/inner`` and ``momentum/inner`` (means over the inner steps). A poisoned run adds ``attack/success``.
         """
-        real_images, real_labels = batch
-        curriculum = self.curriculum
-        latents, labels = curriculum.latents, curriculum.labels
-        if latents is None:
-            # The same in every process: learners in all of them see the same images.
-            latents = curriculum.draw(self.run.streams["latents"])
-        with torch.set_grad_enabled(self.memory == "full"), parametrize.cached():
-            # One call a step: the generator's normalisation sees one step's batch. Its weights are the same in all.
-            images = torch.stack([self.generator(z, y) for z, y in zip(latents, labels, strict=True)])
-        # A leaf that all learners share: their gradients add up here and pass through the generator once.
-        shown = images.detach().requires_grad_()
+        curriculum, end = self.curriculum, self._end()
+        lesson = curriculum.lesson(self.run.streams[curriculum.stream], end)
+        shared = unroll.SharedImages(
+            self.generator,
+            *lesson,
+            first=0 if self.window is None else end - self.window,
+            keep_graph=self.memory == "full",
+            context=self.autocast,
+        )
         self.optimizer.zero_grad(set_to_none=True)
-        learners = self._new_learners()
-        losses, finals, accuracies = [], [], []
-        for learner, real_x, real_y in zip(learners, real_images, real_labels, strict=True):
-            looks = RealLoss(learner, self._real_steps(), real_x, real_y)
-            rates, momenta = curriculum.learning_rates, curriculum.momenta
-            result = unroll.unrolled_loss(learner, shown, labels, rates, momenta, looks, memory=self.memory)
-            loss = result.loss / len(real_x)
+        learners, looks = self._new_learners(), self._looks(end)
+        reports: list[dict[str, Tensor]] = []
+        for learner, images, labels in zip(learners, *batch, strict=True):
+            outer = self._outer(learner, looks, images, labels)
+            result = unroll.unrolled_loss(
+                learner,
+                shared.images,
+                shared.labels,
+                curriculum.learning_rates[:end],
+                curriculum.momenta[:end],
+                outer,
+                memory=self.memory,
+                optimizer=self.inner_optimizer,
+                window=self.window,
+                buffers=outer.evaluation,
+                precision=torch.bfloat16 if self.run.options.precision == "bfloat16" else None,
+            )
+            loss = result.loss / len(looks)
             (loss / len(learners)).backward()
-            losses.append(loss.detach())
-            finals.append(looks.final_loss)
-            accuracies.append(looks.final_accuracy)
-        assert shown.grad is not None
-        if self.memory == "full":
-            images.backward(shown.grad)
-        else:
-            for step in range(len(labels)):
-                self.generator(latents[step], labels[step]).backward(shown.grad[step])
+            reports.append({"loss/meta": loss.detach(), "loss/final": outer.final_loss})
+            reports[-1]["accuracy/meta"] = outer.final_accuracy
+            if isinstance(outer, PoisonedLoss):
+                reports[-1]["attack/success"] = outer.final_success
+        shared.backward()
         parameters = list(trained(self.optimizer))
         self.run.processes.average_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip or math.inf)
         self.optimizer.step()
         self.scheduler.step()
         return {
-            "loss/meta": torch.stack(losses).mean(),
-            "loss/final": torch.stack(finals).mean(),
-            "accuracy/meta": torch.stack(accuracies).mean(),
+            **{name: torch.stack([report[name] for report in reports]).mean() for name in reports[0]},
             "gradient/norm": norm.detach(),
             "lr/inner": curriculum.learning_rates.detach().mean(),
             "momentum/inner": curriculum.momenta.detach().mean(),
@@ -260,15 +310,20 @@ class GTNTrainer(Trainer):
 
     def teacher(self) -> Teacher:
         """Return the generator with its curriculum, learning rates and momenta, as learners met them in training."""
-        curriculum = self.curriculum
-        ordered = curriculum.latents is not None
+        assert self.source is not None
+        specs = self.source.specs
+        metadata: dict[str, Any] = {"learner": [dict(spec) for spec in specs], "seed": self.run.options.seed}
+        if self.inner_optimizer != "sgd":
+            metadata["optimizer"] = self.inner_optimizer
+        if self.poison is not None:
+            metadata |= self.poison.metadata()
+        curriculum, sgd = self.curriculum, self.inner_optimizer == "sgd"
         return GeneratorTeacher(
             self.generator,
             self.data.description.with_normalisation(self.normalisation),
-            latents=curriculum.latents.detach().clone() if curriculum.latents is not None else None,
-            labels=curriculum.labels.clone() if ordered else None,
+            **curriculum.stored(),
             learning_rates=curriculum.learning_rates.detach().clone(),
-            momenta=curriculum.momenta.detach().clone(),
+            momenta=curriculum.momenta.detach().clone() if sgd else None,
             batch_norm="batch",
-            metadata={"learner": self.learner_specs, "seed": self.run.options.seed},
+            metadata=metadata,
         )

@@ -19,14 +19,15 @@ the initial parameters theta_0. The gradient is exact in all memory modes:
 With ``window=W`` only the last W steps are differentiated, in any of the modes: the steps before leave no graph, and
 memory and time of the way back do not depend on T (RaT-BPTT, Feng et al. 2024, draws where the window ends).
 
-Learners that share samples: make the images once as a leaf, call ``unrolled_loss(...).backward()`` for one learner
-after another, and send the summed gradient of the images through the generator once.
+Learners that share samples: :class:`SharedImages` makes the images once; call ``unrolled_loss(...).backward()``
+for one learner after another, and send the summed gradient of the images through the generator once.
 """
 
 from gendistill.unroll.engine import InnerLoss, OuterLoss, Unrolled, unrolled_loss
 from gendistill.unroll.learner import Parameters, call, initial_parameters
 from gendistill.unroll.modes import MEMORY_MODES, Memory
 from gendistill.unroll.rules import RULES, Optimizer
+from gendistill.unroll.shared import SharedImages
 
 __all__ = [
     "MEMORY_MODES",
@@ -36,6 +37,7 @@ __all__ = [
     "Optimizer",
     "OuterLoss",
     "Parameters",
+    "SharedImages",
     "Unrolled",
     "call",
     "initial_parameters",

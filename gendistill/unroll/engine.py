@@ -87,6 +87,9 @@ def unrolled_loss(
             raise UserError(f"{name} is '{given}'; use one of: {', '.join(allowed)}")
     if window is not None and not 1 <= window <= steps:
         raise UserError(f"window is {window}; the last 1 to {steps} of {steps} steps can be differentiated")
+    # One node instead of T that each write a gradient of the size of all steps.
+    images = images.unbind() if isinstance(images, Tensor) else images
+    labels = labels.unbind() if isinstance(labels, Tensor) else labels
     theta = initial_parameters(learner) if parameters is None else parameters
     tracked = {name: value.detach() for name, value in learner.named_buffers()} if buffers else {}
     problem = Problem(learner, tuple(theta), tuple(tracked), outer_loss, inner_loss, RULES[optimizer], precision)

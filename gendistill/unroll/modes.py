@@ -14,7 +14,7 @@ from gendistill.unroll.problem import Problem, State
 
 Memory = Literal["full", "recompute", "sqrt"]
 MEMORY_MODES: tuple[Memory, ...] = get_args(Memory)
-Batches = Tensor | Sequence[Tensor]
+Batches = Sequence[Tensor]
 
 
 def with_graph(
@@ -73,7 +73,8 @@ def in_segments(
     """
     count = len(images) - start
     plan = _Plan(problem, state, start, count, length or math.ceil(math.sqrt(count)))
-    seen = [value for group in (images, labels, rates, momenta) for value in group[start:]]
+    groups = (images[start:], labels[start:], rates[start:].unbind(), momenta[start:].unbind())
+    seen = [value for group in groups for value in group]
     loss, *final = _Segments.apply(plan, *seen, *state.theta)
     return loss, plan.unflatten(final)
 

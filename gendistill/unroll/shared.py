@@ -1,0 +1,77 @@
+"""Images that several learners share: made once, and their gradients pass through the generator once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+Generator = Callable[[Tensor, Tensor], Tensor]
+Context = Callable[[], AbstractContextManager[object]]
+
+
+class SharedImages:
+    """What learners see in their first n steps, of which the last ones are differentiated.
+
+    The generator is called once a step: its normalisation sees one step's batch.
+
+    Args:
+        generator: latents (B, nz), classes (B,) -> images (B, C, H, W).
+        latents: (n, B, nz), with the graph that leads to what is trained, if any.
+        conditions: (n, B) classes.
+        labels: What learners are told, (n, B) or (n, B, K), with its graph.
+        first: The first step that is differentiated.
+        keep_graph: Keep the generator's graphs; otherwise they are made anew on the way back, one at a time.
+        context: Entered around every call of the generator, such as autocast.
+
+    Attributes:
+        images: One batch a step. Backpropagate losses of one learner after another into them.
+        labels: The labels, in the same way.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        latents: Tensor,
+        conditions: Tensor,
+        labels: Tensor,
+        *,
+        first: int = 0,
+        keep_graph: bool = True,
+        context: Context = nullcontext,
+    ) -> None:
+        self.generator, self.conditions, self.context = generator, conditions, context
+        self.first = first
+        self._latents, self._labels = latents, labels
+        self.latents = latents
+        if not keep_graph and latents.requires_grad and not latents.is_leaf:
+            # The way back comes here once a step, and what made the latents can be passed only once.
+            self.latents = latents.detach().requires_grad_()
+        with parametrize.cached():
+            with torch.no_grad():
+                before = [self._make(step) for step in range(first)]
+            with torch.set_grad_enabled(keep_graph):
+                self._made = torch.stack([self._make(step) for step in range(first, len(latents))])
+        self._shown = self._made.detach().requires_grad_()
+        self.images = [*before, *self._shown.unbind()]
+        self.labels = labels.detach().requires_grad_(labels.requires_grad)
+
+    def _make(self, step: int) -> Tensor:
+        with self.context():
+            return self.generator(self.latents[step], self.conditions[step]).float()
+
+    def backward(self) -> None:
+        """Send what has gathered in images and labels to everything that they were made from."""
+        assert self._shown.grad is not None
+        if self._made.requires_grad:
+            self._made.backward(self._shown.grad)
+        else:
+            for place, gradient in enumerate(self._shown.grad):
+                self._make(self.first + place).backward(gradient)
+            if self.latents is not self._latents:
+                self._latents.backward(self.latents.grad)
+        if self.labels.grad is not None:
+            self._labels.backward(self.labels.grad)
