@@ -195,7 +195,7 @@ class MimicryTrainer(Trainer):
         for update in range(self.n_dis):
             if update:
                 batch = self.next_batch()
-            self.discriminator.train_step(
+            returned = self.discriminator.train_step(
                 real_batch=batch,
                 netG=self.generator,
                 optD=self.discriminator_optimizer,
@@ -204,7 +204,8 @@ class MimicryTrainer(Trainer):
                 device=self.device,
                 **self._discriminator_extras,
             )
-        self.generator.train_step(
+            log.include(returned)
+        returned = self.generator.train_step(
             real_batch=batch,
             netD=self.discriminator,
             optG=self.generator_optimizer,
@@ -213,6 +214,7 @@ class MimicryTrainer(Trainer):
             device=self.device,
             **self._generator_extras,
         )
+        log.include(returned)
         done = self.step + 1
         if self.checkpoint_every and (done % self.checkpoint_every == 0 or done == self.steps):
             self._write_checkpoints(done)

@@ -42,6 +42,13 @@ class MetricLog:
             value = torch.full((), float(value), device=self._device)
         self._metrics[name] = {"value": value, "group": group, "precision": precision}
 
+    def include(self, returned: Any) -> None:
+        """Take the metrics of what a ``train_step`` returned: this log, another one, or nothing."""
+        if returned is None or returned is self:
+            return
+        for name, metric in returned.items():
+            self.add_metric(name, metric["value"], metric["group"], metric["precision"])
+
     def __getitem__(self, name: str) -> float:
         """Return a metric's number, rounded; on a GPU this waits for it."""
         metric = self._metrics[name]

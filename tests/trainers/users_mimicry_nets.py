@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch_mimicry.nets.gan import gan
+from torch_mimicry.training import metric_log
 
 
 class OwnGenerator(gan.BaseGenerator):
@@ -22,6 +23,7 @@ class OwnGenerator(gan.BaseGenerator):
         loss = self.compute_gan_loss(netD(self.generate_images(len(real_batch[0]), device=device)))
         loss.backward()
         optG.step()
+        log_data = metric_log.MetricLog()  # what is returned counts
         log_data.add_metric("step", global_step)
         log_data.add_metric("errG", loss, group="loss")
         return log_data
