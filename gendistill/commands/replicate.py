@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,14 @@ def replicate(replication: Replication) -> dict[str, Any]:
 
     Returns:
         Plain values that ``report`` reads too: ``id``, ``scale``, ``dataset``, ``seeds``, ``teachers`` (results of the
-        evaluators, pooled over seeds), ``replicated`` (for each of them ``name``, ``accuracy`` and ``fidelity`` at the
-        end with ``mean``, ``std`` and ``runs``, and ``reported``), ``notes``.
+        evaluators, pooled over seeds), ``columns``, ``replicated`` (for each of them ``name``, ``accuracy`` and
+        ``fidelity`` at the end with ``mean``, ``std`` and ``runs``, and ``reported``), ``notes``.
 
     Raises:
         UserError: A config, the data or an earlier run does not fit.
     """
     from gendistill.evaluation.pooled import pooled
+    from gendistill.evaluation.protocols import expand
 
     judge = Judge(replication, replication.experiment(0).load_data())
     of = replication.plan.teacher if replication.plan.teacher != RUN else replication.name
@@ -90,12 +91,16 @@ def replicate(replication: Replication) -> dict[str, Any]:
         said = other.reported if isinstance(other, Replication) else None
         named.append((name, said, seeds_of(judge, other)))
     teachers = [pooled(found) | {"name": name} for name, _, found in named]
+    # The table shows the numbers of updates that were asked for and every end; ends of epochs are for the figures.
+    ends = {one["learning"]["updates"][-1] for one in teachers if one["learning"]}
+    asked = expand(replication.plan.learning or {}, judge.data.description).get("updates", ())
     return {
         "id": replication.name,
         "scale": replication.of.scale,
         "dataset": judge.data.description.name,
         "seeds": list(judge.seeds),
         "teachers": teachers,
+        "columns": sorted({*asked, *ends}),
         "replicated": [_row(result, said) for result, (_, said, _) in zip(teachers, named, strict=True)],
         "notes": _notes(replication, judge),
     }
@@ -141,6 +146,7 @@ def _own(words: Words) -> tuple[dict[str, str | None], Replications]:
 
 
 def _list(known: Replications, as_json: bool) -> int:
+    known = replace(known, scale=None)
     found = {name: known.open(name).reported for name in known.ids()}
     if as_json:
         print(to_json({"replications": {name: said and asdict(said) for name, said in found.items()}}))

@@ -77,6 +77,16 @@ def test_options_override_a_protocol_and_the_result_names_it(tiny_data) -> None:
     assert direct["accuracy"] == result["accuracy"]
 
 
+def test_the_thesis_network_is_trained_alike_one_by_one_and_stacked(tiny_data) -> None:
+    teacher = RealSubset.all(tiny_data.train, tiny_data.description)
+    network = {"class_path": "gendistill.nets.resnet.ResNet", "init_args": {"width": 2}}
+    learning = {"protocol": "thesis", "learner": network, "epochs": 3, "batch_size": 48, "seeds": 2}
+    options = expand(learning, tiny_data.description)
+    separate, stacked = (learning_curve(teacher, tiny_data, batched=batched, **options) for batched in (False, True))
+    runs = [torch.tensor(one["accuracy"]["runs"]) for one in (separate, stacked)]
+    torch.testing.assert_close(*runs, rtol=0, atol=0.04)
+
+
 def test_an_unknown_protocol_is_explained(tiny_data) -> None:
     with pytest.raises(UserError, match="did you mean 'thesis'"):
         protocol("thesys", CIFAR)
