@@ -29,6 +29,7 @@ COMMANDS = {
     "compare": ("gendistill.commands.compare", "judge several teachers and rank them in one table"),
     "replicate": ("gendistill.commands.replicate", "run an experiment of the literature, reported beside measured"),
     "nas": ("gendistill.commands.nas", "rank architectures by a few steps on a teacher, and find the best"),
+    "poison": ("gendistill.commands.poison", "measure a poisoned teacher, and try to find it out"),
     "export": ("gendistill.commands.export", "write a teacher as PNG folder, .pt pair, Parquet or safetensors"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
