@@ -25,9 +25,9 @@ class ClassGradientMatching(ClassWise):
     Args:
         distance: ``cosine_layerwise`` (DC), ``l2`` or ``mse``; see
             :func:`gendistill.losses.matching.gradient_distance`.
-        classes: ``at_once`` (vectorised) or ``one_by_one``: the same numbers. The first is two to three times as fast
-            for narrow networks and 8x8 images, the second about a quarter faster for 64 channels and 28x28 on a CPU. A
-            probe with batch norm in training mode is taken one by one.
+        classes: ``at_once`` (vectorised) or ``one_by_one``: the same numbers. On a CPU the first is faster for narrow
+            networks and small images, the second for 64 channels and more at 28x28. A probe with batch norm in training
+            mode is taken one by one always.
         **kwargs: See :class:`~trainers.terms.class_wise.ClassWise`.
 
     Raises:
