@@ -73,8 +73,8 @@ def parser() -> Options:
     add("--truth-lr", type=rate_list, default="0.03,0.1", metavar="LR,LR", help="rates at the start of a cosine; the "
         "validation split chooses for each architecture")  # fmt: skip
     add("--truth-seeds", type=positive, default=1, metavar="N", help="learners an architecture and rate")
-    add("--found", action="append", default=[], metavar="RUN", help="also train what this run has found, such as one "
-        "of trainers.enas.ENASTrainer; may be repeated")  # fmt: skip
+    add("--found", type=runs, default="", metavar="RUN,RUN", help="also train what these runs have found, such as "
+        "those of trainers.enas.ENASTrainer")  # fmt: skip
     return options
 
 
@@ -107,11 +107,13 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     from gendistill.evaluation.workers import Workers
     from gendistill.nas.proxies import with_baselines
     from gendistill.nas.report import scatter
+    from gendistill.nas.search import check_search
     from gendistill.nas.study import Study
     from gendistill.nas.truth import TrainedTruth, read_table
     from gendistill.runs.device import choose_device
     from gendistill.teacher.reference import open_teacher
 
+    check_search(given.search)
     device = choose_device(given.device)
     data = load_data(given).to(device)
     space = open_space(given.space)
@@ -212,6 +214,11 @@ def seconds(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"'{text}' is not a positive number of seconds")
     return number
+
+
+def runs(text: str) -> list[str]:
+    """Read ``RUN,RUN``; an empty text is none."""
+    return [run for run in text.split(",") if run]
 
 
 def _file(text: str) -> Path:

@@ -64,9 +64,6 @@ def _take(found: FromFile, key: str, value: Any, source: str, parser: argparse.A
         # A flag that has a negative form lists it second.
         if value or len(action.option_strings) > 1:
             found.words.append(action.option_strings[0 if value else 1])
-    elif isinstance(action, argparse._AppendAction):
-        for one in value if isinstance(value, list) else [value]:
-            found.words += [action.option_strings[0], str(one)]
     else:
         found.words += [action.option_strings[0], _word(value)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,20 @@ from gendistill.seeds import derive_seed, stream
 SEARCHES = ("random", "optuna")
 ScoreAll = Callable[[Sequence[str]], list[float]]
 """Scores several architectures, perhaps side by side."""
+
+
+def check_search(how: str) -> None:
+    """Refuse a way of searching that there is not.
+
+    Raises:
+        UserError: An unknown way, or Optuna is not installed.
+    """
+    if how not in SEARCHES:
+        raise UserError(f"search is '{how}'; {did_you_mean(how, SEARCHES)}choose among: {', '.join(SEARCHES)}")
+    if how == "optuna" and importlib.util.find_spec("optuna") is None:
+        raise UserError(
+            "search 'optuna' needs Optuna, which is not installed; run pip install 'gendistill[nas]', or use random"
+        )
 
 
 def search(
@@ -42,8 +57,7 @@ def search(
     Raises:
         UserError: An unknown way, a space that is too small, or Optuna is not installed.
     """
-    if how not in SEARCHES:
-        raise UserError(f"search is '{how}'; {did_you_mean(how, SEARCHES)}choose among: {', '.join(SEARCHES)}")
+    check_search(how)
     deadline = None if budget is None else time.monotonic() + budget
     if how == "optuna":
         return _optuna(space, score, count, seed, side_by_side, deadline)
@@ -68,12 +82,8 @@ def _late(deadline: float | None) -> bool:
 def _optuna(
     space: LearnerSpace, score: ScoreAll, count: int, seed: int, side_by_side: int, deadline: float | None
 ) -> list[str]:
-    try:
-        import optuna
-    except ImportError as error:
-        raise UserError(
-            "search 'optuna' needs Optuna, which is not installed; run pip install 'gendistill[nas]', or use random"
-        ) from error
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=derive_seed(seed, "nas/optuna") % 2**32)
     study = optuna.create_study(direction="maximize", sampler=sampler)
