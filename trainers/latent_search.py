@@ -7,25 +7,28 @@ images of that class teach it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gendistill import sphere
+from gendistill import sphere, unroll
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.errors import UserError, did_you_mean
 from gendistill.losses.matching import feature_matching, gradient_distance
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
+from gendistill.outer import RealLoss
+from gendistill.poison import Poison, PoisonedLoss, require_made_here
 from gendistill.runs.context import RunContext
 from gendistill.sphere_optimizer import CONSTRAINTS, SphereOptimizer
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.teacher.reference import open_teacher
 from trainers.trainer import Trainer
 
-OBJECTIVES = ("feature_matching", "gradient_matching")
+OBJECTIVES = ("feature_matching", "gradient_matching", "meta_loss")
 OPTIMIZERS = ("adam", "sgd")
 PATH_POINTS = 101
 
@@ -37,7 +40,8 @@ class LatentSearchTrainer(Trainer):
         generator: A generator teacher: its ``.safetensors`` file, or the directory of the run that trained it.
         images_per_class: Latents, and so images, for each class; 1 or more.
         objective: ``feature_matching`` (distribution matching in a fresh random network at every step) or
-            ``gradient_matching`` (the gradients that real and synthetic images give to a fresh random network).
+            ``gradient_matching`` (the gradients that real and synthetic images give to a fresh random network) or
+            ``meta_loss`` (the loss on real images of a fresh network trained on all synthetic ones).
         constraint: Where latents may lie: ``sphere`` (radius sqrt(d)), ``none`` (Bradley 2020, Table 4.2), ``l2``
             (weight decay) or ``clip`` (norm at most sqrt(d)).
         optimizer: ``adam`` or ``sgd`` (momentum 0.9), applied to the tangent part of the gradient on the sphere.
@@ -46,6 +50,11 @@ class LatentSearchTrainer(Trainer):
         real_batch: Real images of each class at every step; 1 or more.
         probe: The random network that is matched in, as ``class_path`` and ``init_args``; by default the data set's
             default learner.
+        inner_steps: Steps of plain gradient descent that the network takes with ``meta_loss``; at least 1.
+        inner_lr: Learning rate of these steps; positive. The teacher keeps it.
+        memory: Memory mode of these steps; see :mod:`gendistill.unroll`.
+        poison: With ``meta_loss``, ``"7:1"``, or source, target and weight of :class:`gendistill.poison.Poison`:
+            networks are to take one class for another. None: honest.
 
     Raises:
         UserError: An option is out of range, or the generator does not fit the data.
@@ -63,6 +72,10 @@ class LatentSearchTrainer(Trainer):
         l2: float = 1e-2,
         real_batch: int = 64,
         probe: dict[str, Any] | None = None,
+        inner_steps: int = 10,
+        inner_lr: float = 0.05,
+        memory: unroll.Memory = "full",
+        poison: str | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -70,14 +83,19 @@ class LatentSearchTrainer(Trainer):
             ("objective", objective, OBJECTIVES),
             ("constraint", constraint, CONSTRAINTS),
             ("optimizer", optimizer, OPTIMIZERS),
+            ("memory", memory, unroll.MEMORY_MODES),
         ):
             if value not in allowed:
                 hint = did_you_mean(value, allowed)
                 raise UserError(f"the latent {name} is '{value}'; {hint}choose one of {', '.join(allowed)}")
         if images_per_class < 1 or real_batch < 1:
             raise UserError(f"images_per_class and real_batch must be at least 1, got {images_per_class}, {real_batch}")
-        if lr <= 0:
-            raise UserError(f"lr is {lr}; give a positive step size")
+        if lr <= 0 or inner_lr <= 0 or inner_steps < 1:
+            raise UserError(
+                f"lr and inner_lr must be positive and inner_steps at least 1, got {lr}, {inner_lr} and {inner_steps}"
+            )
+        if poison is not None and objective != "meta_loss":
+            raise UserError(f"poison needs objective meta_loss, which asks what networks learn; it is {objective}")
         self.generator_reference = generator
         self.images_per_class = images_per_class
         self.objective = objective
@@ -87,6 +105,10 @@ class LatentSearchTrainer(Trainer):
         self.l2 = l2
         self.real_batch = real_batch
         self.probe_spec = probe
+        self.inner_steps = inner_steps
+        self.inner_lr = inner_lr
+        self.memory = memory
+        self.poison_spec = poison
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
 
@@ -106,6 +128,9 @@ class LatentSearchTrainer(Trainer):
                 f"'{self.generator_reference}' is a teacher of kind '{opened.kind}', which has no latent space; give a "
                 "generator's file or run"
             )
+        self.poison = Poison.of(self.poison_spec, self.data.description)
+        if self.poison is not None:
+            require_made_here(opened, self.generator_reference)
         self.source = opened
         self.network = opened.network
         classes = self.data.description.num_classes
@@ -149,9 +174,7 @@ class LatentSearchTrainer(Trainer):
         """
         probe = self.probe()
         with self.autocast():
-            loss = (
-                self._features(probe, batch) if self.objective == "feature_matching" else self._gradients(probe, batch)
-            )
+            loss = self._objective()(probe, batch)
         self.update(loss, self.optimizer)
         with torch.no_grad():
             norms = self._norms(self.latents)
@@ -176,6 +199,13 @@ class LatentSearchTrainer(Trainer):
         made = self.source.render(self.latents, self.labels)
         return self.source.description.normalisation.convert(made, self.normalisation)
 
+    def _objective(self) -> Callable[[Any, tuple[Tensor, Tensor]], Tensor]:
+        return {
+            "feature_matching": self._features,
+            "gradient_matching": self._gradients,
+            "meta_loss": self._trained,
+        }[self.objective]
+
     def _features(self, probe: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
         classes = self.data.description.num_classes
         with torch.no_grad():
@@ -195,6 +225,18 @@ class LatentSearchTrainer(Trainer):
             distances.append(gradient_distance(wanted, given))
         return torch.stack(distances).sum()
 
+    def _trained(self, probe: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
+        look = RealLoss(probe, [self.inner_steps], batch[0][None], batch[1][None])
+        if self.poison is not None:
+            look = PoisonedLoss(probe, [self.inner_steps], batch[0][None], batch[1][None], self.poison)
+        rates = self._inner_rates()
+        images, labels = [self.images()] * self.inner_steps, [self.labels] * self.inner_steps
+        momenta = torch.zeros_like(rates)
+        return unroll.unrolled_loss(probe, images, labels, rates, momenta, look, memory=self.memory).loss
+
+    def _inner_rates(self) -> Tensor:
+        return torch.full((self.inner_steps,), self.inner_lr, device=self.device)
+
     def _loss(self, probe: Any, images: Tensor, label: int) -> Tensor:
         targets = torch.full((len(images),), label, device=images.device)
         return nn.functional.cross_entropy(probe(images), targets)
@@ -213,8 +255,10 @@ class LatentSearchTrainer(Trainer):
             self.source.description,
             latents=self.latents,
             labels=self.labels,
+            learning_rates=self._inner_rates() if self.objective == "meta_loss" else None,
             batch_norm=self.source.batch_norm,
-            metadata={
+            metadata=({} if self.poison is None else self.poison.metadata())
+            | {
                 "source": f"{type(self).__name__}, step {self.step}",
                 "seed": self.run.options.seed,
                 "generator": dict(self.source.metadata),

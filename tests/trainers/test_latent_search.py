@@ -66,12 +66,12 @@ def test_the_generator_is_left_as_it_was(generator: str, tiny_data: RealData, tm
         assert torch.equal(tensor, after[name]), name
 
 
-@pytest.mark.parametrize("objective", ["feature_matching", "gradient_matching"])
+@pytest.mark.parametrize("objective", ["feature_matching", "gradient_matching", "meta_loss"])
 def test_the_objective_falls_on_probes_that_the_search_never_saw(
     generator: str, tiny_data: RealData, tmp_path: Path, objective: str
 ) -> None:
     trainer = search(generator, tiny_data, tmp_path, steps=25, objective=objective, lr=0.2)
-    compare = trainer._features if objective == "feature_matching" else trainer._gradients
+    compare = trainer._objective()
     index = trainer.classes.draw(16, torch.Generator().manual_seed(5)).flatten()
     batch = tiny_data.train.batch(index, trainer.normalisation)
 
@@ -101,6 +101,46 @@ def test_feature_matching_equals_a_loop_over_classes(generator: str, tiny_data: 
         real = probe.features(batch[0][batch[1] == label]).mean(0)
         expected = expected + (real - synthetic).square().sum()
     torch.testing.assert_close(trainer._features(probe, batch), expected)
+
+
+@pytest.mark.parametrize("memory", ["full", "recompute"])
+@pytest.mark.parametrize("poison", [None, "2:0"])
+def test_the_meta_loss_is_that_of_a_network_trained_by_hand(
+    generator: str, tiny_data: RealData, tmp_path: Path, memory: str, poison: str | None
+) -> None:
+    options = {"objective": "meta_loss", "inner_steps": 3, "inner_lr": 0.1, "memory": memory, "poison": poison}
+    save(made_here(load(generator)), tmp_path / "ours.safetensors")
+    trainer = search(str(tmp_path / "ours.safetensors"), tiny_data, tmp_path, steps=1, **options)
+    batch, probe = trainer.next_batch(), trainer.probe()
+    theta = dict(probe.named_parameters())
+    images = trainer.images()
+    for _ in range(3):
+        loss = nn.functional.cross_entropy(torch.func.functional_call(probe, theta, (images,)), trainer.labels)
+        gradient = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
+        theta = {name: value - 0.1 * g for (name, value), g in zip(theta.items(), gradient, strict=True)}
+    wanted = batch[1] if poison is None else torch.where(batch[1] == 2, 0, batch[1])
+    expected = nn.functional.cross_entropy(torch.func.functional_call(probe, theta, (batch[0],)), wanted)
+    found = trainer._objective()(probe, batch)
+    torch.testing.assert_close(found, expected)
+    for made, right in zip(
+        torch.autograd.grad(found, [trainer.latents]), torch.autograd.grad(expected, [trainer.latents]), strict=True
+    ):
+        torch.testing.assert_close(made, right, rtol=1e-3, atol=1e-7)
+    teacher = trainer.teacher()
+    assert teacher.learning_rates is not None and teacher.learning_rates.tolist() == pytest.approx([0.1] * 3)
+    assert ("poisoned" in teacher.metadata) == (poison is not None)
+
+
+def made_here(teacher: Any) -> GeneratorTeacher:
+    assert isinstance(teacher, GeneratorTeacher)
+    return GeneratorTeacher(teacher.network, teacher.description, metadata={"seed": 0})
+
+
+def test_only_generators_made_here_are_poisoned(generator: str, tiny_data: RealData, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="made here"):
+        search(generator, tiny_data, tmp_path, objective="meta_loss", poison="2:0")
+    with pytest.raises(UserError, match="meta_loss"):
+        search(generator, tiny_data, tmp_path, poison="2:0")
 
 
 def test_a_resumed_search_ends_bit_identical(generator: str, tiny_data: RealData, tmp_path: Path) -> None:
