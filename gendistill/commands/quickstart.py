@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.options import Options, add_json, positive, rate_list, update_list
 from gendistill.commands.output import result_only, to_json, write_json
-from gendistill.commands.side_by_side import Lane, run_side_by_side
+from gendistill.commands.side_by_side import Lane, run_side_by_side, steps_done
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.errors import UserError
 
@@ -153,18 +152,12 @@ def _train(root: Path, name: str, configs: Path, scale: str | None, seed: int) -
             label,
             [["train", *words[stage]] for stage in stages],
             sum(steps[stage] for stage in stages),
-            lambda: sum(_steps_done(directories[stage].log) for stage in stages),
+            lambda: sum(steps_done(directories[stage].log) for stage in stages),
         )
 
     run_side_by_side([lane("gan, latent", "gan", "latent"), lane("gtn", "gtn")])
     cpu = torch.device("cpu")
     return {stage: float(read_state(directories[stage].state, cpu)["seconds"]) for stage in STAGES}
-
-
-def _steps_done(log: Path) -> int:
-    """Return the step of the last line that a run has logged."""
-    lines = log.read_text().splitlines() if log.is_file() else []
-    return next((int(found[1]) for line in reversed(lines) if (found := re.match(r"step (\d+)/", line))), 0)
 
 
 def _teachers(directory: Path, data: RealData, seconds: dict[str, float]) -> list[Made]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.commands.output import result_only, to_json, write_json
-from gendistill.commands.replication import Judge, Replication, Replications, beside, seeds_of
+from gendistill.commands.replication import Judge, Replication, Replications, beside, seeds_of, train_side_by_side
 from gendistill.config.command_line import Words, take_apart
 from gendistill.config.plan import RUN, Reported
 from gendistill.errors import UserError
@@ -24,6 +24,8 @@ options:
   --scale NAME        smoke (seconds), reduced (minutes on two cores) or paper (the published settings, for a GPU);
                       default: reduced
   --seeds N           number of runs (default: what the config says)
+  --jobs N            runs that train at once, each in a process of its own (default: 1): 2 make use of two cores with
+                      small networks, and runs can share a GPU
   --root DIR          directory that holds all runs (default: checkpoints); results are in
                       DIR/replication/SCALE/DATASET/ID, runs and evaluations are shared by replications
   --configs DIR       directory with the configs (default: configs/replication)
@@ -31,7 +33,7 @@ options:
   --json              print one JSON object on stdout, all else on stderr
   --KEY VALUE         any option of gendistill train, for all runs, such as --data.name mnist --data.root DIR"""
 
-OWN = ("--seeds", "--root", "--configs", "--output", "--list")
+OWN = ("--seeds", "--jobs", "--root", "--configs", "--output", "--list")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -84,6 +86,9 @@ def replicate(replication: Replication) -> dict[str, Any]:
 
     judge = Judge(replication, replication.experiment(0).load_data())
     of = replication.plan.teacher if replication.plan.teacher != RUN else replication.name
+    if replication.of.jobs > 1:
+        others = [other for _, other in beside(replication, None, 0) if isinstance(other, Replication)]
+        train_side_by_side(judge, [replication, *others])
     runs = seeds_of(judge, replication)
     shown = (runs[0]["learning"] or {}).get("epoch", runs[0]["teacher"])["images"]
     named: list[tuple[str, Reported | None, Sequence[dict[str, Any]]]] = [(of, replication.reported, runs)]
@@ -133,15 +138,19 @@ def _own(words: Words) -> tuple[dict[str, str | None], Replications]:
     for option, value in own.items():
         if value is None and option != "--list":
             raise UserError(f"{option} needs a value")
-    seeds = own.get("--seeds")
-    if seeds is not None and (not seeds.isdecimal() or int(seeds) < 1):
-        raise UserError(f"--seeds is '{seeds}'; give a whole number of at least 1")
+    numbers = {}
+    for option in ("--seeds", "--jobs"):
+        number = own.get(option)
+        if number is not None and (not number.isdecimal() or int(number) < 1):
+            raise UserError(f"{option} is '{number}'; give a whole number of at least 1")
+        numbers[option] = None if number is None else int(number)
     return own, Replications(
         configs=Path(own.get("--configs") or "configs/replication"),
         scale=words.scale or "reduced",
         root=Path(own.get("--root") or "checkpoints"),
         overrides=[(option, value) for option, value in words.overrides if option not in OWN],
-        seeds=None if seeds is None else int(seeds),
+        seeds=numbers["--seeds"],
+        jobs=numbers["--jobs"] or 1,
     )
 
 

@@ -39,6 +39,7 @@ class Replications:
         root: Directory that holds all runs.
         overrides: ``--key value`` for every config.
         seeds: Number of runs; None: what the replication says.
+        jobs: Runs that train at once, each in a process of its own; with 1, in this one.
     """
 
     configs: Path
@@ -46,6 +47,7 @@ class Replications:
     root: Path = Path("checkpoints")
     overrides: list[tuple[str, str | None]] = field(default_factory=list)
     seeds: int | None = None
+    jobs: int = 1
 
     def ids(self) -> list[str]:
         """Return all ids, sorted.
@@ -95,8 +97,18 @@ class Replication:
 
     def experiment(self, seed: int) -> Experiment:
         """Return the run of one seed."""
+        return self._assembled(*self._placed(seed))
+
+    def command(self, seed: int) -> list[str]:
+        """Return the words after ``gendistill`` that make the run of one seed."""
+        words = ["train", "--config", self.path, *(["--scale", self.of.scale] if self.of.scale else [])]
+        for option, value in (*self.of.overrides, *self._placed(seed)):
+            words.append(option if value is None else f"{option}={value}")
+        return words
+
+    def _placed(self, seed: int) -> tuple[tuple[str, str | None], ...]:
         name = f"{self.folder}/{self.name}/seed-{seed}"
-        return self._assembled(("--run.root", str(self.of.root)), ("--run.name", name), ("--run.seed", str(seed)))
+        return ("--run.root", str(self.of.root)), ("--run.name", name), ("--run.seed", str(seed))
 
     def _assembled(self, *more: tuple[str, str | None]) -> Experiment:
         words = Words(configs=[self.path], scale=self.of.scale, overrides=[*self.of.overrides, *more])
@@ -221,6 +233,33 @@ def beside(replication: Replication, images: int | None, training_images: int) -
         else:
             found.append((name, reference if is_real(reference) else replication.of.open(reference)))
     return found
+
+
+def train_side_by_side(judge: Judge, replications: Sequence[Replication]) -> None:
+    """Train the runs of several replications, as many at once as there are jobs; finished ones are left alone.
+
+    Raises:
+        GendistillError: A run failed; the others have saved their states.
+    """
+    from gendistill.commands.side_by_side import Lane, run_side_by_side, steps_done
+    from gendistill.runs.directory import RunDirectory
+
+    waiting: list[tuple[list[str], int, Path]] = []
+    for one in replications:
+        for seed in judge.seeds if one.plan.teacher == RUN else ():
+            options = one.experiment(seed).options
+            log = RunDirectory(options.root, options.name).log
+            if steps_done(log) < options.steps:
+                waiting.append((one.command(seed), options.steps, log))
+    jobs = min(judge.replication.of.jobs, len(waiting))
+    shares = [waiting[place::jobs] for place in range(jobs)]
+
+    def lane(number: int, share: Sequence[tuple[list[str], int, Path]]) -> Lane:
+        commands, lengths, logs = zip(*share, strict=True)
+        return Lane(f"job {number}", commands, sum(lengths), lambda: sum(map(steps_done, logs)))
+
+    if shares:
+        run_side_by_side([lane(number, share) for number, share in enumerate(shares, 1)])
 
 
 def seeds_of(judge: Judge, other: Replication | str) -> Sequence[dict[str, Any]]:

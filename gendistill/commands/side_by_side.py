@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,6 +69,12 @@ def run_side_by_side(lanes: Sequence[Lane]) -> None:
             one.stop()
     if received:
         raise Interrupted(received[0], "interrupted and saved; give the same command again to continue")
+
+
+def steps_done(log: Path) -> int:
+    """Return the step of the last line that a run has logged, 0 when there is none."""
+    lines = log.read_text().splitlines() if log.is_file() else []
+    return next((int(found[1]) for line in reversed(lines) if (found := re.match(r"step (\d+)/", line))), 0)
 
 
 class _Running:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gendistill.cli import main
-from gendistill.commands.replication import Replications
+from gendistill.commands.replication import Judge, Replications, train_side_by_side
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.errors import UserError
 from gendistill.runs.checkpoint import read_state
@@ -158,6 +158,24 @@ def test_end_to_end_and_every_part_once(tmp_path: Path, replicate, capsys) -> No
     replicate("bradley-4.1-gan", "--run.steps", "2")
     assert read_state(place / "bradley-4.1-gan/seed-0/state.pt", torch.device("cpu"))["step"] == 2
     assert len(list((place / "evaluations").glob("bradley-4.1-gan-*"))) == 2
+
+
+def test_runs_in_processes_of_their_own_are_the_same_runs(tmp_path: Path, monkeypatch) -> None:
+    overrides = [("--run.steps", "7"), ("--run.device", "cpu")]
+    one = at("smoke", root=tmp_path, overrides=overrides, seeds=3, jobs=2).open("bradley-4.1-mag-1.0")
+    name, *words = one.command(2)
+    assert name == "train"
+    assert assemble(take_apart(words)).to_dict() == one.experiment(2).to_dict()
+    shared = []
+    monkeypatch.setattr("gendistill.commands.side_by_side.run_side_by_side", shared.extend)
+    log = tmp_path / "replication/smoke/digits/bradley-4.1-mag-1.0/seed-1/log.txt"
+    log.parent.mkdir(parents=True)
+    log.write_text("step 7/7  done\n")
+    train_side_by_side(Judge(one, one.experiment(0).load_data()), [one, one.of.open("bradley-4.1-gan")])
+    # Six runs, of which one is finished, in two lanes that take turns.
+    assert [lane.total for lane in shared] == [21, 14]
+    seeds = [[words[-1].partition("=")[2] for words in lane.commands] for lane in shared]
+    assert seeds == [["0", "0", "2"], ["2", "1"]] and [lane.done() for lane in shared] == [0, 0]
 
 
 def test_a_baseline_needs_no_training(tmp_path: Path, replicate) -> None:
