@@ -77,9 +77,10 @@ def with_terms(trainer: GANTrainer, loss: Tensor, network: str, real: Batch | No
     for term in terms:
         value = term(real, fake)
         trainer.record(f"term/{term.name}", value)
-        if network == "discriminator" and not term.warned and not reaches(value, trainer.discriminator.parameters()):
-            term.warned = True
-            warnings.warn(INERT.format(name=term.name), stacklevel=2)
+        if network == "discriminator" and not term.examined:
+            term.examined = True
+            if not reaches(value, trainer.discriminator.parameters()):
+                warnings.warn(INERT.format(name=term.name), stacklevel=2)
         total = total + term.weight * value
     return total
 

@@ -39,7 +39,7 @@ class Term(ABC):
         name: Logged as ``term/<name>``; the class's name in lower case unless the class says otherwise.
         key: ``terms/<position>/<name>``, what the term's random streams are called after.
         trainer: The trainer that the term belongs to, from :meth:`attach` on.
-        warned: Whether the run was told that the term does nothing where it was put.
+        examined: Whether it was looked at in the discriminator's loss, to say once if it does nothing there.
 
     Raises:
         UserError: An option is out of range.
@@ -59,7 +59,7 @@ class Term(ABC):
         self.apply_to = apply_to
         self.name = self.name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
         self.key = f"terms/0/{self.name}"
-        self.warned = False
+        self.examined = False
 
     @abstractmethod
     def __call__(self, real: Batch, fake: Batch) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.multiprocessing as mp
 from small_gans import SMALL, advance, attached, equal, run_options, term
 from torch import Tensor, nn
 
@@ -132,6 +135,25 @@ def test_a_broken_run_continues_with_the_same_probes(tiny_data: RealData, tmp_pa
     train(continued, tiny_data, run_options(tmp_path, name="broken", save_every=2))
     assert equal(continued.generator, whole.generator) and equal(continued.discriminator, whole.discriminator)
     assert torch.equal(weights(probes_of(continued).draw().network), weights(probes_of(whole).draw().network))
+
+
+def parallel(rank: int, port: int, data: RealData, root: str) -> None:
+    torch.set_num_threads(1)
+    places = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in places.items()})
+    trainer = gan(KINDS["pool"], weight=3.0)
+    train(trainer, data, run_options(Path(root), steps=3))
+    parts = (trainer.generator, trainer.discriminator, *(member["network"] for member in probes_of(trainer).members))
+    torch.save([weights(part) for part in parts], Path(root) / f"{rank}.pt")
+
+
+def test_all_processes_have_the_same_probes_and_networks(tiny_data: RealData, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    mp.spawn(parallel, (port, tiny_data, str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert len(first) == 4 and all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
 REFUSALS: list[tuple[dict[str, Any], str]] = [

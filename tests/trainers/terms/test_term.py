@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from small_gans import HERE, SMALL, advance, attached, equal, run_options, term, trained
+from torch import Tensor
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.runs.loop import train
 from trainers.gan import ConditionalGANTrainer, GANTrainer
+from trainers.terms import assemble
+from trainers.terms.assemble import reaches
 
 
 def test_without_terms_the_state_has_none(tiny_data: RealData, tmp_path: Path) -> None:
@@ -54,6 +58,18 @@ def test_on_the_discriminator_it_is_inert_and_says_so_once(tiny_data: RealData, 
         on = trained(tiny_data, tmp_path, terms=[term("Dark", weight=9.0, apply_to="discriminator")])
     assert len(caught) == 1
     assert equal(on.generator, plain.generator) and equal(on.discriminator, plain.discriminator)
+
+
+def test_a_term_is_examined_once(tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def counted(value: Tensor, parameters: Iterable[Tensor]) -> bool:
+        asked.append(reaches(value, parameters))
+        return asked[-1]
+
+    monkeypatch.setattr(assemble, "reaches", counted)
+    trained(tiny_data, tmp_path, terms=[term("Confident", apply_to="discriminator")])
+    assert asked == [True]
 
 
 def test_a_term_that_looks_at_the_discriminator_moves_it(tiny_data: RealData, tmp_path: Path) -> None:
