@@ -57,8 +57,10 @@ def text(results: Mapping[str, Any]) -> str:
         best = next(iter(_ranked(results).values()))["best"]
         lines += ["true accuracy of what is chosen, %", *_columns(names, rows, places, ""), ""]
         lines.append(f"best of all {100 * best['best']:.1f} %, mean {100 * best['mean']:.1f} %")
-        if results["truth"]["spearman_of_two_seeds"] is not None:
-            lines.append(f"Spearman of two seeds of the truth: {results['truth']['spearman_of_two_seeds']:.2f}")
+        seeds = results["truth"]["spearman_of_two_seeds"]
+        if None not in seeds.values():
+            half = f"{seeds['top_half_by_truth']:.2f} on its top half"
+            lines.append(f"Spearman of two seeds of the truth: {seeds['all']:.2f} on all, {half}")
     found = results["found"]
     worth = f", truth {100 * found['truth']:.1f} %" if found["truth"] is not None else ""
     lines.append(f"found  {found['architecture']}  (score {100 * found['score']:.1f} %{worth})")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gendistill.errors import UserError
-from gendistill.evaluation.ranking import ranking, spearman
+from gendistill.evaluation.ranking import ranking, spearman, upper_half
 from gendistill.evaluation.workers import Workers
 from gendistill.nas.ledger import Ledger
 from gendistill.nas.proxies import Proxy, ShortTraining
@@ -130,8 +130,8 @@ class Study:
         Returns:
             Plain values: ``rankings`` by proxy (:func:`gendistill.evaluation.ranking.ranking`, plus ``seconds`` for all
             architectures, ``pilot_seconds`` and ``lr``), ``truth`` (seconds, and the correlation of two seeds of it,
-            which no score can be expected to exceed by much), ``found`` (the best by the teacher) and
-            ``architectures``.
+            which no score can be expected to exceed by much; None without two seeds), ``found`` (the best by the
+            teacher) and ``architectures``.
         """
         entries = {name: self.ledger.architectures[name] for name in names}
         known = truths(entries)
@@ -165,10 +165,14 @@ class Study:
         runs = [entry["truth"]["runs"] for entry in entries.values() if "truth" in entry]
         seconds = [entry["truth"]["seconds"] for entry in entries.values() if "truth" in entry]
         pairs = np.array([one[:2] for one in runs if len(one) > 1], dtype=np.float64).reshape(-1, 2)
+        half = pairs[upper_half(pairs.mean(1))] if len(pairs) > 2 else pairs
         return {
             "architectures": len(runs),
             "seconds": sum(seconds) if all(one is not None for one in seconds) else None,
-            "spearman_of_two_seeds": spearman(pairs[:, 0], pairs[:, 1]) if len(pairs) > 2 else None,
+            "spearman_of_two_seeds": {
+                "all": spearman(pairs[:, 0], pairs[:, 1]),
+                "top_half_by_truth": spearman(half[:, 0], half[:, 1]),
+            },
         }
 
     def _apply(self, proxy: Proxy, name: str) -> None:
