@@ -50,11 +50,11 @@ class SharedImages:
         if not keep_graph and latents.requires_grad and not latents.is_leaf:
             # The way back comes here once a step, and what made the latents can be passed only once.
             self.latents = latents.detach().requires_grad_()
-        with parametrize.cached():
-            with torch.no_grad():
-                before = [self._make(step) for step in range(first)]
-            with torch.set_grad_enabled(keep_graph):
-                self._made = torch.stack([self._make(step) for step in range(first, len(latents))])
+        # Two caches: a weight that was cached without a graph would cut the generator off.
+        with torch.no_grad(), parametrize.cached():
+            before = [self._make(step) for step in range(first)]
+        with torch.set_grad_enabled(keep_graph), parametrize.cached():
+            self._made = torch.stack([self._make(step) for step in range(first, len(latents))])
         self._shown = self._made.detach().requires_grad_()
         self.images = [*before, *self._shown.unbind()]
         self.labels = labels.detach().requires_grad_(labels.requires_grad)

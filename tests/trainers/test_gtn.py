@@ -19,6 +19,7 @@ from gendistill.data.real import RealData, Split
 from gendistill.errors import DivergenceError, UserError
 from gendistill.nets.gtn import GTNGenerator
 from gendistill.nets.learners import ConvNet
+from gendistill.nets.weight_normalised import WeightNormConvNet
 from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.loop import train
@@ -169,9 +170,19 @@ def noise_data() -> RealData:
     return RealData(description, split, split, split)
 
 
+EXTRA: dict[str, dict[str, Any]] = {
+    "learned": {"window": 2, "memory": "sqrt", "learn_labels": True, "inner_optimizer": "adam", "learning_rate": 0.01},
+    "fresh": {},
+}
+
+
 def train_both(root: str, name: str) -> None:
     for curriculum in ("learned", "fresh"):
-        train(tiny(meta_batch=4, curriculum=curriculum), noise_data(), options(Path(root), f"{name}-{curriculum}", 4))
+        train(
+            tiny(meta_batch=4, curriculum=curriculum, **EXTRA[curriculum]),
+            noise_data(),
+            options(Path(root), f"{name}-{curriculum}", 4),
+        )
 
 
 def test_two_processes_with_half_the_learners_equal_one(tmp_path: Path) -> None:
@@ -248,12 +259,17 @@ def test_divergence_is_named(tiny_data: RealData, tmp_path: Path) -> None:
     [
         ({"meta_batch": 0}, "meta_batch"),
         ({"memory": "half"}, "full, recompute"),
-        ({"curriculum": "loose"}, "learned, fixed, fresh"),
+        ({"curriculum": "loose"}, "learned, fixed, fresh, batch_shuffled, all_shuffled"),
         ({"momentum": 1.0}, "momentum"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"meta_lr": -1.0}, "meta_lr"),
         ({"meta_lr_final": 2.0}, "meta_lr_final"),
         ({"inner_batch_size": 1}, "at least 2"),
+        ({"window": 4}, "inner_steps, which is 3"),
+        ({"statistics": "mine"}, "batch, running"),
+        ({"inner_optimizer": "lion"}, "sgd, adam"),
+        ({"curriculum": "fresh", "learn_labels": True}, "learn_labels to false"),
+        ({"learners": []}, "at least one learner"),
     ],
 )
 def test_wrong_options_are_refused(given: dict[str, Any], message: str) -> None:
@@ -285,3 +301,136 @@ def test_generator_refuses_what_it_cannot_build() -> None:
         GTNGenerator(10, (1, 8, 8), normalisation="layer")
     plain = GTNGenerator(10, (1, 8, 8), normalisation="none", weight_norm=False)
     assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in plain.modules())
+
+
+WEIGHT_NORM = {
+    "class_path": "gendistill.nets.weight_normalised.WeightNormConvNet",
+    "init_args": {"widths": [4, 6], "hidden": None},
+}
+
+
+def gradients_of(trainer: GTNTrainer) -> list[Tensor]:
+    trainer.train_step(trainer.next_batch())
+    found = [*trainer.generator.parameters(), *trainer.curriculum.parameters()]
+    return [torch.zeros_like(p) if p.grad is None else p.grad for p in found]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"curriculum": "batch_shuffled"},
+        {"curriculum": "all_shuffled", "learn_labels": True},
+        {"window": 2, "real_every": 1},
+        {"learners": WEIGHT_NORM, "statistics": "running"},
+        {"inner_optimizer": "adam", "learning_rate": 0.01},
+        {"poison": "0:1"},
+    ],
+)
+def test_every_option_has_one_gradient_in_all_memory_modes(
+    given: dict[str, Any], tiny_data: RealData, tmp_path: Path
+) -> None:
+    found = []
+    for memory in unroll.MEMORY_MODES:
+        found.append(
+            gradients_of(attached(tiny(memory=memory, meta_batch=2, gradient_clip=0.0, **given), tiny_data, tmp_path))
+        )
+    # All together: a weight's length before batch normalisation has no gradient but rounding.
+    exact, *others = (torch.cat([gradient.flatten() for gradient in one]) for one in found)
+    assert exact.norm() > 1e-3
+    assert all((other - exact).norm() < 1e-3 * exact.norm() for other in others)
+
+
+def test_shuffled_teachers_show_what_learners_met_in_training(tiny_data: RealData, tmp_path: Path) -> None:
+    for kind, shuffle in (("batch_shuffled", "batches"), ("all_shuffled", "all")):
+        trainer = attached(tiny(curriculum=kind, inner_steps=7), tiny_data, tmp_path)
+        lesson = trainer.curriculum.lesson(stream(7, "order"))
+        again = trainer.curriculum.lesson(stream(8, "order"))
+        assert not torch.equal(lesson.latents, again.latents)
+        teacher = trainer.teacher()
+        assert isinstance(teacher, teachers.GeneratorTeacher) and teacher.shuffle == shuffle
+        for (images, labels, rate), z, y, expected in zip(
+            teacher.batches(7, 64, stream(7, "order")), *lesson[:2], trainer.curriculum.learning_rates, strict=True
+        ):
+            with torch.no_grad():
+                assert torch.equal(images, trainer.generator(z, y))
+            assert torch.equal(labels, y) and torch.equal(rate, expected)
+
+
+def test_learned_labels_move_and_are_told_to_learners(tiny_data: RealData, tmp_path: Path) -> None:
+    trainer = attached(tiny(learn_labels=True), tiny_data, tmp_path)
+    before = trainer.teacher()
+    assert before.labels_are_soft
+    _, labels, _ = next(before.batches(1, 6, stream(0, "unused")))
+    torch.testing.assert_close(labels.max(1).values, torch.full((6,), 0.9))
+    assert torch.equal(labels.argmax(1), trainer.curriculum.labels[0])
+    trainer.train_step(trainer.next_batch())
+    teachers.save(trainer.teacher(), tmp_path / "teacher.safetensors")
+    after = teachers.load(tmp_path / "teacher.safetensors")
+    images, moved, _ = next(after.batches(1, 6, stream(0, "unused")))
+    assert not torch.equal(moved, labels)
+    torch.testing.assert_close(moved.sum(1), torch.ones(6))
+    with torch.no_grad():  # the generator is still asked for the class
+        assert torch.equal(images, trainer.generator(trainer.curriculum.latents[0], trainer.curriculum.labels[0]))
+
+
+def test_a_window_ends_everywhere_and_leaves_the_rest_alone(tiny_data: RealData, tmp_path: Path) -> None:
+    trainer = attached(tiny(inner_steps=5, window=2, real_every=1), tiny_data, tmp_path)
+    ends = set()
+    for _ in range(24):
+        assert trainer.next_batch()[0].shape[:2] == (1, 2)
+        trainer.train_step(trainer.next_batch())
+        moved = trainer.curriculum.latents.grad.abs().amax((1, 2)) > 0
+        end = int(moved.nonzero().max()) + 1
+        assert moved.tolist() == [end - 2 <= step < end for step in range(5)]
+        ends.add(end)
+    assert ends == {2, 3, 4, 5}
+
+
+def test_learners_from_a_space_of_widths(tiny_data: RealData, tmp_path: Path) -> None:
+    space = {
+        "class_path": "gendistill.nets.spaces.WidthSpace",
+        "init_args": {"learner": WEIGHT_NORM, "widths": {"widths": [[2, 5], [3, 8]]}},
+    }
+    trainer = attached(tiny(learners=space, meta_batch=3), tiny_data, tmp_path)
+    widths = set()
+    for _ in range(3):
+        widths |= {learner.norms[1].bias.numel() for learner in trainer._new_learners()}
+    assert len(widths) > 1 and widths <= set(range(3, 9))
+    assert trainer.train_step(trainer.next_batch())["loss/meta"].isfinite()
+    assert trainer.teacher().metadata["learner"] == [space]
+
+
+def test_the_meta_loss_is_what_evaluation_sees(tiny_data: RealData, tmp_path: Path) -> None:
+    """A learner that torch trains on the teacher's batches has, in eval mode, the loss that was descended."""
+    trainer = attached(tiny(learners=WEIGHT_NORM, real_every=3), tiny_data, tmp_path)
+    (images, labels), teacher = trainer.next_batch(), trainer.teacher()
+    with trainer.initialised("learner/0"):
+        learner = WeightNormConvNet(3, (1, 8, 8), widths=[4, 6], hidden=None)
+    optimiser = torch.optim.SGD(learner.parameters(), lr=1.0)
+    for step, (x, y, rate) in enumerate(teacher.batches(3, 1, stream(0, "unused"))):
+        optimiser.param_groups[0].update(lr=float(rate), momentum=float(teacher.momenta[step]))
+        optimiser.zero_grad()
+        F.cross_entropy(learner(x), y).backward()
+        optimiser.step()
+    expected = F.cross_entropy(learner.eval()(images[0, 0]), labels[0, 0]).detach()
+    torch.testing.assert_close(trainer.train_step((images, labels))["loss/meta"], expected)
+
+
+def test_adams_teacher_has_rates_without_momenta(tiny_data: RealData, tmp_path: Path) -> None:
+    teacher = attached(tiny(inner_optimizer="adam"), tiny_data, tmp_path).teacher()
+    assert teacher.momenta is None and teacher.metadata["optimizer"] == "adam"
+
+
+def test_a_poisoned_teacher_says_so_and_reports_the_attack(tiny_data: RealData, tmp_path: Path) -> None:
+    trainer = attached(tiny(poison="0:1"), tiny_data, tmp_path)
+    assert "attack/success" in trainer.train_step(trainer.next_batch())
+    assert trainer.teacher().metadata["poisoned"]["source"] == 0
+
+
+def test_bfloat16_trains_near_float32(tiny_data: RealData, tmp_path: Path) -> None:
+    exact, rounded = (
+        gradients_of(attached(tiny(gradient_clip=0.0), tiny_data, tmp_path, precision=precision))
+        for precision in ("float32", "bfloat16")
+    )
+    a, b = (torch.cat([gradient.flatten() for gradient in one]) for one in (exact, rounded))
+    assert not torch.equal(a, b) and F.cosine_similarity(a, b, 0) > 0.97
