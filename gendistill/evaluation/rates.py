@@ -135,7 +135,7 @@ def candidates(
     wanted: list[Rate] = []
     grid = GRID if optimizer == "sgd" else ADAM_GRID
     if lr is None:
-        lr = "teacher" if teacher.learning_rates is not None and optimizer == "sgd" else "grid"
+        lr = "teacher" if teacher.learning_rates is not None and optimizer == _made_for(teacher) else "grid"
     for one in [lr] if isinstance(lr, str | float | int) else lr:
         wanted += list(grid) if one == "grid" else [one]
     if not wanted:
@@ -160,6 +160,13 @@ def _teachers(teacher: Teacher, total: int, optimizer: str) -> Candidate:
     learned = teacher.schedules(total)
     if learned is None:
         raise UserError("this teacher learned no learning rates; give a number, a list of numbers or 'grid' for lr")
-    if optimizer != "sgd":
-        raise UserError(f"the teacher's learning rates are for sgd, not {optimizer}; choose sgd, or a number for lr")
+    made_for = _made_for(teacher)
+    if optimizer != made_for:
+        raise UserError(
+            f"the teacher's learning rates are for {made_for}, not {optimizer}; choose {made_for}, or a number for lr"
+        )
     return Candidate("teacher", tuple(learned[0]), tuple(learned[1]), 0.0)
+
+
+def _made_for(teacher: Teacher) -> str:
+    return str(teacher.metadata.get("optimizer", "sgd"))
