@@ -54,7 +54,7 @@ class ENASTrainer(Trainer):
 
     Args:
         teacher: Reference of a distilled teacher (a run directory or a file): its learned learning rates, in turn and
-            again from the first, and its momenta are the children's.
+            again from the first, and its momenta (0 where it learned none) are the children's.
         learning_rate: Constant learning rate of the children in place of the teacher's. None: the teacher's.
         momentum: Momentum beside a constant learning rate.
         images: What children train on: ``real`` images, or the ``teacher``'s batches in turn.
@@ -141,7 +141,7 @@ class ENASTrainer(Trainer):
         if self.learning_rate is not None or rates is None:
             return self.learning_rate or 0.0, self.momentum
         turn = step % len(rates)
-        return float(rates[turn]), self.momentum if momenta is None else float(momenta[turn % len(momenta)])
+        return float(rates[turn]), 0.0 if momenta is None else float(momenta[turn % len(momenta)])
 
     def draw(self, stream: str = "architectures") -> tuple[Tensor, str]:
         """Draw a child from the policy; return its operations' numbers (6,) and its name."""

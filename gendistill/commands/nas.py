@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
-    """Search, compare and write ``architectures.json``, ``results.json`` and ``scatter.png``.
+    """Search, compare and write ``architectures.json``, ``results.json``, ``scatter.png`` and ``table.md``.
 
     Returns:
         See :meth:`gendistill.nas.study.Study.results`; beside it ``teacher``, ``dataset``, ``space``, ``search``,
@@ -106,7 +106,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 
     from gendistill.evaluation.workers import Workers
     from gendistill.nas.proxies import with_baselines
-    from gendistill.nas.report import scatter
+    from gendistill.nas.report import markdown, scatter
     from gendistill.nas.search import check_search
     from gendistill.nas.study import Study
     from gendistill.nas.truth import TrainedTruth, read_table
@@ -165,6 +165,9 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         picture = scatter(results, main_label)
         atomic_write(folder / "scatter.png", lambda file: file.write(picture))
         results["files"]["scatter"] = str(folder / "scatter.png")
+        page = markdown(results) + "\n"
+        atomic_write(folder / "table.md", lambda file: file.write(page.encode()))
+        results["files"]["table"] = str(folder / "table.md")
     write_json(results, folder / "results.json")
     return results
 

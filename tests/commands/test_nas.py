@@ -51,6 +51,7 @@ def test_a_search_writes_its_files_and_goes_on(config: Path, run_json: Callable[
     assert result["space"]["size"] == 4
     assert json.loads((config / "out/results.json").read_text()) == result
     assert (config / "out/scatter.png").read_bytes().startswith(b"\x89PNG")
+    assert (config / "out/table.md").read_text().startswith("| score | Spearman, all |")
     ledger = (config / "out/architectures.json").read_bytes()
     again = run_json("nas", "--config", "nas.yaml", "--json")
     assert again == result
