@@ -108,7 +108,15 @@ class Replication:
 
     def _placed(self, seed: int) -> tuple[tuple[str, str | None], ...]:
         name = f"{self.folder}/{self.name}/seed-{seed}"
-        return ("--run.root", str(self.of.root)), ("--run.name", name), ("--run.seed", str(seed))
+        placed = [("--run.root", str(self.of.root)), ("--run.name", name), ("--run.seed", str(seed))]
+        if self.start is not None:
+            placed.append(("--trainer.initial_generator", str(self.start.directory / f"seed-{seed}")))
+        return tuple(placed)
+
+    @cached_property
+    def start(self) -> Replication | None:
+        """The replication whose runs this one's start from."""
+        return None if self.plan.starts_from is None else self.of.open(self.plan.starts_from)
 
     def _assembled(self, *more: tuple[str, str | None]) -> Experiment:
         words = Words(configs=[self.path], scale=self.of.scale, overrides=[*self.of.overrides, *more])
@@ -165,6 +173,8 @@ class Judge:
         def make() -> tuple[Teacher, float]:
             import torch
 
+            if other.start is not None:
+                run_experiment(other.start.experiment(seed))
             run_experiment(experiment)
             seconds = float(read_state(directory.state, torch.device("cpu"))["seconds"])
             return open_teacher(directory.path, self.data), seconds
@@ -244,8 +254,13 @@ def train_side_by_side(judge: Judge, replications: Sequence[Replication]) -> Non
     from gendistill.commands.side_by_side import Lane, run_side_by_side, steps_done
     from gendistill.runs.directory import RunDirectory
 
+    starts = {one.start.name: one.start for one in replications if one.start is not None}
+    if starts:
+        train_side_by_side(judge, list(starts.values()))
     waiting: list[tuple[list[str], int, Path]] = []
     for one in replications:
+        if one.name in starts:
+            continue
         for seed in judge.seeds if one.plan.teacher == RUN else ():
             options = one.experiment(seed).options
             log = RunDirectory(options.root, options.name).log

@@ -217,3 +217,35 @@ def test_an_installed_package_has_no_configs(tmp_path: Path, monkeypatch, capsys
     assert "come with a checkout of the project" in capsys.readouterr().err
     with pytest.raises(UserError, match="no folder"):
         Replications(tmp_path / "nowhere").ids()
+
+
+OURS = ("gan", "longer", "difference", "magnitude", "feature-matching", "gradient-matching", "meta", "meta-only")
+
+
+@pytest.mark.parametrize("row", OURS)
+@pytest.mark.parametrize("scale", ["smoke", "reduced", "paper"])
+def test_terms_on_the_generator_start_from_the_gan_of_the_same_seed(row: str, scale: str, tmp_path: Path) -> None:
+    replication = at(scale, root=tmp_path).open(f"ours-4.1-{row}")
+    experiment = replication.experiment(1)
+    trainer = experiment.build_trainer()
+    if row == "gan":
+        assert trainer.initial_generator is None
+    else:
+        gan = replication.of.open("ours-4.1-gan").experiment(1)
+        assert trainer.initial_generator == str(tmp_path / gan.options.name)
+        assert "--trainer.initial_generator=" + trainer.initial_generator in replication.command(1)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_replication_trains_what_it_starts_from(jobs: int, tmp_path: Path, capsys) -> None:
+    words = ["replicate", "ours-4.1-longer", "--scale", "smoke", "--seeds", "1", "--root", str(tmp_path)]
+    assert main([*words, "--jobs", str(jobs), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in results["teachers"]] == ["ours-4.1-longer", "real", "real-subset", "gan"]
+    run = tmp_path / "replication/smoke/digits"
+    first, second = (
+        read_state(run / row / "seed-0" / "state.pt", torch.device("cpu"))["trainer"]["generator"]
+        for row in ("ours-4.1-gan", "ours-4.1-longer")
+    )
+    moved = {name for name in first if first[name].is_floating_point() and not torch.equal(first[name], second[name])}
+    assert moved and all(torch.dist(first[name], second[name]) < 0.1 for name in moved)
