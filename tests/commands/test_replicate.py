@@ -248,4 +248,5 @@ def test_a_replication_trains_what_it_starts_from(jobs: int, tmp_path: Path, cap
         for row in ("ours-4.1-gan", "ours-4.1-longer")
     )
     moved = {name for name in first if first[name].is_floating_point() and not torch.equal(first[name], second[name])}
-    assert moved and all(torch.dist(first[name], second[name]) < 0.1 for name in moved)
+    # Two Adam steps of 5e-4 move no weight by more; networks drawn anew would be as far apart as weights are large.
+    assert moved and all((first[name] - second[name]).abs().max() < 0.02 for name in moved if "running" not in name)
