@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gendistill import sphere
 from gendistill.errors import UserError
-from gendistill.sphere_optimizer import SphereOptimizer
+from gendistill.sphere_optimizer import CONSTRAINTS, SphereOptimizer
 
 Make = Callable[[list[Tensor]], torch.optim.Optimizer]
 INNER: dict[str, Make] = {
@@ -152,12 +152,50 @@ def test_clip_only_bounds_the_norm() -> None:
     assert torch.equal(z[1], small)
 
 
+def test_truncation_bounds_every_entry_and_leaves_the_others() -> None:
+    z = latents()
+    with torch.no_grad():
+        z[0, 0], z[1, 1] = 3.0, -3.0
+    inside = (z.detach().abs() < 1.5) & (torch.arange(8) > 1)
+    before = z.detach().clone()
+    optimizer = SphereOptimizer(torch.optim.SGD([z], lr=0.0), "truncation", truncation=1.5)
+    assert z.detach().abs().max() == 1.5 and z[1, 1] == -1.5
+    assert torch.equal(z[inside], before[inside])
+    descend(SphereOptimizer(INNER["adam"]([z]), "truncation", truncation=0.5), z, 200)
+    target = torch.linspace(-1, 1, z.numel(), dtype=z.dtype).view_as(z).clamp(-0.5, 0.5)
+    torch.testing.assert_close(z.detach(), target, atol=1e-3, rtol=0)
+    assert optimizer.truncation == 1.5
+
+
+@pytest.mark.parametrize("kind", CONSTRAINTS)
+def test_a_group_may_have_a_constraint_of_its_own(kind: str) -> None:
+    """Two groups in one optimiser move as each alone would."""
+    first, second, alone, free = latents(0), latents(1), latents(0), latents(1)
+    groups = [{"params": [first]}, {"params": [second], "constraint": kind, "lr": 0.01}]
+    both = SphereOptimizer(torch.optim.SGD(groups, lr=0.1))
+    apart = [
+        SphereOptimizer(torch.optim.SGD([alone], lr=0.1)),
+        SphereOptimizer(torch.optim.SGD([free], lr=0.01), kind),
+    ]
+    for _ in range(4):
+        both.load_state_dict(copy.deepcopy(both.state_dict()))
+        for optimizer, pair in ((both, (first, second)), (apart[0], (alone,)), (apart[1], (free,))):
+            optimizer.zero_grad()
+            torch.stack([(z - 0.3).square().sum() for z in pair]).sum().backward()
+            optimizer.step()
+    assert torch.equal(first, alone) and torch.equal(second, free)
+
+
 def test_refusals() -> None:
     z = latents()
     with pytest.raises(UserError, match="did you mean 'sphere'"):
         SphereOptimizer(INNER["sgd"]([z]), "spher")
     with pytest.raises(UserError, match="0 or more"):
         SphereOptimizer(INNER["sgd"]([z]), "l2", weight_decay=-1)
+    with pytest.raises(UserError, match="positive"):
+        SphereOptimizer(INNER["sgd"]([z]), "truncation", truncation=0)
+    with pytest.raises(UserError, match="did you mean 'clip'"):
+        SphereOptimizer(torch.optim.SGD([{"params": [z], "constraint": "clipp"}], lr=0.1))
     with pytest.raises(UserError, match="no direction"):
         SphereOptimizer(INNER["sgd"]([torch.zeros(2, 3, requires_grad=True)]))
 
