@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 REFERENCES = (
     "a teacher file, a run directory, 'real' (all training images), 'real:subset=K' (K random ones), 'real:ipc=K' "
-    "(K a class), a folder of images, or a torch-mimicry checkpoint of a generator (.pth)"
+    "(K a class), a coreset such as 'real:herding=K' (kcenter, kmeans, kmeans-mean), a folder of images, or a torch-mimicry checkpoint of a generator (.pth)"
 )
 
 PROTOCOLS = ("thesis", "condensation", "condensation-dsa", "shi-chen")
@@ -40,6 +40,8 @@ def add_data_files(parser: argparse.ArgumentParser) -> None:
                         "of a data folder are brought to; None: as they are")  # fmt: skip
     parser.add_argument("--channels", type=positive, metavar="N", help="1 or 3: bring the images of a data folder to "
                         "grey or colour; None: as they are")  # fmt: skip
+    parser.add_argument("--whitening", type=float, metavar="EPS", help="ZCA-whiten the real data with this epsilon, "
+                        "such as 0.1; None: mean and standard deviation")  # fmt: skip
 
 
 def add_judging(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +98,7 @@ def load_data(options: argparse.Namespace) -> RealData:
     import gendistill.data
 
     size = {"image_size": options.image_size, "channels": options.channels}
-    return gendistill.data.load(options.dataset, options.data_root, **size)
+    return gendistill.data.load(options.dataset, options.data_root, **size, whitening=options.whitening)
 
 
 def dataset_name(dataset: str) -> str:

@@ -11,15 +11,18 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.coreset import METHODS, coreset
 from gendistill.teacher.files import load
 from gendistill.teacher.folder import is_image_folder, read_image_folder
 from gendistill.teacher.mimicry import generator_teacher
+from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 
 FILE_NAME = "teacher.safetensors"
 FORMS = (
     "a .safetensors file, a run directory, 'real', 'real:subset=K' (K images in total), 'real:ipc=K' (K images a "
-    "class), a folder of images or a generator's .pth checkpoint of torch-mimicry"
+    "class), a coreset such as 'real:herding=K' (also kcenter, kmeans, kmeans-mean), a folder of images or a "
+    "generator's .pth checkpoint of torch-mimicry"
 )
 
 
@@ -33,10 +36,11 @@ def open_teacher(
     """Open the teacher that a reference names.
 
     Args:
-        reference: One of :data:`FORMS`. A run directory stands for the ``teacher.safetensors`` in it.
+        reference: One of :data:`FORMS`. A run directory stands for the ``teacher.safetensors`` in it. Coresets are
+            chosen in the features of the trained classifier, or in those named behind an @: ``real:herding=10@pixels``.
         data: The real data: source of ``real...``, and what every other teacher is checked against. An image folder
             takes its class names and normalisation.
-        seed: Chooses the images of a random subset.
+        seed: Chooses the images of a random subset, and where k-means starts.
         device: Where the teacher's tensors go.
 
     Returns:
@@ -72,14 +76,24 @@ def open_teacher(
     return teacher
 
 
-def _real(text: str, data: RealData | None, seed: int) -> RealSubset:
+def _real(text: str, data: RealData | None, seed: int) -> StoredImages:
     if data is None:
         raise UserError(f"teacher '{text}' is made of real images; say which data set they come from")
     if text == "real":
         return RealSubset.all(data.train, data.description)
     name, _, amount = text.removeprefix("real:").partition("=")
+    if name in METHODS:
+        amount, _, features = amount.partition("@")
+        if not amount.isdecimal():
+            raise UserError(
+                f"there is no teacher '{text}'; write real:{name}=K or real:{name}=K@pixels, K a whole number"
+            )
+        return coreset(data, name, int(amount), features=features or "classifier", seed=seed)
     if name not in ("subset", "ipc") or not amount.isdecimal():
-        raise UserError(f"there is no teacher '{text}'; write real, real:subset=K or real:ipc=K with a whole number K")
+        raise UserError(
+            f"there is no teacher '{text}'; write real, real:subset=K or real:ipc=K with a whole number K, or a "
+            f"coreset: real:{'=K, real:'.join(METHODS)}=K"
+        )
     # Drawn on the CPU, so that a seed means the same images on every device.
     generator = stream(seed, "real-subset")
     size = {"count" if name == "subset" else "images_per_class": int(amount)}
