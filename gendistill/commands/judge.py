@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 REFERENCES = (
     "a teacher file, a run directory, 'real' (all training images), 'real:subset=K' (K random ones), 'real:ipc=K' "
-    "(K a class), a coreset such as 'real:herding=K' (kcenter, kmeans, kmeans-mean), a folder of images, or a torch-mimicry checkpoint of a generator (.pth)"
+    "(K a class), a coreset such as 'real:herding=K' (kcenter, kmeans, kmeans-mean), a folder of images, "
+    "or a torch-mimicry checkpoint of a generator (.pth)"
 )
 
 PROTOCOLS = ("thesis", "condensation", "condensation-dsa", "shi-chen")

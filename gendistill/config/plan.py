@@ -18,8 +18,8 @@ class Plan:
 
     Args:
         seeds: Number of runs, seeded 0, 1, ...; each trains learners of its own.
-        teacher: ``run``: what the config's trainer makes; or real data: ``real``, ``real:subset=K``, ``real:ipc=K``, or a
-            coreset such as ``real:herding=K``.
+        teacher: ``run``: what the config's trainer makes; or real data: ``real``, ``real:subset=K``, ``real:ipc=K``,
+            or a coreset such as ``real:herding=K``.
         starts_from: Id of the replication whose run of the same seed is this trainer's ``initial_generator``.
         beside: What is shown beside it, by name: real data as above, ``real:subset=same`` (as many random real images
             as the teacher shows), or the id of another replication, which is run at the same scale.
