@@ -1,0 +1,123 @@
+"""One file an expert: every snapshot of its parameters, read one at a time.
+
+Tensors are the parameters by name, each (S, *shape) with the first weights at 0. The metadata hold the expert's
+identity, its number, its accuracy on validation images and a checksum of each snapshot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+import gendistill
+from gendistill.errors import UserError
+from gendistill.evaluation.cache import write_tensors
+
+KEY = "gendistill_expert"
+FORMAT_VERSION = 1
+UNFIT = (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError, RecursionError)
+
+
+def expert_path(folder: Path, number: int) -> Path:
+    """Return the file of an expert."""
+    return folder / f"expert-{number:04d}.safetensors"
+
+
+def write_expert(
+    path: Path, trajectory: Mapping[str, Tensor], known: Mapping[str, Any], number: int, accuracy: float | None
+) -> None:
+    """Write an expert's file whole or not at all.
+
+    Args:
+        path: Where.
+        trajectory: Parameters by name, each (S, *shape).
+        known: Its :func:`gendistill.experts.recipe.identity`.
+        number: Its number.
+        accuracy: Of its last snapshot on validation images, a fraction; None: there are none.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    count = len(next(iter(trajectory.values())))
+    header = {
+        "format_version": FORMAT_VERSION,
+        "software_version": gendistill.__version__,
+        "identity": dict(known),
+        "number": number,
+        "accuracy": accuracy,
+        "checksums": [_checksum({name: value[at] for name, value in trajectory.items()}) for at in range(count)],
+    }
+    write_tensors(path, trajectory, {KEY: json.dumps(header, sort_keys=True)})
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return what a file says of its expert, with ``shapes``: name -> shape of one snapshot's parameter.
+
+    Raises:
+        UserError: The file is missing, damaged, not an expert or of another version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+            if text is None:
+                raise UserError(
+                    f"'{path}' is not an expert: it has no '{KEY}' metadata; choose another folder for experts"
+                )
+            header: dict[str, Any] = json.loads(text)
+            if header["format_version"] != FORMAT_VERSION:
+                raise UserError(
+                    f"'{path}' has format version {header['format_version']}, this program reads version "
+                    f"{FORMAT_VERSION}; delete it to have the expert trained anew"
+                )
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            if {shape[0] for shape in shapes.values()} != {len(header["checksums"])}:
+                raise ValueError("snapshots and checksums are not equally many")
+    except UNFIT as error:
+        raise _damaged(path, error) from error
+    return header | {"shapes": {name: shape[1:] for name, shape in shapes.items()}}
+
+
+def read_snapshot(path: Path, at: int) -> dict[str, Tensor]:
+    """Return an expert's parameters by name at one snapshot; the others are not read.
+
+    Args:
+        path: The expert's file.
+        at: Number of the snapshot, 0 for the first weights.
+
+    Raises:
+        UserError: The file is missing or damaged, or has no such snapshot.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            checksums = json.loads(file.metadata()[KEY])["checksums"]
+            if not 0 <= at < len(checksums):
+                raise UserError(f"'{path}' has snapshots 0 to {len(checksums) - 1}, not {at}; train experts for longer")
+            # Cloned, so that a file that changes later cannot change them.
+            found: dict[str, Tensor] = {name: file.get_slice(name)[at].clone() for name in file.keys()}  # noqa: SIM118
+    except UNFIT as error:
+        raise _damaged(path, error) from error
+    if _checksum(found) != checksums[at]:
+        raise _damaged(path, ValueError(f"snapshot {at} does not match its checksum"))
+    return found
+
+
+def _damaged(path: Path, error: BaseException) -> UserError:
+    if not path.exists():
+        return UserError(f"there is no expert '{path}'; start the run anew to have it trained")
+    reason = (str(error) or type(error).__name__).split("\n", 1)[0][:200]
+    return UserError(f"'{path}' is damaged or no expert ({reason}); delete it to have the expert trained anew")
+
+
+def _checksum(parameters: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(parameters):
+        digest.update(name.encode())
+        digest.update(parameters[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,172 @@
+"""Training experts on real data, several side by side, one file for each that is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gendistill.data.real import RealData
+from gendistill.errors import StorageError, UserError
+from gendistill.evaluation.ensemble import Ensemble, Separate
+from gendistill.evaluation.lessons import Lessons
+from gendistill.evaluation.rates import Candidate
+from gendistill.evaluation.stacked import Stacked
+from gendistill.evaluation.workers import Workers
+from gendistill.experts.files import expert_path, read_header, write_expert
+from gendistill.experts.recipe import Recipe
+from gendistill.files import storage_sentence
+from gendistill.seeds import derive_seed, initialisation
+from gendistill.teacher.subset import RealSubset
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: two runs may then train the same experts, to the same files
+    fcntl = None  # type: ignore[assignment]
+
+ON_GPU = 10
+"""Experts side by side on a GPU where nothing is said; on the CPU as many as cores."""
+
+
+def missing_experts(folder: Path, known: Mapping[str, Any], numbers: Sequence[int], epochs: int) -> list[int]:
+    """Return the experts that are not there, or were not trained for long enough.
+
+    Args:
+        folder: Where experts are.
+        known: What they must be; see :func:`gendistill.experts.recipe.identity`.
+        numbers: Which ones.
+        epochs: Snapshots needed, besides the first weights.
+
+    Raises:
+        UserError: A file is damaged, or is of other experts.
+    """
+    missing = []
+    for number in numbers:
+        path = expert_path(folder, number)
+        if not path.exists():
+            missing.append(number)
+            continue
+        header = read_header(path)
+        found = header["identity"]
+        for part in known:
+            if found.get(part) != known[part]:
+                raise UserError(
+                    f"'{path}' is an expert of another {'training set' if part == 'train' else part}: {found.get(part)}"
+                    f", wanted {known[part]}; choose another folder for experts"
+                )
+        if len(header["checksums"]) <= epochs:
+            missing.append(number)
+    return missing
+
+
+def train_experts(
+    data: RealData,
+    folder: Path,
+    known: Mapping[str, Any],
+    numbers: Sequence[int],
+    epochs: int,
+    *,
+    recipe: Recipe,
+    at_once: int | None = None,
+    progress: bool = False,
+) -> None:
+    """Train those of the experts that are not there yet, and write each one's file.
+
+    An expert depends on its identity and its number alone, so that a call that was interrupted goes on with the next
+    one. Several programs may call this at the same time with one folder: one trains, the others wait.
+
+    Args:
+        data: The real data, on the device to train on.
+        folder: Where files go.
+        known: Their identity.
+        numbers: Which experts.
+        epochs: Snapshots of each besides the first weights: no further than they will be used.
+        recipe: How to train.
+        at_once: Experts side by side; None: as many as cores, on a GPU :data:`ON_GPU`.
+        progress: Show a bar on a terminal.
+
+    Raises:
+        UserError: See :func:`missing_experts`.
+        StorageError: A file cannot be written.
+    """
+    device = data.train.labels.device
+    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    size = at_once or (cores if device.type == "cpu" else ON_GPU)
+    with _alone(folder, numbers):
+        missing = missing_experts(folder, known, numbers, epochs)
+        groups = [missing[first : first + size] for first in range(0, len(missing), size)]
+        total = epochs * recipe.updates_per_epoch(len(data.train)) * len(groups)
+        with tqdm(total=total, desc="experts", unit="step", leave=False, disable=None if progress else True) as bar:
+            for group in groups:
+                _train_group(data, folder, known, group, epochs, recipe, min(cores, len(group)), bar.update)
+
+
+def _train_group(
+    data: RealData,
+    folder: Path,
+    known: Mapping[str, Any],
+    group: Sequence[int],
+    epochs: int,
+    recipe: Recipe,
+    threads: int,
+    tell: Callable[[float], object],
+) -> None:
+    description, device = data.description, data.train.labels.device
+    every = recipe.updates_per_epoch(len(data.train))
+    total = every * epochs
+    # Far from 0, 1, ...: evaluation starts its learners from other weights.
+    seeds = [derive_seed(recipe.seed, f"experts/{number}") >> 8 for number in group]
+    way = Candidate(recipe.lr, (recipe.lr,) * total, (recipe.momentum,) * total, recipe.weight_decay)
+    lessons = Lessons(
+        RealSubset.all(data.train, description),
+        description,
+        seeds,
+        total,
+        min(recipe.batch_size, len(data.train)),
+        augment=recipe.augment,
+        augment_mode=recipe.augment_mode,
+    )
+    strategy: type[Ensemble] = Separate if device.type == "cpu" else Stacked
+    with Workers(threads) as workers, initialisation(seeds[0], "experts/dropout"):
+        ensemble = strategy(
+            known["learner"], description, seeds, [way], optimizer="sgd", device=device, workers=workers
+        )
+        # A copy each: training goes on in the same memory.
+        snapshots = [ensemble.parameters.detach().clone().cpu()]
+        done = 0
+        for chunk in workers.ahead(lessons.chunks(range(every, total + 1, every))):
+            ensemble.train(chunk, done)
+            done += len(chunk[0])
+            tell(len(chunk[0]))
+            if done % every == 0:
+                snapshots.append(ensemble.parameters.detach().clone().cpu())
+        accuracies: list[float | None] = [None] * len(group)
+        if len(data.validation):
+            accuracies = ensemble.accuracy(range(len(group)), data.validation).tolist()
+        for place, number in enumerate(group):
+            rows = torch.stack([snapshot[place] for snapshot in snapshots])  # (S, P)
+            if not bool(rows.isfinite().all()):
+                raise UserError(f"expert {number} diverged at a learning rate of {recipe.lr}; give experts a lower lr")
+            trajectory: dict[str, Tensor] = ensemble.views(rows)
+            write_expert(expert_path(folder, number), trajectory, known, number, accuracies[place])
+
+
+@contextmanager
+def _alone(folder: Path, numbers: Sequence[int]) -> Iterator[None]:
+    """Wait until no other program trains these experts in this folder, and keep others waiting."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / f".lock-{numbers[0] if numbers else 0}", "ab")  # noqa: SIM115
+    except OSError as error:
+        raise StorageError(storage_sentence(folder, error)) from error
+    with lock:
+        # A file system without locks: programs may train the same experts, to the same files.
+        with suppress(OSError):
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
