@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 # Named, not imported: the library stands below trainers/.
 TRAINER = "trainers.trainer.Trainer"
-DATA_TYPES: dict[str, Any] = {"name": str, "root": str | None, "image_size": int | None, "channels": int | None}
+DATA_TYPES: dict[str, Any] = {
+    "name": str,
+    "root": str | None,
+    "image_size": int | None,
+    "channels": int | None,
+    "whitening": float | None,
+}
+# Without whitening, so that configs of runs without it are what they were before there was any.
 DATA_DEFAULTS = {"name": "digits", "root": None, "image_size": None, "channels": None}
 SECTIONS = ("trainer", "data", "run", "scales", "evaluation", "reported")
 
@@ -33,7 +40,8 @@ class Experiment:
         trainer_class: The class that ``trainer.class_path`` names.
         class_path: Its dotted path.
         init_args: Arguments given for it, of the declared types.
-        data: ``name`` and ``root`` of the data set; ``image_size`` and ``channels`` of a folder of images.
+        data: ``name`` and ``root`` of the data set; ``image_size`` and ``channels`` of a folder of images;
+            ``whitening`` (epsilon) to whiten.
         run: Arguments given for :class:`RunOptions`.
     """
 

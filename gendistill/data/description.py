@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gendistill.data.whitening import Whitening
 from gendistill.errors import UserError
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Per-channel affine map between pixels in [0, 1] and the values that networks see: ``(pixel - mean) / std``.
+    """Affine map between pixels in [0, 1] and the values that networks see: ``(pixel - mean) / std``, then whitened.
 
     Attributes:
         mean: One number a channel, in [0, 1].
         std: One positive number a channel.
+        whitening: What comes after it; None: nothing.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    whitening: Whitening | None = None
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
@@ -32,25 +36,56 @@ class Normalisation:
     def apply(self, pixels: Tensor) -> Tensor:
         """Map pixels in [0, 1], or uint8 in 0..255, (N, C, H, W), to normalised float32 values of the same shape."""
         scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-        mean, std = _channels(self, pixels.device)
-        return (pixels.to(torch.float32) - scale * mean) / (scale * std)
+        mean, std = _channels(self.mean, self.std, pixels.device)
+        images = (pixels.to(torch.float32) - scale * mean) / (scale * std)
+        return images if self.whitening is None else self.whitening.apply(images)
 
     def invert(self, images: Tensor) -> Tensor:
         """Map normalised images (N, C, H, W) back to pixels; the result is in [0, 1] up to what was over-drawn."""
-        mean, std = _channels(self, images.device)
-        return images * std + mean
+        mean, std = _channels(self.mean, self.std, images.device)
+        return (images if self.whitening is None else self.whitening.invert(images)) * std + mean
 
     def convert(self, images: Tensor, other: Normalisation) -> Tensor:
         """Re-express images (N, C, H, W) that are normalised by ``self`` in the normalisation ``other``."""
         return images if other == self else other.apply(self.invert(images))
 
+    def plain(self) -> Normalisation:
+        """Return the normalisation without its whitening."""
+        return self if self.whitening is None else Normalisation(self.mean, self.std)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold; of a whitening its size and checksum alone."""
+        values: dict[str, Any] = {"mean": self.mean, "std": self.std}
+        if self.whitening is not None:
+            values["whitening"] = {"values": self.whitening.size, "sha256": self.whitening.sha256}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], whitening: Whitening | None = None) -> Normalisation:
+        """Read what :meth:`to_dict` wrote.
+
+        Args:
+            values: The plain values.
+            whitening: The whitening that they name, which comes from elsewhere.
+
+        Raises:
+            UserError: The whitening is missing or is another one.
+            KeyError, TypeError, ValueError: A value is missing or of the wrong kind.
+        """
+        named = values.get("whitening")
+        if (named is None) != (whitening is None):
+            given, wanted = ("none", "a") if whitening is None else ("one", "no")
+            raise UserError(f"the description of the data set names {wanted} whitening, {given} is there")
+        if whitening is not None and named is not None and named["sha256"] != whitening.sha256:
+            raise UserError("the description of the data set names another whitening than the one that is there")
+        mean, std = (tuple(float(number) for number in values[name]) for name in ("mean", "std"))
+        return cls(mean, std, whitening)
+
 
 @lru_cache(maxsize=64)
-def _channels(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+def _channels(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     # Kept on the device: making a tensor from numbers waits for a GPU, and every batch needs these.
-    mean = torch.tensor(normalisation.mean, device=device).view(1, -1, 1, 1)
-    std = torch.tensor(normalisation.std, device=device).view(1, -1, 1, 1)
-    return mean, std
+    return torch.tensor(mean, device=device).view(1, -1, 1, 1), torch.tensor(std, device=device).view(1, -1, 1, 1)
 
 
 def symmetric(channels: int) -> Normalisation:
@@ -80,6 +115,11 @@ class Description:
             raise UserError(
                 f"data set '{self.name}' has {channels} channels, its normalisation {len(self.normalisation.mean)}"
             )
+        whitening = self.normalisation.whitening
+        if whitening is not None and whitening.size != math.prod(self.image_shape):
+            raise UserError(
+                f"images of '{self.name}' have {math.prod(self.image_shape)} values, its whitening {whitening.size}"
+            )
 
     @property
     def num_classes(self) -> int:
@@ -92,28 +132,33 @@ class Description:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
-        return asdict(self)
+        return {
+            "name": self.name,
+            "class_names": self.class_names,
+            "image_shape": self.image_shape,
+            "normalisation": self.normalisation.to_dict(),
+        }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Description:
+    def from_dict(cls, values: Mapping[str, Any], whitening: Whitening | None = None) -> Description:
         """Read what :meth:`to_dict` wrote.
+
+        Args:
+            values: The plain values.
+            whitening: See :meth:`Normalisation.from_dict`.
 
         Raises:
             UserError: A value is missing or of the wrong kind.
         """
         try:
-            normalisation = values["normalisation"]
             channels, height, width = (int(number) for number in values["image_shape"])
             return cls(
                 name=str(values["name"]),
                 class_names=tuple(str(name) for name in values["class_names"]),
                 image_shape=(channels, height, width),
-                normalisation=Normalisation(
-                    tuple(float(number) for number in normalisation["mean"]),
-                    tuple(float(number) for number in normalisation["std"]),
-                ),
+                normalisation=Normalisation.from_dict(values["normalisation"], whitening),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"the description of the data set is not complete: {error!r}") from error
 
 

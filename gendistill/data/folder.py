@@ -103,10 +103,7 @@ def read_folder(
     """
     if not path.is_dir():
         raise UserError(f"there is no folder '{path}'; give a folder that holds a folder of images for each class")
-    if image_size is not None and image_size < 1:
-        raise UserError(f"image_size is {image_size}; give a number of pixels, 1 or more")
-    if channels not in (None, 1, 3):
-        raise UserError(f"channels is {channels}; give 1 for grey or 3 for colour")
+    check_conversion(image_size, channels)
     folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     if not folders:
         raise UserError(f"'{path}' holds no folders; put a folder of images for each class into it")
@@ -126,7 +123,7 @@ def read_folder(
         if not files:
             raise UserError(f"class folder '{folder}' holds no images; fill or delete it")
         for file in files:
-            array = _read_image(file, image_size, channels)
+            array = read_image(file, image_size, channels)
             first = first or file
             if arrays and array.shape != arrays[0].shape:
                 raise UserError(
@@ -136,6 +133,14 @@ def read_folder(
             arrays.append(array)
             labels.append(names.index(folder.name))
     return torch.from_numpy(np.stack(arrays)), torch.tensor(labels), names
+
+
+def check_conversion(image_size: int | None, channels: int | None) -> None:
+    """Refuse a size below one pixel and other channels than grey or colour."""
+    if image_size is not None and image_size < 1:
+        raise UserError(f"image_size is {image_size}; give a number of pixels, 1 or more")
+    if channels not in (None, 1, 3):
+        raise UserError(f"channels is {channels}; give 1 for grey or 3 for colour")
 
 
 def measure(images: Tensor) -> Normalisation:
@@ -160,8 +165,17 @@ def _size(images: np.ndarray | Tensor) -> str:
     return "x".join(str(number) for number in images.shape[-3:])
 
 
-def _read_image(path: Path, image_size: int | None, channels: int | None) -> np.ndarray:
-    """Return one image as (C, H, W) uint8."""
+def read_image(path: Path, image_size: int | None, channels: int | None) -> np.ndarray:
+    """Return one image as (C, H, W) uint8.
+
+    Args:
+        path: The file.
+        image_size: See :func:`load_folder`.
+        channels: See :func:`load_folder`.
+
+    Raises:
+        UserError: It is not an image of 8 bits a channel.
+    """
     if path.is_dir() or path.suffix.lower() not in SUFFIXES:
         raise UserError(f"'{path}' is not an image; class folders may hold {', '.join(SUFFIXES)} files only")
     try:

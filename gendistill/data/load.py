@@ -12,12 +12,13 @@ from gendistill.data import sources
 from gendistill.data.description import Description
 from gendistill.data.digits import load_digits
 from gendistill.data.folder import load_folder
+from gendistill.data.mhist import load_mhist
 from gendistill.data.readers import Arrays
 from gendistill.data.real import RealData, Split
 from gendistill.data.split import stratified, validation_size
 from gendistill.errors import UserError, did_you_mean
 
-NAMES = ("digits", *sources.SOURCES)
+NAMES = ("digits", *sources.SOURCES, "mhist")
 """The data sets that have a name; any other is a folder of images."""
 
 ROOT_VARIABLE = "GENDISTILL_DATA"
@@ -38,6 +39,7 @@ def load(
     *,
     image_size: int | None = None,
     channels: int | None = None,
+    whitening: float | None = None,
 ) -> RealData:
     """Load a data set with its fixed splits, as uint8 on the device.
 
@@ -49,38 +51,50 @@ def load(
         root: Where the official files lie or are downloaded to. None: :func:`default_root`.
         device: Where the images go.
         seed: Seed of the split of an image folder; every other set is always split the same way.
-        image_size: For an image folder: height and width in pixels that images are brought to. None: as they are.
-        channels: For an image folder: 1 (grey) or 3 (colour) to convert to. None: as they are.
+        image_size: For an image folder and ``mhist``: height and width in pixels that images are brought to. None: as
+            they are.
+        channels: For an image folder and ``mhist``: 1 (grey) or 3 (colour) to convert to. None: as they are.
+        whitening: Fit ZCA whitening with this epsilon to the training images and describe the data so: networks then
+            see whitened images, and teachers are made of such. None: mean and standard deviation.
 
     Returns:
         The data.
 
     Raises:
-        UserError: Unknown name; files missing or damaged; a folder without two classes of equal images.
+        UserError: Unknown name; files missing or damaged; a folder without two classes of equal images; images too
+            large to be whitened.
     """
+    data = _load(name, root, seed, image_size, channels).to(device)
+    return data if whitening is None else data.with_normalisation(data.whitening(whitening))
+
+
+def _load(name: str, root: str | Path | None, seed: int, image_size: int | None, channels: int | None) -> RealData:
     if name.startswith(FOLDER_PREFIX):
         path = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
-        return load_folder(path, seed=seed, image_size=image_size, channels=channels).to(device)
+        return load_folder(path, seed=seed, image_size=image_size, channels=channels)
     if name not in NAMES:
         path = Path(name).expanduser()
         if path.is_dir() or len(path.parts) > 1:
-            return load_folder(path, seed=seed, image_size=image_size, channels=channels).to(device)
+            return load_folder(path, seed=seed, image_size=image_size, channels=channels)
         raise UserError(
             f"there is no data set '{name}'; {did_you_mean(name.lower(), NAMES)}choose one of {', '.join(NAMES)} "
             "or the path of a folder of images"
         )
+    folder = Path(root).expanduser() if root is not None else default_root()
+    if name == "mhist":
+        return load_mhist(folder, image_size=image_size, channels=channels)
     if image_size is not None or channels is not None:
         raise UserError(f"image_size and channels are for folders of images; '{name}' has its own, leave them out")
     if name == "digits":
-        return load_digits().to(device)
-    train, test, class_names = sources.read(name, Path(root).expanduser() if root is not None else default_root())
+        return load_digits()
+    train, test, class_names = sources.read(name, folder)
     full, test_split = to_split(train), to_split(test)
     _, *shape = full.images.shape
     description = Description(name, class_names, (shape[0], shape[1], shape[2]), sources.SOURCES[name].normalisation)
     held_count = validation_size(len(full))
     rest, held = stratified(full.labels, (len(full) - held_count, held_count))
     training, validation = (Split(full.images[index], full.labels[index]) for index in (rest, held))
-    return RealData(description, training, validation, test_split).to(device)
+    return RealData(description, training, validation, test_split)
 
 
 def to_split(arrays: Arrays) -> Split:

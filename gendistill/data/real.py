@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from gendistill.data.description import Description, Normalisation
+from gendistill.data.whitening import EPSILON, Whitening
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,21 @@ class RealData:
     def to(self, device: torch.device | str) -> RealData:
         """Return the data on another device."""
         return RealData(self.description, self.train.to(device), self.validation.to(device), self.test.to(device))
+
+    def with_normalisation(self, normalisation: Normalisation) -> RealData:
+        """Return the same images in another normalisation."""
+        return replace(self, description=self.description.with_normalisation(normalisation))
+
+    def whitening(self, epsilon: float = EPSILON) -> Normalisation:
+        """Return the ZCA whitening of the pixels in [0, 1], fitted to all official training images, as a normalisation.
+
+        Pixels are not normalised before, as in the public code of trajectory matching. The validation images, which are
+        official training images, count as such: so the whitening is the one that public results were made in.
+
+        Raises:
+            UserError: See :meth:`gendistill.data.whitening.Whitening.fit`.
+        """
+        channels = self.description.image_shape[0]
+        images = torch.cat((self.train.images, self.validation.images))
+        fitted = Whitening.fit(images, epsilon, scale=255.0)
+        return Normalisation((0.0,) * channels, (1.0,) * channels, fitted)

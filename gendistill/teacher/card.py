@@ -18,6 +18,10 @@ CONTENT = {
     "with `torch.load(path, weights_only=True)`.",
     "parquet": "`data/*.parquet` with the columns image (PNG bytes), label and, if learned, soft_label.",
     "safetensors": "`teacher.safetensors`: float32 images without loss, labels and all metadata in one file.",
+    "dc": "`res.pt` as the public code of DC, DSA and DM writes it.",
+    "mtt": "`images_best.pt` and `labels_best.pt` as MTT writes them; `learning_rates.pt` and, if whitened, "
+    "`whitening.pt` (mean, matrix) are added.",
+    "dd": "`results.pth`, a list of (images, labels, learning rate), as Dataset Distillation writes it.",
 }
 
 
@@ -59,6 +63,8 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
         f"| order | {images.order} |",
         f"| normalisation | (pixel - mean) / std with mean {normalisation.mean}, std {normalisation.std} |",
     ]
+    if normalisation.whitening is not None:
+        lines.append(f"| whitening | ZCA, then (image - mean) @ matrix; sha256 {normalisation.whitening.sha256} |")
     if "max_quantisation_error" in result:
         lines.append(f"| largest change of a pixel by 8 bits | {result['max_quantisation_error']:.4g} of 1 |")
     for name in ("learning_rates", "momenta"):

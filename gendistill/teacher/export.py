@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 
-from gendistill.data import sources
-from gendistill.data.description import Normalisation
+from gendistill.data.description import Description, Normalisation
 from gendistill.errors import StorageError, UserError, did_you_mean
 from gendistill.files import storage_sentence
 from gendistill.seeds import stream
-from gendistill.teacher import export_formats
+from gendistill.teacher import export_formats, public_formats
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.card import write_card
 from gendistill.teacher.files import describe_teacher
@@ -30,7 +29,12 @@ FORMATS: dict[str, Callable[[StoredImages, Path], dict[str, Any]]] = {
     "pt": export_formats.write_pt,
     "parquet": export_formats.write_parquet,
     "safetensors": export_formats.write_safetensors,
+    "dc": public_formats.write_dc,
+    "mtt": public_formats.write_mtt,
+    "dd": public_formats.write_dd,
 }
+WHITENED = ("safetensors", "mtt")
+"""Formats that can say how images were whitened; in all others the whitening is inverted."""
 
 
 def export(
@@ -47,19 +51,21 @@ def export(
     Args:
         teacher: Any teacher.
         path: The folder; it must not exist or be empty. It appears complete or not at all.
-        format: ``png``, ``pt``, ``parquet`` or ``safetensors``.
+        format: ``png``, ``pt``, ``parquet``, ``safetensors``, or that of the public code of a method: ``dc`` (DC, DSA,
+            DM), ``mtt``, ``dd``.
         count: Images to draw, balanced over classes. ``None``: all stored ones, in stored order.
         generator: Draws them. ``None``: the stream of seed 0, so that the same images are drawn each time.
-        normalisation: What images in ``pt`` and ``safetensors`` are normalised by. ``None``: for ``pt`` that of the
-            data set in this project, which the public evaluators use too (the teacher's own for other data); for the
-            others the teacher's own.
+        normalisation: What images in ``pt``, ``safetensors`` and the public formats are normalised by. ``None``: for
+            ``safetensors`` the teacher's own, for the others what public evaluators use for the data set
+            (the teacher's own for other data). A whitening is inverted but in ``safetensors`` and ``mtt``.
 
     Returns:
         ``format``, ``path``, ``images``, ``images_per_class``, ``normalisation`` and what the format adds: for ``png``
         and ``parquet`` ``max_quantisation_error``, the largest change of a pixel in [0, 1] by clipping to 8 bits.
 
     Raises:
-        UserError: An unknown format, a folder that is not empty, a count that is missing, pyarrow not installed.
+        UserError: An unknown format, a folder that is not empty, a count that is missing, pyarrow not installed, soft
+            labels or rates that the format cannot hold.
         StorageError: The folder cannot be written; nothing is left behind.
     """
     if format not in FORMATS:
@@ -67,9 +73,8 @@ def export(
     path = Path(path)
     _check_free(path)
     images = materialise(teacher, count, generator)
-    if format == "pt" and normalisation is None and teacher.description.name in sources.SOURCES:
-        normalisation = sources.SOURCES[teacher.description.name].normalisation
-    if normalisation is not None and normalisation != images.description.normalisation:
+    normalisation = normalisation or _usual(format, images.description)
+    if normalisation != images.description.normalisation:
         images = renormalise(images, normalisation)
     with new_folder(path) as folder:
         added = FORMATS[format](images, folder)
@@ -136,6 +141,16 @@ def renormalise(images: StoredImages, normalisation: Normalisation) -> StoredIma
         momenta=images.momenta,
         metadata=images.metadata,
     )
+
+
+def _usual(format: str, description: Description) -> Normalisation:
+    """Return the normalisation of a format where none is asked for."""
+    own = description.normalisation
+    if own.whitening is not None and format in WHITENED:
+        return own
+    if format in ("pt", *public_formats.PUBLIC):
+        return public_formats.normalisation(format, description.name) or own.plain()
+    return own.plain()
 
 
 def _check_free(path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from gendistill.errors import UserError
+from gendistill.teacher import public_formats
 from gendistill.teacher.files import save
 from gendistill.teacher.folder import INDEX, class_folder
 from gendistill.teacher.stored import StoredImages
@@ -54,9 +55,7 @@ def write_pt(images: StoredImages, folder: Path) -> dict[str, Any]:
     named = {"images": values, "labels": labels, "learning_rates": images.learning_rates, "momenta": images.momenta}
     files = {f"{name}.pt": tensor for name, tensor in named.items() if tensor is not None}
     for name, tensor in files.items():
-        buffer = io.BytesIO()  # torch.save to a full disk raises no OSError; a plain write does
-        torch.save(tensor.cpu().contiguous().clone(), buffer)
-        (folder / name).write_bytes(buffer.getvalue())
+        public_formats.write(folder / name, tensor.cpu().contiguous().clone())
     return {"files": sorted(files)}
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import gendistill
 from gendistill.data.description import Description
+from gendistill.data.whitening import Whitening
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.files import atomic_write
 from gendistill.teacher.base import Teacher, check_finite, first_line
@@ -22,7 +23,10 @@ from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+PLAIN_VERSION = 1
+"""What teachers without whitening are written as: the same bytes as ever, which older software reads, too."""
+WHITENING = ("whitening.mean", "whitening.matrix")
 KEY = "gendistill_teacher"
 UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 """What values from a stranger's file may raise in code that expects sound ones."""
@@ -46,7 +50,7 @@ def save(teacher: Teacher, path: str | Path) -> None:
     # Cloned: safetensors refuses tensors that share memory, as tied weights do.
     tensors = {
         name: check_finite(name, tensor.detach()).cpu().contiguous().clone()
-        for name, tensor in sorted(teacher.tensors().items())
+        for name, tensor in sorted((teacher.tensors() | _whitening_tensors(teacher.description)).items())
     }
     header = describe_teacher(teacher)
     header["sha256"] = _digest(header, tensors)
@@ -78,7 +82,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
             raise UserError("it is damaged: its content does not match its checksum; copy or make it again")
         for name, tensor in tensors.items():
             check_finite(name, tensor)
-        description = Description.from_dict(_mapping(header, "description"))
+        whole = all(name in tensors for name in WHITENING)
+        whitening = Whitening(*(tensors.pop(name) for name in WHITENING)) if whole else None
+        description = Description.from_dict(_mapping(header, "description"), whitening)
         teacher = KINDS[header["kind"]].restore(tensors, header, description, _mapping(header, "metadata"))
     except GendistillError as error:
         raise UserError(f"'{path}' cannot be used: {first_line(error)}") from error
@@ -106,7 +112,7 @@ def describe_teacher(teacher: Teacher) -> dict[str, Any]:
     """Return the metadata that a teacher's file carries, as plain values."""
     counts = teacher.label_counts
     header = {
-        "format_version": FORMAT_VERSION,
+        "format_version": PLAIN_VERSION if teacher.description.normalisation.whitening is None else FORMAT_VERSION,
         "kind": teacher.kind,
         "software_version": gendistill.__version__,
         "description": teacher.description.to_dict(),
@@ -157,10 +163,11 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         version = header["format_version"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"'{path}' is damaged: its teacher metadata cannot be read") from error
-    if version != FORMAT_VERSION:
+    if version not in (PLAIN_VERSION, FORMAT_VERSION):
         raise UserError(
-            f"'{path}' has teacher format version {version!r}, this gendistill {gendistill.__version__} reads version "
-            f"{FORMAT_VERSION}; install the gendistill that wrote it ({header.get('software_version', 'unknown')})"
+            f"'{path}' has teacher format version {version!r}, this gendistill {gendistill.__version__} reads versions "
+            f"{PLAIN_VERSION} and {FORMAT_VERSION}; install the gendistill that wrote it "
+            f"({header.get('software_version', 'unknown')})"
         )
     kind = header.get("kind")
     if kind not in list(KINDS):
@@ -189,6 +196,11 @@ def _check_is_safetensors(path: Path) -> None:
         )
     if start[8:] != b"{":
         raise UserError(f"'{path}' is not a safetensors file (or is cut off); give a teacher.safetensors")
+
+
+def _whitening_tensors(description: Description) -> dict[str, Tensor]:
+    whitening = description.normalisation.whitening
+    return {} if whitening is None else dict(zip(WHITENING, (whitening.mean, whitening.matrix), strict=True))
 
 
 def _mapping(header: Mapping[str, Any], name: str) -> Mapping[str, Any]:
