@@ -102,6 +102,7 @@ class ClassWise(Term):
             return real, generated
         channels, height, width = real.shape[1:]
         parameters = draw_parameters(self.augment, 1, (channels, height, width), self.stream)
-        # Outside of a digit or a photograph padded by the learners' augmentation is black here, -1.
-        black = torch.full((channels,), -1.0, device=real.device)
+        # Outside of a digit or a photograph padded by the learners' augmentation is black.
+        pixels = torch.zeros(1, channels, 1, 1, device=real.device)
+        black = self.trainer.normalisation.apply(pixels).flatten()
         return apply(real, parameters, black), apply(generated, parameters, black)

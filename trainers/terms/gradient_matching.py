@@ -46,7 +46,7 @@ class ClassGradientMatching(ClassWise):
 
     def distance_in(self, probe: Probe, real: Tensor, generated: Tensor) -> Tensor:
         """Return the distance in one network."""
-        at_once = self.classes == "at_once" and not _writes_statistics(probe.network)
+        at_once = self.classes == "at_once" and not writes_statistics(probe.network)
         wanted, found = (
             class_gradients(probe.logits, probe.parameters, images, create_graph=graph, at_once=at_once)
             for images, graph in ((real, False), (generated, True))
@@ -54,6 +54,6 @@ class ClassGradientMatching(ClassWise):
         return class_gradient_distance(wanted, found, self.distance)
 
 
-def _writes_statistics(network: nn.Module) -> bool:
+def writes_statistics(network: nn.Module) -> bool:
     """Return whether a forward pass moves running statistics, which a vectorised pass cannot."""
     return any(module.training and getattr(module, "track_running_stats", False) for module in network.modules())
