@@ -81,13 +81,14 @@ def coreset(
     return RealSubset(split.images[index], split.labels[index], description, metadata=metadata)
 
 
-def feature_vectors(data: RealData, features: str) -> Tensor:
-    """Return a vector for each training image.
+def feature_vectors(data: RealData, features: str, images: Tensor | None = None) -> Tensor:
+    """Return a vector for each training image, or for each of other images.
 
     Args:
         data: The real data.
         features: ``pixels`` (normalised), or a network as for the Fréchet distance: ``classifier`` (trained once on the
             training images and kept), ``inception``, or the dotted path of an extractor.
+        images: (N, C, H, W) float32, normalised as the data set is; None: the training images.
 
     Returns:
         (N, D) float32 on the device of the images.
@@ -95,9 +96,10 @@ def feature_vectors(data: RealData, features: str) -> Tensor:
     Raises:
         UserError: The word names nothing.
     """
-    images = data.train.images
     if features == PIXELS:
-        return data.description.normalisation.apply(images).flatten(1)
+        pixels = data.description.normalisation.apply(data.train.images) if images is None else images
+        return pixels.flatten(1)
+    images = data.train.images if images is None else images
     extractor = locate(CHOOSE)(features, data)
     vectors: Tensor = locate(EXTRACT)(extractor, images, data.description.normalisation)
     return vectors.to(images.device)
