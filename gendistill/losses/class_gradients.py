@@ -15,7 +15,13 @@ Logits = Callable[[Parameters, Tensor], Tensor]
 
 
 def class_gradients(
-    logits: Logits, parameters: Parameters, images: Tensor, *, create_graph: bool, at_once: bool = True
+    logits: Logits,
+    parameters: Parameters,
+    images: Tensor,
+    *,
+    create_graph: bool,
+    at_once: bool = True,
+    first_class: int = 0,
 ) -> list[Tensor]:
     """Return the gradient of each class's mean cross-entropy with respect to each parameter.
 
@@ -23,15 +29,17 @@ def class_gradients(
         logits: The network as a function of its parameters by name and of images (M, C, H, W); returns (M, K). With
             ``at_once`` it must not write to buffers, as batch norm in training mode does.
         parameters: By name; detached here, so that no gradient reaches them.
-        images: (K, M, C, H, W), row k of class k.
+        images: (K, M, C, H, W), row k of class ``first_class + k``.
         create_graph: Whether the gradients can be differentiated with respect to the images.
         at_once: All classes in one vectorised pass; otherwise one class after another. The results are the same; which
             is faster depends on the network, the machine and the size of the images.
+        first_class: The class of the first row, where only some classes are compared.
 
     Returns:
         A tensor (K, ...) a parameter, in their order. A parameter that the loss does not reach has zeros.
     """
-    targets = torch.arange(len(images), device=images.device)[:, None].expand(images.shape[:2])
+    classes = torch.arange(first_class, first_class + len(images), device=images.device)
+    targets = classes[:, None].expand(images.shape[:2])
 
     def loss(values: Parameters, some: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits(values, some), labels)

@@ -50,6 +50,20 @@ def test_each_row_is_what_backward_gives_for_one_class(kind: str, at_once: bool)
             torch.testing.assert_close(gradient[label], parameter.grad)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_some_classes_are_rows_of_all(at_once: bool) -> None:
+    net, shown = network("convnet"), images()
+
+    def logits(parameters: Mapping[str, Tensor], some: Tensor) -> Tensor:
+        values: Tensor = functional_call(net, dict(parameters), (some,))
+        return values
+
+    parameters = dict(net.named_parameters())
+    some = class_gradients(logits, parameters, shown[1:], create_graph=False, at_once=at_once, first_class=1)
+    for part, whole in zip(some, found(net, shown, at_once, create_graph=False), strict=True):
+        torch.testing.assert_close(part, whole[1:])
+
+
 def test_a_linear_network_in_closed_form() -> None:
     weight = torch.zeros(2, 1, dtype=torch.float64)  # logits 0, so softmax is one half everywhere
     shown = torch.tensor([[[1.0], [3.0]], [[2.0], [2.0]]], dtype=torch.float64)

@@ -1,7 +1,7 @@
 """Probes: the networks in whose gradients real and generated images are compared.
 
 A kind of probe is a class with :meth:`Probes.draw`; ``trained_probes.py`` has those that learn from real images. Its
-networks, optimisers and counters are saved with the run. All of its random numbers come from the term's own stream, so
+networks, optimisers and counters are saved with the run. All of its random numbers come from the host's own stream, so
 a run with a probe and a weight of 0 is bit for bit the run without it. Every process of a run has the same probes.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from gendistill.errors import UserError
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
 from gendistill.runs.attributes import capture, restore
-from trainers.terms.term import Term
+from trainers.batch import Batch
 
 Spec = Mapping[str, Any]
 MODES = ("train", "eval")
@@ -44,6 +44,20 @@ class Probe(NamedTuple):
         return unroll.call(self.network, parameters, images)
 
 
+class Host(Protocol):
+    """What probes serve: a term of a GAN, or a trainer that matches images; its draws and initial weights are used."""
+
+    @property
+    def trainer(self) -> Any:
+        """The trainer, attached to its run and data."""
+
+    def initialised(self, name: str) -> Any:
+        """Return a context in which layers draw their initial weights from the run's seed, the host and ``name``."""
+
+    def draw_any(self, count: int) -> Batch:
+        """Draw ``count`` training images with repetition, normalised as the trainer's are, with the host's stream."""
+
+
 class Probes(ABC):
     """A source of probes.
 
@@ -63,25 +77,25 @@ class Probes(ABC):
         self.count = 0
         self.members: list[Any] = []
 
-    def attach(self, term: Term) -> None:
-        """Take the term, whose trainer, stream and initial weights are used, and prepare."""
-        self.term = term
+    def attach(self, host: Host) -> None:
+        """Take the host and prepare."""
+        self.host = host
 
     @abstractmethod
     def draw(self) -> Probe:
         """Return the probe of the next loss."""
 
     def new(self, name: str) -> nn.Module:
-        """Return a freshly initialised classifier; its weights depend on the run's seed, the term and ``name`` only."""
-        description = self.term.trainer.data.description
-        with self.term.initialised(f"probe/{name}"):
+        """Return a freshly initialised classifier; its weights depend on the run's seed, the host and ``name`` only."""
+        description = self.host.trainer.data.description
+        with self.host.initialised(f"probe/{name}"):
             network = build(
                 self.learner or default_learner(description),
                 nn.Module,
                 num_classes=description.num_classes,
                 image_shape=description.image_shape,
             )
-        return self.term.trainer.place(network).train(self.mode == "train")
+        return self.host.trainer.place(network).train(self.mode == "train")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counter and what was trained."""
@@ -118,10 +132,10 @@ class Trunk(Probes):
     def __init__(self) -> None:
         super().__init__()
 
-    def attach(self, term: Term) -> None:
+    def attach(self, host: Host) -> None:
         """Look whether the discriminator contains a classifier."""
-        super().attach(term)
-        discriminator = term.trainer.discriminator
+        super().attach(host)
+        discriminator = host.trainer.discriminator
         for needed in ("features", "embedding"):
             if not hasattr(discriminator, needed):
                 raise UserError(
@@ -131,7 +145,7 @@ class Trunk(Probes):
 
     def draw(self) -> Probe:
         """Return the discriminator's classifier at its present weights."""
-        network = TrunkClassifier(self.term.trainer.discriminator)
+        network = TrunkClassifier(self.host.trainer.discriminator)
         live = any(parameter.requires_grad for parameter in network.parameters())
         parameters: dict[str, Tensor] = dict(network.named_parameters())
         if not live:

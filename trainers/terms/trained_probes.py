@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
-from trainers.terms.probes import Probe, Probes
-from trainers.terms.term import Term
+from trainers.terms.probes import Host, Probe, Probes
 
 
 class Member(TypedDict):
@@ -22,7 +21,7 @@ class Member(TypedDict):
 
 
 class Trained(Probes):
-    """Networks that learn from real images, by SGD with momentum and the term's own draws.
+    """Networks that learn from real images, by SGD with momentum and the host's own draws.
 
     Args:
         steps: Updates, at least 1; see the subclasses.
@@ -58,7 +57,7 @@ class Trained(Probes):
         network, optimizer = member["network"], member["optimizer"]
         network.train()
         for _ in range(updates):
-            images, labels = self.term.draw_any(self.batch_size)
+            images, labels = self.host.draw_any(self.batch_size)
             loss = F.cross_entropy(network(images), cast(Tensor, labels))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -74,11 +73,11 @@ class Trained(Probes):
 class Pretrained(Trained):
     """One network, trained on real images for ``steps`` updates before the run and then left as it is."""
 
-    def attach(self, term: Term) -> None:
+    def attach(self, host: Host) -> None:
         """Train the network, unless the run's saved state brings it."""
-        super().attach(term)
+        super().attach(host)
         self.members = [self.born("pretrained")]
-        if not term.trainer.run.directory.has_state:
+        if not host.trainer.run.directory.has_state:
             self.teach(self.members[0], self.steps)
 
     def draw(self) -> Probe:
@@ -109,11 +108,11 @@ class Pool(Trained):
         self.size = size
         self.refresh = refresh
 
-    def attach(self, term: Term) -> None:
+    def attach(self, host: Host) -> None:
         """Make the networks and bring them to their ages, unless the run's saved state brings them."""
-        super().attach(term)
+        super().attach(host)
         self.members = [self.born(f"first/{position}") for position in range(self.size)]
-        if not term.trainer.run.directory.has_state:
+        if not host.trainer.run.directory.has_state:
             for position, member in enumerate(self.members):
                 self.teach(member, position * self.steps // self.size)
 

@@ -52,7 +52,7 @@ def accuracy(network: nn.Module, trainer: GANTrainer) -> float:
 
 def test_fresh_probes_are_new_and_depend_on_seed_and_number_only(tiny_data: RealData, tmp_path: Path) -> None:
     first, second = (probes_of(attached(gan(KINDS["fresh"]), tiny_data, tmp_path)) for _ in range(2))
-    first.term.draw_any(3)
+    first.host.draw_any(3)
     torch.rand(3)
     drawn = [weights(first.draw().network) for _ in range(2)]
     assert not torch.equal(*drawn)

@@ -1,0 +1,84 @@
+"""Siamese augmentation class by class: what is done to a class's real images is done to its synthetic ones, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gendistill.data.augment import DSA_STRENGTH, Parameters, apply, draw_parameters
+from gendistill.data.operations import Strength
+
+
+@dataclass(frozen=True)
+class Siamese:
+    """What to do to the images of each class; call it with the real and with the synthetic ones.
+
+    The published code of Zhao and Bilen 2021 ("Dataset Condensation with Differentiable Siamese Augmentation") draws
+    one operation and one set of parameters for each class anew. So does this, for all classes at a time; classes that
+    got the same operation go through it together.
+
+    Attributes:
+        chosen: For each of the K classes the place in ``drawn`` of what is done to it; empty: nothing is done.
+        drawn: Parameters of each name of the strategy, a row a class.
+    """
+
+    chosen: tuple[int, ...] = ()
+    drawn: tuple[Parameters, ...] = ()
+
+    def __call__(self, images: Tensor, first_class: int = 0) -> Tensor:
+        """Return the images changed, differentiable in the images.
+
+        Args:
+            images: (k, M, C, H, W), normalised, row i of class ``first_class + i``.
+            first_class: The class of the first row.
+
+        Returns:
+            (k, M, C, H, W).
+        """
+        if not self.chosen:
+            return images
+        chosen = self.chosen[first_class : first_class + len(images)]
+        rows: list[int] = []
+        parts: list[Tensor] = []
+        for place, parameters in enumerate(self.drawn):
+            here = [row for row, choice in enumerate(chosen) if choice == place]
+            if not here:
+                continue
+            index = torch.tensor(here)
+            own = Parameters(tuple((name, value[index + first_class]) for name, value in parameters.steps))
+            some = images if len(here) == len(images) else images[index.to(images.device)]
+            changed = apply(some.flatten(0, 1), own.repeat(images.shape[1]))
+            rows += here
+            parts.append(changed.view_as(some))
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts)[torch.tensor(rows).argsort().to(images.device)]
+
+
+def draw_siamese(
+    strategy: str | None,
+    num_classes: int,
+    shape: tuple[int, int, int],
+    generator: torch.Generator,
+    strength: Strength = DSA_STRENGTH,
+) -> Siamese:
+    """Draw for every class one of the strategy's names, each equally likely, and its parameters.
+
+    Args:
+        strategy: See :func:`gendistill.data.augment.parse`; None, ``""`` or ``"none"``: nothing is done.
+        num_classes: Number of classes K.
+        shape: (C, H, W) of the images in pixels.
+        generator: Draws; on the CPU, so that the choice costs no wait for a GPU.
+        strength: How far operations reach.
+
+    Raises:
+        UserError: A name is unknown.
+    """
+    if not strategy or strategy == "none":
+        return Siamese()
+    names = strategy.split("_")
+    chosen = torch.randint(len(names), (num_classes,), generator=generator)
+    drawn = [draw_parameters(name, num_classes, shape, generator, mode="all", strength=strength) for name in names]
+    return Siamese(tuple(chosen.tolist()), tuple(drawn))

@@ -1,0 +1,64 @@
+"""Distribution matching: synthetic images whose mean features in many networks are those of the real ones.
+
+Zhao & Bilen 2023, "Dataset Condensation with Distribution Matching" (arXiv 2110.04181), Algorithm 1. There is no inner
+training: a step costs a forward pass of real images and a forward and backward pass of synthetic ones.
+docs/methods/distribution-matching.md tells the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gendistill.errors import UserError
+from gendistill.losses.matching import feature_matching
+from trainers.matching import MatchingTrainer
+
+
+class DistributionMatchingTrainer(MatchingTrainer):
+    """Match each class's mean features in a network, another one at every step.
+
+    Args:
+        lr_images: SGD's learning rate of the images; the published 1.0 belongs to the ConvNet of width 128. The loss is
+            a sum over features, so a narrower network calls for a larger rate.
+        **kwargs: See :class:`~trainers.matching.MatchingTrainer`.
+
+    Raises:
+        UserError: An option is out of range, or the network has no ``features``.
+    """
+
+    def __init__(self, *, lr_images: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(lr_images=lr_images, **kwargs)
+
+    @property
+    def classes_together(self) -> int:
+        """As many classes as one chunk has room for: their synthetic images go through the network together."""
+        return max(1, self.chunk // self.images_per_class)
+
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Move all images by one step, in a network of its own.
+
+        Args:
+            batch: Real images (k * real_batch, C, H, W), class by class, and labels.
+
+        Returns:
+            ``loss/distribution``: the squared distance of mean features, summed over classes.
+        """
+        return {"loss/distribution": self.match(self.new_network(), batch[0])}
+
+    def distance(self, network: Any, real: Tensor, synthetic: Tensor, first_class: int) -> Tensor:
+        """Return the squared distances between the mean features of each class; see the base class."""
+        if not hasattr(network, "features"):
+            raise UserError(
+                f"distribution matching compares features, and {type(network).__name__} has no 'features'; name a "
+                "learner of gendistill.nets.learners, or give yours a method features(x)"
+            )
+        classes = len(real)
+        with torch.no_grad(), self.autocast():
+            parts = self.in_memory_format(real.flatten(0, 1)).split(self.chunk)
+            wanted = torch.cat([network.features(part).to(real.dtype) for part in parts])
+        with self.autocast():
+            found = network.features(self.in_memory_format(synthetic.flatten(0, 1))).to(synthetic.dtype)
+        return feature_matching(wanted.unflatten(0, (classes, -1)), found.unflatten(0, (classes, -1)))

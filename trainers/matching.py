@@ -1,0 +1,243 @@
+"""What gradient and distribution matching share: stored images, moved until networks take them for real ones.
+
+A step draws real images of every class and compares them with the synthetic ones of the same class in a network.
+Classes are taken in small groups, each with a backward pass of its own, so that memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from gendistill.data.augment import DSA, parse
+from gendistill.data.real import RealData
+from gendistill.data.sampling import ClassSampler
+from gendistill.data.siamese import Siamese, draw_siamese
+from gendistill.errors import UserError, did_you_mean
+from gendistill.evaluation.protocols import strategy
+from gendistill.nets.learners import default_learner
+from gendistill.runs.context import RunContext
+from gendistill.seeds import stream
+from gendistill.teacher import StoredImages, Teacher
+from trainers.terms.hosts import TrainerHost, set_statistics, statistics_of, with_learner
+from trainers.terms.probe_kinds import make_probes
+from trainers.terms.probes import Trunk
+from trainers.trainer import Trainer
+
+Start = Literal["real", "noise"]
+STATISTICS_BATCH = 16
+"""Real images of each class that a network with batch norm takes its statistics from, as in the papers' code."""
+
+
+class MatchingTrainer(Trainer):
+    """Move ``images_per_class`` images of every class by SGD until a subclass's distance from real ones is small.
+
+    Args:
+        images_per_class: Synthetic images of each class; 1 or more.
+        images: What they start from: ``real`` training images or ``noise`` (standard normal).
+        lr_images: SGD's learning rate of the images, in normalised units; positive. Images are not clipped.
+        momentum: SGD's momentum, in [0, 1).
+        real_batch: Real images of each class at every step, from 1 to the size of the smallest class.
+        learner: The network to compare in, as ``class_path`` and ``init_args``; by default the data set's default
+            learner. A narrower one saves time; who learns from the images later need not be like it.
+        probe: Where the networks come from: ``state: fresh`` (a new random one each time, the default), ``pool``
+            (networks of all ages, trained on real images meanwhile) or ``pretrained``, with the options of that kind;
+            see :mod:`trainers.terms.trained_probes`.
+        augment: ``dsa`` (differentiable siamese augmentation; without ``flip`` where mirrored images are no images of
+            the data set), ``none``, or names joined by ``_``; see :func:`gendistill.data.augment.parse`.
+        chunk: Images in one forward pass, about; None: 128 on a CPU, where they then fit its cache, 2048 on a GPU.
+
+    Raises:
+        UserError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        images_per_class: int = 10,
+        images: Start = "real",
+        lr_images: float = 0.1,
+        momentum: float = 0.5,
+        real_batch: int = 256,
+        learner: dict[str, Any] | None = None,
+        probe: dict[str, Any] | None = None,
+        augment: str | None = "dsa",
+        chunk: int | None = None,
+    ) -> None:
+        super().__init__()
+        counts = {
+            "images_per_class": images_per_class,
+            "real_batch": real_batch,
+            "chunk": 1 if chunk is None else chunk,
+        }
+        for name, value in counts.items():
+            if value < 1:
+                raise UserError(f"{name} is {value}; give a whole number from 1")
+        if images not in get_args(Start):
+            hint = did_you_mean(str(images), get_args(Start))
+            raise UserError(f"images is '{images}'; {hint}choose one of {', '.join(get_args(Start))}")
+        if not lr_images > 0 or not 0 <= momentum < 1:
+            raise UserError(f"lr_images must be positive and momentum lie in [0, 1), got {lr_images} and {momentum}")
+        if augment != "dsa":
+            parse(augment)
+        self.images_per_class, self.real_batch = images_per_class, real_batch
+        self.start = images
+        self.lr_images, self.momentum = lr_images, momentum
+        self.learner_spec, self.probe_spec = learner, with_learner(probe, learner)
+        self.augment = augment
+        self.chunk_wanted = chunk
+
+    # -- what a run holds ---------------------------------------------------------------------------------------------
+
+    def attach(self, run: RunContext, data: RealData) -> None:
+        """Take the run and the data, and build.
+
+        A step draws ``real_batch`` images of every class, so the base's ``batch_size`` is not used.
+        """
+        self.batch_size = run.processes.world
+        super().attach(run, data)
+
+    def build(self) -> None:
+        """Make the images, their optimiser and the source of networks."""
+        description = self.data.description
+        self.classes = ClassSampler(self.data.train.labels, description.num_classes)
+        smallest = int(self.classes.counts.min())
+        for name, value in (("real_batch", self.real_batch), ("images_per_class", self.images_per_class)):
+            if value > smallest and not (name == "images_per_class" and self.start == "noise"):
+                raise UserError(
+                    f"{name} is {value}, but the smallest class has {smallest} images; choose a smaller one"
+                )
+        self.mine = self._share()
+        self.strategy = strategy(DSA, description) if self.augment == "dsa" else self.augment
+        self.chunk = self.chunk_wanted or (128 if self.device.type == "cpu" else 2048)
+        self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W)
+        self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
+        self.optimizer = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
+        self.probes = make_probes(self.probe_spec)
+        if isinstance(self.probes, Trunk):
+            raise UserError(
+                "the probe's state is 'trunk', which is a discriminator's; choose fresh, pool or pretrained"
+            )
+        self.probes.attach(TrainerHost(self, "matching"))
+
+    def _share(self) -> range:
+        """Return the classes of this process: classes, not images, are shared out, so that the sum stays the same."""
+        processes, classes = self.run.processes, self.data.description.num_classes
+        if processes.world > classes:
+            raise UserError(f"{processes.world} processes cannot share {classes} classes; start at most {classes}")
+        bounds = [classes * rank // processes.world for rank in (processes.rank, processes.rank + 1)]
+        return range(*bounds)
+
+    def _first_images(self) -> Tensor:
+        description, generator = self.data.description, self.run.streams["images"]
+        shape = (description.num_classes, self.images_per_class, *description.image_shape)
+        if self.start == "noise":
+            return torch.randn(shape, generator=generator, device=self.device)
+        index = self.classes.draw(self.images_per_class, generator)
+        return self.data.train.batch(index.flatten(), self.normalisation)[0].view(shape)
+
+    # -- one step -----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def distance(self, network: Any, real: Tensor, synthetic: Tensor, first_class: int) -> Tensor:
+        """Return the distance in a network, summed over some classes, differentiable in the synthetic images.
+
+        Args:
+            network: In evaluation mode; see :meth:`new_network`.
+            real: (k, R, C, H, W) real images, augmented, row i of class ``first_class + i``.
+            synthetic: (k, M, C, H, W), augmented in the same way.
+            first_class: The class of the first row.
+        """
+
+    @property
+    def classes_together(self) -> int:
+        """Number of classes whose graphs are in memory at the same time."""
+        return 1
+
+    def next_batch(self) -> tuple[Tensor, Tensor]:
+        """Draw ``real_batch`` images of every class, the same in every process, and return those of this one's classes.
+
+        Returns:
+            Images (k * real_batch, C, H, W), class by class, and their labels.
+        """
+        index = self.classes.draw(self.real_batch, self.run.streams["data"])[self.mine.start : self.mine.stop]
+        return self.data.train.batch(index.flatten(), self.normalisation)
+
+    def new_network(self) -> nn.Module:
+        """Return the next network, in evaluation mode; statistics of batch norm, if any, are those of real images."""
+        network = self.probes.draw().network
+        self.take_statistics(network)
+        return network.eval()
+
+    def take_statistics(self, network: nn.Module) -> None:
+        """Set a network's running statistics, if it has any, to those of 16 real images a class."""
+        if statistics_of(network):
+            per_class = min(STATISTICS_BATCH, int(self.classes.counts.min()))
+            index = self.classes.draw(per_class, self.run.streams["statistics"])
+            set_statistics(network, self.data.train.batch(index.flatten(), self.normalisation)[0])
+
+    def match(self, network: nn.Module, real: Tensor) -> Tensor:
+        """Move the images by one step of SGD.
+
+        Args:
+            network: See :meth:`new_network`.
+            real: (k * real_batch, C, H, W), as :meth:`next_batch` returns them.
+
+        Returns:
+            The distance before the step, of which the mean over processes is the sum over classes.
+        """
+        processes = self.run.processes
+        real = real.unflatten(0, (len(self.mine), -1))
+        change = self.siamese()
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for first in self.mine[:: self.classes_together]:
+            last = min(first + self.classes_together, self.mine.stop)
+            wanted = change(real[first - self.mine.start : last - self.mine.start], first)
+            shown = change(self.images[first:last], first)
+            distance = self.distance(network, wanted, shown, first)
+            # Gradients are averaged over processes, and each has its own classes: times their number is the sum.
+            (distance * processes.world).backward(inputs=[self.images])
+            total = total + distance.detach()
+        processes.average_gradients([self.images])
+        self.optimizer.step()
+        return total * processes.world
+
+    def siamese(self) -> Siamese:
+        """Draw this step's augmentation of every class."""
+        description = self.data.description
+        generator = stream(self.run.options.seed, f"siamese/{self.step}")
+        return draw_siamese(self.strategy, description.num_classes, description.image_shape, generator)
+
+    def in_memory_format(self, images: Tensor) -> Tensor:
+        """Return images (N, C, H, W) in the memory format of the run's networks."""
+        if self.run.options.channels_last:
+            return images.contiguous(memory_format=torch.channels_last)
+        return images
+
+    # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def teacher(self) -> Teacher:
+        """Return the images, class by class, with what they were made for."""
+        metadata = {
+            "source": f"{type(self).__name__}, step {self.step}",
+            "seed": self.run.options.seed,
+            "learner": self.probes.learner or default_learner(self.data.description),
+            "augmentation": self.strategy or "none",
+            "images_per_class": self.images_per_class,
+            "start": self.start,
+        }
+        return StoredImages(
+            self.images.detach().flatten(0, 1).clone(),
+            self.labels.clone(),
+            self.data.description.with_normalisation(self.normalisation),
+            metadata=metadata,
+        )
+
+    def samples(self) -> dict[str, Tensor]:
+        """Return the images as pixels, one column a class, at most ten rows."""
+        shown = self.images.detach()[:, :10].transpose(0, 1).flatten(0, 1)
+        return {"images": self.normalisation.invert(shown).clamp(0, 1)}

@@ -1,0 +1,87 @@
+"""Probes for a trainer that is no GAN: where its networks come from, and the statistics that they use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gendistill.errors import UserError
+from trainers.batch import Batch
+from trainers.trainer import Trainer
+
+
+class TrainerHost:
+    """A trainer as the host of its probes, with a random stream for them alone.
+
+    Args:
+        trainer: The trainer, inside its ``build()``.
+        key: What initial weights and the stream are called after.
+    """
+
+    def __init__(self, trainer: Trainer, key: str) -> None:
+        self.trainer = trainer
+        self.key = key
+
+    def initialised(self, name: str) -> Any:
+        """Return a context in which layers draw their initial weights from the run's seed, the key and ``name``."""
+        return self.trainer.initialised(f"{self.key}/{name}")
+
+    def draw_any(self, count: int) -> Batch:
+        """Draw ``count`` training images with repetition, each as likely as any other."""
+        trainer = self.trainer
+        generator = trainer.run.streams[f"{self.key}/probes"]
+        index = torch.randint(len(trainer.data.train), (count,), generator=generator, device=generator.device)
+        images, labels = trainer.data.train.batch(index, trainer.normalisation)
+        if trainer.run.options.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return Batch(images, labels)
+
+
+def with_learner(probe: Mapping[str, Any] | None, learner: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the spec of a source of probes with the learner put in.
+
+    Args:
+        probe: See :func:`trainers.terms.probe_kinds.make_probes`.
+        learner: ``class_path`` and ``init_args``, or None.
+
+    Raises:
+        UserError: The learner is named twice.
+    """
+    spec = dict(probe or {})
+    if learner is None:
+        return spec
+    own = "class_path" in spec
+    options = dict(spec.get("init_args") or {}) if own else spec
+    if options.get("learner") is not None:
+        raise UserError("the learner is named twice, in learner and in probe; leave one of them out")
+    options["learner"] = dict(learner)
+    return {**spec, "init_args": options} if own else options
+
+
+def statistics_of(network: nn.Module) -> list[Any]:
+    """Return the layers that have running statistics, as batch norm has."""
+    return [module for module in network.modules() if getattr(module, "running_mean", None) is not None]
+
+
+def set_statistics(network: nn.Module, images: Tensor) -> None:
+    """Set a network's running statistics to those of a batch, and put it into evaluation mode.
+
+    Then each image's output is its own affair: a batch can be cut into parts, and be vectorised over.
+
+    Args:
+        network: The network.
+        images: (N, C, H, W), N at least 2.
+    """
+    layers = statistics_of(network)
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 1.0  # the new batch's statistics take the place of the old ones
+    network.train()
+    with torch.no_grad():
+        network(images)
+    network.eval()
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
