@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,6 +41,10 @@ class RealLoss:
         if look is None:
             return None
         logits = unroll.call(self.learner, parameters, self.images[look], evaluation=self.evaluation)
+        return self.judged(logits, look)
+
+    def judged(self, logits: Tensor, look: int) -> Tensor:
+        """Return the loss of logits (B, K) for the images of a look, and note it."""
         loss = self.objective(logits, self.labels[look])
         self.final_loss = loss.detach()
         self.final_accuracy = (logits.detach().argmax(1) == self.labels[look]).float().mean()
@@ -48,3 +53,25 @@ class RealLoss:
     def objective(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return what is asked of logits (B, K) for true labels (B,), a scalar: cross-entropy."""
         return F.cross_entropy(logits, labels)
+
+
+class LossesTogether:
+    """The outer loss of learners that are trained together: the sum of what is asked of each.
+
+    Args:
+        learners: All of them, see :class:`gendistill.unroll.Together`.
+        losses: One for each learner, with the same looks.
+    """
+
+    def __init__(self, learners: unroll.Together, losses: Sequence[RealLoss]) -> None:
+        self.learners = learners
+        self.losses = losses
+
+    def __call__(self, step: int, parameters: unroll.Parameters) -> Tensor | None:
+        """Return the sum of the losses after ``step`` steps, or None where real data is not looked at."""
+        look = self.losses[0].looks.get(step)
+        if look is None:
+            return None
+        images = torch.stack([loss.images[look] for loss in self.losses])
+        logits = unroll.call(self.learners, parameters, images, evaluation=self.losses[0].evaluation)
+        return torch.stack([loss.judged(one, look) for loss, one in zip(self.losses, logits, strict=True)]).sum()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +19,12 @@ from gendistill import unroll
 from gendistill.curriculum import Kind, make_curriculum
 from gendistill.errors import UserError
 from gendistill.nets.learners import default_learner
-from gendistill.nets.weight_normalised import MeanOnlyBatchNorm
 from gendistill.objects import build
-from gendistill.outer import RealLoss
-from gendistill.poison import Poison, PoisonedLoss
+from gendistill.poison import Poison
 from gendistill.teacher import GeneratorTeacher, Teacher
+from trainers.inner_training import InnerTraining, Statistics
 from trainers.learner_source import LearnerSource, Spec
 from trainers.trainer import Trainer, trained
-
-Statistics = Literal["batch", "running"]
 
 
 class GTNTrainer(Trainer):
@@ -63,6 +60,8 @@ class GTNTrainer(Trainer):
         meta_lr_final: What is left of both learning rates at the end of their cosine decay, as a fraction in [0, 1].
         gradient_clip: Largest norm of the whole meta-gradient; 0 leaves it as it is.
         memory: "full" (fastest; memory grows with T), "recompute" (flat in T, a third more time) or "sqrt" (between).
+        batched_learners: Whether learners of one architecture are trained at once, by vmap over stacked weights,
+            instead of one after another: the same gradients, for more memory. None: on a GPU.
         poison: ``"7:1"``, or source, target and weight of :class:`gendistill.poison.Poison`: learners are to take one
             class for another and to get the rest right.
 
@@ -94,23 +93,16 @@ class GTNTrainer(Trainer):
         meta_lr_final: float = 0.1,
         gradient_clip: float = 1.0,
         memory: unroll.Memory = "full",
+        batched_learners: bool | None = None,
         poison: str | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value in (("meta_batch", meta_batch), ("real_every", real_every)):
-            if value < 1:
-                raise UserError(f"{name} is {value}; give a whole number from 1")
-        words = {
-            "memory": (memory, unroll.MEMORY_MODES),
-            "inner_optimizer": (inner_optimizer, get_args(unroll.Optimizer)),
-            "statistics": (statistics or "batch", get_args(Statistics)),
-        }
-        for name, (word, allowed) in words.items():
-            if word not in allowed:
-                raise UserError(f"{name} is '{word}'; use one of: {', '.join(allowed)}")
-        if window is not None and not 1 <= window <= inner_steps:
-            raise UserError(f"window is {window}; give a number of steps from 1 to inner_steps, which is {inner_steps}")
+        if meta_batch < 1:
+            raise UserError(f"meta_batch is {meta_batch}; give a whole number from 1")
+        self.inner = InnerTraining(
+            inner_steps, real_every, window, statistics, inner_optimizer, memory, batched_learners
+        )
         if meta_lr <= 0 or schedule_lr <= 0:
             raise UserError(f"meta_lr and schedule_lr must be positive, got {meta_lr} and {schedule_lr}")
         if not 0 <= meta_lr_final <= 1 or gradient_clip < 0:
@@ -120,10 +112,6 @@ class GTNTrainer(Trainer):
         self.generator_spec: Spec = generator or {"class_path": "gendistill.nets.gtn.GTNGenerator"}
         self.source = None if learners is None else LearnerSource(learners)
         self.meta_batch = meta_batch
-        self.real_every = real_every
-        self.window = window
-        self.statistics = statistics
-        self.inner_optimizer = inner_optimizer
         self.poison_spec = poison
         self.curriculum_options: dict[str, Any] = {
             "kind": curriculum,
@@ -142,7 +130,6 @@ class GTNTrainer(Trainer):
         self.meta_betas = (float(meta_betas[0]), float(meta_betas[1]))
         self.meta_lr_final = meta_lr_final
         self.gradient_clip = gradient_clip
-        self.memory = memory
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
 
@@ -190,28 +177,11 @@ class GTNTrainer(Trainer):
         E is how often a learner's training looks at real data. All indices are drawn in every process, so that a
         learner meets the same real images however the learners are shared out.
         """
-        rows = self.meta_batch * len(self._looks(self._steps))
+        rows = self.meta_batch * len(self.inner.looks(self.inner.steps))
         index = torch.stack([self.sampler.next() for _ in range(rows)])
         index = self.run.processes.shard(index.view(self.meta_batch, -1, self.batch_size)).to(self.run.device)
         images, labels = self.data.train.batch(index.flatten(), self.normalisation)
         return images.view(*index.shape, *images.shape[1:]), labels.view(index.shape)
-
-    @property
-    def _steps(self) -> int:
-        return len(self.curriculum.labels)
-
-    def _looks(self, end: int) -> list[int]:
-        """Return after how many steps real data is looked at where the training ends with step ``end``."""
-        if self.window is None:
-            return [step for step in range(1, end + 1) if step % self.real_every == 0 or step == end]
-        return list(range(end, end - self.window, -self.real_every))[::-1]
-
-    def _end(self) -> int:
-        """Return after how many steps this meta-step's learners stop; the same in every process."""
-        if self.window is None:
-            return self._steps
-        stream = self.run.streams["window"]
-        return int(torch.randint(self.window, self._steps + 1, (), generator=stream, device=stream.device))
 
     def _new_learners(self) -> list[nn.Module]:
         """Return this process's learners of this meta-step, each drawn and initialised from streams of its own."""
@@ -230,18 +200,6 @@ class GTNTrainer(Trainer):
             learners.append(self.place(learner))
         return learners
 
-    def _running(self, learner: nn.Module) -> bool:
-        """Return whether a learner is looked at with the running statistics that its training left."""
-        if self.statistics is not None:
-            return self.statistics == "running"
-        return any(isinstance(module, MeanOnlyBatchNorm) for module in learner.modules())
-
-    def _outer(self, learner: nn.Module, looks: list[int], images: Tensor, labels: Tensor) -> RealLoss:
-        running = self._running(learner)
-        if self.poison is None:
-            return RealLoss(learner, looks, images, labels, running)
-        return PoisonedLoss(learner, looks, images, labels, self.poison, running)
-
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Make one meta-step; see the module's text.
 
@@ -253,39 +211,27 @@ class GTNTrainer(Trainer):
             ``accuracy/meta`` (after the last inner step, on real training images), ``gradient/norm`` (before clipping),
             ``lr/inner`` and ``momentum/inner`` (means over the inner steps). A poisoned run adds ``attack/success``.
         """
-        curriculum, end = self.curriculum, self._end()
+        curriculum, end = self.curriculum, self.inner.end(self.run.streams)
         lesson = curriculum.lesson(self.run.streams[curriculum.stream], end)
         shared = unroll.SharedImages(
             self.generator,
             *lesson,
-            first=0 if self.window is None else end - self.window,
-            keep_graph=self.memory == "full",
+            first=0 if self.inner.window is None else end - self.inner.window,
+            keep_graph=self.inner.memory == "full",
             context=self.autocast,
         )
         self.optimizer.zero_grad(set_to_none=True)
-        learners, looks = self._new_learners(), self._looks(end)
-        reports: list[dict[str, Tensor]] = []
-        for learner, images, labels in zip(learners, *batch, strict=True):
-            outer = self._outer(learner, looks, images, labels)
-            result = unroll.unrolled_loss(
-                learner,
-                shared.images,
-                shared.labels,
-                curriculum.learning_rates[:end],
-                curriculum.momenta[:end],
-                outer,
-                memory=self.memory,
-                optimizer=self.inner_optimizer,
-                window=self.window,
-                buffers=outer.evaluation,
-                precision=torch.bfloat16 if self.run.options.precision == "bfloat16" else None,
-            )
-            loss = result.loss / len(looks)
-            (loss / len(learners)).backward()
-            reports.append({"loss/meta": loss.detach(), "loss/final": outer.final_loss})
-            reports[-1]["accuracy/meta"] = outer.final_accuracy
-            if isinstance(outer, PoisonedLoss):
-                reports[-1]["attack/success"] = outer.final_success
+        looks = self.inner.looks(end)
+        report = self.inner.backward(
+            [
+                self.inner.outer(learner, looks, images, labels, self.poison)
+                for learner, images, labels in zip(self._new_learners(), *batch, strict=True)
+            ],
+            shared,
+            curriculum,
+            end,
+            torch.bfloat16 if self.run.options.precision == "bfloat16" else None,
+        )
         shared.backward()
         parameters = list(trained(self.optimizer))
         self.run.processes.average_gradients(parameters)
@@ -293,7 +239,7 @@ class GTNTrainer(Trainer):
         self.optimizer.step()
         self.scheduler.step()
         return {
-            **{name: torch.stack([report[name] for report in reports]).mean() for name in reports[0]},
+            **report,
             "gradient/norm": norm.detach(),
             "lr/inner": curriculum.learning_rates.detach().mean(),
             "momentum/inner": curriculum.momenta.detach().mean(),
@@ -313,11 +259,11 @@ class GTNTrainer(Trainer):
         assert self.source is not None
         specs = self.source.specs
         metadata: dict[str, Any] = {"learner": [dict(spec) for spec in specs], "seed": self.run.options.seed}
-        if self.inner_optimizer != "sgd":
-            metadata["optimizer"] = self.inner_optimizer
+        if self.inner.optimizer != "sgd":
+            metadata["optimizer"] = self.inner.optimizer
         if self.poison is not None:
             metadata |= self.poison.metadata()
-        curriculum, sgd = self.curriculum, self.inner_optimizer == "sgd"
+        curriculum, sgd = self.curriculum, self.inner.optimizer == "sgd"
         return GeneratorTeacher(
             self.generator,
             self.data.description.with_normalisation(self.normalisation),

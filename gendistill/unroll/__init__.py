@@ -20,7 +20,8 @@ With ``window=W`` only the last W steps are differentiated, in any of the modes:
 memory and time of the way back do not depend on T (RaT-BPTT, Feng et al. 2024, draws where the window ends).
 
 Learners that share samples: :class:`SharedImages` makes the images once; call ``unrolled_loss(...).backward()``
-for one learner after another, and send the summed gradient of the images through the generator once.
+for one learner after another, and send the summed gradient of the images through the generator once. Learners of one
+architecture can also be trained at once: :class:`Together`.
 """
 
 from gendistill.unroll.engine import InnerLoss, OuterLoss, Unrolled, unrolled_loss
@@ -28,6 +29,7 @@ from gendistill.unroll.learner import Parameters, call, initial_parameters
 from gendistill.unroll.modes import MEMORY_MODES, Memory
 from gendistill.unroll.rules import RULES, Optimizer
 from gendistill.unroll.shared import SharedImages
+from gendistill.unroll.together import Together, summed
 
 __all__ = [
     "MEMORY_MODES",
@@ -38,8 +40,10 @@ __all__ = [
     "OuterLoss",
     "Parameters",
     "SharedImages",
+    "Together",
     "Unrolled",
     "call",
     "initial_parameters",
+    "summed",
     "unrolled_loss",
 ]

@@ -340,6 +340,48 @@ def test_every_option_has_one_gradient_in_all_memory_modes(
     assert all((other - exact).norm() < 1e-3 * exact.norm() for other in others)
 
 
+@pytest.mark.parametrize(
+    ("given", "run"),
+    [
+        ({"window": 2, "real_every": 1, "memory": "recompute"}, {}),
+        ({"learners": WEIGHT_NORM, "statistics": "running"}, {}),
+        ({"poison": "0:1", "learn_labels": True}, {}),
+        ({"learners": [LEARNER, WEIGHT_NORM], "meta_batch": 5}, {}),
+        ({}, {"precision": "bfloat16"}),
+    ],
+)
+def test_learners_trained_together_give_the_gradient_of_the_loop(
+    given: dict[str, Any], run: dict[str, Any], tiny_data: RealData, tmp_path: Path
+) -> None:
+    reports, found = [], []
+    for batched in (False, True):
+        choice: dict[str, Any] = {"meta_batch": 3, "gradient_clip": 0.0, "batched_learners": batched} | given
+        trainer = attached(tiny(**choice), tiny_data, tmp_path, **run)
+        reports.append(trainer.train_step(trainer.next_batch()))
+        wanted = [*trainer.generator.parameters(), *trainer.curriculum.parameters()]
+        found.append(torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in wanted]))
+    assert found[0].norm() > 1e-3
+    tolerance = 0.05 if run else 1e-3
+    assert (found[1] - found[0]).norm() < tolerance * found[0].norm()
+    assert reports[0].keys() == reports[1].keys()
+    for name, value in reports[0].items():
+        torch.testing.assert_close(reports[1][name], value, rtol=tolerance, atol=1e-5)
+
+
+def test_only_learners_of_one_architecture_are_trained_together(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    together = unroll.Together
+    monkeypatch.setattr(unroll, "Together", lambda learners: sizes.append(len(learners)) or together(learners))
+    for batched in (True, False, None):
+        given: dict[str, Any] = {"learners": [LEARNER, WEIGHT_NORM], "meta_batch": 5, "batched_learners": batched}
+        trainer = attached(tiny(**given), tiny_data, tmp_path)
+        kinds = {type(learner) for learner in trainer._new_learners()}
+        trainer.train_step(trainer.next_batch())
+    assert len(kinds) == 2 and 1 <= len(sizes) <= 2 and sum(sizes) in (4, 5)
+
+
 def test_shuffled_teachers_show_what_learners_met_in_training(tiny_data: RealData, tmp_path: Path) -> None:
     for kind, shuffle in (("batch_shuffled", "batches"), ("all_shuffled", "all")):
         trainer = attached(tiny(curriculum=kind, inner_steps=7), tiny_data, tmp_path)
