@@ -123,6 +123,7 @@ class GANTrainer(Trainer):
         self._real: Batch | None = None
         self.generator = new_network(self, "generator", self.generator_spec, ("nz", "compute_gan_loss"))
         self.discriminator = new_network(self, "discriminator", self.discriminator_spec, ("compute_gan_loss",))
+        self._generate, self._judge = self.compiled(self.generator), self.compiled(self.discriminator)
         self.ema = EMA(self.generator, self.ema_decay)
         if self.initial_generator is not None and not self.run.directory.has_state:
             start_from(self.initial_generator, self)
@@ -217,14 +218,14 @@ class GANTrainer(Trainer):
             drawn = torch.randint(classes, (self.batch_size,), generator=stream, device=stream.device)
             labels = self.run.processes.shard(drawn)
         with self.autocast():
-            images = self.generator(self.noise(self.batch_size, self.generator.nz), *self._told(labels))
+            images = self._generate(self.noise(self.batch_size, self.generator.nz), *self._told(labels))
         return Batch(images.float(), labels)
 
     def discriminate(self, batch: Batch) -> Tensor:
         """Return the discriminator's logits (B, 1) float32; under bfloat16 the forward pass is mixed precision."""
         images = augmented(self, batch.images, self.diff_augment)
         with self.autocast():
-            logits = self.discriminator(images, *self._told(batch.labels))
+            logits: Tensor = self._judge(images, *self._told(batch.labels))
         return logits.float()
 
     def discriminate_exactly(self, images: Tensor, labels: Tensor | None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -204,6 +204,10 @@ class Trainer(ABC):
         """Return the context for forward passes: bfloat16 where the run asks for it, else without effect."""
         enabled = self.run.options.precision == "bfloat16"
         return torch.autocast(self.run.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def compiled(self, module: nn.Module) -> Callable[..., Any]:
+        """Return what calls a network, compiled where the run asks for it; not for what is differentiated twice."""
+        return torch.compile(module.forward) if self.run.options.compile else module.__call__
 
     def update(self, loss: Tensor, optimizer: torch.optim.Optimizer, max_norm: float | None = None) -> None:
         """Make one optimiser step down a loss; only the optimiser's own parameters receive gradients.

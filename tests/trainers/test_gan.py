@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import itertools
 import os
@@ -248,6 +249,26 @@ def test_channels_last_is_the_same_function(tiny_data: RealData, tmp_path: Path)
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert_same(trainers[1].generator, trainers[0].generator, rtol=1e-3, atol=1e-5, powerless=False)
     assert_same(trainers[1].discriminator, trainers[0].discriminator, rtol=1e-3, atol=1e-5)
+
+
+def test_compiled_networks_are_the_same_function(tiny_data: RealData, tmp_path: Path, monkeypatch) -> None:
+    # What the compiler captures, run as it is: to have it write code would take a minute.
+    calls: list[Any] = []
+
+    def compile(forward: Any) -> Any:
+        calls.append(forward)
+        return functools.partial(real_compile, backend="eager")(forward)
+
+    real_compile = torch.compile
+    monkeypatch.setattr(torch, "compile", compile)
+    plain = attached(small(gradient_penalty=1.0), tiny_data, tmp_path)
+    quick = attached(small(gradient_penalty=1.0), tiny_data, tmp_path, compile=True)
+    assert len(calls) == 2
+    advance(plain, 2)
+    advance(quick, 2)
+    assert plain.state_dict().keys() == quick.state_dict().keys()
+    assert_same(quick.generator, plain.generator, rtol=1e-3, atol=1e-5, powerless=False)
+    assert_same(quick.discriminator, plain.discriminator, rtol=1e-3, atol=1e-5)
 
 
 def test_teacher_goes_through_its_file(tiny_data: RealData, tmp_path: Path) -> None:
