@@ -2,12 +2,13 @@
 
 Projected gradient descent on the sphere of radius sqrt(d) (Bradley 2020, section 6.1; PULSE, Menon et al. 2020): the
 generator stays as it is, and a few latents of each class move so that their images teach a random network what real
-images of that class teach it.
+images of that class teach it. What is asked of the images is in ``latent_objectives/``, the parts of the search are in
+``latents/``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,44 +18,65 @@ from gendistill import sphere, unroll
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.errors import UserError, did_you_mean
-from gendistill.losses.matching import feature_matching, gradient_distance
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
-from gendistill.outer import RealLoss
-from gendistill.poison import Poison, PoisonedLoss, require_made_here
+from gendistill.poison import require_made_here
 from gendistill.runs.context import RunContext
-from gendistill.sphere_optimizer import CONSTRAINTS, SphereOptimizer
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.teacher.reference import open_teacher
+from trainers.batch import Batch
+from trainers.latent_objectives.assemble import attach_objectives, build_objectives
+from trainers.latent_objectives.meta_loss import MetaLoss
+from trainers.latent_objectives.objective import SharedProbe
+from trainers.latents.film import Film
+from trainers.latents.held_out import HeldOut
+from trainers.latents.inversion import STARTS, Inversion, first_latents
+from trainers.latents.optimiser import check_optimizer, check_space, make_optimizer
+from trainers.latents.space import Space, class_embeddings
+from trainers.latents.teachers import norms_of, teacher_at
 from trainers.trainer import Trainer
 
-OBJECTIVES = ("feature_matching", "gradient_matching", "meta_loss")
-OPTIMIZERS = ("adam", "sgd")
-PATH_POINTS = 101
+COLLECT = ("final", "trajectory")
+FILM_IMAGES = 50
 
 
 class LatentSearchTrainer(Trainer):
     """Move ``images_per_class`` latents of every class until their images match real ones.
 
     Args:
-        generator: A generator teacher: its ``.safetensors`` file, or the directory of the run that trained it.
+        generator: A generator teacher: its ``.safetensors`` file, the directory of the run that trained it, or a
+            torch-mimicry checkpoint (``.pth``).
         images_per_class: Latents, and so images, for each class; 1 or more.
-        objective: ``feature_matching`` (distribution matching in a fresh random network at every step) or
-            ``gradient_matching`` (the gradients that real and synthetic images give to a fresh random network) or
-            ``meta_loss`` (the loss on real images of a fresh network trained on all synthetic ones).
+        objective: What is asked: ``feature_matching`` (distribution matching), ``gradient_matching``, ``meta_loss``
+            (the loss on real images of a network trained on the synthetic ones), ``thesis`` (eq. (4.6), Bradley
+            2020), ``confidence`` (of a trained classifier), the dotted path of a class or function of your own, or a
+            list of ``{class_path, init_args, weight}``; see :mod:`trainers.latent_objectives`.
         constraint: Where latents may lie: ``sphere`` (radius sqrt(d)), ``none`` (Bradley 2020, Table 4.2), ``l2``
-            (weight decay) or ``clip`` (norm at most sqrt(d)).
-        optimizer: ``adam`` or ``sgd`` (momentum 0.9), applied to the tangent part of the gradient on the sphere.
+            (weight decay), ``clip`` (norm at most sqrt(d)) or ``truncation`` (entries at most ``truncation``).
+        optimizer: ``adam``, ``sgd`` (momentum 0.9), or class_path and init_args of any other of torch, applied to the
+            tangent part of the gradient on the sphere.
         lr: Step size in latent units (a latent has norm sqrt(d)); positive.
         l2: Weight decay of the latents with ``constraint: l2``.
+        truncation: Largest absolute entry of a latent with ``constraint: truncation``; positive.
         real_batch: Real images of each class at every step; 1 or more.
-        probe: The random network that is matched in, as ``class_path`` and ``init_args``; by default the data set's
-            default learner.
+        probe: The random network that is matched in, new at every step, as ``class_path`` and ``init_args``; by
+            default the data set's default learner.
         inner_steps: Steps of plain gradient descent that the network takes with ``meta_loss``; at least 1.
         inner_lr: Learning rate of these steps; positive. The teacher keeps it.
         memory: Memory mode of these steps; see :mod:`gendistill.unroll`.
         poison: With ``meta_loss``, ``"7:1"``, or source, target and weight of :class:`gendistill.poison.Poison`:
             networks are to take one class for another. None: honest.
+        start: ``random`` latents, or the ``inversion`` of real images.
+        inversion: ``steps``, ``lr`` and ``draws`` of :class:`trainers.latents.inversion.Inversion`.
+        layer: Search in what this layer of the generator gives, and not in its latents (GLaD); with constraint none
+            or l2. The teacher then holds images. None: latents.
+        embedding_lr: Step size of the generator's class embeddings, which then move, too; 0: they stay.
+        collect: Images of the ``final`` latents, or of every step of their ``trajectory`` (the thesis).
+        validate_every: Steps between two looks at what the search never saw; 0: none.
+        criterion: ``gradient_cosine`` or ``accuracy``; see :class:`trainers.latents.held_out.HeldOut`.
+        patience: Looks without a better value after which the search ends, with the best latents; 0: never.
+        held_out_probes: Networks of the cosine.
+        film_frames: Pictures of the path to keep, about; 0: none.
 
     Raises:
         UserError: An option is out of range, or the generator does not fit the data.
@@ -65,50 +87,57 @@ class LatentSearchTrainer(Trainer):
         generator: str,
         *,
         images_per_class: int = 10,
-        objective: str = "feature_matching",
+        objective: str | dict[str, Any] | Sequence[str | dict[str, Any]] = "feature_matching",
         constraint: str = "sphere",
-        optimizer: str = "adam",
+        optimizer: str | dict[str, Any] = "adam",
         lr: float = 0.05,
         l2: float = 1e-2,
+        truncation: float = 2.0,
         real_batch: int = 64,
         probe: dict[str, Any] | None = None,
         inner_steps: int = 10,
         inner_lr: float = 0.05,
         memory: unroll.Memory = "full",
         poison: str | dict[str, Any] | None = None,
+        start: str = "random",
+        inversion: dict[str, Any] | None = None,
+        layer: str | None = None,
+        embedding_lr: float = 0.0,
+        collect: str = "final",
+        validate_every: int = 0,
+        criterion: str = "gradient_cosine",
+        patience: int = 0,
+        held_out_probes: int = 2,
+        film_frames: int = 40,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value, allowed in (
-            ("objective", objective, OBJECTIVES),
-            ("constraint", constraint, CONSTRAINTS),
-            ("optimizer", optimizer, OPTIMIZERS),
-            ("memory", memory, unroll.MEMORY_MODES),
-        ):
+        for name, value, allowed in (("start", start, STARTS), ("collect", collect, COLLECT)):
             if value not in allowed:
                 hint = did_you_mean(value, allowed)
                 raise UserError(f"the latent {name} is '{value}'; {hint}choose one of {', '.join(allowed)}")
         if images_per_class < 1 or real_batch < 1:
             raise UserError(f"images_per_class and real_batch must be at least 1, got {images_per_class}, {real_batch}")
-        if lr <= 0 or inner_lr <= 0 or inner_steps < 1:
-            raise UserError(
-                f"lr and inner_lr must be positive and inner_steps at least 1, got {lr}, {inner_lr} and {inner_steps}"
-            )
-        if poison is not None and objective != "meta_loss":
-            raise UserError(f"poison needs objective meta_loss, which asks what networks learn; it is {objective}")
+        if lr <= 0 or embedding_lr < 0:
+            raise UserError(f"lr must be positive and embedding_lr at least 0, got {lr} and {embedding_lr}")
+        if collect == "trajectory" and (layer is not None or embedding_lr or patience):
+            raise UserError("collect: trajectory keeps latents alone; leave out layer, embedding_lr and patience")
+        check_space(constraint, layer)
         self.generator_reference = generator
-        self.images_per_class = images_per_class
-        self.objective = objective
-        self.constraint = constraint
-        self.optimizer_name = optimizer
-        self.lr = lr
-        self.l2 = l2
-        self.real_batch = real_batch
+        self.images_per_class, self.real_batch = images_per_class, real_batch
+        self.constraint, self.constraint_options = constraint, {"weight_decay": l2, "truncation": truncation}
+        self.optimizer_spec = check_optimizer(optimizer)
+        self.lr, self.embedding_lr = lr, embedding_lr
         self.probe_spec = probe
-        self.inner_steps = inner_steps
-        self.inner_lr = inner_lr
-        self.memory = memory
-        self.poison_spec = poison
+        self.objectives = build_objectives(
+            objective, inner_steps=inner_steps, inner_lr=inner_lr, memory=memory, poison=poison
+        )
+        if poison is not None and not any(isinstance(one, MetaLoss) for one in self.objectives):
+            raise UserError(f"poison needs objective meta_loss, which asks what networks learn; it is {objective}")
+        self.starts_from, self.inversion = start, Inversion.of(inversion)
+        self.layer, self.collect = layer, collect
+        self.held_out = HeldOut(validate_every, criterion, patience, held_out_probes)
+        self.film_frames = film_frames
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
 
@@ -121,35 +150,46 @@ class LatentSearchTrainer(Trainer):
         super().attach(run, data)
 
     def build(self) -> None:
-        """Open the generator and put the first latents on the sphere, uniformly."""
+        """Open the generator and put the first latents where they start."""
         opened = open_teacher(self.generator_reference, self.data, device=self.device)
         if not isinstance(opened, GeneratorTeacher):
             raise UserError(
                 f"'{self.generator_reference}' is a teacher of kind '{opened.kind}', which has no latent space; give a "
                 "generator's file or run"
             )
-        self.poison = Poison.of(self.poison_spec, self.data.description)
-        if self.poison is not None:
-            require_made_here(opened, self.generator_reference)
-        self.source = opened
-        self.network = opened.network
+        self.source, self.network = opened, opened.network
         classes = self.data.description.num_classes
         self.labels = torch.arange(classes, device=self.device).repeat_interleave(self.images_per_class)
-        drawn = sphere.uniform(len(self.labels), opened.nz, self.run.streams["latents"])
-        self.start = drawn.to(self.device)
-        self.latents = nn.Parameter(self.start.clone())
-        if self.optimizer_name == "adam":
-            inner: torch.optim.Optimizer = torch.optim.Adam([self.latents], lr=self.lr)
-        else:
-            inner = torch.optim.SGD([self.latents], lr=self.lr, momentum=0.9)
-        self.optimizer = SphereOptimizer(inner, self.constraint, weight_decay=self.l2)
-        self.norms = self._norms(self.latents)[None]
         self.classes = ClassSampler(self.data.train.labels, classes)
         if self.real_batch > int(self.classes.counts.min()):
             raise UserError(
                 f"real_batch is {self.real_batch}, but the smallest class has {int(self.classes.counts.min())} images; "
                 "choose a smaller one"
             )
+        self.space = Space(opened, self.labels, self.layer)
+        self.base = first_latents(self)
+        self.start = self.space.points(self.base).clone()
+        self.latents = nn.Parameter(self.start.clone())
+        self.embeddings = class_embeddings(self.network) if self.embedding_lr else []
+        for weight in self.embeddings:
+            weight.requires_grad_(True)
+        self.first_embeddings = [weight.detach().clone() for weight in self.embeddings]
+        self.optimizer = make_optimizer(
+            self.optimizer_spec, self.latents, self.embeddings, lr=self.lr, embedding_lr=self.embedding_lr,
+            constraint=self.constraint, **self.constraint_options,
+        )  # fmt: skip
+        self.norms, self.angles = norms_of(self.latents)[None], torch.zeros(1, device=self.device)
+        self.trail: list[Tensor] = []
+        if self.constraint == "truncation":  # the one that moves a latent before the first step
+            self.start = self.latents.detach().clone()
+        self.shared_probe = SharedProbe(self.probe)
+        attach_objectives(self.objectives, self)
+        self.poison = next((one.poison for one in self.objectives if isinstance(one, MetaLoss) and one.poison), None)
+        if self.poison is not None:
+            require_made_here(opened, self.generator_reference)
+        self.held_out.prepare(self.data, self.run.streams, self.new_network)
+        self.film = Film(self.film_frames, self.steps)
+        self._look(0)
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
@@ -164,28 +204,56 @@ class LatentSearchTrainer(Trainer):
         return self.data.train.batch(draws[processes.rank].flatten(), self.normalisation)
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        """Move all latents of all classes by one step, against a fresh random network.
+        """Move all latents of all classes by one step; do nothing once the search has ended.
 
         Args:
             batch: Real images (K * real_batch, C, H, W), class by class, and labels.
 
         Returns:
-            ``loss/<objective>``, ``latent/norm`` (mean) and ``latent/angle`` (mean angle travelled, radians).
+            ``loss/<objective>`` before its weight, ``latent/norm`` (mean) and ``latent/angle`` (mean angle travelled,
+            radians); where it is validated, ``held_out/<criterion>``.
         """
-        probe = self.probe()
-        with self.autocast():
-            loss = self._objective()(probe, batch)
-        self.update(loss, self.optimizer)
+        values: dict[str, Tensor] = {}
+        if not self.held_out.stopped:
+            with self.autocast():
+                loss, values = self.loss(batch)
+            self.update(loss, self.optimizer)
         with torch.no_grad():
-            norms = self._norms(self.latents)
-            self.norms = torch.cat([self.norms, norms[None]])
-            angle = sphere.angle(self.start, self.latents).mean()
-        return {f"loss/{self.objective}": loss.detach(), "latent/norm": norms[0], "latent/angle": angle}
+            norms = norms_of(self.latents)
+            angle = sphere.angle(self.start.flatten(1), self.latents.flatten(1)).mean()
+            self.norms, self.angles = torch.cat([self.norms, norms[None]]), torch.cat([self.angles, angle[None]])
+            if self.collect == "trajectory":
+                self.trail.append(self.latents.detach().clone())
+        if not self.held_out.stopped:
+            self._look(self.step + 1)
+            values |= self.held_out.look(self, self.step + 1)
+        return values | {"latent/norm": norms[0], "latent/angle": angle}
+
+    def loss(self, batch: tuple[Tensor, Tensor], probe: nn.Module | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted sum of the objectives, and each of them as ``loss/<name>``.
+
+        Args:
+            batch: See :meth:`train_step`.
+            probe: The step's network; None: a new one.
+        """
+        # New networks are in training mode, and so is one that is given.
+        self.shared_probe = SharedProbe(self.probe if probe is None else probe.train)
+        real, fake = Batch(*batch), Batch(self.images(), self.labels)
+        parts, values = [], {}
+        for objective in self.objectives:
+            value = objective(real, fake)
+            values[f"loss/{objective.name}"] = value.detach()
+            parts.append(objective.weight * value)
+        return torch.stack(parts).sum(), values
 
     def probe(self) -> Any:
-        """Return a freshly initialised network with ``features``; each step and process has its own."""
+        """Return a freshly initialised network; each step and process has its own."""
+        return self.new_network(f"probe/{self.step}/{self.run.processes.rank}")
+
+    def new_network(self, name: str) -> nn.Module:
+        """Return a network of the probe's architecture; its weights depend on the run's seed and ``name`` only."""
         description = self.data.description
-        with self.initialised(f"probe/{self.step}/{self.run.processes.rank}"):
+        with self.initialised(name):
             network = build(
                 self.probe_spec or default_learner(description),
                 nn.Module,
@@ -194,96 +262,40 @@ class LatentSearchTrainer(Trainer):
             )
         return self.place(network)
 
+    def moving(self) -> list[Tensor]:
+        """Return what moves: the points that are searched, then the class embeddings if they do."""
+        return [self.latents, *self.embeddings]
+
     def images(self) -> Tensor:
         """Return the images (K * M, C, H, W) of the latents, with their graph, as real images are normalised."""
-        made = self.source.render(self.latents, self.labels)
+        made = self.space.render(self.latents, self.base)
         return self.source.description.normalisation.convert(made, self.normalisation)
 
-    def _objective(self) -> Callable[[Any, tuple[Tensor, Tensor]], Tensor]:
-        return {
-            "feature_matching": self._features,
-            "gradient_matching": self._gradients,
-            "meta_loss": self._trained,
-        }[self.objective]
-
-    def _features(self, probe: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
-        classes = self.data.description.num_classes
-        with torch.no_grad():
-            real = probe.features(batch[0])
-        synthetic = probe.requires_grad_(False).features(self.images())
-        return feature_matching(real.unflatten(0, (classes, -1)), synthetic.unflatten(0, (classes, -1)))
-
-    def _gradients(self, probe: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
-        parameters = list(probe.parameters())
-        classes = self.data.description.num_classes
-        synthetic = self.images().unflatten(0, (classes, -1))
-        distances = []
-        # One class after another: on a CPU a vectorised form is twice as slow and holds all classes' graphs at once.
-        for label, (real, made) in enumerate(zip(batch[0].unflatten(0, (classes, -1)), synthetic, strict=True)):
-            wanted = torch.autograd.grad(self._loss(probe, real, label), parameters)
-            given = torch.autograd.grad(self._loss(probe, made, label), parameters, create_graph=True)
-            distances.append(gradient_distance(wanted, given))
-        return torch.stack(distances).sum()
-
-    def _trained(self, probe: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
-        look = RealLoss(probe, [self.inner_steps], batch[0][None], batch[1][None])
-        if self.poison is not None:
-            look = PoisonedLoss(probe, [self.inner_steps], batch[0][None], batch[1][None], self.poison)
-        rates = self._inner_rates()
-        images, labels = [self.images()] * self.inner_steps, [self.labels] * self.inner_steps
-        momenta = torch.zeros_like(rates)
-        return unroll.unrolled_loss(probe, images, labels, rates, momenta, look, memory=self.memory).loss
-
-    def _inner_rates(self) -> Tensor:
-        return torch.full((self.inner_steps,), self.inner_lr, device=self.device)
-
-    def _loss(self, probe: Any, images: Tensor, label: int) -> Tensor:
-        targets = torch.full((len(images),), label, device=images.device)
-        return nn.functional.cross_entropy(probe(images), targets)
-
-    @staticmethod
-    def _norms(latents: Tensor) -> Tensor:
-        norms = torch.linalg.vector_norm(latents.detach(), dim=-1)
-        return torch.stack([norms.mean(), norms.min(), norms.max()])
+    def _look(self, step: int) -> None:
+        """Take a picture of the first latents of each class for the film."""
+        count = min(self.images_per_class, max(1, FILM_IMAGES // self.data.description.num_classes))
+        self.film.look(step, lambda: self._pixels(self.latents, self._rows(count)))
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 
     def teacher(self) -> Teacher:
-        """Return the generator with the latents found; its metadata has the path of their norms."""
-        return GeneratorTeacher(
-            self.network,
-            self.source.description,
-            latents=self.latents,
-            labels=self.labels,
-            learning_rates=self._inner_rates() if self.objective == "meta_loss" else None,
-            batch_norm=self.source.batch_norm,
-            metadata=({} if self.poison is None else self.poison.metadata())
-            | {
-                "source": f"{type(self).__name__}, step {self.step}",
-                "seed": self.run.options.seed,
-                "generator": dict(self.source.metadata),
-                "learner": self.probe_spec or default_learner(self.data.description),
-                "path": self.path(),
-            },
-        )
+        """Return what was found, with patience the best of it; its metadata has the path of the latents."""
+        return teacher_at(self, self.held_out.chosen() or self.moving(), self.trail)
 
-    def path(self) -> dict[str, Any]:
-        """Return the norms of the latents over the steps (at most 101 points) and the sphere's radius."""
-        steps = torch.linspace(0, len(self.norms) - 1, min(len(self.norms), PATH_POINTS)).round().long()
-        mean, smallest, largest = self.norms[steps.to(self.norms.device)].T.tolist()
-        return {
-            "step": steps.tolist(),
-            "norm_mean": mean,
-            "norm_min": smallest,
-            "norm_max": largest,
-            "radius": float(self.latents.shape[1] ** 0.5),
-        }
+    def start_teacher(self) -> Teacher:
+        """Return the teacher that the search started from."""
+        return teacher_at(self, [self.start, *self.first_embeddings])
 
     def samples(self) -> dict[str, Tensor]:
         """Return the images at the start and now, one column a class, pixels in [0, 1]."""
-        order = torch.arange(len(self.labels), device=self.device).view(-1, self.images_per_class).T.flatten()
-        normalisation = self.source.description.normalisation
-        return {
-            name: normalisation.invert(self.source.generate(latents[order], self.labels[order])).clamp(0, 1)
-            for name, latents in (("start", self.start), ("search", self.latents))
-        }
+        rows = self._rows(self.images_per_class)
+        return {"start": self._pixels(self.start, rows), "search": self._pixels(self.latents, rows)}
+
+    def _rows(self, count: int) -> Tensor:
+        """Return the indices of the first ``count`` images of every class, one row an image, one column a class."""
+        return torch.arange(len(self.labels), device=self.device).view(-1, self.images_per_class).T[:count].flatten()
+
+    @torch.no_grad()
+    def _pixels(self, points: Tensor, chosen: Tensor) -> Tensor:
+        made = self.space.render(points, self.base, chosen)
+        return self.source.description.normalisation.invert(made).clamp(0, 1)

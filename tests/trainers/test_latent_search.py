@@ -71,7 +71,6 @@ def test_the_objective_falls_on_probes_that_the_search_never_saw(
     generator: str, tiny_data: RealData, tmp_path: Path, objective: str
 ) -> None:
     trainer = search(generator, tiny_data, tmp_path, steps=25, objective=objective, lr=0.2)
-    compare = trainer._objective()
     index = trainer.classes.draw(16, torch.Generator().manual_seed(5)).flatten()
     batch = tiny_data.train.batch(index, trainer.normalisation)
 
@@ -80,7 +79,7 @@ def test_the_objective_falls_on_probes_that_the_search_never_saw(
         for seed in range(6):
             with initialisation(seed, "held-out"):
                 probe: Any = build(PROBE, nn.Module, num_classes=3, image_shape=(1, 8, 8))
-            losses.append(compare(probe, batch).item())
+            losses.append(trainer.loss(batch, probe)[0].item())
         return sum(losses) / len(losses)
 
     found = mean_loss()
@@ -100,7 +99,7 @@ def test_feature_matching_equals_a_loop_over_classes(generator: str, tiny_data: 
         synthetic = probe.features(tiny_data.description.normalisation.apply(pixels)).mean(0)
         real = probe.features(batch[0][batch[1] == label]).mean(0)
         expected = expected + (real - synthetic).square().sum()
-    torch.testing.assert_close(trainer._features(probe, batch), expected)
+    torch.testing.assert_close(trainer.loss(batch, probe)[0], expected)
 
 
 @pytest.mark.parametrize("memory", ["full", "recompute"])
@@ -120,7 +119,7 @@ def test_the_meta_loss_is_that_of_a_network_trained_by_hand(
         theta = {name: value - 0.1 * g for (name, value), g in zip(theta.items(), gradient, strict=True)}
     wanted = batch[1] if poison is None else torch.where(batch[1] == 2, 0, batch[1])
     expected = nn.functional.cross_entropy(torch.func.functional_call(probe, theta, (batch[0],)), wanted)
-    found = trainer._objective()(probe, batch)
+    found, _ = trainer.loss(batch, probe)
     torch.testing.assert_close(found, expected)
     for made, right in zip(
         torch.autograd.grad(found, [trainer.latents]), torch.autograd.grad(expected, [trainer.latents]), strict=True
