@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from gendistill.data.augment import MODES, parse
+from gendistill.data.augment import DSA, MODES, parse
+from gendistill.data.description import Description
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.cache import split_fingerprint, text_fingerprint
+from gendistill.evaluation.protocols import strategy
 from gendistill.plain import plain
 
 
@@ -25,7 +27,7 @@ class Recipe:
         weight_decay: At least 0.
         batch_size: Real images an update.
         updates: Updates between two snapshots, an "expert epoch"; None: one pass over the data.
-        augment: Strategy of :func:`gendistill.data.augment.augment`, or None.
+        augment: Strategy of :func:`gendistill.data.augment.augment`, ``dsa`` (see :func:`named_strategy`) or None.
         augment_mode: ``single`` (one name of the strategy a batch) or ``all``.
         seed: Seed of first weights, order and augmentation; with an expert's number all that it depends on.
     """
@@ -52,7 +54,8 @@ class Recipe:
         ):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise UserError(f"an expert's {name} is {value!r}; give a whole number from {least}")
-        parse(self.augment)
+        if self.augment != "dsa":
+            parse(self.augment)
         if self.augment_mode not in MODES:
             raise UserError(f"an expert's augment_mode is '{self.augment_mode}'; choose {' or '.join(MODES)}")
 
@@ -76,6 +79,11 @@ class Recipe:
         return self.updates or -(-images // self.batch_size)
 
 
+def named_strategy(augment: str | None, description: Description) -> str | None:
+    """Return an augmentation in full: for ``dsa`` DSA's, without ``flip`` where a mirrored image is none."""
+    return strategy(DSA, description) if augment == "dsa" else augment
+
+
 def identity(learner: Mapping[str, Any], data: RealData, recipe: Recipe) -> dict[str, Any]:
     """Return in plain values all that an expert depends on besides its number.
 
@@ -90,7 +98,7 @@ def identity(learner: Mapping[str, Any], data: RealData, recipe: Recipe) -> dict
                 "learner": plain(dict(learner)),
                 "description": data.description.to_dict(),
                 "train": split_fingerprint(data.train),
-                "recipe": asdict(recipe),
+                "recipe": asdict(recipe) | {"augment": named_strategy(recipe.augment, data.description)},
             }
         )
     )

@@ -19,7 +19,7 @@ from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
 from gendistill.experts.files import expert_path, read_header, write_expert
-from gendistill.experts.recipe import Recipe
+from gendistill.experts.recipe import Recipe, named_strategy
 from gendistill.files import storage_sentence
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher.subset import RealSubset
@@ -128,7 +128,7 @@ def _train_group(
         seeds,
         total,
         min(recipe.batch_size, len(data.train)),
-        augment=recipe.augment,
+        augment=named_strategy(recipe.augment, description),
         augment_mode=recipe.augment_mode,
     )
     strategy: type[Ensemble] = Separate if device.type == "cpu" else Stacked

@@ -1,0 +1,62 @@
+"""What distilled images start from: noise, real images, or real images that a network answers rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gendistill.data.real import RealData
+from gendistill.data.sampling import ClassSampler
+
+FirstImages = Literal["noise", "real", "correct"]
+CANDIDATES = 10
+"""Real images looked at for each one that is kept, where those that are answered rightly are wanted."""
+
+
+def first_images(
+    kind: FirstImages,
+    images_per_class: int,
+    data: RealData,
+    generator: torch.Generator,
+    answer: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Return images to start from.
+
+    Args:
+        kind: ``noise`` (standard normal), ``real`` training images, or ``correct``: real ones that are answered
+            rightly, filled up with others where there are not enough among ten times as many.
+        images_per_class: M.
+        data: Where real ones come from; its normalisation is that of the images.
+        generator: Draws, on the device of the data.
+        answer: images (N, C, H, W) -> logits (N, K); only asked for ``correct``.
+
+    Returns:
+        (M * K, C, H, W), classes in turn.
+
+    Raises:
+        UserError: A class has fewer than M images.
+    """
+    description = data.description
+    if kind == "noise":
+        shape = (images_per_class * description.num_classes, *description.image_shape)
+        return torch.randn(shape, generator=generator, device=generator.device)
+    sampler = ClassSampler(data.train.labels, description.num_classes)
+    looked_at = images_per_class
+    if kind == "correct":
+        looked_at = max(images_per_class, min(CANDIDATES * images_per_class, int(sampler.counts.min())))
+    drawn = sampler.draw(looked_at, generator)  # (K, L)
+    if kind == "correct":
+        with torch.no_grad():
+            drawn = torch.stack([_right_first(index, data, answer) for index in drawn])
+    # (K, M) -> (M, K): classes in turn.
+    index = drawn[:, :images_per_class].T.flatten()
+    return data.train.batch(index, description.normalisation)[0]
+
+
+def _right_first(index: Tensor, data: RealData, answer: Callable[[Tensor], Tensor]) -> Tensor:
+    images, labels = data.train.batch(index, data.description.normalisation)
+    wrong = answer(images).argmax(1) != labels
+    return index[wrong.int().argsort(stable=True)]

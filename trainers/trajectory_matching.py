@@ -1,0 +1,337 @@
+"""Trajectory matching: a few images that lead a network where real images lead it.
+
+Cazenavette, Wang, Torralba, Efros, Zhu 2022, "Dataset Distillation by Matching Training Trajectories" (MTT), Algorithm
+1. One step: a student starts where an expert was after t epochs on real data, takes N steps on distilled images, and
+is asked to arrive where the expert was M epochs later. The distance is differentiated exactly through all N steps and
+moves the images, the learning rate and, if wanted, soft labels. docs/methods/trajectory-matching.md tells the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from gendistill import unroll
+from gendistill.data.augment import apply
+from gendistill.errors import UserError, did_you_mean
+from gendistill.experts import Recipe, expert_buffer
+from gendistill.losses.trajectory import ParameterDistance
+from gendistill.nets.learners import default_learner
+from gendistill.objects import build
+from gendistill.teacher import StoredImages, Teacher
+from gendistill.unroll.direct import direct_loss
+from trainers.first_images import FirstImages, first_images
+from trainers.student_plan import Lesson, PlanOptions, StudentPlan
+from trainers.trainer import Trainer
+
+Labels = Literal["hard", "expert", "learned"]
+Gradient = Literal["exact", "shortcut"]
+
+
+class TrajectoryMatchingTrainer(Trainer):
+    """Distil a data set into images on which students walk as experts walk on real ones.
+
+    Args:
+        images_per_class: Distilled images of each class, at least 1.
+        images: What they start from: ``real`` training images, ``correct`` (real ones that an expert answers rightly as
+            far as there are enough, as DATM has it) or ``noise`` (standard normal).
+        labels: ``hard``: class indices. ``expert``: an expert's probabilities for the first images, which stay (TESLA).
+            ``learned``: those, trained as logits (DATM).
+        learner: The network of experts and students, as ``class_path`` and ``init_args``; by default the data set's
+            default learner.
+        experts: How many there are.
+        expert: How they are trained; options of :class:`gendistill.experts.Recipe`. Its ``batch_size`` is this
+            trainer's unless it is given here.
+        expert_folder: Where they are kept; None: in ``run.root/experts``, shared by all runs with the same experts.
+        experts_at_once: Experts trained side by side; None: as many as cores, ten on a GPU.
+        student_steps: N, steps of a student.
+        expert_epochs: M, epochs of the expert in the same time.
+        min_start_epoch: Smallest epoch at which students start.
+        max_start_epoch: They start before this one. Experts are trained ``max_start_epoch - 1 + expert_epochs`` epochs.
+        first_max_start_epoch: The bound at the first step, which then grows to ``max_start_epoch`` (DATM's difficulty
+            alignment); None: no growth.
+        widen_steps: Steps in which it grows.
+        student_batch: Distilled images in a student's step; None: all.
+        trajectories: Students in one step, over all processes.
+        augment: How a student's images are augmented anew at every step: ``dsa`` (without ``flip`` where mirrored
+            images are no images of the data set), names joined by ``_`` (:func:`gendistill.data.augment.parse`), or
+            None: not at all.
+        augment_mode: ``single`` (one name of the strategy a student's step) or ``all``.
+        siamese: Whether the images of a step are augmented all alike.
+        learning_rate: Of students at the start; positive. It is trained as exp(raw), which keeps it positive.
+        learn_learning_rate: Whether it is trained.
+        optimizer: ``sgd`` (with momentum, the paper's) or ``adam``, for the images.
+        lr_images: Its learning rate.
+        lr_rate: SGD's learning rate of the logarithm of the students' rate.
+        lr_labels: SGD's learning rate of learned labels, whose momentum is 0.9.
+        momentum: Of SGD for images and rate, in [0, 1).
+        gradient: ``exact``, or ``shortcut``: TESLA's, which takes a student's path for given and is biased; see
+            :mod:`gendistill.unroll.direct`.
+        memory: Memory mode of the exact gradient; see :mod:`gendistill.unroll`.
+        window: Only the student's last so many steps are differentiated (exact gradient only); None: all.
+        ema_decay: The teacher is an average of images, labels and rate with this decay, in [0, 1); 0: the last ones.
+        batch_size: See ``expert``.
+
+    Raises:
+        UserError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        images_per_class: int = 10,
+        images: FirstImages = "real",
+        labels: Labels = "hard",
+        learner: dict[str, Any] | None = None,
+        experts: int = 100,
+        expert: dict[str, Any] | None = None,
+        expert_folder: str | None = None,
+        experts_at_once: int | None = None,
+        student_steps: int = 30,
+        expert_epochs: int = 2,
+        min_start_epoch: int = 0,
+        max_start_epoch: int = 20,
+        first_max_start_epoch: int | None = None,
+        widen_steps: int = 0,
+        student_batch: int | None = None,
+        trajectories: int = 1,
+        augment: str | None = None,
+        augment_mode: str = "single",
+        siamese: bool = False,
+        learning_rate: float = 0.01,
+        learn_learning_rate: bool = True,
+        optimizer: Literal["sgd", "adam"] = "sgd",
+        lr_images: float = 100.0,
+        lr_rate: float = 0.05,
+        lr_labels: float = 2.0,
+        momentum: float = 0.5,
+        gradient: Gradient = "exact",
+        memory: unroll.Memory = "recompute",
+        window: int | None = None,
+        ema_decay: float = 0.0,
+        batch_size: int = 256,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(batch_size=batch_size, **kwargs)
+        counts = {
+            "images_per_class": images_per_class,
+            "experts": experts,
+            "student_steps": student_steps,
+            "expert_epochs": expert_epochs,
+            "trajectories": trajectories,
+            "experts_at_once": 1 if experts_at_once is None else experts_at_once,
+        }
+        for name, value in counts.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"{name} is {value!r}; give a whole number from 1")
+        words = {
+            "images": (images, get_args(FirstImages)),
+            "labels": (labels, get_args(Labels)),
+            "optimizer": (optimizer, ("sgd", "adam")),
+            "gradient": (gradient, get_args(Gradient)),
+            "memory": (memory, unroll.MEMORY_MODES),
+        }
+        for name, (word, allowed) in words.items():
+            if word not in allowed:
+                raise UserError(f"{name} is '{word}'; {did_you_mean(word, allowed)}use one of: {', '.join(allowed)}")
+        rates = (learning_rate, lr_images, lr_rate, lr_labels)
+        if not all(0 < rate < math.inf for rate in rates) or not 0 <= momentum < 1 or not 0 <= ema_decay < 1:
+            raise UserError(
+                "learning_rate, lr_images, lr_rate and lr_labels must be positive, momentum and ema_decay lie in "
+                f"[0, 1); got {', '.join(map(str, rates))}, {momentum} and {ema_decay}"
+            )
+        if window is not None and (not 1 <= window <= student_steps or gradient != "exact"):
+            raise UserError(f"window is {window}; it must lie in 1..{student_steps} (student_steps), gradient be exact")
+        self.images_per_class, self.start, self.label_kind = images_per_class, images, labels
+        self.learner_spec = learner
+        self.experts, self.expert_folder, self.experts_at_once = experts, expert_folder, experts_at_once
+        self.recipe = Recipe.of({"batch_size": batch_size} | (expert or {}))
+        self.student_steps, self.expert_epochs, self.trajectories = student_steps, expert_epochs, trajectories
+        self.plan_options = PlanOptions(
+            experts=experts,
+            steps=student_steps,
+            batch=student_batch,
+            min_start=min_start_epoch,
+            max_start=max_start_epoch,
+            first_max_start=first_max_start_epoch,
+            widen_steps=widen_steps,
+            augment=augment,
+            augment_mode=augment_mode,
+            siamese=siamese,
+        )
+        self.learning_rate, self.learn_learning_rate = learning_rate, learn_learning_rate
+        self.optimizer, self.lr_images, self.momentum = optimizer, lr_images, momentum
+        self.lr_rate, self.lr_labels = lr_rate, lr_labels
+        self.gradient, self.memory, self.window = gradient, memory, window
+        self.ema_decay = ema_decay
+
+    # -- what a run holds ---------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Open the experts, training those that are missing; make images, labels, rate and their optimisers."""
+        self._check_run()
+        description, seed = self.data.description, self.run.options.seed
+        self.learner_spec = self.learner_spec or default_learner(description)
+        with self.initialised("student"):
+            sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
+            self.student = self.place(build(self.learner_spec, nn.Module, **sizes))
+        if any(isinstance(module, nn.modules.dropout._DropoutNd) for module in self.student.modules()):
+            raise UserError("the learner has dropout, and a student's steps could not be repeated; choose one without")
+        options, processes = self.run.options, self.run.processes
+        self.buffer = expert_buffer(
+            self.learner_spec,
+            self.data,
+            self.recipe,
+            self.experts,
+            self.plan_options.max_start - 1 + self.expert_epochs,
+            root=options.root,
+            folder=self.expert_folder,
+            processes=processes,
+            at_once=self.experts_at_once,
+            progress=options.progress and processes.main,
+        )
+        self.buffer.check_fits(self.student)
+        classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
+        self.plan = StudentPlan(self.plan_options, len(classes), description, seed, self.device)
+        guide = self._parameters(self.plan.one_of(self.experts), self.buffer.epochs)
+        answer = partial(unroll.call, self.student, guide)
+        random = self.run.streams["images"]
+        self.images = nn.Parameter(first_images(self.start, self.images_per_class, self.data, random, answer))
+        self.labels = classes
+        if self.label_kind != "hard":
+            with torch.no_grad():
+                logits = answer(self.images)
+            self.labels = nn.Parameter(logits, requires_grad=self.label_kind == "learned")
+        raw = torch.full((), math.log(self.learning_rate), device=self.device)
+        self.raw_rate = nn.Parameter(raw, requires_grad=self.learn_learning_rate)
+        self.image_optimizer: torch.optim.Optimizer
+        if self.optimizer == "adam":
+            self.image_optimizer = torch.optim.Adam([self.images], lr=self.lr_images)
+        else:
+            self.image_optimizer = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
+        groups: list[dict[str, Any]] = [{"params": [self.raw_rate], "lr": self.lr_rate, "momentum": self.momentum}]
+        if self.label_kind == "learned":
+            groups.append({"params": [self.labels], "lr": self.lr_labels, "momentum": 0.9})
+        self.other_optimizer = torch.optim.SGD(groups, lr=self.lr_rate)
+        self.averages = [value.detach().clone() for value in self._moved()] if self.ema_decay else []
+
+    def _check_run(self) -> None:
+        world = self.run.processes.world
+        if self.trajectories % world:
+            raise UserError(
+                f"trajectories is {self.trajectories}, which {world} processes cannot share equally; choose a multiple "
+                f"of {world}"
+            )
+        if self.run.options.precision != "float32":
+            raise UserError(
+                f"run.precision is {self.run.options.precision}; trajectory matching differentiates twice and trains "
+                "in float32 only"
+            )
+
+    def _parameters(self, expert: int, at: int) -> dict[str, Tensor]:
+        return self.buffer.snapshot(expert, at, self.device)
+
+    def _moved(self) -> list[Tensor]:
+        return [self.images, self.raw_rate, *([self.labels] if self.label_kind == "learned" else [])]
+
+    # -- one step -----------------------------------------------------------------------------------------------------
+
+    def next_batch(self) -> tuple[Tensor, Tensor]:
+        """Return nothing: real images are seen by experts only."""
+        shape = self.data.description.image_shape
+        return torch.empty(0, *shape, device=self.device), torch.empty(0, dtype=torch.int64, device=self.device)
+
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Make one step; see the module's text.
+
+        Args:
+            batch: Not looked at.
+
+        Returns:
+            ``loss/matching``: the distance to the expert's target, 1 where the student started (mean over students),
+            ``gradient/images``: norm of the images' gradient, ``lr/student`` and ``start/epoch`` (mean over students).
+        """
+        self.image_optimizer.zero_grad(set_to_none=True)
+        self.other_optimizer.zero_grad(set_to_none=True)
+        lessons = [self.plan.draw(self.step) for _ in range(self.trajectories)]
+        mine = self.run.processes.shard(torch.arange(self.trajectories)).tolist()
+        losses = torch.stack([self._match(lessons[place], 1 / len(mine)) for place in mine])
+        moved = [value for value in self._moved() if value.requires_grad]
+        self.run.processes.average_gradients(moved)
+        assert self.images.grad is not None
+        norm = self.images.grad.norm()
+        self.image_optimizer.step()
+        self.other_optimizer.step()
+        for average, value in zip(self.averages, self._moved(), strict=False):
+            average.lerp_(value.detach(), 1 - self.ema_decay)
+        return {
+            "loss/matching": losses.mean(),
+            "gradient/images": norm,
+            "lr/student": self.raw_rate.detach().exp(),
+            "start/epoch": torch.tensor([float(lesson.start) for lesson in lessons]).mean().to(self.device),
+        }
+
+    def _match(self, lesson: Lesson, weight: float) -> Tensor:
+        """Train one student, add ``weight`` times its gradient to what is trained, and return its distance."""
+        start = self._parameters(lesson.expert, lesson.start)
+        target = self._parameters(lesson.expert, lesson.start + self.expert_epochs)
+        # Leaves: the graph of each augmentation is made when it is needed, one at a time.
+        with torch.no_grad():
+            images = [apply(self.images[index], how) for index, how in lesson.batches]
+        images = [image.requires_grad_() for image in images]
+        shown = self.labels.softmax(1) if self.labels.is_floating_point() else self.labels
+        labels = [shown[index] for index, _ in lesson.batches]
+        rates = self.raw_rate.exp().expand(self.student_steps)
+        distance = ParameterDistance(self.student_steps, target, start)
+        if self.gradient == "shortcut":
+            loss = direct_loss(self.student, images, labels, rates, distance, parameters=start).loss
+        else:
+            loss = unroll.unrolled_loss(
+                self.student,
+                images,
+                labels,
+                rates,
+                torch.zeros_like(rates),
+                distance,
+                parameters=start,
+                memory=self.memory,
+                window=self.window,
+            ).loss
+        (weight * loss).backward()
+        for image, (index, how) in zip(images, lesson.batches, strict=True):
+            if image.grad is not None:
+                apply(self.images[index], how).backward(image.grad)
+        return loss.detach()
+
+    # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def teacher(self) -> Teacher:
+        """Return the images with their labels and the students' learning rate."""
+        images, raw_rate, *others = self.averages or self._moved()
+        labels = others[0] if others else self.labels
+        metadata = {
+            "source": f"{type(self).__name__}, step {self.step}",
+            "seed": self.run.options.seed,
+            "learner": self.learner_spec,
+            "student_steps": self.student_steps,
+            "expert_epochs": self.expert_epochs,
+            "max_start_epoch": self.plan_options.max_start,
+            "augment": self.plan.strategy or "none",
+            "gradient": self.gradient,
+        }
+        return StoredImages(
+            images.detach().clone(),
+            (labels.detach().softmax(1) if labels.is_floating_point() else labels).clone(),
+            self.data.description.with_normalisation(self.normalisation),
+            learning_rates=raw_rate.detach().exp().reshape(1).clone(),
+            metadata=metadata,
+        )
+
+    def samples(self) -> dict[str, Tensor]:
+        """Return the teacher's images as pixels, classes in turn, at most ten of each."""
+        shown = self.averages[0] if self.averages else self.images.detach()
+        return {"distilled": self.normalisation.invert(shown[: 10 * self.data.description.num_classes]).clamp(0, 1)}
