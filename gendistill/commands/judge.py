@@ -24,7 +24,7 @@ PROTOCOLS = ("thesis", "condensation", "condensation-dsa", "shi-chen")
 """Those of gendistill.evaluation.protocols, named here so that --help need not wait for torch."""
 SAME_NAME = (
     "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "momentum",
-    "weight_decay", "schedule", "augment", "augment_mode", "labels", "split",
+    "weight_decay", "schedule", "augment", "augment_mode", "labels", "normalisation", "split",
 )  # fmt: skip
 
 
@@ -81,6 +81,8 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add("--augment", metavar="OPS", help="augmentation of the learner's batches, such as crop_flip; None: none")
     add("--augment-mode", default="single", metavar="HOW", help="single: one of them for each batch; all: each of them")
     add("--labels", default="given", metavar="HOW", help="given: the teacher's labels; hard: their likeliest class")
+    add("--normalisation", default="auto", metavar="WHOSE", help="in which learners see images: data, teacher, or "
+        "auto: the teacher's where it is whitened and the data is not")  # fmt: skip
     add("--split", default="test", metavar="NAME", help="real images to test on: test, validation or train")
     add("--device", default="auto", metavar="NAME", help="auto (a GPU if there is one), cpu, cuda or cuda:1")
     add("--seed", type=int, default=0, metavar="N", help="seed of random subsets and of the fidelity scores")

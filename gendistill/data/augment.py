@@ -149,5 +149,7 @@ def augment(
 
 
 def black(normalisation: Normalisation) -> Tensor:
-    """Return the value (C,) of a black pixel in normalised images."""
+    """Return the value (C,) of a black pixel in normalised images; for whitened ones 0, since there is no one value."""
+    if normalisation.whitening is not None:
+        return torch.zeros(len(normalisation.mean))
     return normalisation.apply(torch.zeros(1, len(normalisation.mean), 1, 1)).flatten()

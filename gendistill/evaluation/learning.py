@@ -17,7 +17,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.curve import Curve
 from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.epochs import FRESH, Generated, measuring_points, one_epoch, with_images
-from gendistill.evaluation.lessons import Lessons
+from gendistill.evaluation.lessons import Lessons, whose_normalisation
 from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.rates import Momentum, Rate, candidates
 from gendistill.evaluation.stacked import Stacked
@@ -52,6 +52,7 @@ def learning_curve(
     augment: str | None = None,
     augment_mode: str = "single",
     labels: str = "given",
+    normalisation: str = "auto",
     split: str = "test",
     device: torch.device | str | None = None,
     batched: bool | None = None,
@@ -91,6 +92,8 @@ def learning_curve(
         augment: Strategy of :func:`gendistill.data.augment.augment` for the teacher's images, or None.
         augment_mode: ``single``: one of the strategy's names a batch, as in DSA. ``all``: every name, in order.
         labels: ``given``: cross-entropy with the teacher's labels, soft or hard. ``hard``: with their likeliest class.
+        normalisation: In which learners see the teacher's and the real images: the ``data``'s, the ``teacher``'s, or
+            ``auto``: the teacher's where it is whitened and the data is not, else the data's.
         split: Where accuracy is reported: ``test``, ``validation`` or ``train``.
         device: Where to train; by default where the data is.
         batched: Whether all learners go through one stacked forward pass; None: on a GPU yes, on a CPU no (there each
@@ -102,7 +105,8 @@ def learning_curve(
         ``parameters``, ``updates``, ``accuracy`` (``mean``, sample ``std`` and
         ``runs``, each by number of updates; runs by seed; all fractions; std is None for one seed), ``split``,
         ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``, ``augment``,
-        ``augment_mode``, ``labels``, ``generated``, ``epoch`` (``images`` and ``updates`` of one), ``epochs``,
+        ``augment_mode``, ``labels``, ``normalisation`` (``data`` or ``teacher``), ``generated``,
+        ``epoch`` (``images`` and ``updates`` of one), ``epochs``,
         ``lr`` (chosen, by number of updates), ``selection`` (None, or candidates and their mean validation accuracy),
         ``learner_updates`` (of one learner), ``learners_trained``, ``images_seen`` (by one learner, by number of
         updates), ``seconds``.
@@ -117,6 +121,9 @@ def learning_curve(
     reported = _split(data, split)
     device = data.train.labels.device if device is None else torch.device(device)
     data, teacher, reported = data.to(device), teacher.to(device), reported.to(device)
+    normalisation = whose_normalisation(normalisation, teacher, data)
+    if normalisation == "teacher":
+        data = data.with_normalisation(teacher.description.normalisation)
     training_images = len(data.train)
     teacher = with_images(teacher, generated, training_images)
     epoch = one_epoch(teacher, max(batch_size, 1), training_images)
@@ -184,6 +191,7 @@ def learning_curve(
         "augment": augment,
         "augment_mode": augment_mode,
         "labels": labels,
+        "normalisation": normalisation,
         "generated": generated,
         "epoch": {"images": epoch.images, "updates": epoch.updates},
         "epochs": epochs,

@@ -11,6 +11,7 @@ from torch import Tensor
 from gendistill.data.augment import MODES
 from gendistill.data.augment import augment as augment_batch
 from gendistill.data.description import Description, check_fits
+from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
@@ -20,7 +21,28 @@ VALUES = 2**23
 LONGEST = 16
 """Batches in a chunk at most, so that the next chunk can be made while learners train on this one."""
 LABELS = ("given", "hard")
+NORMALISATIONS = ("auto", "data", "teacher")
 Chunk = list[list[tuple[Tensor, Tensor]]]
+
+
+def whose_normalisation(choice: str, teacher: Teacher, data: RealData) -> str:
+    """Return whose normalisation learners see images in: ``data`` or ``teacher``.
+
+    Args:
+        choice: ``data``, ``teacher``, or ``auto``: the teacher's where it is whitened and the data is not. A learner
+            that met such images unwhitened would be shown something else than what they were made as.
+        teacher: The teacher.
+        data: The real data.
+
+    Raises:
+        UserError: Another choice.
+    """
+    if choice not in NORMALISATIONS:
+        raise UserError(f"normalisation is '{choice}'; choose one of: {', '.join(NORMALISATIONS)}")
+    if choice != "auto":
+        return choice
+    own, real = teacher.description.normalisation, data.description.normalisation
+    return "teacher" if own.whitening is not None and real.whitening is None else "data"
 
 
 class Lessons:
