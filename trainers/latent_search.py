@@ -48,9 +48,9 @@ class LatentSearchTrainer(Trainer):
             torch-mimicry checkpoint (``.pth``).
         images_per_class: Latents, and so images, for each class; 1 or more.
         objective: What is asked: ``feature_matching`` (distribution matching), ``gradient_matching``, ``meta_loss``
-            (the loss on real images of a network trained on the synthetic ones), ``thesis`` (eq. (4.6), Bradley
-            2020), ``confidence`` (of a trained classifier), the dotted path of a class or function of your own, or a
-            list of ``{class_path, init_args, weight}``; see :mod:`trainers.latent_objectives`.
+            (the loss on real images of a network trained on the synthetic ones), ``trajectory_matching``, ``thesis``
+            (eq. (4.6), Bradley 2020), ``confidence`` (of a classifier), the dotted path of a class or function of
+            yours, or a list of ``{class_path, init_args, weight}``; see :mod:`trainers.latent_objectives`.
         constraint: Where latents may lie: ``sphere`` (radius sqrt(d)), ``none`` (Bradley 2020, Table 4.2), ``l2``
             (weight decay), ``clip`` (norm at most sqrt(d)) or ``truncation`` (entries at most ``truncation``).
         optimizer: ``adam``, ``sgd`` (momentum 0.9), or class_path and init_args of any other of torch, applied to the
@@ -234,9 +234,8 @@ class LatentSearchTrainer(Trainer):
 
         Args:
             batch: See :meth:`train_step`.
-            probe: The step's network; None: a new one.
+            probe: The step's network, in training mode; None: a new one.
         """
-        # New networks are in training mode, and so is one that is given.
         self.shared_probe = SharedProbe(self.probe if probe is None else probe.train)
         real, fake = Batch(*batch), Batch(self.images(), self.labels)
         parts, values = [], {}

@@ -25,6 +25,7 @@ WORDS = {
     "meta_loss": f"{ROOM}.MetaLoss",
     "thesis": f"{ROOM}.ThesisLoss",
     "confidence": f"{ROOM}.Confidence",
+    "trajectory_matching": f"{ROOM}.TrajectoryMatching",
 }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gendistill.nets.learners import default_learner
 from gendistill.teacher import GeneratorTeacher, StoredImages, Teacher
 from trainers.latent_objectives.meta_loss import MetaLoss
+from trainers.latent_objectives.trajectory import TrajectoryMatching
 from trainers.latents.space import at_values, class_embeddings
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def _metadata(search: LatentSearchTrainer) -> dict[str, Any]:
 
 def _rates(search: LatentSearchTrainer) -> Tensor | None:
     """Return the learning rates of the first objective that trains networks, None where none does."""
-    return next((one.learning_rates() for one in search.objectives if isinstance(one, MetaLoss)), None)
+    teaching = (one for one in search.objectives if isinstance(one, (MetaLoss, TrajectoryMatching)))
+    return next((one.learning_rates() for one in teaching), None)
 
 
 class _moved:
