@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, short_name
+from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, more_words, short_name
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import result_only, to_json, write_json
 
@@ -42,6 +42,8 @@ def main(argv: Sequence[str]) -> int:
     if output is not None:
         write_json(result, output)
     print(to_json(result) if given.json else text_table({"teachers": [result]}))
+    if not given.json:
+        print(more_words(result), end="")
     if output is not None and not given.json:
         print(f"results  {output}")
     return 0

@@ -86,6 +86,10 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add("--split", default="test", metavar="NAME", help="real images to test on: test, validation or train")
     add("--device", default="auto", metavar="NAME", help="auto (a GPU if there is one), cpu, cuda or cuda:1")
     add("--seed", type=int, default=0, metavar="N", help="seed of random subsets and of the fidelity scores")
+    add("--continual", type=positive, metavar="N", help="also learn the classes in N stages from the images kept of "
+        "those seen so far; None: do not")  # fmt: skip
+    add("--robust", action="store_true", help="also measure DD-Ranking's scores, against all real images and as many "
+        "random ones")  # fmt: skip
     fidelity = parser.add_argument_group("fidelity: how close the images are to real ones")
     add = fidelity.add_argument
     add("--fidelity", action=argparse.BooleanOptionalAction, default=True, help="measure it")
@@ -154,7 +158,7 @@ def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: s
     learning |= {"device": device, "progress": _show_progress if sys.stderr.isatty() else None}
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "reference", "seed")}
     fidelity["device"] = device
-    return evaluate(
+    result = evaluate(
         teacher,
         data,
         path=path,
@@ -163,6 +167,36 @@ def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: s
         fidelity=fidelity if options.fidelity else None,
         seed=options.seed,
     )
+    return result | _more(teacher, data, options, learning)
+
+
+def _more(teacher: Teacher, data: RealData, options: argparse.Namespace, learning: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``--continual`` and ``--robust`` ask for, by the options of learning."""
+    if not (options.continual or options.robust):
+        return {}
+    from gendistill.evaluation.continual import continual_learning
+    from gendistill.evaluation.protocols import expand
+    from gendistill.evaluation.robust_scores import robust_scores
+
+    given = expand(learning, data.description) | {"progress": None}
+    more: dict[str, Any] = {}
+    if options.continual:
+        more["continual"] = continual_learning(teacher, data, stages=options.continual, seed=options.seed, **given)
+    if options.robust:
+        more["robust"] = robust_scores(teacher, data, seed=options.seed, **given)
+    return more
+
+
+def more_words(result: dict[str, Any]) -> str:
+    """Return the results of ``--continual`` and ``--robust`` as lines for a person, each with its end."""
+    lines = []
+    if (continual := result.get("continual")) is not None:
+        by_stage = zip(continual["classes_seen"], continual["accuracy"]["mean"], strict=True)
+        lines.append("continual  " + ", ".join(f"{seen} classes {100 * mean:.1f} %" for seen, mean in by_stage))
+    if (robust := result.get("robust")) is not None:
+        ars = "none without --augment" if robust["ars"] is None else f"{robust['ars']:.3f}"
+        lines.append(f"robust     label-robust score {robust['lrs']:.3f}, augmentation-robust score {ars}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _show_progress(done: int, total: int) -> None:
