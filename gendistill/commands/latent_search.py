@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.judge import add_judging, judge
@@ -19,14 +20,13 @@ from gendistill.yaml_file import dump_yaml
 
 if TYPE_CHECKING:
     from gendistill.config.experiment import Experiment
-    from gendistill.data.real import RealData
     from gendistill.teacher import Teacher
 
 TRAINER = "trainers.latent_search.LatentSearchTrainer"
 SUMMARY = (
     "Move latents of a trained generator until its images teach what real ones teach, then judge the images\n"
-    "before and after. GENERATOR is a teacher file or the directory of the run that made it (short for\n"
-    "--trainer.generator). --no_evaluate leaves out the judging."
+    "before and after. GENERATOR is a teacher file, the directory of the run that made it, or a generator's .pth\n"
+    "checkpoint of torch-mimicry (short for --trainer.generator). --no_evaluate leaves out the judging."
 )
 
 
@@ -45,7 +45,10 @@ def main(argv: Sequence[str]) -> int:
         print(show("latent-search", SUMMARY, experiment, positional="GENERATOR "))
         return 0
     if "generator" not in experiment.init_args:
-        raise UserError("latent-search needs a generator: give a teacher file or the directory of the run that made it")
+        raise UserError(
+            "latent-search needs a generator: give a teacher file, the directory of the run that made it, or a "
+            "torch-mimicry checkpoint (.pth)"
+        )
     if "--print_config" in words.flags:
         print(dump_yaml(experiment.to_dict()), end="")
         return 0
@@ -62,35 +65,50 @@ def main(argv: Sequence[str]) -> int:
 
         print(text_table(results))
     print(f"grid     {results['grid']}  (before | after)")
+    print(f"norms    {results['norms']}")
+    if results["film"]:
+        print(f"film     {results['film']}")
     announce(context, experiment.to_dict()["data"]["name"])
     return 0
 
 
 def search(experiment: Experiment, evaluating: bool = True) -> tuple[dict[str, Any], Any]:
-    """Run the search, write the grid ``samples/before_after.png`` and, if wanted, judge before and after.
+    """Run the search, write pictures of it and, if wanted, judge before and after.
 
     Args:
         experiment: The search's config.
         evaluating: Whether to judge, after 10 to 300 learner updates, into ``results.json``.
 
     Returns:
-        ``{"teachers": [before, after], "grid": path, "run": path, "curves": norms of the latents}`` and the finished
-        run. The teacher before the search is kept beside the other as ``start.safetensors``.
+        ``{"teachers": [before, after], "grid": path, "film": path, "norms": path, "run": path, "curves": norms of the
+        latents}`` and the finished run. The pictures are ``before_after.png``, ``film.gif`` (None without a film) and
+        ``norms.png`` in the run's ``samples``. The teacher before the search is kept beside the other as
+        ``start.safetensors``.
     """
+    from gendistill.report.film import gif, path_plot
     from gendistill.runs.loop import train
     from gendistill.teacher import load, save
 
     config = experiment.to_dict()
     data = experiment.load_data()
-    context = train(experiment.build_trainer(), data, experiment.options, config=config)
+    # Any, since only trainers/ knows a search; it has start_teacher() and film beside what every trainer has.
+    trainer: Any = experiment.build_trainer()
+    context = train(trainer, data, experiment.options, config=config)
     results: dict[str, Any] = {"teachers": [], "run": str(context.directory)}
     if not context.processes.main:
         return results, context
-    before, after = untrained(experiment, data), load(context.directory.teacher)
-    grid = context.directory.samples / "before_after.png"
-    picture = side_by_side(before, after)
-    atomic_write(grid, lambda file: file.write(picture) and None)
-    results["grid"] = str(grid)
+    before, after = trainer.start_teacher().to("cpu"), load(context.directory.teacher)
+    pictures = {
+        "grid": ("before_after.png", side_by_side(before, after)),
+        "norms": ("norms.png", path_plot(after.metadata["path"])),
+    }
+    if trainer.film.images:
+        pictures["film"] = ("film.gif", gif(trainer.film.images, columns=data.description.num_classes))
+    results["film"] = None
+    for kind, (name, picture) in pictures.items():
+        target = context.directory.samples / name
+        _write(target, picture)
+        results[kind] = str(target)
     results["curves"] = norm_curve(after)
     start = context.directory.path / "start.safetensors"
     save(before, start)
@@ -104,22 +122,8 @@ def search(experiment: Experiment, evaluating: bool = True) -> tuple[dict[str, A
     return results, context
 
 
-def untrained(experiment: Experiment, data: RealData) -> Teacher:
-    """Return the teacher that a run starts from: the same seed gives the same latents, without one step."""
-    from gendistill.runs.context import RunContext
-    from gendistill.runs.device import choose_device
-    from gendistill.runs.directory import RunDirectory
-    from gendistill.runs.processes import Processes
-    from gendistill.seeds import Streams
-
-    options = experiment.options
-    device = choose_device(options.device)
-    directory = RunDirectory(options.root, options.name)
-    trainer = experiment.build_trainer()
-    streams = Streams(options.seed, device)
-    trainer.attach(RunContext(options, directory, device, streams, Processes()), data.to(device))
-    teacher: Teacher = trainer.teacher()
-    return teacher.to("cpu")
+def _write(target: Path, content: bytes) -> None:
+    atomic_write(target, lambda file: file.write(content) and None)
 
 
 def norm_curve(teacher: Teacher) -> dict[str, Any]:

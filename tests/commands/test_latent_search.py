@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from gendistill.commands.latent_search import norm_curve, search
 from gendistill.config.command_line import assemble, take_apart
@@ -33,6 +34,9 @@ def test_search_starts_from_its_seed_and_writes_before_and_after(place: Path) ->
     results, context = search(experiment, evaluating=False)
     before, after = load(context.directory.path / "start.safetensors"), load(context.directory.teacher)
     assert Path(results["grid"]).read_bytes()[:4] == b"\x89PNG"
+    assert Path(results["norms"]).read_bytes()[:4] == b"\x89PNG"
+    with Image.open(results["film"]) as film:
+        assert film.format == "GIF" and film.n_frames == 3  # type: ignore[attr-defined]
     norms = norm_curve(after)["latent norm"]
     assert norms["x"] == [0, 1, 2] and norms["reference"] == 8**0.5
     moved = (before.everything()[0] - after.everything()[0]).abs().amax((1, 2, 3))
@@ -44,3 +48,19 @@ def test_search_starts_from_its_seed_and_writes_before_and_after(place: Path) ->
     search(again, evaluating=False)
     first = load(place / "runs/again/start.safetensors").everything()[0]
     assert torch.equal(first, before.everything()[0])
+
+
+def test_inverted_starts_layers_and_no_film(place: Path) -> None:
+    """What the search started from is told by the run itself, also where it cannot be made again from the seed."""
+    small_generator(place / "gan.safetensors")
+    words = ["--trainer.generator", "gan.safetensors", "--images-per-class", "1", "--steps", "1", "--run.root", "runs",
+             "--real_batch", "4", "--run.device", "cpu", "--run.progress", "false", "--start", "inversion",
+             "--inversion", "{steps: 2}", "--layer", "blocks.0", "--constraint", "none", "--film_frames", "0",
+             "--objective", "[{class_path: thesis, weight: 0.5}, feature_matching]"]  # fmt: skip
+    for _ in range(2):  # the second finds it finished
+        experiment = assemble(take_apart(words), "trainers.latent_search.LatentSearchTrainer")
+        results, context = search(experiment, evaluating=False)
+        assert results["film"] is None and Path(results["grid"]).is_file()
+    before, after = load(context.directory.path / "start.safetensors"), load(context.directory.teacher)
+    moved = (before.everything()[0] - after.everything()[0]).abs().amax((1, 2, 3))
+    assert before.kind == after.kind == "stored-images" and (moved > 0).all()
