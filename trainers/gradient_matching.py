@@ -152,7 +152,7 @@ class GradientMatchingTrainer(MatchingTrainer):
             order = torch.randperm(len(labels), generator=generator).to(self.device)
             total = torch.zeros((), device=self.device)
             for index in order.split(self.inner_batch):
-                shown = self.in_memory_format(augment(images[index], self.strategy, generator))
+                shown = self.in_memory_format(augment(images[index], self.strategy, generator, strength=self.strength))
                 with self.autocast():
                     loss = F.cross_entropy(self.network(shown), labels[index])
                 optimizer.zero_grad(set_to_none=True)

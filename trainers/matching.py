@@ -7,12 +7,14 @@ Classes are taken in small groups, each with a backward pass of its own, so that
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import fields
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from gendistill.data.augment import DSA, parse
+from gendistill.data.operations import Strength
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.data.siamese import Siamese, draw_siamese
@@ -48,6 +50,8 @@ class MatchingTrainer(Trainer):
             see :mod:`trainers.terms.trained_probes`.
         augment: ``dsa`` (differentiable siamese augmentation; without ``flip`` where mirrored images are no images of
             the data set), ``none``, or names joined by ``_``; see :func:`gendistill.data.augment.parse`.
+        strength: How far operations reach where not as far as DSA's, such as ``{rotate: 45}``; see
+            :class:`gendistill.data.operations.Strength`.
         chunk: Images in one forward pass, about; None: 128 on a CPU, where they then fit its cache, 2048 on a GPU.
 
     Raises:
@@ -65,6 +69,7 @@ class MatchingTrainer(Trainer):
         learner: dict[str, Any] | None = None,
         probe: dict[str, Any] | None = None,
         augment: str | None = "dsa",
+        strength: dict[str, float] | None = None,
         chunk: int | None = None,
     ) -> None:
         super().__init__()
@@ -87,7 +92,7 @@ class MatchingTrainer(Trainer):
         self.start = images
         self.lr_images, self.momentum = lr_images, momentum
         self.learner_spec, self.probe_spec = learner, with_learner(probe, learner)
-        self.augment = augment
+        self.augment, self.strength_given, self.strength = augment, dict(strength or {}), _strength(strength)
         self.chunk_wanted = chunk
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
@@ -210,7 +215,7 @@ class MatchingTrainer(Trainer):
         """Draw this step's augmentation of every class."""
         description = self.data.description
         generator = stream(self.run.options.seed, f"siamese/{self.step}")
-        return draw_siamese(self.strategy, description.num_classes, description.image_shape, generator)
+        return draw_siamese(self.strategy, description.num_classes, description.image_shape, generator, self.strength)
 
     def in_memory_format(self, images: Tensor) -> Tensor:
         """Return images (N, C, H, W) in the memory format of the run's networks."""
@@ -227,6 +232,7 @@ class MatchingTrainer(Trainer):
             "seed": self.run.options.seed,
             "learner": self.probes.learner or default_learner(self.data.description),
             "augmentation": self.strategy or "none",
+            "augmentation_strength": self.strength_given,
             "images_per_class": self.images_per_class,
             "start": self.start,
         }
@@ -241,3 +247,11 @@ class MatchingTrainer(Trainer):
         """Return the images as pixels, one column a class, at most ten rows."""
         shown = self.images.detach()[:, :10].transpose(0, 1).flatten(0, 1)
         return {"images": self.normalisation.invert(shown).clamp(0, 1)}
+
+
+def _strength(given: dict[str, float] | None) -> Strength:
+    known = [field.name for field in fields(Strength)]
+    for name in given or {}:
+        if name not in known:
+            raise UserError(f"strength names '{name}'; {did_you_mean(name, known)}choose among: {', '.join(known)}")
+    return Strength(**(given or {}))

@@ -138,6 +138,15 @@ def test_real_images_are_the_start_and_digits_are_not_mirrored(tiny_data: RealDa
     assert attached(tiny(augment="dsa"), tiny_data, tmp_path).strategy == "color_crop_cutout_scale_rotate"
 
 
+def test_the_strength_of_augmentation_is_an_option(tiny_data: RealData, tmp_path: Path) -> None:
+    reach = {}
+    for degrees in (0.0, 15.0, 45.0):
+        trainer = attached(tiny(augment="rotate", strength={"rotate": degrees}), tiny_data, tmp_path)
+        ((_, angles),) = trainer.siamese().drawn[0].steps
+        reach[degrees] = float(angles.abs().max())
+    assert reach[0.0] == 0.0 and reach[45.0] == pytest.approx(3 * reach[15.0]) and reach[15.0] > 0.01
+
+
 def test_bfloat16_and_channels_last_change_the_rounding_alone(tiny_data: RealData, tmp_path: Path) -> None:
     exact = attached(tiny(), tiny_data, tmp_path)
     exact.train_step(exact.next_batch())
@@ -165,6 +174,7 @@ class Blind(nn.Module):
         ({"momentum": 1.0}, r"momentum lie in \[0, 1\)"),
         ({"augment": "crop_blur"}, "names 'blur'"),
         ({"chunk": 0}, "chunk is 0"),
+        ({"strength": {"rotat": 45.0}}, "strength names 'rotat'; did you mean 'rotate'"),
         ({"probe": {"state": "trunk"}, "learner": None}, "is a discriminator's"),
         ({"probe": {"learner": LEARNER}}, "named twice"),
         ({"learner": {"class_path": f"{__name__}.Blind"}}, "Blind has no 'features'"),
