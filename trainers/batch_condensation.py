@@ -1,0 +1,345 @@
+"""Batch condensation: every batch of 64 images becomes one of 32 that gives networks the same gradients.
+
+Bradley 2020, section 6.1: "an algorithm which takes in a single batch of 64 images and optimises some loss to create a
+generated batch of 32 images with very similar gradients", for each batch of the training set, and again on the result.
+docs/methods/batch-condensation.md tells the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gendistill import sphere
+from gendistill.batch_coresets import batch_order, sizes
+from gendistill.data.augment import apply, draw_parameters, parse
+from gendistill.errors import UserError, did_you_mean
+from gendistill.evaluation.condensation_controls import CONTROLS, control
+from gendistill.evaluation.condensation_metrics import image_gradients
+from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
+from gendistill.losses.class_gradients import class_gradient_distance
+from gendistill.losses.matching import DISTANCES
+from gendistill.sphere_optimizer import SphereOptimizer
+from gendistill.teacher import GeneratorTeacher, StoredImages, Teacher
+from gendistill.teacher.reference import open_teacher
+from gendistill.teacher.stored import Order
+from trainers.terms.hosts import TrainerHost
+from trainers.terms.probe_kinds import make_probes
+from trainers.terms.probes import Probe
+from trainers.trainer import Trainer
+
+Labels = Literal["given", "learned"]
+STARTS = (*CONTROLS, "noise")
+FRESH_AND_OLDER: tuple[Mapping[str, Any], ...] = (
+    {"state": "fresh"},
+    {"state": "pool", "size": 4, "steps": 200, "lr": 0.05},
+)
+"""Networks to match in when none are named: an untrained one, and one of a pool of all ages."""
+
+
+class BatchCondensationTrainer(Trainer):
+    """Condense each real batch of ``batch_size`` images into one of ``condensed_size``, all batches at once.
+
+    Args:
+        batch_size: Images of a real batch.
+        condensed_size: Images of a condensed batch, 1 to ``batch_size - 1``.
+        rounds: How often; each round makes batches smaller by the same factor: 64, 32, 16 with 2. The run's steps are
+            shared out equally.
+        num_batches: Real batches, those of one stratified epoch; None: all whole ones.
+        start: What a condensed batch is at first: ``random``, ``loss``, ``herding``, ``kcenter`` (parts of its batch),
+            ``mixup`` (means of random pairs) or ``noise`` (standard normal, with the classes of a random part).
+        features: Where herding and k-center measure: ``pixels``, ``classifier``, ``inception`` or an extractor's path.
+        optimise: False leaves the start as it is: the control with that name.
+        labels: ``given``: those of the start. ``learned``: any real numbers, beginning there (one-hot).
+        generator: A generator teacher's file or run: latents are moved and not pixels; the start then says the classes
+            only, which latents are drawn uniformly from the sphere for. None: pixels.
+        lr: Adam's learning rate, of normalised pixels or of latents with norm sqrt(d); positive.
+        lr_labels: Adam's learning rate of learned labels; positive.
+        distance: ``cosine_layerwise``, ``l2`` or ``mse``; see :func:`gendistill.losses.matching.gradient_distance`.
+        probes: Networks to match in: a list of ``state`` (``fresh``, ``pretrained``, ``pool``) and the options of that
+            kind, see :mod:`trainers.terms.probes`; a step draws one of each. None: a fresh one and one of a pool.
+        augment: Strategy by which a real batch and its condensed one are changed in the same way, such as
+            ``color_crop_cutout_scale_rotate``; None: none.
+        batches_at_once: Batches that a step moves, those of the next step being the next ones; None: all.
+        vectorised: All batches of a step in one pass, for networks without batch norm in train mode; None: on a GPU.
+        order: How the teacher shows its images: ``fixed`` (the batches as they were made) or ``stratified``.
+
+    Raises:
+        UserError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 64,
+        condensed_size: int = 32,
+        rounds: int = 1,
+        num_batches: int | None = None,
+        start: str = "random",
+        features: str = "pixels",
+        optimise: bool = True,
+        labels: Labels = "given",
+        generator: str | None = None,
+        lr: float = 0.003,
+        lr_labels: float = 0.01,
+        distance: str = "cosine_layerwise",
+        probes: list[dict[str, Any]] | None = None,
+        augment: str | None = None,
+        batches_at_once: int | None = None,
+        vectorised: bool | None = None,
+        order: Order = "fixed",
+    ) -> None:
+        super().__init__(batch_size)
+        for name, word, allowed in (
+            ("start", start, STARTS),
+            ("labels", labels, get_args(Labels)),
+            ("distance", distance, DISTANCES),
+            ("order", order, get_args(Order)),
+        ):
+            if word not in allowed:
+                raise UserError(
+                    f"{name} is '{word}'; {did_you_mean(str(word), allowed)}choose one of: {', '.join(allowed)}"
+                )
+        if rounds < 1 or (batches_at_once is not None and batches_at_once < 1):
+            raise UserError(f"rounds and batches_at_once must be at least 1, got {rounds} and {batches_at_once}")
+        if lr <= 0 or lr_labels <= 0:
+            raise UserError(f"lr and lr_labels must be positive, got {lr} and {lr_labels}")
+        if probes is not None and not probes:
+            raise UserError("probes is an empty list; name at least one, or leave it out")
+        self.sizes = sizes(batch_size, condensed_size, rounds)
+        self.num_batches = num_batches
+        self.start, self.features, self.optimise = start, features, optimise
+        self.label_rule, self.generator_reference = labels, generator
+        self.lr, self.lr_labels, self.distance = lr, lr_labels, distance
+        self.probes = [make_probes(spec) for spec in (FRESH_AND_OLDER if probes is None else probes)]
+        self.augment = augment if parse(augment) else None
+        self.batches_at_once, self.vectorised = batches_at_once, vectorised
+        self.order = order
+
+    # -- what a run holds ---------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Cut one epoch into batches, prepare the probes and begin the first round."""
+        rounds = len(self.sizes) - 1
+        if self.run.processes.world > 1:
+            raise UserError("batch condensation runs in one process; start it without torchrun")
+        if self.run.options.precision != "float32":
+            raise UserError(f"run.precision is {self.run.options.precision}; gradients are matched in float32 only")
+        if self.steps % rounds:
+            raise UserError(f"run.steps is {self.steps}, which {rounds} rounds cannot share; choose a multiple")
+        self.index = batch_order(self.data.train.labels, self.num_batches, self.sizes[0], self.run.options.seed)
+        self.source = self._open_generator()
+        for place, probes in enumerate(self.probes):
+            probes.attach(TrainerHost(self, f"condensation/{place}"))
+        self.at_once = self.vectorised if self.vectorised is not None else self.device.type != "cpu"
+        self.round = 0
+        self.wanted: list[Tensor] = []  # images and labels of the batches that this round condenses, from round 1 on
+        self._begin()
+
+    def _open_generator(self) -> GeneratorTeacher | None:
+        if self.generator_reference is None:
+            return None
+        opened = open_teacher(self.generator_reference, self.data, device=self.device)
+        if not isinstance(opened, GeneratorTeacher):
+            raise UserError(
+                f"'{self.generator_reference}' is a teacher of kind '{opened.kind}', which has no latent space; give a "
+                "generator's file or run"
+            )
+        return opened
+
+    def _begin(self) -> None:
+        """Make the condensed batches of a round, as they are at the start, and their optimisers."""
+        images, labels = self._first()
+        self.classes = labels.argmax(-1) if labels.is_floating_point() else labels
+        if self.source is not None:
+            drawn = sphere.uniform(labels[..., None].shape[:2].numel(), self.source.nz, self.run.streams["latents"])
+            images = drawn.to(self.device).unflatten(0, self.classes.shape)
+        if self.label_rule == "learned" and not labels.is_floating_point():
+            labels = F.one_hot(labels, self.data.description.num_classes).float()
+        self._hold(images, labels)
+
+    def _hold(self, values: Tensor, labels: Tensor) -> None:
+        """Make parameters of pixels or latents (T, S, ...) and labels, in parts that are moved together."""
+        at_once = self.batches_at_once or len(values)
+        self.values = [nn.Parameter(part.clone()) for part in values.split(at_once)]
+        learned = self.label_rule == "learned"
+        self.labels = [nn.Parameter(part.clone()) if learned else part.clone() for part in labels.split(at_once)]
+        adam = torch.optim.Adam(self.values, lr=self.lr)
+        self.optimizer = adam if self.source is None else SphereOptimizer(adam)
+        self.label_optimizer = torch.optim.Adam(self.labels, lr=self.lr_labels) if learned else None
+
+    def _first(self) -> tuple[Tensor, Tensor]:
+        images, labels = self._target(slice(None))
+        name, stream = "random" if self.start == "noise" else self.start, self.run.streams["start"]
+        images, labels = control(
+            name,
+            images,
+            labels,
+            self.sizes[self.round + 1],
+            self.data,
+            stream,
+            features=self.features,
+            seed=self.run.options.seed,
+        )
+        if self.start == "noise":
+            images = torch.randn(images.shape, generator=stream, device=stream.device).to(images)
+        return images, labels
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put the state back; a run that is in a later round gets that round's shapes first."""
+        self.round = int(state.get("round", 0))
+        if self.round:
+            self.wanted = [torch.empty_like(tensor, device=self.device) for tensor in state["wanted"]]
+            values, labels = (torch.cat(list(state[name])).to(self.device) for name in ("values", "labels"))
+            self.classes = labels.argmax(-1) if labels.is_floating_point() else labels
+            self._hold(values, labels)
+        super().load_state_dict(state)
+
+    # -- one step -----------------------------------------------------------------------------------------------------
+
+    @property
+    def part(self) -> int:
+        """Which part of the batches this step moves."""
+        return self.step % (self.steps // (len(self.sizes) - 1)) % len(self.values)
+
+    def next_batch(self) -> tuple[Tensor, Tensor]:
+        """Return the batches (b, M, C, H, W) that this step condenses, and their labels (b, M) or (b, M, K).
+
+        When a round is over, its result is what the next one condenses.
+        """
+        if self.step // (self.steps // (len(self.sizes) - 1)) > self.round:
+            images, labels = self.condensed()
+            self.wanted = [images.detach(), labels.detach().clone()]
+            self.round += 1
+            self._begin()
+        at_once = self.batches_at_once or len(self.index)
+        return self._target(slice(self.part * at_once, (self.part + 1) * at_once))
+
+    def _target(self, batches: slice) -> tuple[Tensor, Tensor]:
+        if self.round:
+            return self.wanted[0][batches], self.wanted[1][batches]
+        index = self.index[batches]
+        images, labels = self.data.train.batch(index.flatten(), self.normalisation)
+        return images.unflatten(0, index.shape), labels.unflatten(0, index.shape)
+
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Move the condensed batches of one part by one step, against all probes of this step.
+
+        Args:
+            batch: Images (b, M, C, H, W) and labels (b, M) or (b, M, K).
+
+        Returns:
+            ``loss/gradient_matching``, mean over batches and probes, and ``cosine/gradient``, the cosine of whole
+            gradients, before the step: in networks that are new at every step.
+        """
+        losses, cosines = [], []
+        for source in self.probes:
+            probe = source.draw()
+            real, made = self._changed(batch[0], self._images(self.part))
+            labels = self.labels[self.part]
+            wanted = self._gradients(probe, real, batch[1], create_graph=False)
+            given = self._gradients(probe, made, labels, create_graph=self.optimise)
+            losses.append(class_gradient_distance(wanted, given, self.distance) / len(self.probes))
+            cosines.append(batch_cosines(wanted, [part.detach() for part in given]).mean())
+            if self.optimise:
+                # Probe by probe, so that only one graph is in memory; gradients add up.
+                losses[-1].backward(inputs=self._moved())
+                losses[-1] = losses[-1].detach()
+        if self.optimise:
+            for optimizer in self._optimizers():
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)  # the other parts must not be moved by the next step
+        return {
+            "loss/gradient_matching": torch.stack(losses).sum() / len(batch[0]),
+            "cosine/gradient": torch.stack(cosines).mean(),
+        }
+
+    def _gradients(self, probe: Probe, images: Tensor, labels: Tensor, *, create_graph: bool) -> list[Tensor]:
+        return batch_gradients(
+            probe.logits, probe.parameters, images, labels, create_graph=create_graph, at_once=self.at_once
+        )
+
+    def _changed(self, real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both augmented by the same draw, which all images of the step share."""
+        if self.augment is None:
+            return real, made
+        stream = self.run.streams["augment"]
+        drawn = draw_parameters(self.augment, 1, self.data.description.image_shape, stream)
+        real, made = (apply(images.flatten(0, 1), drawn).view_as(images) for images in (real, made))
+        return real, made
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [self.optimizer] if self.label_optimizer is None else [self.optimizer, self.label_optimizer]
+
+    def _moved(self) -> list[Tensor]:
+        """Return the parameters of this step's part."""
+        return [self.values[self.part]] + ([] if self.label_optimizer is None else [self.labels[self.part]])
+
+    def _images(self, part: int) -> Tensor:
+        """Return the condensed images (b, S, C, H, W) of one part, normalised as real ones, with their graph."""
+        values = self.values[part]
+        if self.source is None:
+            return values
+        at_once = self.batches_at_once or len(self.index)
+        classes = self.classes[part * at_once : (part + 1) * at_once]
+        made = self.source.render(values.flatten(0, 1), classes.flatten())
+        return self.source.description.normalisation.convert(made, self.normalisation).unflatten(0, classes.shape)
+
+    # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def condensed(self) -> tuple[Tensor, Tensor]:
+        """Return all condensed batches: images (T, S, C, H, W) and labels (T, S) or (T, S, K)."""
+        images = [self._images(part) for part in range(len(self.values))]
+        return torch.cat(images), torch.cat([part.detach() for part in self.labels])
+
+    def teacher(self) -> Teacher:
+        """Return the condensed batches: stored images, or the generator with its latents as a curriculum."""
+        metadata = {
+            "source": f"{type(self).__name__}, step {self.step}",
+            "seed": self.run.options.seed,
+            "condensation": self.card(),
+        }
+        labels = torch.cat([part.detach() for part in self.labels])
+        if self.source is None:
+            size = labels.shape[1] if self.order == "fixed" else None
+            return StoredImages(
+                self.condensed()[0].flatten(0, 1),
+                labels.flatten(0, 1),
+                self.data.description,
+                order=self.order,
+                batch_size=size,
+                metadata=metadata,
+            )
+        return GeneratorTeacher(
+            self.source.network,
+            self.source.description,
+            latents=torch.cat([part.detach() for part in self.values]),
+            labels=labels,
+            conditions=self.classes,
+            shuffle="none" if self.order == "fixed" else "all",
+            batch_norm=self.source.batch_norm,
+            metadata=metadata,
+        )
+
+    def card(self) -> dict[str, Any]:
+        """Return what evaluation needs to find the real batches again, and what making the condensed ones cost."""
+        rounds, share = len(self.sizes) - 1, -(-len(self.index) // len(self.values))
+        looks = share * len(self.probes) if self.optimise else 0
+        return {
+            "sizes": list(self.sizes[: self.round + 2]),
+            "batches": len(self.index),
+            "start": self.start,
+            "optimised": self.optimise,
+            "image_gradients": image_gradients(self.sizes, self.steps // rounds, self.step, looks),
+        }
+
+    def samples(self) -> dict[str, Tensor]:
+        """Return the first condensed batches, one row each, pixels in [0, 1]."""
+        columns = min(10, self.sizes[self.round + 1])
+        images = self.condensed()[0][:10, :columns].flatten(0, 1)
+        return {"condensed": self.normalisation.invert(images).clamp(0, 1)}
