@@ -320,7 +320,9 @@ class TrajectoryMatchingTrainer(Trainer):
             "student_steps": self.student_steps,
             "expert_epochs": self.expert_epochs,
             "max_start_epoch": self.plan_options.max_start,
-            "augment": self.plan.strategy or "none",
+            "augmentation": self.plan.strategy or "none",
+            "images_per_class": self.images_per_class,
+            "start": self.start,
             "gradient": self.gradient,
         }
         return StoredImages(
