@@ -81,11 +81,6 @@ class GradientMatchingTrainer(MatchingTrainer):
         self.distance_name = distance
         self.lr_network, self.inner_batch, self.classes_at_once = lr_network, inner_batch, classes_at_once
 
-    def build(self) -> None:
-        """Make the images and the network, whose weights the first step draws."""
-        super().build()
-        self.network = self.probes.new("network")
-
     @property
     def classes_together(self) -> int:
         """Number of classes whose graphs are in memory at the same time."""
@@ -105,9 +100,9 @@ class GradientMatchingTrainer(MatchingTrainer):
         """
         place = self.step % self.outer_loops
         if place == 0:
-            # Copied, so that a network of a pool does not learn from synthetic images.
-            self.network.load_state_dict(self.probes.draw().network.state_dict())
-        self.take_statistics(self.network)
+            self.new_network()
+        else:
+            self.take_statistics(self.network)
         metrics = {"loss/gradient": self.match(self.network.eval(), batch[0])}
         if place < self.outer_loops - 1 and self.inner_loops:
             metrics["loss/network"] = self._train_network()

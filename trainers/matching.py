@@ -106,7 +106,7 @@ class MatchingTrainer(Trainer):
         super().attach(run, data)
 
     def build(self) -> None:
-        """Make the images, their optimiser and the source of networks."""
+        """Make the images, their optimiser, the source of networks, and one that takes their weights."""
         description = self.data.description
         self.classes = ClassSampler(self.data.train.labels, description.num_classes)
         smallest = int(self.classes.counts.min())
@@ -127,6 +127,7 @@ class MatchingTrainer(Trainer):
                 "the probe's state is 'trunk', which is a discriminator's; choose fresh, pool or pretrained"
             )
         self.probes.attach(TrainerHost(self, "matching"))
+        self.network = self.probes.new("network")
 
     def _share(self) -> range:
         """Return the classes of this process: classes, not images, are shared out, so that the sum stays the same."""
@@ -172,10 +173,13 @@ class MatchingTrainer(Trainer):
         return self.data.train.batch(index.flatten(), self.normalisation)
 
     def new_network(self) -> nn.Module:
-        """Return the next network, in evaluation mode; statistics of batch norm, if any, are those of real images."""
-        network = self.probes.draw().network
-        self.take_statistics(network)
-        return network.eval()
+        """Return the network with the weights of the next one, in evaluation mode; see :meth:`take_statistics`.
+
+        Weights are copied, so that a network of a pool stays what it is; a compiled network is compiled only once.
+        """
+        self.network.load_state_dict(self.probes.draw().network.state_dict())
+        self.take_statistics(self.network)
+        return self.network.eval()
 
     def take_statistics(self, network: nn.Module) -> None:
         """Set a network's running statistics, if it has any, to those of 16 real images a class."""

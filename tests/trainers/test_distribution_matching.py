@@ -104,8 +104,7 @@ def test_networks_of_a_pool_learn_and_fresh_ones_do_not(tiny_data: RealData, tmp
 
     def accuracy(probe: dict[str, Any] | None) -> float:
         trainer = attached(tiny(probe=probe, augment="none"), tiny_data, tmp_path)
-        networks = [trainer.new_network() for _ in range(3)]
-        return max(float((network(images).argmax(1) == labels).float().mean()) for network in networks)
+        return max(float((trainer.new_network()(images).argmax(1) == labels).float().mean()) for _ in range(3))
 
     assert accuracy({"state": "pool", "size": 3, "steps": 120, "lr": 0.05, "batch_size": 32}) > 0.9
     assert accuracy(None) < 0.8
@@ -156,6 +155,25 @@ def test_bfloat16_and_channels_last_change_the_rounding_alone(tiny_data: RealDat
         assert exact.images.grad is not None and trainer.images.grad is not None
         off = (trainer.images.grad - exact.images.grad).norm() / exact.images.grad.norm()
         assert 0 < off < tolerance, options
+
+
+def test_compiling_changes_no_number_and_happens_once_for_each_shape(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    whole = torch.compile
+
+    def counting(graph: torch.fx.GraphModule, examples: list[Tensor]) -> Any:
+        made.append(1)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda function, **given: whole(function, backend=counting, **given))
+    exact, compiled = (attached(tiny(compile=c, chunk=9, probe=POOL), tiny_data, tmp_path) for c in (False, True))
+    for _ in range(5):
+        exact.train_step(exact.next_batch())
+        compiled.train_step(compiled.next_batch())
+    assert torch.equal(exact.images, compiled.images)
+    assert len(made) == 3  # nine real images, the six that are left of 24, nine synthetic ones
 
 
 class Blind(nn.Module):
