@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from gendistill import unroll
 from gendistill.data.augment import apply
+from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.experts import Recipe, expert_buffer
 from gendistill.losses.trajectory import ParameterDistance
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
+from gendistill.runs.context import RunContext
 from gendistill.teacher import StoredImages, Teacher
 from gendistill.unroll.direct import direct_loss
 from trainers.first_images import FirstImages, first_images
@@ -44,8 +46,7 @@ class TrajectoryMatchingTrainer(Trainer):
         learner: The network of experts and students, as ``class_path`` and ``init_args``; by default the data set's
             default learner.
         experts: How many there are.
-        expert: How they are trained; options of :class:`gendistill.experts.Recipe`. Its ``batch_size`` is this
-            trainer's unless it is given here.
+        expert: How they are trained; options of :class:`gendistill.experts.Recipe`.
         expert_folder: Where they are kept; None: in ``run.root/experts``, shared by all runs with the same experts.
         experts_at_once: Experts trained side by side; None: as many as cores, ten on a GPU.
         student_steps: N, steps of a student.
@@ -74,7 +75,6 @@ class TrajectoryMatchingTrainer(Trainer):
         memory: Memory mode of the exact gradient; see :mod:`gendistill.unroll`.
         window: Only the student's last so many steps are differentiated (exact gradient only); None: all.
         ema_decay: The teacher is an average of images, labels and rate with this decay, in [0, 1); 0: the last ones.
-        batch_size: See ``expert``.
 
     Raises:
         UserError: An option is out of range.
@@ -113,10 +113,8 @@ class TrajectoryMatchingTrainer(Trainer):
         memory: unroll.Memory = "recompute",
         window: int | None = None,
         ema_decay: float = 0.0,
-        batch_size: int = 256,
-        **kwargs: Any,
     ) -> None:
-        super().__init__(batch_size=batch_size, **kwargs)
+        super().__init__()
         counts = {
             "images_per_class": images_per_class,
             "experts": experts,
@@ -149,7 +147,7 @@ class TrajectoryMatchingTrainer(Trainer):
         self.images_per_class, self.start, self.label_kind = images_per_class, images, labels
         self.learner_spec = learner
         self.experts, self.expert_folder, self.experts_at_once = experts, expert_folder, experts_at_once
-        self.recipe = Recipe.of({"batch_size": batch_size} | (expert or {}))
+        self.recipe = Recipe.of(expert)
         self.student_steps, self.expert_epochs, self.trajectories = student_steps, expert_epochs, trajectories
         self.plan_options = PlanOptions(
             experts=experts,
@@ -170,6 +168,11 @@ class TrajectoryMatchingTrainer(Trainer):
         self.ema_decay = ema_decay
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
+
+    def attach(self, run: RunContext, data: RealData) -> None:
+        """Take the run and the data, and build; only experts see real images, so ``batch_size`` is not used."""
+        self.batch_size = run.processes.world
+        super().attach(run, data)
 
     def build(self) -> None:
         """Open the experts, training those that are missing; make images, labels, rate and their optimisers."""

@@ -60,7 +60,6 @@ def tiny(**options: Any) -> TrajectoryMatchingTrainer:
         "max_start_epoch": 2,
         "lr_images": 1.0,
         "learning_rate": 0.05,
-        "batch_size": 48,
     }
     return TrajectoryMatchingTrainer(**(given | options))
 
