@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from gendistill.losses.batch_gradients import Logits, Parameters, batch_gradients
 from gendistill.losses.matching import gradient_distance
-
-Parameters = Mapping[str, Tensor]
-Logits = Callable[[Parameters, Tensor], Tensor]
 
 
 def class_gradients(
@@ -40,23 +35,7 @@ def class_gradients(
     """
     classes = torch.arange(first_class, first_class + len(images), device=images.device)
     targets = classes[:, None].expand(images.shape[:2])
-
-    def loss(values: Parameters, some: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits(values, some), labels)
-
-    if at_once:
-        constants = {name: value.detach() for name, value in parameters.items()}
-        shown = images if create_graph else images.detach()
-        found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(constants, shown, targets)
-        return list(found.values())
-    leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-    rows = [
-        torch.autograd.grad(
-            loss(leaves, some, labels), list(leaves.values()), create_graph=create_graph, materialize_grads=True
-        )
-        for some, labels in zip(images, targets, strict=True)
-    ]
-    return [torch.stack(row) for row in zip(*rows, strict=True)]
+    return batch_gradients(logits, parameters, images, targets, create_graph=create_graph, at_once=at_once)
 
 
 def class_gradient_distance(real: list[Tensor], synthetic: list[Tensor], distance: str = "cosine_layerwise") -> Tensor:
