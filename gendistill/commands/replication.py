@@ -110,7 +110,7 @@ class Replication:
         name = f"{self.folder}/{self.name}/seed-{seed}"
         placed = [("--run.root", str(self.of.root)), ("--run.name", name), ("--run.seed", str(seed))]
         if self.start is not None:
-            placed.append(("--trainer.initial_generator", str(self.start.directory / f"seed-{seed}")))
+            placed.append((f"--trainer.{self.plan.starts_as}", str(self.start.directory / f"seed-{seed}")))
         return tuple(placed)
 
     @cached_property

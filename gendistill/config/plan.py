@@ -20,7 +20,8 @@ class Plan:
         seeds: Number of runs, seeded 0, 1, ...; each trains learners of its own.
         teacher: ``run``: what the config's trainer makes; or real data: ``real``, ``real:subset=K``, ``real:ipc=K``,
             or a coreset such as ``real:herding=K``.
-        starts_from: Id of the replication whose run of the same seed is this trainer's ``initial_generator``.
+        starts_from: Id of the replication whose run of the same seed this trainer starts from.
+        starts_as: The trainer's option that takes that run: ``initial_generator``, or a latent search's ``generator``.
         beside: What is shown beside it, by name: real data as above, ``real:subset=same`` (as many random real images
             as the teacher shows), or the id of another replication, which is run at the same scale.
         learning: Options of the learning evaluator, and ``protocol``; None leaves it out.
@@ -33,6 +34,7 @@ class Plan:
     seeds: int = 3
     teacher: str = RUN
     starts_from: str | None = None
+    starts_as: str = "initial_generator"
     beside: dict[str, str] = field(default_factory=dict)
     learning: dict[str, Any] | None = field(default_factory=dict)
     fidelity: dict[str, Any] | None = None
