@@ -231,7 +231,7 @@ def measure(
     learners: int = 4,
     rounds: int = 3,
     lengths: Sequence[int] = (8, 16, 32),
-    short: int = 8,
+    short: int = 4,
     processes: Sequence[int] = (1, 2),
 ) -> dict[str, Any]:
     """Measure the meta-step.
