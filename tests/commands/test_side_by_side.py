@@ -25,7 +25,7 @@ def lane(*commands: list[str]) -> Lane:
     return Lane("lane", commands, 1, lambda: 0)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 240.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
