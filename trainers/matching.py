@@ -13,13 +13,13 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from gendistill.data.augment import DSA, parse
+from gendistill.data.augment import parse
 from gendistill.data.operations import Strength
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.data.siamese import Siamese, draw_siamese
 from gendistill.errors import UserError, did_you_mean
-from gendistill.evaluation.protocols import strategy
+from gendistill.evaluation.protocols import named_strategy
 from gendistill.nets.learners import default_learner
 from gendistill.runs.context import RunContext
 from gendistill.seeds import stream
@@ -116,7 +116,7 @@ class MatchingTrainer(Trainer):
                     f"{name} is {value}, but the smallest class has {smallest} images; choose a smaller one"
                 )
         self.mine = self._share()
-        self.strategy = strategy(DSA, description) if self.augment == "dsa" else self.augment
+        self.strategy = named_strategy(self.augment, description)
         self.chunk = self.chunk_wanted or (128 if self.device.type == "cpu" else 2048)
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)

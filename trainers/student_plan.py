@@ -11,7 +11,7 @@ from torch import Tensor
 from gendistill.data.augment import MODES, Parameters, draw_parameters, parse
 from gendistill.data.description import Description
 from gendistill.errors import UserError, did_you_mean
-from gendistill.experts.recipe import named_strategy
+from gendistill.evaluation.protocols import named_strategy
 from gendistill.seeds import stream
 
 
@@ -42,7 +42,7 @@ class PlanOptions:
         max_start: They start before this one.
         first_max_start: The bound at the first step, which then grows to ``max_start``; None: no growth.
         widen_steps: Steps in which it grows.
-        augment: Strategy, ``dsa`` or None; see :func:`gendistill.experts.recipe.named_strategy`.
+        augment: Strategy, ``dsa`` or None; see :func:`gendistill.evaluation.protocols.named_strategy`.
         augment_mode: ``single`` or ``all``.
         siamese: Whether the images of a step are augmented all alike.
 

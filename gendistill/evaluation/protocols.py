@@ -96,3 +96,8 @@ def strategy(names: str, description: Description) -> str:
     if description.name not in NOT_MIRRORED:
         return names
     return "_".join(name for name in names.split("_") if name != "flip")
+
+
+def named_strategy(augment: str | None, description: Description) -> str | None:
+    """Return an augmentation in full: for ``dsa`` DSA's, without ``flip`` where a mirrored image is none."""
+    return strategy(DSA, description) if augment == "dsa" else augment

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from gendistill.data.augment import DSA, MODES, parse
-from gendistill.data.description import Description
+from gendistill.data.augment import MODES, parse
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.cache import split_fingerprint, text_fingerprint
-from gendistill.evaluation.protocols import strategy
+from gendistill.evaluation.protocols import named_strategy
 from gendistill.plain import plain
 
 
@@ -27,7 +26,8 @@ class Recipe:
         weight_decay: At least 0.
         batch_size: Real images an update.
         updates: Updates between two snapshots, an "expert epoch"; None: one pass over the data.
-        augment: Strategy of :func:`gendistill.data.augment.augment`, ``dsa`` (see :func:`named_strategy`) or None.
+        augment: Strategy of :func:`gendistill.data.augment.augment`, ``dsa`` (see
+            :func:`gendistill.evaluation.protocols.named_strategy`) or None.
         augment_mode: ``single`` (one name of the strategy a batch) or ``all``.
         seed: Seed of first weights, order and augmentation; with an expert's number all that it depends on.
     """
@@ -77,11 +77,6 @@ class Recipe:
     def updates_per_epoch(self, images: int) -> int:
         """Return the updates between two snapshots for a training set of so many images."""
         return self.updates or -(-images // self.batch_size)
-
-
-def named_strategy(augment: str | None, description: Description) -> str | None:
-    """Return an augmentation in full: for ``dsa`` DSA's, without ``flip`` where a mirrored image is none."""
-    return strategy(DSA, description) if augment == "dsa" else augment
 
 
 def identity(learner: Mapping[str, Any], data: RealData, recipe: Recipe) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from gendistill.data.real import RealData
 from gendistill.errors import StorageError, UserError
 from gendistill.evaluation.ensemble import Ensemble, Separate
 from gendistill.evaluation.lessons import Lessons
+from gendistill.evaluation.protocols import named_strategy
 from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
 from gendistill.experts.files import expert_path, read_header, write_expert
-from gendistill.experts.recipe import Recipe, named_strategy
+from gendistill.experts.recipe import Recipe
 from gendistill.files import storage_sentence
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher.subset import RealSubset

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gendistill.data.augment import apply, draw_parameters, parse
 from gendistill.errors import UserError
+from gendistill.evaluation.protocols import named_strategy
 from trainers.batch import Batch
 from trainers.terms.generated import draw_generated
 from trainers.terms.probe_kinds import make_probes
@@ -33,8 +34,9 @@ class ClassWise(Term):
             architectures.
         real_per_class: Real images of every class, from 1 to the size of the smallest class.
         generated_per_class: Generated images of every class, at least 1.
-        augment: Strategy by which real and generated images are changed in the same way, such as
-            ``color_crop_cutout_scale_rotate`` (siamese augmentation, Zhao & Bilen 2021); None: none.
+        augment: Strategy by which real and generated images are changed in the same way: ``dsa`` (siamese augmentation,
+            Zhao & Bilen 2021; without ``flip`` where mirrored images are no images of the data set), names such as
+            ``color_crop_cutout``, or None.
         weight: See :class:`~trainers.terms.term.Term`.
 
     Raises:
@@ -64,7 +66,7 @@ class ClassWise(Term):
         self.probes: list[Probes] = [make_probes(spec) for spec in specs]
         self.real_per_class = real_per_class
         self.generated_per_class = generated_per_class
-        self.augment = augment if parse(augment) else None
+        self.augment = augment if augment == "dsa" or parse(augment) else None
         self.turn = 0
 
     def attach(self, trainer: GANTrainer) -> None:
@@ -98,10 +100,11 @@ class ClassWise(Term):
         """
 
     def _alike(self, real: Tensor, generated: Tensor) -> tuple[Tensor, Tensor]:
-        if self.augment is None:
+        strategy = named_strategy(self.augment, self.trainer.data.description)
+        if strategy is None:
             return real, generated
         channels, height, width = real.shape[1:]
-        parameters = draw_parameters(self.augment, 1, (channels, height, width), self.stream)
+        parameters = draw_parameters(strategy, 1, (channels, height, width), self.stream)
         # Outside of a digit or a photograph padded by the learners' augmentation is black.
         pixels = torch.zeros(1, channels, 1, 1, device=real.device)
         black = self.trainer.normalisation.apply(pixels).flatten()
