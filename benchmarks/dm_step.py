@@ -41,13 +41,14 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def random_data(images_a_class: int) -> RealData:
-    """Return random pictures of every class; what they show takes no time."""
+def random_data(images_a_class: int, shape: tuple[int, int, int] = SHAPE) -> RealData:
+    """Return random pictures (C, H, W) of every class; what they show takes no time."""
     labels = torch.arange(CLASSES * images_a_class) % CLASSES
-    pictures = torch.randint(0, 256, (len(labels), *SHAPE), generator=stream(0, "pictures"), dtype=torch.uint8)
+    pictures = torch.randint(0, 256, (len(labels), *shape), generator=stream(0, "pictures"), dtype=torch.uint8)
     split = Split(pictures, labels)
     names = tuple(str(label) for label in range(CLASSES))
-    description = Description("pictures", names, SHAPE, Normalisation((0.5,) * 3, (0.25,) * 3))
+    normalisation = Normalisation((0.5,) * shape[0], (0.25,) * shape[0])
+    description = Description("pictures", names, shape, normalisation)
     return RealData(description, split, split, split)
 
 
