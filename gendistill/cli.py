@@ -30,6 +30,7 @@ COMMANDS = {
     "replicate": ("gendistill.commands.replicate", "run an experiment of the literature, reported beside measured"),
     "nas": ("gendistill.commands.nas", "rank architectures by a few steps on a teacher, and find the best"),
     "poison": ("gendistill.commands.poison", "measure a poisoned teacher, and try to find it out"),
+    "adapt": ("gendistill.commands.adapt", "measure images that adapt networks trained on another data set"),
     "condensation": ("gendistill.commands.condensation", "measure condensed batches beside their controls"),
     "export": ("gendistill.commands.export", "write a teacher as PNG folder, .pt pair, Parquet or safetensors"),
     "import": ("gendistill.commands.import_teacher", "read results of the public code of DC, DSA, DM, MTT and DD"),

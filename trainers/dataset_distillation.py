@@ -9,7 +9,6 @@ docs/methods/dataset-distillation.md tells the rest.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,20 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill import unroll
-from gendistill.data.sampling import ClassSampler
 from gendistill.errors import UserError, did_you_mean
-from gendistill.evaluation.victims import trained_learners
-from gendistill.initial import Initial
-from gendistill.nets.learners import default_learner
 from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
-from gendistill.seeds import derive_seed
 from gendistill.teacher import StoredImages, Teacher
+from trainers.distillation_learners import DistillationLearners, Victim
+from trainers.first_images import first_images
 from trainers.trainer import Trainer, trained
 
-Spec = Mapping[str, Any]
 Start = Literal["noise", "real"]
-Victim = Literal["fresh", "trained"]
 
 
 class DatasetDistillationTrainer(Trainer):
@@ -63,8 +57,10 @@ class DatasetDistillationTrainer(Trainer):
             class for another. None: honest.
         victim: ``fresh`` learners, or ``trained`` ones: a pool of networks trained on the real data when the run
             starts, of which each meta-step draws some.
-        victims: Size of that pool.
+        victims: Size of that pool; 1: one network, whose weights the images may rely on.
         victim_updates: Updates on real data of each network in the pool.
+        source: Adaptation (Wang et al. 2018, section 4.3): the data set that the pool is trained on, as ``name`` and,
+            if need be, ``root``; the images then bring its networks to the data set of the run.
 
     Raises:
         UserError: An option is out of range.
@@ -96,21 +92,16 @@ class DatasetDistillationTrainer(Trainer):
         victim: Victim = "fresh",
         victims: int = 20,
         victim_updates: int = 300,
+        source: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        counts = {
-            "inner_steps": inner_steps,
-            "inner_epochs": inner_epochs,
-            "images_per_class": images_per_class,
-            "meta_batch": meta_batch,
-            "victims": victims,
-        }
+        counts = {"inner_steps": inner_steps, "inner_epochs": inner_epochs, "images_per_class": images_per_class}
         for name, value in counts.items():
             if value < 1:
                 raise UserError(f"{name} is {value}; give a whole number from 1")
-        words = {"images": (images, get_args(Start)), "victim": (victim, get_args(Victim))}
-        for name, (word, allowed) in (words | {"memory": (memory, unroll.MEMORY_MODES)}).items():
+        words = {"images": (images, get_args(Start)), "memory": (memory, unroll.MEMORY_MODES)}
+        for name, (word, allowed) in words.items():
             if word not in allowed:
                 raise UserError(f"{name} is '{word}'; {did_you_mean(word, allowed)}use one of: {', '.join(allowed)}")
         if learning_rate <= 0 or meta_lr <= 0 or not 0 <= momentum < 1:
@@ -126,38 +117,33 @@ class DatasetDistillationTrainer(Trainer):
         total = inner_steps * inner_epochs
         if window is not None and not 1 <= window <= total:
             raise UserError(f"window is {window}; it must lie in 1..{total} (inner_steps x inner_epochs)")
-        if victim == "trained" and fixed_layers:
-            raise UserError("trained victims have weights of their own; set fixed_layers to 0")
         self.inner_steps, self.inner_epochs, self.images_per_class = inner_steps, inner_epochs, images_per_class
-        self.learner_spec = learner
-        self.fixed_layers, self.weights = fixed_layers, weights
-        self.meta_batch = meta_batch
-        self.start = images
+        self.learners = DistillationLearners(
+            learner, fixed_layers, weights, meta_batch, victim, victims, victim_updates, source
+        )
+        self.start: Start = images
         self.learning_rate, self.learn_learning_rates = learning_rate, learn_learning_rates
         self.momentum, self.learn_labels = momentum, learn_labels
         self.meta_lr, self.meta_betas = meta_lr, (float(meta_betas[0]), float(meta_betas[1]))
         self.decay, self.decay_every, self.gradient_clip = decay, decay_every, gradient_clip
         self.memory, self.window = memory, window
-        self.poison_spec, self.victim, self.victims, self.victim_updates = poison, victim, victims, victim_updates
+        self.poison_spec = poison
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
 
     def build(self) -> None:
         """Make the images, their labels and rates, the learners' beginnings and the meta-optimiser."""
-        self._check_run()
+        if self.run.options.precision != "float32":
+            given = self.run.options.precision
+            raise UserError(f"run.precision is {given}; distillation differentiates twice and trains in float32 only")
         description = self.data.description
         self.poison = Poison.of(self.poison_spec, description)
-        self.initial = Initial.make(
-            self.learner_spec or default_learner(description),
-            description,
-            fixed_layers=self.fixed_layers,
-            seed=self.run.options.seed,
-            name="distillation/shared",
-            weights=self.weights,
-        )
+        self.pool = self.learners.begin(self)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         labels = classes.expand(self.inner_steps, -1)  # (T, B): B holds every class images_per_class times
-        self.images = nn.Parameter(self._first_images(classes))
+        count = self.inner_steps * self.images_per_class
+        first = first_images(self.start, count, self.data, self.run.streams["images"], lambda images: images)
+        self.images = nn.Parameter(first.view(self.inner_steps, len(classes), *description.image_shape))
         self.labels = labels.contiguous()
         if self.learn_labels:
             self.labels = nn.Parameter(F.one_hot(labels, description.num_classes).float())
@@ -167,41 +153,8 @@ class DatasetDistillationTrainer(Trainer):
         self.momenta = torch.full((total,), self.momentum, device=self.device)
         moved = [self.images, self.raw_rates] + ([self.labels] if isinstance(self.labels, nn.Parameter) else [])
         self.optimizer = torch.optim.Adam([p for p in moved if p.requires_grad], lr=self.meta_lr, betas=self.meta_betas)
-        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, self.decay_every or self.steps + 1, self.decay)
-        if self.victim == "trained":
-            # Seeds far from 0, 1, ...: evaluation attacks networks that distillation never met.
-            base = derive_seed(self.run.options.seed, "distillation/victims") >> 8
-            seeds = [base + place for place in range(self.victims)]
-            spec = self.initial.learner
-            self.pool = trained_learners(spec, self.data, seeds, updates=self.victim_updates, initial=self._plan())
-
-    def _check_run(self) -> None:
-        world = self.run.processes.world
-        if self.meta_batch % world:
-            raise UserError(
-                f"meta_batch is {self.meta_batch}, which {world} processes cannot share equally; choose a multiple of "
-                f"{world}"
-            )
-        if self.run.options.precision != "float32":
-            raise UserError(
-                f"run.precision is {self.run.options.precision}; distillation differentiates twice and trains in "
-                "float32 only"
-            )
-
-    def _plan(self) -> Initial | None:
-        return self.initial if self.initial.metadata() else None
-
-    def _first_images(self, classes: Tensor) -> Tensor:
-        """Return images (T, B, C, H, W) to start from."""
-        shape = (self.inner_steps, len(classes), *self.data.description.image_shape)
-        stream = self.run.streams["images"]
-        if self.start == "noise":
-            return torch.randn(shape, generator=stream, device=self.device)
-        sampler = ClassSampler(self.data.train.labels, self.data.description.num_classes)
-        drawn = sampler.draw(self.inner_steps * self.images_per_class, stream)
-        # (K, T, M) -> (T, M, K): every batch has the classes in turn, as its labels do.
-        index = drawn.view(len(drawn), self.inner_steps, self.images_per_class).permute(1, 2, 0).flatten()
-        return self.data.train.batch(index, self.normalisation)[0].view(shape)
+        factor = self.decay if self.decay_every else 1.0  # not a length of the run, which may be continued further
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, self.decay_every or 1, factor)
 
     @property
     def learning_rates(self) -> Tensor:
@@ -214,17 +167,6 @@ class DatasetDistillationTrainer(Trainer):
         """Return the real batch (B, C, H, W) and (B,) of this meta-step, the same for all learners (Algorithm 1)."""
         return self.data.train.batch(self.sampler.next(), self.normalisation)
 
-    def _new_learners(self) -> list[nn.Module]:
-        """Return this process's learners of this meta-step, each from streams of its own."""
-        mine = self.run.processes.shard(torch.arange(self.meta_batch)).tolist()
-        if self.victim == "trained":
-            stream = self.run.streams["victims"]
-            chosen = torch.randint(self.victims, (self.meta_batch,), generator=stream, device=stream.device)
-            return [self.pool[int(chosen[place])] for place in mine]
-        description = self.data.description
-        numbers = [self.step * self.meta_batch + place for place in mine]
-        return [self.initial.build(description, self.run.options.seed, f"learner/{n}").to(self.device) for n in numbers]
-
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Make one meta-step; see the module's text.
 
@@ -236,7 +178,7 @@ class DatasetDistillationTrainer(Trainer):
             clipping, ``lr/inner`` (mean over the steps) and, if poisoned, ``attack/success`` on the real batch.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        learners = self._new_learners()
+        learners = self.learners.draw(self, self.pool)
         steps = self._last_step()
         losses, accuracies, successes = [], [], []
         for learner in learners:
@@ -286,13 +228,12 @@ class DatasetDistillationTrainer(Trainer):
         metadata = {
             "source": f"{type(self).__name__}, step {self.step}",
             "seed": self.run.options.seed,
-            "learner": self.initial.learner,
             "inner_steps": self.inner_steps,
             "inner_epochs": self.inner_epochs,
         }
-        metadata |= self.initial.metadata()
+        metadata |= self.learners.noted
         if self.poison is not None:
-            metadata |= self.poison.metadata() | {"victim": self.victim}
+            metadata |= self.poison.metadata() | {"victim": self.learners.victim}
         return StoredImages(
             self.images.detach().flatten(0, 1).clone(),
             self.labels.detach().flatten(0, 1).clone(),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError, did_you_mean
@@ -58,8 +58,10 @@ def taught(
     seeds: int | Sequence[int] = 5,
     batch_size: int = 64,
     lr: Rate | Sequence[Rate] | None = None,
+    momentum: float = 0.9,
     victim: str = "fresh",
     victim_updates: int = 300,
+    networks: Sequence[nn.Module] | None = None,
 ) -> Taught:
     """Let victims learn from a teacher and measure something of them after chosen numbers of updates.
 
@@ -74,8 +76,10 @@ def taught(
         lr: As in :func:`gendistill.evaluation.learning.learning_curve`. Among several the one with the highest mean
             accuracy on true labels of the validation split after the last update is taken, which is how somebody who
             does not know of an attack would choose.
+        momentum: Of rates that are not the teacher's, in [0, 1).
         victim: ``fresh`` learners, or ``trained`` ones: trained on the real training set first.
         victim_updates: Updates of that training.
+        networks: The trained victims, one a seed, where they were trained elsewhere. They stay as they are.
 
     Raises:
         UserError: An option out of range.
@@ -91,8 +95,10 @@ def taught(
         initial = None
     device = data.train.labels.device
     teacher = teacher.to(device)
-    tried = candidates(lr, teacher, counts[-1])
-    pool = trained_learners(spec, data, listed, updates=victim_updates) if victim == "trained" else None
+    tried = candidates(lr, teacher, counts[-1], momentum=momentum)
+    pool = networks
+    if pool is None and victim == "trained":
+        pool = trained_learners(spec, data, listed, updates=victim_updates)
     lessons = Lessons(teacher, data.description, listed, counts[-1], batch_size)
     everyone = range(len(listed) * len(tried))
     rows: list[Tensor] = []

@@ -1,0 +1,107 @@
+"""Networks that were trained on another data set, for which images were distilled that adapt them to this one.
+
+Wang et al. 2018, section 4.3. The networks are trained on the source in the source's own normalisation, its images
+brought to the target's shape (:mod:`gendistill.data.conversion`), and then see the target in the target's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from gendistill.data.conversion import like
+from gendistill.data.description import Description
+from gendistill.data.load import load
+from gendistill.data.real import RealData
+from gendistill.errors import UserError, did_you_mean
+from gendistill.evaluation.victims import trained_learners
+from gendistill.initial import Initial
+from gendistill.teacher.base import Teacher
+
+KEY = "pretraining"
+ARGUMENTS = ("name", "root", "image_size", "channels")
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Where the networks of a pool come from; a teacher's metadata keep it.
+
+    Attributes:
+        source: The data set they are trained on, as arguments of :func:`gendistill.data.load`; never its root.
+        learner: Spec of the networks.
+        updates: Updates of each on the source.
+        networks: Size of the pool; 1: one network of known weights.
+        first_seed: Seeds of the pool: ``first_seed``, ``first_seed + 1``, ...
+        initial: First weights before that training, as :class:`gendistill.initial.Initial` has them; None: as usual.
+    """
+
+    source: dict[str, Any]
+    learner: dict[str, Any]
+    updates: int
+    networks: int
+    first_seed: int
+    initial: dict[str, Any] | None = field(default=None)
+
+    @classmethod
+    def of(cls, teacher: Teacher) -> Self | None:
+        """Return what a teacher's metadata say, None where they say nothing.
+
+        Raises:
+            UserError: The entry is damaged.
+        """
+        noted = teacher.metadata.get(KEY)
+        if noted is None:
+            return None
+        try:
+            made = cls(**{name: noted[name] for name in cls.__dataclass_fields__})
+            int(made.updates), int(made.networks), int(made.first_seed), made.source["name"], made.learner["class_path"]
+        except (TypeError, KeyError, ValueError) as error:
+            raise UserError(f"the teacher's '{KEY}' cannot be read ({error!r}); make the teacher again") from error
+        return made
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what the teacher's metadata must say."""
+        return {KEY: asdict(self)}
+
+    @property
+    def known(self) -> bool:
+        """Whether the images were made for the one network that they meet again in evaluation."""
+        return self.networks == 1
+
+    def pool(self, data: RealData) -> list[nn.Module]:
+        """Return the networks that images are distilled for, trained on the source in the target's shape."""
+        return self.trained(data, [self.first_seed + place for place in range(self.networks)])
+
+    def trained(self, data: RealData, seeds: Sequence[int]) -> list[nn.Module]:
+        """Return a network a seed, trained on the source in the target's shape ``data``."""
+        initial = None if self.initial is None else Initial(**self.initial)
+        return trained_learners(self.learner, data, seeds, updates=self.updates, initial=initial)
+
+
+def load_source(
+    source: Mapping[str, Any], target: Description, device: torch.device | str, root: str | None = None
+) -> RealData:
+    """Load the data set that networks are trained on first, in the image shape of the one they are adapted to.
+
+    Args:
+        source: ``name``, and where needed ``root``, ``image_size`` and ``channels``, of
+            :func:`gendistill.data.load`.
+        target: The data set they are adapted to.
+        device: Where the images go.
+        root: Where the source's files are, if ``source`` does not say it.
+
+    Raises:
+        UserError: An unknown key, no name, files that are missing, or classes that are not the target's.
+    """
+    for key in source:
+        if key not in ARGUMENTS:
+            hint = did_you_mean(str(key), ARGUMENTS)
+            raise UserError(f"source has no key '{key}'; {hint}it may have: {', '.join(ARGUMENTS)}")
+    if not source.get("name"):
+        raise UserError("source names no data set; give source: {name: usps}, or another of docs/data.md")
+    given = {"root": root} | {key: value for key, value in source.items() if value is not None}
+    return like(load(device=device, **given), target)

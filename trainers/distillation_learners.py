@@ -1,0 +1,118 @@
+"""Which learners meet the distilled images: fresh ones, well-trained ones, or ones trained on another data set."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from gendistill.errors import UserError, did_you_mean
+from gendistill.evaluation.pretraining import Pretraining, load_source
+from gendistill.evaluation.victims import trained_learners
+from gendistill.initial import Initial
+from gendistill.nets.learners import default_learner
+from gendistill.seeds import derive_seed
+from trainers.trainer import Trainer
+
+Victim = Literal["fresh", "trained"]
+
+
+class DistillationLearners:
+    """Makes the learners of every meta-step.
+
+    Args:
+        learner: Spec; None: the data set's default.
+        fixed_layers: Layers from the image on whose first weights all share, or ``all``.
+        weights: ``torch`` or ``xavier``, see :class:`gendistill.initial.Initial`.
+        meta_batch: Learners in one meta-step, over all processes.
+        victim: ``fresh`` or ``trained``.
+        victims: Networks in the pool of trained ones.
+        victim_updates: Updates of each.
+        source: The data set that the pool is trained on; None: the one that is distilled.
+
+    Raises:
+        UserError: A value out of range, or two that exclude each other.
+    """
+
+    def __init__(
+        self,
+        learner: dict[str, Any] | None,
+        fixed_layers: int | Literal["all"],
+        weights: str,
+        meta_batch: int,
+        victim: Victim,
+        victims: int,
+        victim_updates: int,
+        source: dict[str, Any] | None,
+    ) -> None:
+        for name, value in {"meta_batch": meta_batch, "victims": victims, "victim_updates": victim_updates}.items():
+            if value < 1:
+                raise UserError(f"{name} is {value}; give a whole number from 1")
+        kinds = get_args(Victim)
+        if victim not in kinds:
+            raise UserError(f"victim is '{victim}'; {did_you_mean(victim, kinds)}use one of: {', '.join(kinds)}")
+        if source is not None and victim != "trained":
+            raise UserError("source says what networks are trained on first; set victim to trained, too")
+        if victim == "trained" and fixed_layers:
+            raise UserError("trained victims have weights of their own; set fixed_layers to 0")
+        self.learner, self.fixed_layers, self.weights = learner, fixed_layers, weights
+        self.meta_batch = meta_batch
+        self.victim, self.victims, self.victim_updates, self.source = victim, victims, victim_updates, source
+
+    def begin(self, trainer: Trainer) -> list[nn.Module]:
+        """Work out where learners start, and return the pool of trained networks; an empty one for fresh learners.
+
+        Raises:
+            UserError: The learners cannot be shared by the processes, have fewer layers, or the source does not fit.
+        """
+        world, description, seed = trainer.run.processes.world, trainer.data.description, trainer.run.options.seed
+        if self.meta_batch % world:
+            raise UserError(
+                f"meta_batch is {self.meta_batch}, which {world} processes cannot share equally; choose a multiple of "
+                f"{world}"
+            )
+        self.initial = Initial.make(
+            self.learner or default_learner(description),
+            description,
+            fixed_layers=self.fixed_layers,
+            seed=seed,
+            name="distillation/shared",
+            weights=self.weights,
+        )
+        self.noted: dict[str, Any] = {"learner": self.initial.learner} | self.initial.metadata()
+        if self.victim == "fresh":
+            return []
+        # Seeds far from 0, 1, ...: evaluation takes networks that distillation never met.
+        base = derive_seed(seed, "distillation/victims") >> 8
+        initial = self.initial if self.initial.metadata() else None
+        if self.source is None:
+            seeds = [base + place for place in range(self.victims)]
+            spec = self.initial.learner
+            return trained_learners(spec, trainer.data, seeds, updates=self.victim_updates, initial=initial)
+        plan = Pretraining(
+            {key: value for key, value in self.source.items() if key != "root"},
+            self.initial.learner,
+            self.victim_updates,
+            self.victims,
+            base,
+            None if initial is None else vars(initial),
+        )
+        self.noted |= plan.metadata()
+        return plan.pool(load_source(self.source, description, trainer.device))
+
+    def draw(self, trainer: Trainer, pool: list[nn.Module]) -> list[nn.Module]:
+        """Return this process's learners of this meta-step, each from streams of its own.
+
+        Args:
+            trainer: Whose meta-step.
+            pool: What :meth:`begin` returned.
+        """
+        mine = trainer.run.processes.shard(torch.arange(self.meta_batch)).tolist()
+        if pool:
+            stream = trainer.run.streams["victims"]
+            chosen = torch.randint(self.victims, (self.meta_batch,), generator=stream, device=stream.device)
+            return [pool[int(chosen[place])] for place in mine]
+        description, seed = trainer.data.description, trainer.run.options.seed
+        numbers = [trainer.step * self.meta_batch + place for place in mine]
+        return [self.initial.build(description, seed, f"learner/{n}").to(trainer.device) for n in numbers]
