@@ -155,12 +155,25 @@ def in_turns(steps: int, batch: int, ways: Sequence[tuple[str, int]], rounds: in
     return {way: {"seconds": statistics.median(wall[way]), "cpu_seconds": statistics.median(cpu[way])} for way in ways}
 
 
-def own_process(what: str, processes: int = 0, **given: Any) -> dict[str, float]:
-    """Return what one of ``OF_THEIR_OWN`` measures in a process of its own, or in several under torchrun."""
+def own_process(
+    what: str, processes: int = 0, *, script: Path = HERE, threads: int = THREADS, **given: Any
+) -> dict[str, float]:
+    """Return what one of a script's measurements gives in a process of its own, or in several under torchrun.
+
+    Args:
+        what: Its name, in ``OF_THEIR_OWN`` of the script.
+        processes: How many torchrun starts; 0: one plain process.
+        script: Reads the name and ``given`` as JSON from its first argument and prints its figures as one.
+        threads: Of each process.
+        **given: Arguments of the measurement.
+
+    Raises:
+        RuntimeError: It failed.
+    """
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
-    command = [sys.executable, *launcher, str(HERE), json.dumps({"what": what, **given})]
+    command = [sys.executable, *launcher, str(script), json.dumps({"what": what, **given})]
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": str(THREADS)
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": str(threads)
     }  # fmt: skip
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
