@@ -22,7 +22,7 @@ def test_ways_agree_and_are_timed() -> None:
         for one in found["latents_a_class"][objective].values():
             assert list(one["seconds_a_step"]) == list(ways)
             assert set(one["relative_distance_of_gradients"]) == set(ways) - {"obvious"}
-            assert 0 < max(one["relative_distance_of_gradients"].values()) < 1e-4
+            assert max(one["relative_distance_of_gradients"].values()) < 1e-4
             times = one["seconds_a_step"]
             ratio = times["obvious"]["seconds"] / times["ours"]["seconds"]
             assert one["times_as_fast_as_obvious"]["ours"]["seconds"] == pytest.approx(ratio)
