@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": ("gendistill.commands.evaluate", "judge one teacher: how well it teaches, how real it looks"),
     "compare": ("gendistill.commands.compare", "judge several teachers and rank them in one table"),
     "replicate": ("gendistill.commands.replicate", "run an experiment of the literature, reported beside measured"),
+    "sweep": ("gendistill.commands.sweep", "train and judge a config for several values of one option, and plot them"),
     "nas": ("gendistill.commands.nas", "rank architectures by a few steps on a teacher, and find the best"),
     "poison": ("gendistill.commands.poison", "measure a poisoned teacher, and try to find it out"),
     "adapt": ("gendistill.commands.adapt", "measure images that adapt networks trained on another data set"),

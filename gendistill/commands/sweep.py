@@ -1,0 +1,186 @@
+"""``gendistill sweep``: the same experiment for several values of one option, over several seeds, and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gendistill.commands.output import result_only, to_json, write_json
+from gendistill.commands.replicate import replicate
+from gendistill.commands.replication import Replication, Replications
+from gendistill.config.command_line import Words, take_apart
+from gendistill.errors import UserError
+
+HELP = """usage: gendistill sweep CONFIG --over KEY=VALUE,VALUE,... [--scale NAME] [--seeds N] [--KEY VALUE ...]
+
+Train a config once for each value of one of its options and each seed, judge every teacher as the config's section
+`evaluation` says, beside what that section names, and plot accuracy against the option. Every finished part is kept:
+the same command goes on where it stopped, and another value costs that value alone.
+
+options:
+  --over KEY=V,V,...  the option and its values, such as trainer.inner_steps=1,2,5,10
+  --label TEXT        what the plot calls the option (default: its name)
+  --scale NAME        a named scale of the config (default: its own settings)
+  --seeds N           number of runs of each value (default: what the config says)
+  --jobs N            runs that train at once, each in a process of its own (default: 1)
+  --root DIR          directory that holds all runs (default: checkpoints); sweep.json and sweep.png are in
+                      DIR/replication/SCALE/DATASET/NAME-OPTION, the runs below
+  --output FILE       write the results to this JSON file too
+  --json              print one JSON object on stdout, all else on stderr
+  --KEY VALUE         any option of gendistill train, for all runs, such as --data.root DIR"""
+
+OWN = ("--over", "--label", "--seeds", "--jobs", "--root", "--output")
+
+
+@dataclass
+class Sweep:
+    """One option and its values.
+
+    Attributes:
+        path: The config.
+        option: The option, as on the command line without dashes: ``trainer.inner_steps``.
+        values: Its values, as text.
+        known: How every run is made; the value is added to its overrides.
+    """
+
+    path: Path
+    option: str
+    values: list[str]
+    known: Replications
+
+    @property
+    def name(self) -> str:
+        """What the folder of the sweep is called."""
+        return f"{self.path.stem}-{self.option.rpartition('.')[2]}"
+
+    def at(self, value: str) -> Replication:
+        """Return the experiment with one value.
+
+        Raises:
+            UserError: The config does not take the value.
+        """
+        known = replace(self.known, overrides=[*self.known.overrides, (f"--{self.option}", value)])
+        return replace(known.open(self.path.stem), name=f"{self.name}/{value}")
+
+    @property
+    def directory(self) -> Path:
+        """Where its results are."""
+        return self.at(self.values[0]).directory.parent
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``gendistill sweep``."""
+    words = take_apart(argv)
+    if "--help" in words.flags:
+        print(HELP)
+        return 0
+    asked, own = _own(words)
+    from gendistill.report.sweep_figure import draw_sweep
+
+    as_json = "--json" in words.flags
+    with result_only(as_json):
+        results = sweep(asked)
+        picture = asked.directory / "sweep.png"
+        write_json(results, asked.directory / "sweep.json")
+        draw_sweep(results, picture, own.get("--label"))
+        if own.get("--output"):
+            write_json(results, str(own["--output"]))
+    if as_json:
+        print(to_json(results))
+        return 0
+    print(text(results))
+    print(f"\nresults  {asked.directory / 'sweep.json'}\nplot     {picture}")
+    return 0
+
+
+def sweep(asked: Sweep) -> dict[str, Any]:
+    """Run, or finish, one sweep.
+
+    Args:
+        asked: Which one, and how.
+
+    Returns:
+        Plain values: ``config``, ``scale``, ``over``, ``dataset``, ``seeds`` and ``points``: for each ``value`` its
+        ``rows``, the teacher's first, each with ``name`` and ``accuracy`` (``mean``, ``std`` and ``runs`` over the
+        seeds, fractions).
+
+    Raises:
+        UserError: A config, a value, the data or an earlier run does not fit.
+    """
+    # All are built before the first is trained: a value that is out of range shall not be found out after hours.
+    parts = [(value, asked.at(value)) for value in asked.values]
+    for _, part in parts:
+        part.experiment(0).build_trainer()
+    points: list[dict[str, Any]] = []
+    found: dict[str, Any] = {}
+    for value, part in parts:
+        found = replicate(part)
+        rows = [{"name": row["name"], "accuracy": row["accuracy"]} for row in found["replicated"]]
+        rows[0]["name"] = asked.path.stem
+        points.append({"value": value, "rows": rows})
+    return {
+        "config": str(asked.path),
+        "scale": asked.known.scale,
+        "over": asked.option,
+        "dataset": found["dataset"],
+        "seeds": found["seeds"],
+        "points": points,
+    }
+
+
+def text(results: Mapping[str, Any]) -> str:
+    """Return results as a table, one line a value."""
+    from gendistill.report.terminal import aligned
+
+    names = list(dict.fromkeys(row["name"] for point in results["points"] for row in point["rows"]))
+    lines = [[results["over"], *names]]
+    for point in results["points"]:
+        scores = {row["name"]: row["accuracy"] for row in point["rows"]}
+        lines.append([point["value"], *(_percent(scores.get(name)) for name in names)])
+    head = f"accuracy in % of the test images, mean ± std of {len(results['seeds'])} runs, {results['dataset']}"
+    return "\n".join([head, "", *aligned(lines)])
+
+
+def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
+    """Take this command's own options out of the words."""
+    own: dict[str, str] = {}
+    for option, value in words.overrides:
+        if option in OWN:
+            if value is None:
+                raise UserError(f"{option} needs a value")
+            own[option] = value
+    if len(words.positional) != 1 or words.configs or words.trainer:
+        raise UserError("gendistill sweep takes one config, such as configs/dd/mnist-layers.yaml, as its first word")
+    path = Path(words.positional[0])
+    if path.suffix != ".yaml" or not path.is_file():
+        raise UserError(f"there is no config '{path}'; name a .yaml file")
+    option, equals, listed = own.get("--over", "").partition("=")
+    values = [value.strip() for value in listed.split(",")]
+    if not option or not equals or not all(values) or len(set(values)) < len(values):
+        raise UserError(
+            f"--over is '{own.get('--over', '')}'; give an option and different values of it, such as "
+            "--over trainer.inner_steps=1,2,5"
+        )
+    numbers: dict[str, int | None] = {}
+    for name in ("--seeds", "--jobs"):
+        number = own.get(name)
+        if number is not None and (not number.isdecimal() or int(number) < 1):
+            raise UserError(f"{name} is '{number}'; give a whole number of at least 1")
+        numbers[name] = None if number is None else int(number)
+    known = Replications(
+        configs=path.parent,
+        scale=words.scale,
+        root=Path(own.get("--root", "checkpoints")),
+        overrides=[(name, value) for name, value in words.overrides if name not in OWN],
+        seeds=numbers["--seeds"],
+        jobs=numbers["--jobs"] or 1,
+    )
+    return Sweep(path, option.removeprefix("--"), values, known), own
+
+
+def _percent(accuracy: Mapping[str, Any] | None) -> str:
+    if accuracy is None:
+        return "–"
+    return f"{100 * accuracy['mean']:.2f}" + ("" if accuracy["std"] is None else f" ± {100 * accuracy['std']:.2f}")
