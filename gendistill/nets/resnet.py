@@ -24,6 +24,8 @@ class ResNet(Learner):
         width: Channels of the stem, at least 1 (a multiple of 4 for ``normalisation="group"``); 64 is published.
         normalisation: ``batch`` (published), ``instance``, ``layer``, ``group`` or ``none``; those other than ``batch``
             treat every image by itself.
+        stem_pooling: Whether 3x3 max pooling follows the stem (published). Without it, and with ``instance`` or
+            ``batch``, this is the ResNet18 of the condensation papers but for how weights are drawn.
 
     Raises:
         UserError: A value out of range, or an unknown word.
@@ -38,6 +40,7 @@ class ResNet(Learner):
         image_shape: tuple[int, int, int],
         width: int = 64,
         normalisation: str = "batch",
+        stem_pooling: bool = True,
     ) -> None:
         super().__init__(num_classes, image_shape)
         if isinstance(width, bool) or not isinstance(width, int) or width < 1:
@@ -48,7 +51,8 @@ class ResNet(Learner):
         channels, height, columns = self.image_shape
         self.stem = _conv(channels, width, 3)
         self.norm = normalisation_layer(normalisation, width, (height, columns))
-        side = _halved((height, columns))
+        self.stem_pooling = stem_pooling
+        side = _halved((height, columns)) if stem_pooling else (height, columns)
         blocks: list[nn.Module] = []
         inputs = width
         for stage in range(4):
@@ -62,7 +66,9 @@ class ResNet(Learner):
 
     def features(self, x: Tensor) -> Tensor:
         """Return the last maps' averages (N, 8 width) of images (N, C, H, W)."""
-        x = F.max_pool2d(F.relu(self.norm(self.stem(x))), 3, stride=2, padding=1)
+        x = F.relu(self.norm(self.stem(x)))
+        if self.stem_pooling:
+            x = F.max_pool2d(x, 3, stride=2, padding=1)
         averages: Tensor = self.blocks(x).mean((2, 3))
         return averages
 
