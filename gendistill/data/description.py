@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gendistill.data.embedding import Embedding
 from gendistill.data.whitening import Whitening
 from gendistill.errors import UserError
 
@@ -19,34 +20,62 @@ from gendistill.errors import UserError
 class Normalisation:
     """Affine map between pixels in [0, 1] and the values that networks see: ``(pixel - mean) / std``, then whitened.
 
+    Sentences have no pixels. They are stored as tokens, and networks see the vectors of an embedding.
+
     Attributes:
         mean: One number a channel, in [0, 1].
         std: One positive number a channel.
         whitening: What comes after it; None: nothing.
+        embedding: Of sentences the vectors that tokens stand for, with a mean of 0 and a std of 1; None: of pictures.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     whitening: Whitening | None = None
+    embedding: Embedding | None = None
+
+    @classmethod
+    def of_words(cls, embedding: Embedding) -> Normalisation:
+        """Return the normalisation of sentences whose words have these vectors."""
+        return cls((0.0,), (1.0,), None, embedding)
 
     def __post_init__(self) -> None:
+        if self.embedding is not None and (self.mean, self.std, self.whitening) != ((0.0,), (1.0,), None):
+            raise UserError("sentences have an embedding alone: no mean, standard deviation or whitening beside it")
         if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
             raise UserError(f"normalisation needs one mean and one positive std a channel, got {self.mean}, {self.std}")
 
     def apply(self, pixels: Tensor) -> Tensor:
-        """Map pixels in [0, 1], or uint8 in 0..255, (N, C, H, W), to normalised float32 values of the same shape."""
+        """Map pixels in [0, 1], or uint8 in 0..255, (N, C, H, W), to normalised float32 values of the same shape.
+
+        Tokens (N, 1, L, 1) are mapped to vectors (N, 1, L, D), and vectors stay as they are.
+        """
+        if self.embedding is not None:
+            return pixels if pixels.is_floating_point() else self.embedding.apply(pixels)
         scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
         mean, std = _channels(self.mean, self.std, pixels.device)
         images = (pixels.to(torch.float32) - scale * mean) / (scale * std)
         return images if self.whitening is None else self.whitening.apply(images)
 
     def invert(self, images: Tensor) -> Tensor:
-        """Map normalised images (N, C, H, W) back to pixels; the result is in [0, 1] up to what was over-drawn."""
+        """Map normalised images (N, C, H, W) back to pixels; the result is in [0, 1] up to what was over-drawn.
+
+        Vectors of sentences stay as they are.
+        """
         mean, std = _channels(self.mean, self.std, images.device)
         return (images if self.whitening is None else self.whitening.invert(images)) * std + mean
 
     def convert(self, images: Tensor, other: Normalisation) -> Tensor:
-        """Re-express images (N, C, H, W) that are normalised by ``self`` in the normalisation ``other``."""
+        """Re-express images (N, C, H, W) that are normalised by ``self`` in the normalisation ``other``.
+
+        Raises:
+            UserError: One of them is of sentences; vectors of one embedding mean nothing in another.
+        """
+        if self.embedding != other.embedding:
+            raise UserError(
+                "vectors of one embedding mean nothing in another; let learners see sentences as the teacher does "
+                "(normalisation: teacher)"
+            )
         return images if other == self else other.apply(self.invert(images))
 
     def plain(self) -> Normalisation:
@@ -54,32 +83,39 @@ class Normalisation:
         return self if self.whitening is None else Normalisation(self.mean, self.std)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold; of a whitening its size and checksum alone."""
+        """Return plain values that JSON can hold; of a whitening or an embedding its size and checksum alone."""
         values: dict[str, Any] = {"mean": self.mean, "std": self.std}
         if self.whitening is not None:
             values["whitening"] = {"values": self.whitening.size, "sha256": self.whitening.sha256}
+        if self.embedding is not None:
+            words, size = len(self.embedding.words), self.embedding.size
+            values["embedding"] = {"words": words, "values": size, "sha256": self.embedding.sha256}
         return values
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], whitening: Whitening | None = None) -> Normalisation:
+    def from_dict(
+        cls, values: Mapping[str, Any], whitening: Whitening | None = None, embedding: Embedding | None = None
+    ) -> Normalisation:
         """Read what :meth:`to_dict` wrote.
 
         Args:
             values: The plain values.
             whitening: The whitening that they name, which comes from elsewhere.
+            embedding: The embedding that they name, which comes from elsewhere.
 
         Raises:
-            UserError: The whitening is missing or is another one.
+            UserError: The whitening or embedding is missing or is another one.
             KeyError, TypeError, ValueError: A value is missing or of the wrong kind.
         """
-        named = values.get("whitening")
-        if (named is None) != (whitening is None):
-            given, wanted = ("none", "a") if whitening is None else ("one", "no")
-            raise UserError(f"the description of the data set names {wanted} whitening, {given} is there")
-        if whitening is not None and named is not None and named["sha256"] != whitening.sha256:
-            raise UserError("the description of the data set names another whitening than the one that is there")
+        for name, there in (("whitening", whitening), ("embedding", embedding)):
+            named = values.get(name)
+            if (named is None) != (there is None):
+                given, wanted = ("none", "a") if there is None else ("one", "no")
+                raise UserError(f"the description of the data set names {wanted} {name}, {given} is there")
+            if there is not None and named is not None and named["sha256"] != there.sha256:
+                raise UserError(f"the description of the data set names another {name} than the one that is there")
         mean, std = (tuple(float(number) for number in values[name]) for name in ("mean", "std"))
-        return cls(mean, std, whitening)
+        return cls(mean, std, whitening, embedding)
 
 
 @lru_cache(maxsize=64)
@@ -100,7 +136,7 @@ class Description:
     Attributes:
         name: The data set's name, such as ``digits``.
         class_names: One name a class, in label order.
-        image_shape: (C, H, W) in pixels.
+        image_shape: (C, H, W) in pixels; of sentences (1, L, D): L words, each a vector.
         normalisation: How images are mapped for networks.
     """
 
@@ -120,11 +156,28 @@ class Description:
             raise UserError(
                 f"images of '{self.name}' have {math.prod(self.image_shape)} values, its whitening {whitening.size}"
             )
+        embedding = self.normalisation.embedding
+        if embedding is not None and embedding.size != self.image_shape[2]:
+            raise UserError(
+                f"words of '{self.name}' have {self.image_shape[2]} values, its embedding has {embedding.size}"
+            )
 
     @property
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def embedding(self) -> Embedding | None:
+        """The vectors of a text's words; None: the data are pictures."""
+        return self.normalisation.embedding
+
+    @property
+    def stored(self) -> tuple[tuple[int, int, int], torch.dtype]:
+        """Shape and type of a real image as it is stored: uint8 pixels (C, H, W), or int32 tokens (1, L, 1)."""
+        if self.embedding is None:
+            return self.image_shape, torch.uint8
+        return (1, self.image_shape[1], 1), torch.int32
 
     def with_normalisation(self, normalisation: Normalisation) -> Description:
         """Return the same data set described in another normalisation."""
@@ -140,12 +193,15 @@ class Description:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], whitening: Whitening | None = None) -> Description:
+    def from_dict(
+        cls, values: Mapping[str, Any], whitening: Whitening | None = None, embedding: Embedding | None = None
+    ) -> Description:
         """Read what :meth:`to_dict` wrote.
 
         Args:
             values: The plain values.
             whitening: See :meth:`Normalisation.from_dict`.
+            embedding: See :meth:`Normalisation.from_dict`.
 
         Raises:
             UserError: A value is missing or of the wrong kind.
@@ -156,7 +212,7 @@ class Description:
                 name=str(values["name"]),
                 class_names=tuple(str(name) for name in values["class_names"]),
                 image_shape=(channels, height, width),
-                normalisation=Normalisation.from_dict(values["normalisation"], whitening),
+                normalisation=Normalisation.from_dict(values["normalisation"], whitening, embedding),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"the description of the data set is not complete: {error!r}") from error
@@ -183,4 +239,10 @@ def check_fits(made_for: Description, real: Description, name: str | None = None
         raise UserError(
             f"{teacher} makes images of shape {tuple(made_for.image_shape)} ('{made_for.name}'), but '{real.name}' has "
             f"{tuple(real.image_shape)}; choose the data set that it was made for"
+        )
+    of_teacher, of_data = made_for.embedding, real.embedding
+    if (of_teacher is None) != (of_data is None) or (of_teacher and of_data and of_teacher.words != of_data.words):
+        raise UserError(
+            f"{teacher} was made for another vocabulary than that of '{real.name}'; choose the text, and the options "
+            "length, vocabulary and embedding, that it was made for"
         )

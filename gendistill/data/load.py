@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gendistill.data import sources
+from gendistill.data import sources, text
 from gendistill.data.description import Description
 from gendistill.data.digits import load_digits
 from gendistill.data.folder import load_folder
@@ -18,7 +18,7 @@ from gendistill.data.real import RealData, Split
 from gendistill.data.split import stratified, validation_size
 from gendistill.errors import UserError, did_you_mean
 
-NAMES = ("digits", *sources.SOURCES, "mhist")
+NAMES = ("digits", *sources.SOURCES, "mhist", *text.NAMES)
 """The data sets that have a name; any other is a folder of images."""
 
 ROOT_VARIABLE = "GENDISTILL_DATA"
@@ -40,22 +40,29 @@ def load(
     image_size: int | None = None,
     channels: int | None = None,
     whitening: float | None = None,
+    length: int | None = None,
+    vocabulary: int | None = None,
+    embedding: int | str | None = None,
 ) -> RealData:
-    """Load a data set with its fixed splits, as uint8 on the device.
+    """Load a data set with its fixed splits, as uint8 (sentences: tokens) on the device.
 
     The validation part is held out of the training images, stratified, by a constant seed: a tenth, at most 5,000
     (digits: 200). The test part is the official one (digits: 400, held out the same way).
 
     Args:
         name: One of :data:`NAMES`, or ``folder:PATH``, or a path with a folder of images a class.
-        root: Where the official files lie or are downloaded to. None: :func:`default_root`.
+        root: Where the official files lie or are downloaded to; of ``text`` the file or folder itself. None:
+            :func:`default_root`.
         device: Where the images go.
-        seed: Seed of the split of an image folder; every other set is always split the same way.
+        seed: Seed of the split of an image folder or a text; every other set is always split the same way.
         image_size: For an image folder and ``mhist``: height and width in pixels that images are brought to. None: as
             they are.
         channels: For an image folder and ``mhist``: 1 (grey) or 3 (colour) to convert to. None: as they are.
         whitening: Fit ZCA whitening with this epsilon to the training images and describe the data so: networks then
             see whitened images, and teachers are made of such. None: mean and standard deviation.
+        length: For texts: words of a sentence; see :func:`gendistill.data.text.load_text`.
+        vocabulary: For texts: the most frequent words that are kept.
+        embedding: For texts: numbers of a word's vector, or a file of vectors in GloVe's form.
 
     Returns:
         The data.
@@ -64,7 +71,17 @@ def load(
         UserError: Unknown name; files missing or damaged; a folder without two classes of equal images; images too
             large to be whitened.
     """
-    data = _load(name, root, seed, image_size, channels).to(device)
+    of_text = text.TextOptions(length, vocabulary, embedding)
+    if name in text.NAMES:
+        if image_size is not None or channels is not None:
+            raise UserError(f"image_size and channels are for pictures; '{name}' holds sentences, leave them out")
+        local = name == "text"
+        loaded = text.load_text(_root(root), of_text, seed=seed) if local else text.load_toytext(of_text)
+    elif of_text != text.TextOptions():
+        raise UserError(f"length, vocabulary and embedding are for texts; '{name}' holds pictures, leave them out")
+    else:
+        loaded = _load(name, root, seed, image_size, channels)
+    data = loaded.to(device)
     return data if whitening is None else data.with_normalisation(data.whitening(whitening))
 
 
@@ -80,7 +97,7 @@ def _load(name: str, root: str | Path | None, seed: int, image_size: int | None,
             f"there is no data set '{name}'; {did_you_mean(name.lower(), NAMES)}choose one of {', '.join(NAMES)} "
             "or the path of a folder of images"
         )
-    folder = Path(root).expanduser() if root is not None else default_root()
+    folder = _root(root)
     if name == "mhist":
         return load_mhist(folder, image_size=image_size, channels=channels)
     if image_size is not None or channels is not None:
@@ -95,6 +112,10 @@ def _load(name: str, root: str | Path | None, seed: int, image_size: int | None,
     rest, held = stratified(full.labels, (len(full) - held_count, held_count))
     training, validation = (Split(full.images[index], full.labels[index]) for index in (rest, held))
     return RealData(description, training, validation, test_split)
+
+
+def _root(root: str | Path | None) -> Path:
+    return Path(root).expanduser() if root is not None else default_root()
 
 
 def to_split(arrays: Arrays) -> Split:

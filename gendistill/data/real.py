@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gendistill.data.description import Description, Normalisation
 from gendistill.data.whitening import EPSILON, Whitening
+from gendistill.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Split:
     """One part of a data set.
 
     Attributes:
-        images: (N, C, H, W) uint8.
+        images: (N, C, H, W) uint8; sentences are tokens (N, 1, L, 1) int32.
         labels: (N,) int64 class indices.
     """
 
@@ -27,7 +28,10 @@ class Split:
         return len(self.labels)
 
     def batch(self, index: Tensor, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
-        """Return normalised images (B, C, H, W) float32 and labels (B,) at ``index`` (B,)."""
+        """Return normalised images (B, C, H, W) float32 and labels (B,) at ``index`` (B,).
+
+        Sentences come embedded: (B, 1, L, D), L words of D numbers each.
+        """
         return normalisation.apply(self.images[index]), self.labels[index]
 
     def to(self, device: torch.device | str) -> Split:
@@ -59,8 +63,10 @@ class RealData:
         official training images, count as such: so the whitening is the one that public results were made in.
 
         Raises:
-            UserError: See :meth:`gendistill.data.whitening.Whitening.fit`.
+            UserError: The data are sentences; see also :meth:`gendistill.data.whitening.Whitening.fit`.
         """
+        if self.description.embedding is not None:
+            raise UserError(f"whitening is for pictures; '{self.description.name}' holds sentences, leave it out")
         channels = self.description.image_shape[0]
         images = torch.cat((self.train.images, self.validation.images))
         fitted = Whitening.fit(images, epsilon, scale=255.0)

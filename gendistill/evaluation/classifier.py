@@ -18,7 +18,7 @@ from gendistill.data.real import RealData, Split
 from gendistill.data.sampling import EpochSampler
 from gendistill.evaluation.cache import cache_folder, read_tensors, split_fingerprint, text_fingerprint, write_tensors
 from gendistill.evaluation.extractors import Extractor
-from gendistill.nets.learners import Learner
+from gendistill.nets.learners import Learner, default_learner
 
 RECIPE: dict[str, Any] = {
     "optimizer": "AdamW",
@@ -77,7 +77,9 @@ def embedding_width(description: Description) -> int:
 
 
 def architecture(description: Description) -> dict[str, Any]:
-    """Return the spec of the network under the embedding: a ConvNet, narrow enough for a CPU."""
+    """Return the spec of the network under the embedding: a ConvNet, narrow enough for a CPU; a text's learner."""
+    if description.embedding is not None:
+        return default_learner(description)
     side = min(description.image_shape[1:])
     depth = 1 if side < 4 else 2 if side < 16 else 3 if side < 64 else 4
     return {
@@ -173,8 +175,10 @@ def classification_accuracy(classifier: ClassifierExtractor, split: Split, norma
 def _shifted(images: Tensor, normalisation: Normalisation, generator: torch.Generator) -> Tensor:
     """Move the whole batch by one random offset a side, black coming in, so that features are not tied to a pixel.
 
-    Images under 16 pixels a side stay: their content fills them, and a pixel is much of it.
+    Images under 16 pixels a side stay: their content fills them, and a pixel is much of it. So do sentences.
     """
+    if normalisation.embedding is not None:
+        return images
     height, width = images.shape[2:]
     reach = min(height, width) // 16
     if reach == 0:

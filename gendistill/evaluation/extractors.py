@@ -65,7 +65,7 @@ def extract(extractor: Extractor, images: Tensor, normalisation: Normalisation) 
 
     Args:
         extractor: The network.
-        images: float32 in ``normalisation``, or uint8, which is normalised batch by batch.
+        images: float32 in ``normalisation``, or as they are stored (uint8, tokens) and normalised batch by batch.
         normalisation: The one that the network is told.
 
     Raises:
@@ -75,7 +75,8 @@ def extract(extractor: Extractor, images: Tensor, normalisation: Normalisation) 
     parts = []
     for batch in images.split(extractor.batch_size):
         batch = batch.to(device)
-        part = extractor.features(normalisation.apply(batch) if batch.dtype == torch.uint8 else batch, normalisation)
+        shown = batch if batch.is_floating_point() else normalisation.apply(batch)
+        part = extractor.features(shown, normalisation)
         if part.ndim != 2 or len(part) != len(batch):
             raise UserError(
                 f"the extractor '{extractor.name}' must return features (N, D) for {len(batch)} images, it returned "

@@ -30,7 +30,8 @@ def whose_normalisation(choice: str, teacher: Teacher, data: RealData) -> str:
 
     Args:
         choice: ``data``, ``teacher``, or ``auto``: the teacher's where it is whitened and the data is not. A learner
-            that met such images unwhitened would be shown something else than what they were made as.
+            that met such images unwhitened would be shown something else than what they were made as. Also where its
+            words have other vectors than the data's, as an embedding learned on another machine may.
         teacher: The teacher.
         data: The real data.
 
@@ -42,6 +43,8 @@ def whose_normalisation(choice: str, teacher: Teacher, data: RealData) -> str:
     if choice != "auto":
         return choice
     own, real = teacher.description.normalisation, data.description.normalisation
+    if own.embedding != real.embedding:
+        return "teacher"
     return "teacher" if own.whitening is not None and real.whitening is None else "data"
 
 
@@ -86,6 +89,10 @@ class Lessons:
             raise UserError(f"augment_mode is '{augment_mode}'; choose {' or '.join(MODES)}")
         self.teacher, self.description, self.hard = teacher, description, labels == "hard"
         self.augment = None if augment in (None, "", "none") else augment
+        if self.augment is not None and description.embedding is not None:
+            raise UserError(
+                f"augment is '{augment}', which is for pictures; '{description.name}' holds sentences, set it to none"
+            )
         self.augment_mode = augment_mode
         device = teacher.device
         self.generators = [stream(seed, "evaluation/batches", device) for seed in seeds]

@@ -86,7 +86,12 @@ def expand(options: Mapping[str, Any], description: Description) -> dict[str, An
 
 
 def convnet(description: Description) -> dict[str, Any]:
-    """Return the papers' ConvNet of width 128: depth 3 at 28 and 32 pixels, less for images with fewer, else more."""
+    """Return the papers' ConvNet of width 128: depth 3 at 28 and 32 pixels, less for images with fewer, else more.
+
+    Sentences have their own default learner.
+    """
+    if description.embedding is not None:
+        return default_learner(description)
     depth = default_learner(description)["init_args"]["depth"]
     return {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width": 128, "depth": depth}}
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import gendistill
 from gendistill.data.description import Description
+from gendistill.data.embedding import VECTORS, WORDS, Embedding
 from gendistill.data.whitening import Whitening
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.files import atomic_write
@@ -23,10 +24,13 @@ from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 
-FORMAT_VERSION = 2
 PLAIN_VERSION = 1
 """What teachers without whitening are written as: the same bytes as ever, which older software reads, too."""
+WHITENED_VERSION = 2
+TEXT_VERSION = 3
+VERSIONS = (PLAIN_VERSION, WHITENED_VERSION, TEXT_VERSION)
 WHITENING = ("whitening.mean", "whitening.matrix")
+EMBEDDING = (VECTORS, WORDS)
 KEY = "gendistill_teacher"
 UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 """What values from a stranger's file may raise in code that expects sound ones."""
@@ -50,7 +54,7 @@ def save(teacher: Teacher, path: str | Path) -> None:
     # Cloned: safetensors refuses tensors that share memory, as tied weights do.
     tensors = {
         name: check_finite(name, tensor.detach()).cpu().contiguous().clone()
-        for name, tensor in sorted((teacher.tensors() | _whitening_tensors(teacher.description)).items())
+        for name, tensor in sorted((teacher.tensors() | _description_tensors(teacher.description)).items())
     }
     header = describe_teacher(teacher)
     header["sha256"] = _digest(header, tensors)
@@ -84,7 +88,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
             check_finite(name, tensor)
         whole = all(name in tensors for name in WHITENING)
         whitening = Whitening(*(tensors.pop(name) for name in WHITENING)) if whole else None
-        description = Description.from_dict(_mapping(header, "description"), whitening)
+        whole = all(name in tensors for name in EMBEDDING)
+        embedding = Embedding.from_tensors({name: tensors.pop(name) for name in EMBEDDING}) if whole else None
+        description = Description.from_dict(_mapping(header, "description"), whitening, embedding)
         teacher = KINDS[header["kind"]].restore(tensors, header, description, _mapping(header, "metadata"))
     except GendistillError as error:
         raise UserError(f"'{path}' cannot be used: {first_line(error)}") from error
@@ -112,7 +118,7 @@ def describe_teacher(teacher: Teacher) -> dict[str, Any]:
     """Return the metadata that a teacher's file carries, as plain values."""
     counts = teacher.label_counts
     header = {
-        "format_version": PLAIN_VERSION if teacher.description.normalisation.whitening is None else FORMAT_VERSION,
+        "format_version": _version(teacher.description),
         "kind": teacher.kind,
         "software_version": gendistill.__version__,
         "description": teacher.description.to_dict(),
@@ -163,10 +169,10 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         version = header["format_version"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"'{path}' is damaged: its teacher metadata cannot be read") from error
-    if version not in (PLAIN_VERSION, FORMAT_VERSION):
+    if version not in VERSIONS:
         raise UserError(
             f"'{path}' has teacher format version {version!r}, this gendistill {gendistill.__version__} reads versions "
-            f"{PLAIN_VERSION} and {FORMAT_VERSION}; install the gendistill that wrote it "
+            f"{VERSIONS[0]} to {VERSIONS[-1]}; install the gendistill that wrote it "
             f"({header.get('software_version', 'unknown')})"
         )
     kind = header.get("kind")
@@ -198,7 +204,17 @@ def _check_is_safetensors(path: Path) -> None:
         raise UserError(f"'{path}' is not a safetensors file (or is cut off); give a teacher.safetensors")
 
 
-def _whitening_tensors(description: Description) -> dict[str, Tensor]:
+def _version(description: Description) -> int:
+    """Return the oldest version of the format that can say all of it."""
+    if description.embedding is not None:
+        return TEXT_VERSION
+    return PLAIN_VERSION if description.normalisation.whitening is None else WHITENED_VERSION
+
+
+def _description_tensors(description: Description) -> dict[str, Tensor]:
+    """Return the tensors that belong to the data set's description, and not to the teacher's own."""
+    if description.embedding is not None:
+        return description.embedding.tensors()
     whitening = description.normalisation.whitening
     return {} if whitening is None else dict(zip(WHITENING, (whitening.mean, whitening.matrix), strict=True))
 

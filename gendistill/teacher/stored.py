@@ -39,7 +39,6 @@ class StoredImages(Teacher):
     """
 
     kind: ClassVar[str] = "stored-images"
-    dtype: ClassVar[torch.dtype] = torch.float32
 
     def __init__(
         self,
@@ -58,20 +57,26 @@ class StoredImages(Teacher):
             raise UserError(f"order must be one of {', '.join(get_args(Order))}, got {order!r}")
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise UserError(f"a teacher's own batch_size must be a whole number from 1, or None, got {batch_size!r}")
-        if images.ndim != 4 or tuple(images.shape[1:]) != tuple(description.image_shape):
+        shape, dtype = self.stored_as(description)
+        if images.ndim != 4 or tuple(images.shape[1:]) != tuple(shape):
             raise UserError(
-                f"images of '{description.name}' must have shape (N, {', '.join(map(str, description.image_shape))}), "
+                f"images of '{description.name}' must have shape (N, {', '.join(map(str, shape))}), "
                 f"got {tuple(images.shape)}"
             )
         if not len(images):
             raise UserError("a teacher needs at least one image, got none")
-        if images.dtype != self.dtype:
-            raise UserError(f"images of a '{self.kind}' teacher must be {self.dtype}, got {images.dtype}")
+        if images.dtype != dtype:
+            raise UserError(f"images of a '{self.kind}' teacher must be {dtype}, got {images.dtype}")
         self.images = check_finite("images", images.detach())
         self.labels = check_labels(labels, (len(images),), description).to(images.device)
         self.order: Order = order
         self.batch_size = batch_size
         self._move_schedules(images.device)
+
+    @classmethod
+    def stored_as(cls, description: Description) -> tuple[tuple[int, int, int], torch.dtype]:
+        """Return shape and type of one stored image."""
+        return description.image_shape, torch.float32
 
     @property
     def device(self) -> torch.device:

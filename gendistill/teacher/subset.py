@@ -15,17 +15,21 @@ from gendistill.teacher.stored import StoredImages
 
 
 class RealSubset(StoredImages):
-    """Real images, kept as uint8 and normalised when they are shown.
+    """Real images, kept as uint8 and normalised when they are shown; real sentences, kept as tokens and embedded then.
 
     Args:
-        images: (N, C, H, W) uint8; not copied.
+        images: (N, C, H, W) uint8, or tokens (N, 1, L, 1) int32; not copied.
         labels: See :class:`StoredImages`.
         description: The data set; its normalisation is applied to each batch.
         **options: See :class:`StoredImages`.
     """
 
     kind: ClassVar[str] = "real-subset"
-    dtype: ClassVar[torch.dtype] = torch.uint8
+
+    @classmethod
+    def stored_as(cls, description: Description) -> tuple[tuple[int, int, int], torch.dtype]:
+        """Return shape and type of one stored image, which are those of the real data."""
+        return description.stored
 
     def pick(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return images (B, C, H, W) float32, normalised, and labels at ``index`` (B,)."""
