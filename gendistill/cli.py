@@ -34,6 +34,7 @@ COMMANDS = {
     "adapt": ("gendistill.commands.adapt", "measure images that adapt networks trained on another data set"),
     "condensation": ("gendistill.commands.condensation", "measure condensed batches beside their controls"),
     "export": ("gendistill.commands.export", "write a teacher as PNG folder, .pt pair, Parquet or safetensors"),
+    "tokens": ("gendistill.commands.tokens", "print the words nearest to a distilled text's sentences"),
     "import": ("gendistill.commands.import_teacher", "read results of the public code of DC, DSA, DM, MTT and DD"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),

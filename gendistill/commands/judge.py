@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +36,18 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_files(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the real data's files are and, of a folder of images, how to read them."""
+    """Add the options that say where the real data's files are and how to read images and texts of one's own."""
     parser.add_argument("--data-root", metavar="DIR", help="where its files are; None: see docs/data.md")
     parser.add_argument("--image-size", type=positive, metavar="N", help="height and width in pixels that the images "
                         "of a data folder are brought to; None: as they are")  # fmt: skip
     parser.add_argument("--channels", type=positive, metavar="N", help="1 or 3: bring the images of a data folder to "
                         "grey or colour; None: as they are")  # fmt: skip
+    parser.add_argument("--length", type=positive, metavar="N", help="words of a sentence of a text; None: what most "
+                        "have")  # fmt: skip
+    parser.add_argument("--vocabulary", type=positive, metavar="N", help="words of a text that are kept, the most "
+                        "frequent; None: 5000")  # fmt: skip
+    parser.add_argument("--embedding", metavar="WHAT", help="numbers of a word's vector, learned from a text, or a "
+                        "file of vectors in GloVe's form; None: see docs/data.md")  # fmt: skip
     parser.add_argument("--whitening", type=float, metavar="EPS", help="ZCA-whiten the real data with this epsilon, "
                         "such as 0.1; None: mean and standard deviation")  # fmt: skip
 
@@ -104,8 +111,9 @@ def load_data(options: argparse.Namespace) -> RealData:
     """Load the data set that the options of :func:`add_data` name."""
     import gendistill.data
 
-    size = {"image_size": options.image_size, "channels": options.channels}
-    return gendistill.data.load(options.dataset, options.data_root, **size, whitening=options.whitening)
+    names = ("image_size", "channels", "whitening", "length", "vocabulary", "embedding")
+    given = {name: getattr(options, name) for name in names}
+    return gendistill.data.load(options.dataset, options.data_root, **given)
 
 
 def dataset_name(dataset: str) -> str:

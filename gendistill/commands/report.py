@@ -79,6 +79,8 @@ def grid_of(teacher: Teacher, seed: int = 0) -> Tensor:
     from gendistill.report.pictures import by_class
     from gendistill.seeds import stream
 
+    if teacher.description.embedding is not None:
+        raise UserError("it holds sentences, which gendistill tokens prints")
     count = min(100, teacher.images_stored or 100)
     images, labels = teacher.sample(count, stream(seed, "pictures", teacher.device))
     return by_class(teacher.description.normalisation.invert(images).clamp(0, 1), labels)

@@ -12,6 +12,10 @@ from gendistill.config.help import show
 from gendistill.errors import UserError
 from gendistill.yaml_file import dump_yaml
 
+TEXTS = ("toytext", "text")
+"""Data sets of sentences, named here so that --help need not wait for torch."""
+SENTENCES = 20
+"""Distilled sentences that are printed at the end of a run."""
 SUMMARY = "Train a teacher. A run that was interrupted is continued by the same command."
 
 
@@ -67,6 +71,12 @@ def announce(context: Any, dataset: str) -> None:
     print(f"teacher  {directory.teacher}")
     print(f"judge    gendistill evaluate {directory} --dataset {dataset}")
     print(f"curves   gendistill tensorboard --logdir {context.options.root}")
+    if dataset in TEXTS:
+        from gendistill.teacher import load
+        from gendistill.teacher.sentences import listing
+
+        print(f"words    gendistill tokens {directory}")
+        print(listing(load(directory.teacher), count=SENTENCES), end="")
 
 
 def summary(context: Any) -> dict[str, Any]:

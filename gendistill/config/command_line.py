@@ -175,7 +175,7 @@ def _find(experiment: Experiment, option: str) -> list[str]:
             return ["trainer", *names]
     known = known_options(experiment)
     if len(parts) == 1:
-        known += [f"--{name}" for name in (*run, *trainer, "image_size", "channels", "whitening")]
+        known += [f"--{name}" for name in (*run, *trainer, *list(DATA_TYPES)[2:])]
     written = "--" + ".".join(part for part in parts if part != "init_args")
     hint = did_you_mean(written, known) or "see --help for all of them"
     raise UserError(f"there is no option '{option}'; {hint}".rstrip())

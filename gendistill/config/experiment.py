@@ -26,8 +26,11 @@ DATA_TYPES: dict[str, Any] = {
     "image_size": int | None,
     "channels": int | None,
     "whitening": float | None,
+    "length": int | None,
+    "vocabulary": int | None,
+    "embedding": int | str | None,
 }
-# Without whitening, so that configs of runs without it are what they were before there was any.
+# Without whitening and the options of texts, so that configs of runs without them are what they were before.
 DATA_DEFAULTS = {"name": "digits", "root": None, "image_size": None, "channels": None}
 SECTIONS = ("trainer", "data", "run", "scales", "evaluation", "reported")
 
@@ -41,7 +44,7 @@ class Experiment:
         class_path: Its dotted path.
         init_args: Arguments given for it, of the declared types.
         data: ``name`` and ``root`` of the data set; ``image_size`` and ``channels`` of a folder of images;
-            ``whitening`` (epsilon) to whiten.
+            ``whitening`` (epsilon) to whiten; ``length``, ``vocabulary`` and ``embedding`` of a text.
         run: Arguments given for :class:`RunOptions`.
     """
 

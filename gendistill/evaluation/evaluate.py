@@ -51,6 +51,9 @@ def evaluate(
         UserError: The teacher does not belong to the data, or an option is not one.
     """
     check_fits(teacher.description, data.description)
+    if teacher.description.embedding is not None:
+        # A text's words are seen as the teacher saw them, should another machine have learned other last digits.
+        data = data.with_normalisation(teacher.description.normalisation)
     budget = teacher.budget()
     check_options(learning, fidelity)
     named = None if learning is None else learning.get("protocol")

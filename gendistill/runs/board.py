@@ -1,7 +1,8 @@
 """TensorBoard logs and pictures of a run.
 
 Tags: ``train/<metric>`` (mean since the last point), ``lr/<optimiser>``, ``speed/steps_per_second``, ``samples/<name>``
-(grids of always the same noise) and, on request, ``weights/<network>.<parameter>`` histograms.
+(grids of always the same noise; of a text, sentences in words) and, on request, ``weights/<network>.<parameter>``
+histograms.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gendistill.runs.directory import RunDirectory
 
 
 class Board:
-    """Writes the events file and ``samples/*.png`` of one run.
+    """Writes the events file and ``samples`` of one run.
 
     Args:
         directory: The run's directory.
@@ -76,6 +77,16 @@ class Board:
                 self._writer.add_image(f"samples/{name}", image, step)
             except OSError as error:
                 raise StorageError(storage_sentence(self._directory.path, error)) from error
+
+    def text(self, step: int, name: str, lines: str) -> None:
+        """Log lines of text and write them as ``samples/<name>-<step>.txt``."""
+        atomic_write(self._directory.samples / f"{name}-{step:07d}.txt", lambda file: file.write(lines.encode()))
+        # TensorBoard reads Markdown, in which indented lines are shown as they are.
+        shown = "".join(f"    {line}\n" for line in lines.splitlines())
+        try:
+            self._writer.add_text(f"samples/{name}", shown, step)
+        except OSError as error:
+            raise StorageError(storage_sentence(self._directory.path, error)) from error
 
     def histograms(self, step: int, networks: Iterable[tuple[str, nn.Module]]) -> None:
         """Log the distribution of every trained weight."""

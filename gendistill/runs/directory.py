@@ -56,7 +56,7 @@ class RunDirectory:
 
     @property
     def samples(self) -> Path:
-        """Directory of the pictures."""
+        """Directory of the pictures, or of a text's sentences in words."""
         return self.path / "samples"
 
     @property
@@ -117,8 +117,8 @@ class RunDirectory:
         for path in self.path.glob("events.out.tfevents.*"):
             path.unlink()
         if self.samples.is_dir():
-            for picture in self.samples.glob("*.png"):
-                picture.unlink()
+            for sample in (*self.samples.glob("*.png"), *self.samples.glob("*.txt")):
+                sample.unlink()
             with contextlib.suppress(OSError):
                 self.samples.rmdir()
 

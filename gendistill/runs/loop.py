@@ -28,6 +28,7 @@ from gendistill.runs.progress import Progress
 from gendistill.runs.signals import Interrupted, StopSignals
 from gendistill.seeds import Streams
 from gendistill.teacher import Teacher, save
+from gendistill.teacher.sentences import listing
 
 
 class Trainable(Protocol):
@@ -106,11 +107,13 @@ class _Loop:
         self.metrics = Metrics(run.processes)
         self.board: Board | None = None
         self.never_finite: set[str] = set()
+        self.of_text = False
 
     def train(self, data: RealData, config: dict[str, Any]) -> None:
         """Prepare, then make the steps that are left."""
         run, options, main = self.run, self.run.options, self.processes.main
         self.processes.on_main(lambda: self.claim(config))
+        self.of_text = data.description.embedding is not None
         self.trainer.attach(run, data.to(run.device))
         self.never_finite = set(not_finite(self.trainer.state_dict()))
         notes = self.resume()
@@ -231,12 +234,15 @@ class _Loop:
             self.board.scalars(run.step, scalars | {"speed/steps_per_second": rate})
 
     def look(self) -> None:
-        """Make the picture grids; training does not notice."""
+        """Make the picture grids, or of a text the sentences in words; training does not notice."""
         networks = self.trainer.modules()
         if self.board is None:
             return
         with untouched(networks.values(), self.run.streams):
-            self.board.pictures(self.run.step, self.trainer.samples())
+            if self.of_text:
+                self.board.text(self.run.step, "sentences", listing(self.trainer.teacher()))
+            else:
+                self.board.pictures(self.run.step, self.trainer.samples())
         if self.run.options.histograms:
             self.board.histograms(self.run.step, networks.items())
 
