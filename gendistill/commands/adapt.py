@@ -7,7 +7,7 @@ from typing import Any
 
 from gendistill.commands.judge import add_data, load_data
 from gendistill.commands.options import Options, add_json, positive
-from gendistill.commands.output import result_only, to_json, write_json
+from gendistill.commands.output import hand_over, result_only
 
 
 def parser() -> Options:
@@ -50,10 +50,7 @@ def main(argv: Sequence[str]) -> int:
             split=given.split,
             seed=given.seed,
         )
-    if given.output is not None:
-        write_json(result, given.output)
-    print(to_json(result) if given.json else text(result))
-    return 0
+    return hand_over(result, text, as_json=given.json, output=given.output)
 
 
 def text(result: Mapping[str, Any]) -> str:

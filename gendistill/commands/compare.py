@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.judge import REFERENCES, add_data, add_judging, dataset_name, judge, load_data, short_name
 from gendistill.commands.options import Options, add_json
-from gendistill.commands.output import read_results, result_only, to_json, write_json
+from gendistill.commands.output import hand_over, read_results, result_only
+from gendistill.commands.report import pictures_of
 from gendistill.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,18 +46,14 @@ def main(argv: Sequence[str]) -> int:
     with result_only(given.json):
         found, data = judge_all(given)
         results = {"teachers": rank(found, given.rank_at)}
-        if given.output:
-            write_json(results, given.output)
-        if given.report:
-            from gendistill.commands.report import pictures_of
-            from gendistill.report.page import write_report
-
-            write_report(results, given.report, pictures_of(results, given.data_root, data))
-    print(to_json(results) if given.json else text_table(results))
-    for what, where in (("results", given.output), ("report", given.report)):
-        if where and not given.json:
-            print(f"{what:<8} {where}")
-    return 0
+    return hand_over(
+        results,
+        text_table,
+        as_json=given.json,
+        output=given.output,
+        report=given.report,
+        pictures=lambda: pictures_of(results, given.data_root, data),
+    )
 
 
 def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData | None]:

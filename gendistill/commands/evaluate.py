@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, more_words, short_name
 from gendistill.commands.options import Options, add_json
-from gendistill.commands.output import result_only, to_json, write_json
+from gendistill.commands.output import hand_over, result_only
 
 
 def parser() -> Options:
@@ -29,7 +30,6 @@ def parser() -> Options:
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill evaluate``."""
     given = parser().parse(argv)
-    from gendistill.report.terminal import text_table
     from gendistill.teacher.reference import open_teacher
 
     with result_only(given.json):
@@ -39,11 +39,11 @@ def main(argv: Sequence[str]) -> int:
     output = given.output
     if output is None and (Path(given.teacher) / "config.yaml").is_file():
         output = str(Path(given.teacher) / "results.json")
-    if output is not None:
-        write_json(result, output)
-    print(to_json(result) if given.json else text_table({"teachers": [result]}))
-    if not given.json:
-        print(more_words(result), end="")
-    if output is not None and not given.json:
-        print(f"results  {output}")
-    return 0
+    return hand_over(result, text, as_json=given.json, output=output)
+
+
+def text(result: Mapping[str, Any]) -> str:
+    """Return the result as a table, and what there is beyond it."""
+    from gendistill.report.terminal import text_table
+
+    return "\n".join(filter(None, [text_table({"teachers": [result]}), more_words(result).rstrip("\n")]))

@@ -195,7 +195,7 @@ def _more(teacher: Teacher, data: RealData, options: argparse.Namespace, learnin
     return more
 
 
-def more_words(result: dict[str, Any]) -> str:
+def more_words(result: Mapping[str, Any]) -> str:
     """Return the results of ``--continual`` and ``--robust`` as lines for a person, each with its end."""
     lines = []
     if (continual := result.get("continual")) is not None:

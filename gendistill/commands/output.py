@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.plain import plain
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def to_json(result: Mapping[str, Any]) -> str:
@@ -55,6 +58,48 @@ def read_results(path: str | Path) -> dict[str, Any]:
         if not isinstance(one.get("teacher"), dict) or not isinstance(one.get("learning"), dict):
             raise UserError(f"{file}: entry {place} of teachers lacks 'teacher' or 'learning'")
     return dict(values)
+
+
+def hand_over(
+    result: Mapping[str, Any],
+    text: Callable[[Mapping[str, Any]], str],
+    *,
+    as_json: bool,
+    output: str | Path | None = None,
+    report: str | Path | None = None,
+    pictures: Callable[[], Mapping[str, Tensor]] = dict,
+) -> int:
+    """Write a command's result where it is asked for, and print it.
+
+    Args:
+        result: Plain values.
+        text: Turns it into words for a person.
+        as_json: Whether only the result, as one JSON object, may stand on stdout.
+        output: JSON file to write; None or empty: none.
+        report: HTML report to write; None or empty: none.
+        pictures: Makes the report's images; asked only if there is a report.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    with result_only(as_json):
+        if output:
+            write_json(result, output)
+        if report:
+            from gendistill.report.page import write_report
+
+            write_report(result, report, pictures())
+    if as_json:
+        print(to_json(result))
+        return 0
+    print(text(result))
+    for what, where in (("results", output), ("report", report)):
+        if where:
+            print(f"{what:<8} {where}")
+    return 0
 
 
 @contextlib.contextmanager

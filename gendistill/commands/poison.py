@@ -8,7 +8,7 @@ from typing import Any
 
 from gendistill.commands.judge import REFERENCES, add_data, learner_spec, load_data, short_name
 from gendistill.commands.options import Options, add_json, positive, rate_list, update_list
-from gendistill.commands.output import result_only, to_json, write_json
+from gendistill.commands.output import hand_over, result_only
 from gendistill.errors import UserError
 
 
@@ -49,10 +49,7 @@ def main(argv: Sequence[str]) -> int:
     given = parser().parse(argv)
     with result_only(given.json):
         result = run(given)
-    if given.output is not None:
-        write_json(result, given.output)
-    print(to_json(result) if given.json else text(result))
-    return 0
+    return hand_over(result, text, as_json=given.json, output=given.output)
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
