@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +97,7 @@ def training_steps(count: int, batch_size: int) -> int:
 
 
 def trained_classifier(data: RealData, *, seed: int = 0, folder: Path | None = None) -> ClassifierExtractor:
-    """Return the classifier of a data set, from the cache or trained now and put there.
+    """Return the classifier of a data set, from the cache or trained now, as stderr is told, and put there.
 
     Args:
         data: The real data; only ``train`` and ``validation`` are looked at.
@@ -125,7 +128,13 @@ def trained_classifier(data: RealData, *, seed: int = 0, folder: Path | None = N
     if path.is_file():
         classifier.load_state_dict(read_tensors(path)[0])
     else:
+        # It can take minutes, and the bar of train_classifier is for terminals only.
+        tell = partial(print, file=sys.stderr, flush=True)
+        tell(f"training the {classifier.name}, once for this data set; it is then kept as {path}")
+        started = time.perf_counter()
         accuracy = train_classifier(classifier, data, seed=seed)
+        seconds = time.perf_counter() - started
+        tell(f"trained the {classifier.name} in {seconds:.0f} s; validation accuracy {100 * accuracy:.2f} %")
         metadata = {"key": text, "validation_accuracy": repr(accuracy), "name": classifier.name}
         write_tensors(path, classifier.state_dict(), metadata)
     return classifier.requires_grad_(False).eval()

@@ -13,6 +13,7 @@ from gendistill.data.load import load
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
 from gendistill.evaluation import classifier as module
+from gendistill.evaluation.cache import read_tensors
 from gendistill.evaluation.classifier import (
     ClassifierExtractor,
     classification_accuracy,
@@ -62,6 +63,22 @@ def test_training_repeats_and_the_cache_is_used(
     changed = replace(tiny_data, train=Split(255 - tiny_data.train.images, tiny_data.train.labels))
     with pytest.raises(AssertionError, match="trained again"):
         trained_classifier(changed, folder=tmp_path / "a")
+
+
+def test_training_is_announced_and_ends_with_its_accuracy(
+    tiny_data: RealData, tmp_path: Path, short: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained_classifier(tiny_data, folder=tmp_path)
+    said = capsys.readouterr()
+    (path,) = tmp_path.iterdir()
+    accuracy = float(read_tensors(path)[1]["validation_accuracy"])
+    first, last = said.err.splitlines()
+    assert first.startswith("training the bands classifier") and str(path) in first and not said.out
+    assert last.startswith("trained the bands classifier in ")
+    assert last.endswith(f"validation accuracy {100 * accuracy:.2f} %")
+    # Nothing is said of one that is there.
+    trained_classifier(tiny_data, folder=tmp_path)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_damaged_cache_is_named(tiny_data: RealData, tmp_path: Path, short: None) -> None:
