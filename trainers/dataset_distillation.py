@@ -59,6 +59,7 @@ class DatasetDistillationTrainer(Trainer):
             starts, of which each meta-step draws some.
         victims: Size of that pool; 1: one network, whose weights the images may rely on.
         victim_updates: Updates on real data of each network in the pool.
+        victim_lr: Their learning rate at the start; SGD with momentum 0.9 and a cosine.
         source: Adaptation (Wang et al. 2018, section 4.3): the data set that the pool is trained on, as ``name`` and,
             if need be, ``root``; the images then bring its networks to the data set of the run.
 
@@ -92,6 +93,7 @@ class DatasetDistillationTrainer(Trainer):
         victim: Victim = "fresh",
         victims: int = 20,
         victim_updates: int = 300,
+        victim_lr: float = 0.05,
         source: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -119,7 +121,7 @@ class DatasetDistillationTrainer(Trainer):
             raise UserError(f"window is {window}; it must lie in 1..{total} (inner_steps x inner_epochs)")
         self.inner_steps, self.inner_epochs, self.images_per_class = inner_steps, inner_epochs, images_per_class
         self.learners = DistillationLearners(
-            learner, fixed_layers, weights, meta_batch, victim, victims, victim_updates, source
+            learner, fixed_layers, weights, meta_batch, victim, victims, victim_updates, victim_lr, source
         )
         self.start: Start = images
         self.learning_rate, self.learn_learning_rates = learning_rate, learn_learning_rates
@@ -128,8 +130,6 @@ class DatasetDistillationTrainer(Trainer):
         self.decay, self.decay_every, self.gradient_clip = decay, decay_every, gradient_clip
         self.memory, self.window = memory, window
         self.poison_spec = poison
-
-    # -- what a run holds ---------------------------------------------------------------------------------------------
 
     def build(self) -> None:
         """Make the images, their labels and rates, the learners' beginnings and the meta-optimiser."""
@@ -160,8 +160,6 @@ class DatasetDistillationTrainer(Trainer):
     def learning_rates(self) -> Tensor:
         """(T * E,) learning rates, positive."""
         return F.softplus(self.raw_rates)
-
-    # -- one meta-step ------------------------------------------------------------------------------------------------
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
         """Return the real batch (B, C, H, W) and (B,) of this meta-step, the same for all learners (Algorithm 1)."""
@@ -220,8 +218,6 @@ class DatasetDistillationTrainer(Trainer):
         if self.poison is None:
             return RealLoss(learner, [steps], images, labels)
         return PoisonedLoss(learner, [steps], images, labels, self.poison)
-
-    # -- what comes of it ---------------------------------------------------------------------------------------------
 
     def teacher(self) -> Teacher:
         """Return the images in their order, with labels, rates and what learners start from."""

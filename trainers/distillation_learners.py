@@ -29,6 +29,7 @@ class DistillationLearners:
         victim: ``fresh`` or ``trained``.
         victims: Networks in the pool of trained ones.
         victim_updates: Updates of each.
+        victim_lr: Their learning rate at the start.
         source: The data set that the pool is trained on; None: the one that is distilled.
 
     Raises:
@@ -44,6 +45,7 @@ class DistillationLearners:
         victim: Victim,
         victims: int,
         victim_updates: int,
+        victim_lr: float,
         source: dict[str, Any] | None,
     ) -> None:
         for name, value in {"meta_batch": meta_batch, "victims": victims, "victim_updates": victim_updates}.items():
@@ -58,7 +60,8 @@ class DistillationLearners:
             raise UserError("trained victims have weights of their own; set fixed_layers to 0")
         self.learner, self.fixed_layers, self.weights = learner, fixed_layers, weights
         self.meta_batch = meta_batch
-        self.victim, self.victims, self.victim_updates, self.source = victim, victims, victim_updates, source
+        self.victim, self.victims, self.source = victim, victims, source
+        self.training: dict[str, Any] = {"updates": victim_updates, "lr": victim_lr}
 
     def begin(self, trainer: Trainer) -> list[nn.Module]:
         """Work out where learners start, and return the pool of trained networks; an empty one for fresh learners.
@@ -89,11 +92,11 @@ class DistillationLearners:
         if self.source is None:
             seeds = [base + place for place in range(self.victims)]
             spec = self.initial.learner
-            return trained_learners(spec, trainer.data, seeds, updates=self.victim_updates, initial=initial)
+            return trained_learners(spec, trainer.data, seeds, initial=initial, **self.training)
         plan = Pretraining(
             {key: value for key, value in self.source.items() if key != "root"},
             self.initial.learner,
-            self.victim_updates,
+            self.training,
             self.victims,
             base,
             None if initial is None else vars(initial),

@@ -7,7 +7,7 @@ brought to the target's shape (:mod:`gendistill.data.conversion`), and then see 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import torch
@@ -33,7 +33,7 @@ class Pretraining:
     Attributes:
         source: The data set they are trained on, as arguments of :func:`gendistill.data.load`; never its root.
         learner: Spec of the networks.
-        updates: Updates of each on the source.
+        training: ``updates`` of each on the source and their ``lr``, as :func:`trained_learners` takes them.
         networks: Size of the pool; 1: one network of known weights.
         first_seed: Seeds of the pool: ``first_seed``, ``first_seed + 1``, ...
         initial: First weights before that training, as :class:`gendistill.initial.Initial` has them; None: as usual.
@@ -41,7 +41,7 @@ class Pretraining:
 
     source: dict[str, Any]
     learner: dict[str, Any]
-    updates: int
+    training: dict[str, Any]
     networks: int
     first_seed: int
     initial: dict[str, Any] | None = field(default=None)
@@ -58,7 +58,8 @@ class Pretraining:
             return None
         try:
             made = cls(**{name: noted[name] for name in cls.__dataclass_fields__})
-            int(made.updates), int(made.networks), int(made.first_seed), made.source["name"], made.learner["class_path"]
+            int(made.networks), int(made.first_seed), made.source["name"], made.learner["class_path"]
+            made = replace(made, training={key: made.training[key] for key in ("updates", "lr")})
         except (TypeError, KeyError, ValueError) as error:
             raise UserError(f"the teacher's '{KEY}' cannot be read ({error!r}); make the teacher again") from error
         return made
@@ -79,7 +80,7 @@ class Pretraining:
     def trained(self, data: RealData, seeds: Sequence[int]) -> list[nn.Module]:
         """Return a network a seed, trained on the source in the target's shape ``data``."""
         initial = None if self.initial is None else Initial(**self.initial)
-        return trained_learners(self.learner, data, seeds, updates=self.updates, initial=initial)
+        return trained_learners(self.learner, data, seeds, initial=initial, **self.training)
 
 
 def load_source(
