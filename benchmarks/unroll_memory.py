@@ -71,7 +71,7 @@ def mtt(root: str, steps: int, memory: unroll.Memory, small: bool) -> Trajectory
         augment="color_crop_cutout_flip_scale_rotate",
         memory=memory,
     )
-    return _attached(trainer, root, (3, 32, 32), 2)
+    return _attached(trainer, root, (3, 32, 32), 2 if small else 10)
 
 
 def dd(root: str, steps: int, memory: unroll.Memory, small: bool) -> DatasetDistillationTrainer:
