@@ -16,22 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from gendistill import unroll
-from gendistill.data.augment import apply
 from gendistill.data.real import RealData
-from gendistill.errors import UserError, did_you_mean
+from gendistill.errors import UserError
 from gendistill.experts import Recipe, expert_buffer
-from gendistill.losses.trajectory import ParameterDistance
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
 from gendistill.runs.context import RunContext
 from gendistill.teacher import StoredImages, Teacher
-from gendistill.unroll.direct import direct_loss
+from trainers.checks import check_counts, check_words
 from trainers.first_images import FirstImages, first_images
+from trainers.image_optimisers import ImageOptimisers, Kind
 from trainers.student_plan import Lesson, PlanOptions, StudentPlan
+from trainers.student_training import Gradient, StudentTraining
 from trainers.trainer import Trainer
 
 Labels = Literal["hard", "expert", "learned"]
-Gradient = Literal["exact", "shortcut"]
 
 
 class TrajectoryMatchingTrainer(Trainer):
@@ -104,7 +103,7 @@ class TrajectoryMatchingTrainer(Trainer):
         siamese: bool = False,
         learning_rate: float = 0.01,
         learn_learning_rate: bool = True,
-        optimizer: Literal["sgd", "adam"] = "sgd",
+        optimizer: Kind = "sgd",
         lr_images: float = 100.0,
         lr_rate: float = 0.05,
         lr_labels: float = 2.0,
@@ -115,40 +114,26 @@ class TrajectoryMatchingTrainer(Trainer):
         ema_decay: float = 0.0,
     ) -> None:
         super().__init__()
-        counts = {
-            "images_per_class": images_per_class,
-            "experts": experts,
-            "student_steps": student_steps,
-            "expert_epochs": expert_epochs,
-            "trajectories": trajectories,
-            "experts_at_once": 1 if experts_at_once is None else experts_at_once,
-        }
-        for name, value in counts.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"{name} is {value!r}; give a whole number from 1")
-        words = {
-            "images": (images, get_args(FirstImages)),
-            "labels": (labels, get_args(Labels)),
-            "optimizer": (optimizer, ("sgd", "adam")),
-            "gradient": (gradient, get_args(Gradient)),
-            "memory": (memory, unroll.MEMORY_MODES),
-        }
-        for name, (word, allowed) in words.items():
-            if word not in allowed:
-                raise UserError(f"{name} is '{word}'; {did_you_mean(word, allowed)}use one of: {', '.join(allowed)}")
-        rates = (learning_rate, lr_images, lr_rate, lr_labels)
-        if not all(0 < rate < math.inf for rate in rates) or not 0 <= momentum < 1 or not 0 <= ema_decay < 1:
+        check_counts(
+            images_per_class=images_per_class,
+            experts=experts,
+            student_steps=student_steps,
+            expert_epochs=expert_epochs,
+            trajectories=trajectories,
+            experts_at_once=1 if experts_at_once is None else experts_at_once,
+        )
+        check_words(images=(images, get_args(FirstImages)), labels=(labels, get_args(Labels)))
+        if not 0 < learning_rate < math.inf or not 0 <= ema_decay < 1:
             raise UserError(
-                "learning_rate, lr_images, lr_rate and lr_labels must be positive, momentum and ema_decay lie in "
-                f"[0, 1); got {', '.join(map(str, rates))}, {momentum} and {ema_decay}"
+                f"learning_rate must be positive and ema_decay lie in [0, 1); got {learning_rate} and {ema_decay}"
             )
-        if window is not None and (not 1 <= window <= student_steps or gradient != "exact"):
-            raise UserError(f"window is {window}; it must lie in 1..{student_steps} (student_steps), gradient be exact")
         self.images_per_class, self.start, self.label_kind = images_per_class, images, labels
         self.learner_spec = learner
         self.experts, self.expert_folder, self.experts_at_once = experts, expert_folder, experts_at_once
         self.recipe = Recipe.of(expert)
-        self.student_steps, self.expert_epochs, self.trajectories = student_steps, expert_epochs, trajectories
+        self.expert_epochs, self.trajectories = expert_epochs, trajectories
+        self.training = StudentTraining(student_steps, gradient, memory, window)
+        self.optimisers = ImageOptimisers(optimizer, lr_images, lr_rate, lr_labels, momentum)
         self.plan_options = PlanOptions(
             experts=experts,
             steps=student_steps,
@@ -162,9 +147,6 @@ class TrajectoryMatchingTrainer(Trainer):
             siamese=siamese,
         )
         self.learning_rate, self.learn_learning_rate = learning_rate, learn_learning_rate
-        self.optimizer, self.lr_images, self.momentum = optimizer, lr_images, momentum
-        self.lr_rate, self.lr_labels = lr_rate, lr_labels
-        self.gradient, self.memory, self.window = gradient, memory, window
         self.ema_decay = ema_decay
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
@@ -211,15 +193,9 @@ class TrajectoryMatchingTrainer(Trainer):
             self.labels = nn.Parameter(logits, requires_grad=self.label_kind == "learned")
         raw = torch.full((), math.log(self.learning_rate), device=self.device)
         self.raw_rate = nn.Parameter(raw, requires_grad=self.learn_learning_rate)
-        self.image_optimizer: torch.optim.Optimizer
-        if self.optimizer == "adam":
-            self.image_optimizer = torch.optim.Adam([self.images], lr=self.lr_images)
-        else:
-            self.image_optimizer = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
-        groups: list[dict[str, Any]] = [{"params": [self.raw_rate], "lr": self.lr_rate, "momentum": self.momentum}]
-        if self.label_kind == "learned":
-            groups.append({"params": [self.labels], "lr": self.lr_labels, "momentum": 0.9})
-        self.other_optimizer = torch.optim.SGD(groups, lr=self.lr_rate)
+        self.image_optimizer = self.optimisers.of_images(self.images)
+        learned = self.labels if self.label_kind == "learned" else None
+        self.other_optimizer = self.optimisers.of_others(self.raw_rate, learned)
         self.averages = [value.detach().clone() for value in self._moved()] if self.ema_decay else []
 
     def _check_run(self) -> None:
@@ -282,33 +258,9 @@ class TrajectoryMatchingTrainer(Trainer):
         """Train one student, add ``weight`` times its gradient to what is trained, and return its distance."""
         start = self._parameters(lesson.expert, lesson.start)
         target = self._parameters(lesson.expert, lesson.start + self.expert_epochs)
-        # Leaves: the graph of each augmentation is made when it is needed, one at a time.
-        with torch.no_grad():
-            images = [apply(self.images[index], how) for index, how in lesson.batches]
-        images = [image.requires_grad_() for image in images]
-        shown = self.labels.softmax(1) if self.labels.is_floating_point() else self.labels
-        labels = [shown[index] for index, _ in lesson.batches]
-        rates = self.raw_rate.exp().expand(self.student_steps)
-        distance = ParameterDistance(self.student_steps, target, start)
-        if self.gradient == "shortcut":
-            loss = direct_loss(self.student, images, labels, rates, distance, parameters=start).loss
-        else:
-            loss = unroll.unrolled_loss(
-                self.student,
-                images,
-                labels,
-                rates,
-                torch.zeros_like(rates),
-                distance,
-                parameters=start,
-                memory=self.memory,
-                window=self.window,
-            ).loss
-        (weight * loss).backward()
-        for image, (index, how) in zip(images, lesson.batches, strict=True):
-            if image.grad is not None:
-                apply(self.images[index], how).backward(image.grad)
-        return loss.detach()
+        return self.training.backward(
+            self.student, lesson, start, target, self.images, self.labels, self.raw_rate, weight
+        )
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 
@@ -320,13 +272,13 @@ class TrajectoryMatchingTrainer(Trainer):
             "source": f"{type(self).__name__}, step {self.step}",
             "seed": self.run.options.seed,
             "learner": self.learner_spec,
-            "student_steps": self.student_steps,
+            "student_steps": self.training.steps,
             "expert_epochs": self.expert_epochs,
             "max_start_epoch": self.plan_options.max_start,
             "augmentation": self.plan.strategy or "none",
             "images_per_class": self.images_per_class,
             "start": self.start,
-            "gradient": self.gradient,
+            "gradient": self.training.gradient,
         }
         return StoredImages(
             images.detach().clone(),

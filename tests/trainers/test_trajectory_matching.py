@@ -324,6 +324,8 @@ def test_pictures_are_pixels(tiny_data: RealData, tmp_path: Path) -> None:
         ({"memory": "half"}, "full"),
         ({"optimizer": "sdg"}, "did you mean 'sgd'"),
         ({"learning_rate": 0.0}, "positive"),
+        ({"lr_images": 0.0}, "lr_images"),
+        ({"momentum": 1.0}, "momentum"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"window": 4}, "1..3"),
         ({"window": 1, "gradient": "shortcut"}, "exact"),

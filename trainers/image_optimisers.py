@@ -1,0 +1,59 @@
+"""How distilled images, the students' learning rate and learned labels are moved."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from gendistill.errors import UserError
+from trainers.checks import check_words
+
+Kind = Literal["sgd", "adam"]
+
+
+@dataclass(frozen=True)
+class ImageOptimisers:
+    """Optimisers of trajectory matching.
+
+    Attributes:
+        kind: ``sgd`` (with momentum) or ``adam``, for the images.
+        lr_images: Its learning rate; positive.
+        lr_rate: SGD's learning rate of the logarithm of the students' rate; positive.
+        lr_labels: SGD's learning rate of learned labels, whose momentum is 0.9; positive.
+        momentum: Of SGD for images and rate, in [0, 1).
+
+    Raises:
+        UserError: An unknown optimiser, or a number out of range.
+    """
+
+    kind: Kind
+    lr_images: float
+    lr_rate: float
+    lr_labels: float
+    momentum: float
+
+    def __post_init__(self) -> None:
+        check_words(optimizer=(self.kind, get_args(Kind)))
+        rates = (self.lr_images, self.lr_rate, self.lr_labels)
+        if not all(0 < rate < math.inf for rate in rates) or not 0 <= self.momentum < 1:
+            raise UserError(
+                "lr_images, lr_rate and lr_labels must be positive and momentum lie in [0, 1); got "
+                f"{', '.join(map(str, rates))} and {self.momentum}"
+            )
+
+    def of_images(self, images: Tensor) -> torch.optim.Optimizer:
+        """Return the optimiser of the images."""
+        if self.kind == "adam":
+            return torch.optim.Adam([images], lr=self.lr_images)
+        return torch.optim.SGD([images], lr=self.lr_images, momentum=self.momentum)
+
+    def of_others(self, raw_rate: Tensor, labels: Tensor | None) -> torch.optim.Optimizer:
+        """Return the optimiser of the students' rate and, if there are any, learned labels."""
+        groups: list[dict[str, Any]] = [{"params": [raw_rate], "lr": self.lr_rate, "momentum": self.momentum}]
+        if labels is not None:
+            groups.append({"params": [labels], "lr": self.lr_labels, "momentum": 0.9})
+        return torch.optim.SGD(groups, lr=self.lr_rate)
