@@ -12,7 +12,7 @@ from torch import Tensor
 from gendistill.data.embedding import PAD, UNKNOWN
 from gendistill.errors import UserError
 
-TAG = re.compile(r"<[^<>]{1,80}>")
+TAG = re.compile(r"</?[a-zA-Z][^<>]{0,80}>")
 """Mark-up such as ``<br />``, which reviews from web pages are full of."""
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 LONGEST = 400

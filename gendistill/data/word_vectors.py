@@ -90,7 +90,7 @@ def read_glove(path: Path, words: Sequence[str]) -> Embedding:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 parts = line.rstrip().split(" ")
-                if number == 1 and len(parts) == 2:
+                if number == 1 and len(parts) == 2 and all(part.isdecimal() for part in parts):
                     continue
                 size = size or len(parts) - 1
                 # Some published files have words with spaces in them.
