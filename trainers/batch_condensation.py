@@ -17,16 +17,17 @@ from torch import Tensor, nn
 from gendistill import sphere
 from gendistill.batch_coresets import batch_order, sizes
 from gendistill.data.augment import apply, draw_parameters, parse
-from gendistill.errors import UserError, did_you_mean
+from gendistill.errors import UserError
 from gendistill.evaluation.condensation_controls import CONTROLS, control
-from gendistill.evaluation.condensation_metrics import image_gradients
 from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.losses.class_gradients import class_gradient_distance
 from gendistill.losses.matching import DISTANCES
 from gendistill.sphere_optimizer import SphereOptimizer
-from gendistill.teacher import GeneratorTeacher, StoredImages, Teacher
-from gendistill.teacher.reference import open_teacher
+from gendistill.teacher import Teacher
 from gendistill.teacher.stored import Order
+from trainers.checks import check_words
+from trainers.condensed_teacher import condensed_teacher
+from trainers.latents.source import open_generator
 from trainers.terms.hosts import TrainerHost
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Probe
@@ -94,16 +95,12 @@ class BatchCondensationTrainer(Trainer):
         order: Order = "fixed",
     ) -> None:
         super().__init__(batch_size)
-        for name, word, allowed in (
-            ("start", start, STARTS),
-            ("labels", labels, get_args(Labels)),
-            ("distance", distance, DISTANCES),
-            ("order", order, get_args(Order)),
-        ):
-            if word not in allowed:
-                raise UserError(
-                    f"{name} is '{word}'; {did_you_mean(str(word), allowed)}choose one of: {', '.join(allowed)}"
-                )
+        check_words(
+            start=(start, STARTS),
+            labels=(labels, get_args(Labels)),
+            distance=(distance, DISTANCES),
+            order=(order, get_args(Order)),
+        )
         if rounds < 1 or (batches_at_once is not None and batches_at_once < 1):
             raise UserError(f"rounds and batches_at_once must be at least 1, got {rounds} and {batches_at_once}")
         if lr <= 0 or lr_labels <= 0:
@@ -132,24 +129,14 @@ class BatchCondensationTrainer(Trainer):
         if self.steps % rounds:
             raise UserError(f"run.steps is {self.steps}, which {rounds} rounds cannot share; choose a multiple")
         self.index = batch_order(self.data.train.labels, self.num_batches, self.sizes[0], self.run.options.seed)
-        self.source = self._open_generator()
+        reference = self.generator_reference
+        self.source = None if reference is None else open_generator(reference, self.data, self.device)
         for place, probes in enumerate(self.probes):
             probes.attach(TrainerHost(self, f"condensation/{place}"))
         self.at_once = self.vectorised if self.vectorised is not None else self.device.type != "cpu"
         self.round = 0
         self.wanted: list[Tensor] = []  # images and labels of the batches that this round condenses, from round 1 on
         self._begin()
-
-    def _open_generator(self) -> GeneratorTeacher | None:
-        if self.generator_reference is None:
-            return None
-        opened = open_teacher(self.generator_reference, self.data, device=self.device)
-        if not isinstance(opened, GeneratorTeacher):
-            raise UserError(
-                f"'{self.generator_reference}' is a teacher of kind '{opened.kind}', which has no latent space; give a "
-                "generator's file or run"
-            )
-        return opened
 
     def _begin(self) -> None:
         """Make the condensed batches of a round, as they are at the start, and their optimisers."""
@@ -299,44 +286,7 @@ class BatchCondensationTrainer(Trainer):
 
     def teacher(self) -> Teacher:
         """Return the condensed batches: stored images, or the generator with its latents as a curriculum."""
-        metadata = {
-            "source": f"{type(self).__name__}, step {self.step}",
-            "seed": self.run.options.seed,
-            "condensation": self.card(),
-        }
-        labels = torch.cat([part.detach() for part in self.labels])
-        if self.source is None:
-            size = labels.shape[1] if self.order == "fixed" else None
-            return StoredImages(
-                self.condensed()[0].flatten(0, 1),
-                labels.flatten(0, 1),
-                self.data.description,
-                order=self.order,
-                batch_size=size,
-                metadata=metadata,
-            )
-        return GeneratorTeacher(
-            self.source.network,
-            self.source.description,
-            latents=torch.cat([part.detach() for part in self.values]),
-            labels=labels,
-            conditions=self.classes,
-            shuffle="none" if self.order == "fixed" else "all",
-            batch_norm=self.source.batch_norm,
-            metadata=metadata,
-        )
-
-    def card(self) -> dict[str, Any]:
-        """Return what evaluation needs to find the real batches again, and what making the condensed ones cost."""
-        rounds, share = len(self.sizes) - 1, -(-len(self.index) // len(self.values))
-        looks = share * len(self.probes) if self.optimise else 0
-        return {
-            "sizes": list(self.sizes[: self.round + 2]),
-            "batches": len(self.index),
-            "start": self.start,
-            "optimised": self.optimise,
-            "image_gradients": image_gradients(self.sizes, self.steps // rounds, self.step, looks),
-        }
+        return condensed_teacher(self)
 
     def samples(self) -> dict[str, Tensor]:
         """Return the first condensed batches, one row each, pixels in [0, 1]."""

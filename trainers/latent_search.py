@@ -22,8 +22,7 @@ from gendistill.nets.learners import default_learner
 from gendistill.objects import build
 from gendistill.poison import require_made_here
 from gendistill.runs.context import RunContext
-from gendistill.teacher import GeneratorTeacher, Teacher
-from gendistill.teacher.reference import open_teacher
+from gendistill.teacher import Teacher
 from trainers.batch import Batch
 from trainers.latent_objectives.assemble import attach_objectives, build_objectives
 from trainers.latent_objectives.meta_loss import MetaLoss
@@ -32,6 +31,7 @@ from trainers.latents.film import Film
 from trainers.latents.held_out import HeldOut
 from trainers.latents.inversion import STARTS, Inversion, first_latents
 from trainers.latents.optimiser import check_optimizer, check_space, make_optimizer
+from trainers.latents.source import open_generator
 from trainers.latents.space import Space, class_embeddings
 from trainers.latents.teachers import norms_of, teacher_at
 from trainers.trainer import Trainer
@@ -151,12 +151,7 @@ class LatentSearchTrainer(Trainer):
 
     def build(self) -> None:
         """Open the generator and put the first latents where they start."""
-        opened = open_teacher(self.generator_reference, self.data, device=self.device)
-        if not isinstance(opened, GeneratorTeacher):
-            raise UserError(
-                f"'{self.generator_reference}' is a teacher of kind '{opened.kind}', which has no latent space; give a "
-                "generator's file or run"
-            )
+        opened = open_generator(self.generator_reference, self.data, self.device)
         self.source, self.network = opened, opened.network
         classes = self.data.description.num_classes
         self.labels = torch.arange(classes, device=self.device).repeat_interleave(self.images_per_class)
