@@ -163,7 +163,7 @@ def agreement(make_one: Callable[..., LatentSearchTrainer], objective: str) -> d
 
 
 def measure(
-    latents: Sequence[int] = (1, 10, 50), width: int = 64, real_batch: int = 32, generator: int = 32, rounds: int = 3
+    latents: Sequence[int] = (1, 10, 50), width: int = 64, real_batch: int = 16, generator: int = 32, rounds: int = 3
 ) -> dict[str, Any]:
     """Measure a step.
 
