@@ -104,5 +104,13 @@ def strategy(names: str, description: Description) -> str:
 
 
 def named_strategy(augment: str | None, description: Description) -> str | None:
-    """Return an augmentation in full: for ``dsa`` DSA's, without ``flip`` where a mirrored image is none."""
+    """Return an augmentation in full: for ``dsa`` DSA's, without ``flip`` where a mirrored image is none.
+
+    Raises:
+        UserError: One is named for sentences; all are for pictures.
+    """
+    if augment not in (None, "", "none") and description.embedding is not None:
+        raise UserError(
+            f"augment is '{augment}', which is for pictures; '{description.name}' holds sentences, set it to null"
+        )
     return strategy(DSA, description) if augment == "dsa" else augment

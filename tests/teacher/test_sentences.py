@@ -11,6 +11,7 @@ from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.evaluation.evaluate import evaluate
 from gendistill.evaluation.learning import learning_curve
+from gendistill.evaluation.protocols import named_strategy
 from gendistill.report.terminal import text_table
 from gendistill.teacher import RealSubset, StoredImages, open_teacher
 from gendistill.teacher.export import export
@@ -106,6 +107,12 @@ def test_all_evaluators_judge_a_text(data: RealData) -> None:
     assert "herding" in text_table({"teachers": [result]})
     with pytest.raises(UserError, match="inception cannot see"):
         evaluate(open_teacher("real:ipc=2", few), few, learning=None, fidelity={"extractor": "inception"})
+
+
+def test_augmentations_are_for_pictures(data: RealData) -> None:
+    assert named_strategy(None, data.description) is None
+    with pytest.raises(UserError, match="augment is 'dsa', which is for pictures"):
+        named_strategy("dsa", data.description)
 
 
 def test_pictures_of_sentences_are_refused_and_tensors_exported(data: RealData, tmp_path: Path) -> None:
