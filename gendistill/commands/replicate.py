@@ -10,7 +10,7 @@ from typing import Any
 from gendistill.commands.output import result_only, to_json, write_json
 from gendistill.commands.replication import Judge, Replication, Replications, beside, seeds_of, train_side_by_side
 from gendistill.config.command_line import Words, take_apart
-from gendistill.config.plan import RUN, Reported
+from gendistill.config.plan import Reported, is_real
 from gendistill.errors import UserError
 
 HELP = """usage: gendistill replicate ID [--scale NAME] [--seeds N] [--KEY VALUE ...]
@@ -85,7 +85,7 @@ def replicate(replication: Replication) -> dict[str, Any]:
     from gendistill.evaluation.protocols import expand
 
     judge = Judge(replication, replication.experiment(0).load_data())
-    of = replication.plan.teacher if replication.plan.teacher != RUN else replication.name
+    of = replication.plan.teacher if is_real(replication.plan.teacher) else replication.name
     if replication.of.jobs > 1:
         others = [other for _, other in beside(replication, None, 0) if isinstance(other, Replication)]
         train_side_by_side(judge, [replication, *others])

@@ -120,7 +120,15 @@ class Replication:
 
     def _assembled(self, *more: tuple[str, str | None]) -> Experiment:
         words = Words(configs=[self.path], scale=self.of.scale, overrides=[*self.of.overrides, *more])
-        return assemble(words, ANY_TRAINER if self.plan.teacher != RUN else None)
+        return assemble(words, ANY_TRAINER if is_real(self.plan.teacher) else None)
+
+    @cached_property
+    def maker(self) -> Replication:
+        """The replication whose trainer makes what is judged here: itself, unless its plan names another."""
+        named = self.plan.teacher
+        if named == self.name:
+            raise UserError(f"{self.path}: evaluation.teacher names the replication itself; write 'run'")
+        return self if named == RUN or is_real(named) else self.of.open(named).maker
 
     @cached_property
     def folder(self) -> str:
@@ -157,14 +165,15 @@ class Judge:
         Returns:
             A result of :func:`gendistill.evaluation.evaluate.evaluate` with ``seconds``, those of making the teacher.
         """
-        if other.plan.teacher != RUN:
+        if is_real(other.plan.teacher):
             return self.real(other.plan.teacher, seed)
         from gendistill.commands.train import run_experiment
         from gendistill.runs.checkpoint import read_state
         from gendistill.runs.directory import RunDirectory
         from gendistill.teacher import open_teacher
 
-        experiment = other.experiment(seed)
+        maker = other.maker
+        experiment = maker.experiment(seed)
         config = experiment.to_dict()
         config["run"] = {key: value for key, value in config["run"].items() if key not in PLACED}
         options = experiment.options
@@ -173,8 +182,8 @@ class Judge:
         def make() -> tuple[Teacher, float]:
             import torch
 
-            if other.start is not None:
-                run_experiment(other.start.experiment(seed))
+            if maker.start is not None:
+                run_experiment(maker.start.experiment(seed))
             run_experiment(experiment)
             seconds = float(read_state(directory.state, torch.device("cpu"))["seconds"])
             return open_teacher(directory.path, self.data), seconds
@@ -254,14 +263,15 @@ def train_side_by_side(judge: Judge, replications: Sequence[Replication]) -> Non
     from gendistill.commands.side_by_side import Lane, run_side_by_side, steps_done
     from gendistill.runs.directory import RunDirectory
 
-    starts = {one.start.name: one.start for one in replications if one.start is not None}
+    makers = {one.maker.name: one.maker for one in replications if not is_real(one.plan.teacher)}
+    starts = {one.start.name: one.start for one in makers.values() if one.start is not None}
     if starts:
         train_side_by_side(judge, list(starts.values()))
     waiting: list[tuple[list[str], int, Path]] = []
-    for one in replications:
+    for one in makers.values():
         if one.name in starts:
             continue
-        for seed in judge.seeds if one.plan.teacher == RUN else ():
+        for seed in judge.seeds:
             options = one.experiment(seed).options
             log = RunDirectory(options.root, options.name).log
             if steps_done(log) < options.steps:

@@ -18,8 +18,9 @@ class Plan:
 
     Args:
         seeds: Number of runs, seeded 0, 1, ...; each trains learners of its own.
-        teacher: ``run``: what the config's trainer makes; or real data: ``real``, ``real:subset=K``, ``real:ipc=K``,
-            or a coreset such as ``real:herding=K``.
+        teacher: ``run``: what the config's trainer makes; the id of a replication: what its trainer made, judged in
+            another way; or real data: ``real``, ``real:subset=K``, ``real:ipc=K``, or a coreset such as
+            ``real:herding=K``.
         starts_from: Id of the replication whose run of the same seed this trainer starts from.
         starts_as: The trainer's option that takes that run: ``initial_generator``, or a latent search's ``generator``.
         beside: What is shown beside it, by name: real data as above, ``real:subset=same`` (as many random real images
@@ -44,8 +45,6 @@ class Plan:
 
         if self.seeds < 1:
             raise UserError(f"evaluation.seeds is {self.seeds}; give at least 1")
-        if self.teacher != RUN and not is_real(self.teacher):
-            raise UserError(f"evaluation.teacher is '{self.teacher}'; give 'run', or real data such as real:subset=100")
         check_options(self.learning, self.fidelity)
 
 

@@ -31,7 +31,7 @@ def test_every_row_has_a_config() -> None:
     assert found == sorted(["bradley-4.2-gan", *(f"bradley-4.2-{row}{kind}" for row in TABLE for kind in KINDS)])
 
 
-@pytest.mark.parametrize("scale", ["smoke", "reduced", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "reduced", "mnist", "paper"])
 @pytest.mark.parametrize("row", TABLE)
 def test_rows_are_those_of_the_table(row: str, scale: str, tmp_path: Path) -> None:
     alpha, beta, steps, accuracy, fid = TABLE[row]
@@ -51,6 +51,8 @@ def test_rows_are_those_of_the_table(row: str, scale: str, tmp_path: Path) -> No
             assert said.accuracy is said.fid is None and said.claim
         else:
             assert (said.accuracy, said.fid) == (pytest.approx(accuracy / 100), fid)
+        if scale in ("reduced", "mnist"):
+            assert experiment.options.steps == {"reduced": 1000, "mnist": 500}[scale] * steps // 10_000
         if scale == "paper":
             assert (experiment.options.steps, gan.options.steps) == (steps, 100_000)
             assert experiment.data["name"] == "cifar10" and loss.probes.learner["init_args"] == {"width": 64}

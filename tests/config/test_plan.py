@@ -21,7 +21,6 @@ def test_sections_are_read_and_may_be_missing() -> None:
         ({"evaluation": {"seed": 2}}, "c.yaml: unknown key 'evaluation.seed'; did you mean 'seeds'?"),
         ({"evaluation": {"seeds": "two"}}, "c.yaml: evaluation.seeds is 'two', expected a whole number"),
         ({"evaluation": {"seeds": 0}}, "c.yaml: evaluation.seeds is 0; give at least 1"),
-        ({"evaluation": {"teacher": "gan"}}, "give 'run', or real data"),
         ({"evaluation": {"learning": {"epoch": 1}}}, "learning has no option 'epoch'; did you mean 'epochs'?"),
         ({"evaluation": {"learning": {"protocol": "thesys"}}}, "did you mean 'thesis'?"),
         ({"evaluation": {"fidelity": {"counts": 1}}}, "fidelity has no option 'counts'; did you mean 'count'?"),
