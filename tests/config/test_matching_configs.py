@@ -80,7 +80,8 @@ def test_rows_of_the_report_have_its_numbers() -> None:
         assert ("distribution" in config["trainer"]["class_path"]) == ("-dm-" in name)
         cifar = "cifar" in name or name.startswith(("t6", "t8", "2.3"))
         assert config["data"]["name"] == ("cifar10" if cifar else "mnist"), name
-        assert row.plan.teacher == ("real" if name.startswith("t1") else "run")
+        made_elsewhere = name.startswith(("t3", "t4", "2.3"))  # tests/commands/test_replicate_other.py says where
+        assert made_elsewhere or row.plan.teacher == ("real" if name.startswith("t1") else "run")
 
 
 @pytest.mark.parametrize("scale", ["reduced", "paper"])
