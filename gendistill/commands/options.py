@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from gendistill.errors import UserError, did_you_mean
@@ -106,3 +106,17 @@ def rate_list(text: str) -> list[float | str]:
         if not 0 < float(rates[-1]) < float("inf"):
             raise argparse.ArgumentTypeError(f"'{part}' is not a positive number, 'grid' or 'teacher'")
     return rates
+
+
+def whole_number(own: Mapping[str, str | None], option: str) -> int | None:
+    """Return the value of a command's own option that counts something, None where it is not given.
+
+    Raises:
+        UserError: It is no whole number from 1.
+    """
+    number = own.get(option)
+    if number is None:
+        return None
+    if not number.isdecimal() or int(number) < 1:
+        raise UserError(f"{option} is '{number}'; give a whole number of at least 1")
+    return int(number)

@@ -7,8 +7,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from gendistill.commands.options import whole_number
 from gendistill.commands.output import result_only, to_json, write_json
-from gendistill.commands.replication import Judge, Replication, Replications, beside, seeds_of, train_side_by_side
+from gendistill.commands.replication import (
+    Judge,
+    Replication,
+    Replications,
+    beside,
+    seeds_of,
+    train_side_by_side,
+)
 from gendistill.config.command_line import Words, take_apart
 from gendistill.config.plan import Reported, is_real
 from gendistill.errors import UserError
@@ -138,19 +146,13 @@ def _own(words: Words) -> tuple[dict[str, str | None], Replications]:
     for option, value in own.items():
         if value is None and option != "--list":
             raise UserError(f"{option} needs a value")
-    numbers = {}
-    for option in ("--seeds", "--jobs"):
-        number = own.get(option)
-        if number is not None and (not number.isdecimal() or int(number) < 1):
-            raise UserError(f"{option} is '{number}'; give a whole number of at least 1")
-        numbers[option] = None if number is None else int(number)
     return own, Replications(
         configs=Path(own.get("--configs") or "configs/replication"),
         scale=words.scale or "reduced",
         root=Path(own.get("--root") or "checkpoints"),
         overrides=[(option, value) for option, value in words.overrides if option not in OWN],
-        seeds=numbers["--seeds"],
-        jobs=numbers["--jobs"] or 1,
+        seeds=whole_number(own, "--seeds"),
+        jobs=whole_number(own, "--jobs") or 1,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gendistill.commands.options import whole_number
 from gendistill.commands.output import result_only, to_json, write_json
 from gendistill.commands.replicate import replicate
 from gendistill.commands.replication import Replication, Replications
@@ -163,19 +164,13 @@ def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
             f"--over is '{own.get('--over', '')}'; give an option and different values of it, such as "
             "--over trainer.inner_steps=1,2,5"
         )
-    numbers: dict[str, int | None] = {}
-    for name in ("--seeds", "--jobs"):
-        number = own.get(name)
-        if number is not None and (not number.isdecimal() or int(number) < 1):
-            raise UserError(f"{name} is '{number}'; give a whole number of at least 1")
-        numbers[name] = None if number is None else int(number)
     known = Replications(
         configs=path.parent,
         scale=words.scale,
         root=Path(own.get("--root", "checkpoints")),
         overrides=[(name, value) for name, value in words.overrides if name not in OWN],
-        seeds=numbers["--seeds"],
-        jobs=numbers["--jobs"] or 1,
+        seeds=whole_number(own, "--seeds"),
+        jobs=whole_number(own, "--jobs") or 1,
     )
     return Sweep(path, option.removeprefix("--"), values, known), own
 
