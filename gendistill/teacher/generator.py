@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -17,6 +18,8 @@ from gendistill.teacher.stored import distinct_rows, expect
 
 Prior = Literal["normal", "sphere"]
 CHUNK = 256
+HELD = 2**26
+"""Values of images that are made once and held while a learner trains on them: 256 MiB."""
 
 
 class GeneratorTeacher(Teacher):
@@ -157,9 +160,22 @@ class GeneratorTeacher(Teacher):
                 latents, conditions, labels = (items[turn] for items in every)
                 yield self.generate(latents, conditions), labels, self.rate(step)
         else:
+            made = self._made_once(step_count * batch_size)
             for step, order in enumerate(stratified_order(_hard(self.labels), step_count, batch_size, generator)):
                 index = order.to(self.device)
-                yield self.generate(self.latents[index], self.conditions[index]), self.labels[index], self.rate(step)
+                images = self.generate(self.latents[index], self.conditions[index]) if made is None else made[index]
+                yield images, self.labels[index], self.rate(step)
+
+    def _made_once(self, wanted: int) -> Tensor | None:
+        """Return the images of all pooled latents where that is less work than making ``wanted`` as they come.
+
+        None where an image depends on the batch that it is in, or where there are too many to hold.
+        """
+        assert self.latents is not None and self.conditions is not None
+        count = len(self.latents)
+        if self.batch_norm != "eval" or wanted <= count or count * math.prod(self.description.image_shape) > HELD:
+            return None
+        return self._generate_in_chunks(self.latents, self.conditions)
 
     def sample(self, count: int, generator: torch.Generator, balanced: bool = True) -> tuple[Tensor, Tensor]:
         """Draw fresh images, or stored ones without replacement while they last; see :meth:`Teacher.sample`."""

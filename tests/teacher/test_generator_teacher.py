@@ -102,6 +102,22 @@ def test_a_pool_is_shown_in_shuffled_epochs(network: nn.Module, description: Des
     assert len(torch.cdist(drawn.flatten(1), made.flatten(1)).argmin(1).unique()) == 6
 
 
+@pytest.mark.parametrize(("norm", "held", "calls"), [("eval", 2**26, 1), ("eval", 4, 6), ("batch", 2**26, 6)])
+def test_a_pool_is_made_once_where_an_image_is_the_same_in_every_batch(
+    norm: str, held: int, calls: int, network: nn.Module, description: Description, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latents = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    teacher = GeneratorTeacher(network, description, latents=latents, batch_norm=norm)  # type: ignore[arg-type]
+    render, made = teacher.render, []
+    monkeypatch.setattr("gendistill.teacher.generator.HELD", held)
+    monkeypatch.setattr(teacher, "render", lambda z, y: made.append((z, y)) or render(z, y))
+    batches = list(teacher.batches(6, 3, torch.Generator().manual_seed(1)))
+    assert len(made) == calls
+    by_batch = list(GeneratorTeacher.batches(teacher, 1, 3, torch.Generator().manual_seed(1)))
+    torch.testing.assert_close(batches[0][0], by_batch[0][0])
+    assert torch.equal(batches[0][1], by_batch[0][1])
+
+
 def test_a_curriculum_keeps_its_batches_labels_and_rates(network: nn.Module, description: Description) -> None:
     rng = torch.Generator().manual_seed(0)
     latents, soft = torch.randn(3, 5, 4, generator=rng), torch.rand(3, 5, 3, generator=rng)
