@@ -35,7 +35,7 @@ def trainer(probe: nn.Module | None = None, data: Any = None) -> Any:
     """The little that an objective asks of its trainer."""
     made = network() if probe is None else probe
     return SimpleNamespace(
-        data=data or SimpleNamespace(description=SimpleNamespace(num_classes=CLASSES)),
+        data=data or SimpleNamespace(description=SimpleNamespace(num_classes=CLASSES, embedding=None)),
         run=SimpleNamespace(streams=Streams(0, torch.device("cpu")), directory=SimpleNamespace(has_state=False)),
         device=torch.device("cpu"),
         normalisation=Normalisation((0.5,), (0.5,)),
