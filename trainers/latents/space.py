@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError, did_you_mean
 from gendistill.teacher import GeneratorTeacher
+from trainers.chunks import chunks
 
 
 class Space:
@@ -76,6 +77,10 @@ class Space:
         labels = self.labels
         if chosen is not None:
             points, latents, labels = points[chosen], latents[chosen], labels[chosen]
+        rows = chunks(points, latents, labels, apart=self.source.batch_norm == "eval")
+        return torch.cat([self._render(*some) for some in rows])
+
+    def _render(self, points: Tensor, latents: Tensor, labels: Tensor) -> Tensor:
         if self.module is None:
             return self.source.render(points, labels)
         with replaced(self.module, points):

@@ -10,6 +10,7 @@ from torch import Tensor
 from gendistill.errors import UserError, did_you_mean
 from gendistill.losses.matching import feature_matching
 from gendistill.nets.layer_inputs import layer_inputs
+from trainers.chunks import chunks, rows_apart
 from trainers.terms.class_wise import ClassWise
 from trainers.terms.probes import Probe
 
@@ -39,7 +40,7 @@ class FeatureMatching(ClassWise):
         self.match = match
 
     def distance_in(self, probe: Probe, real: Tensor, generated: Tensor) -> Tensor:
-        """Return the distance of the class means in one network, all classes in one pass."""
+        """Return the distance of the class means in one network; all classes go through it together."""
         with torch.no_grad():
             wanted = self._embed(probe, real)
         pairs = zip(wanted, self._embed(probe, generated), strict=True)
@@ -50,11 +51,14 @@ class FeatureMatching(ClassWise):
 
     def _embed(self, probe: Probe, images: Tensor) -> list[Tensor]:
         """Return embeddings (K, M, F) of images (K, M, C, H, W)."""
-        flat = images.flatten(0, 1)
+        rows = chunks(images.flatten(0, 1), apart=rows_apart(probe.network))
+        parts = zip(*(self._embed_rows(probe, *some) for some in rows), strict=True)
+        return [torch.cat(values).unflatten(0, images.shape[:2]) for values in parts]
+
+    def _embed_rows(self, probe: Probe, images: Tensor) -> list[Tensor]:
+        """Return embeddings (N, F) of images (N, C, H, W)."""
         parameters = {name: value.detach() for name, value in probe.parameters.items()}
         if self.match == "logits":
-            found = [probe.logits(parameters, flat)]
-        else:
-            found = layer_inputs(probe.network, lambda: probe.logits(parameters, flat))[1:]
-        chosen = found if self.match == "layers" else found[-1:]
-        return [values.unflatten(0, images.shape[:2]) for values in chosen]
+            return [probe.logits(parameters, images)]
+        found = layer_inputs(probe.network, lambda: probe.logits(parameters, images))[1:]
+        return found if self.match == "layers" else found[-1:]
