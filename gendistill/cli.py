@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
 
 DISTRIBUTED = ("train", "latent-search")
@@ -106,6 +107,7 @@ def _dispatch(arguments: list[str]) -> int:
         raise UserError(f"gendistill has no {what} '{name}'; {hint}it has the commands: {', '.join(COMMANDS)}")
     if name not in DISTRIBUTED and not _alone():
         return 0
+    keep_freed_memory()
     command = importlib.import_module(COMMANDS[name][0])
     return int(command.main(arguments[1:]))
 
