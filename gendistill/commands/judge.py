@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,6 +153,7 @@ def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: s
         The result of :func:`gendistill.evaluation.evaluate.evaluate`.
     """
     from gendistill.evaluation.evaluate import evaluate
+    from gendistill.runs.counter import Counter
     from gendistill.runs.device import choose_device
 
     rates, device = options.lr, choose_device(options.device)
@@ -163,7 +163,7 @@ def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: s
         # Whatever stands at its default is the protocol's to say.
         learning = {name: value for name, value in learning.items() if name in options.explicit}
         learning["protocol"] = options.protocol
-    learning |= {"device": device, "progress": _show_progress if sys.stderr.isatty() else None}
+    learning |= {"device": device, "progress": Counter("learners", "updates")}
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "reference", "seed")}
     fidelity["device"] = device
     result = evaluate(
@@ -205,8 +205,3 @@ def more_words(result: Mapping[str, Any]) -> str:
         ars = "none without --augment" if robust["ars"] is None else f"{robust['ars']:.3f}"
         lines.append(f"robust     label-robust score {robust['lrs']:.3f}, augmentation-robust score {ars}")
     return "".join(f"{line}\n" for line in lines)
-
-
-def _show_progress(done: int, total: int) -> None:
-    end = "\n" if done >= total else ""
-    print(f"\rlearners: {done:,} of {total:,} updates", end=end, file=sys.stderr, flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -257,11 +256,11 @@ def _said(results: Mapping[str, Any]) -> str:
 
 
 def _shown() -> Any:
-    if not sys.stderr.isatty():
-        return None
+    from gendistill.runs.counter import Counter
+
+    counters: dict[str, Counter] = {}
 
     def show(what: str, done: int, total: int) -> None:
-        end = "\n" if done >= total else ""
-        print(f"\r{what}: {done:,} of {total:,} architectures", end=end, file=sys.stderr, flush=True)
+        counters.setdefault(what, Counter(what, "architectures"))(done, total)
 
     return show

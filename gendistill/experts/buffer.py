@@ -96,7 +96,7 @@ def expert_buffer(
         folder: Where their files are.
         processes: The processes of the run; None: this one alone.
         at_once: See :func:`gendistill.experts.training.train_experts`.
-        progress: Show a bar on a terminal.
+        progress: Say on stderr how far they are.
 
     Raises:
         UserError: A file is damaged or of other experts, or an expert diverged.

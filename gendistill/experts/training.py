@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gendistill.data.real import RealData
 from gendistill.errors import StorageError, UserError
@@ -22,6 +21,7 @@ from gendistill.evaluation.workers import Workers
 from gendistill.experts.files import expert_path, read_header, write_expert
 from gendistill.experts.recipe import Recipe
 from gendistill.files import storage_sentence
+from gendistill.runs.counter import Counter
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher.subset import RealSubset
 
@@ -89,7 +89,7 @@ def train_experts(
         epochs: Snapshots of each besides the first weights: no further than they will be used.
         recipe: How to train.
         at_once: Experts side by side; None: as many as cores, on a GPU :data:`ON_GPU`.
-        progress: Show a bar on a terminal.
+        progress: Say on stderr how far they are.
 
     Raises:
         UserError: See :func:`missing_experts`.
@@ -102,9 +102,16 @@ def train_experts(
         missing = missing_experts(folder, known, numbers, epochs)
         groups = [missing[first : first + size] for first in range(0, len(missing), size)]
         total = epochs * recipe.updates_per_epoch(len(data.train)) * len(groups)
-        with tqdm(total=total, desc="experts", unit="step", leave=False, disable=None if progress else True) as bar:
-            for group in groups:
-                _train_group(data, folder, known, group, epochs, recipe, min(cores, len(group)), bar.update)
+        counter, done = Counter("experts", "updates"), 0
+
+        def tell(updates: int) -> None:
+            nonlocal done
+            done += updates
+            if progress:
+                counter(done, total)
+
+        for group in groups:
+            _train_group(data, folder, known, group, epochs, recipe, min(cores, len(group)), tell)
 
 
 def _train_group(
@@ -115,7 +122,7 @@ def _train_group(
     epochs: int,
     recipe: Recipe,
     threads: int,
-    tell: Callable[[float], object],
+    tell: Callable[[int], object],
 ) -> None:
     description, device = data.description, data.train.labels.device
     every = recipe.updates_per_epoch(len(data.train))

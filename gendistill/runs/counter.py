@@ -1,0 +1,43 @@
+"""How far work has come that is no run: one line that changes on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from gendistill.runs.progress import SECONDS_BETWEEN_LINES, duration
+
+
+class Counter:
+    """Says on stderr how much is done, with the time that is left.
+
+    Args:
+        what: What is being done.
+        unit: What is counted, in the plural.
+    """
+
+    def __init__(self, what: str, unit: str) -> None:
+        self.what, self.unit = what, unit
+        self._terminal = sys.stderr.isatty()
+        self._width = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._started = self._said = time.monotonic()
+        self._done = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Say that ``done`` of ``total`` are done; a number below the last one begins anew."""
+        if done < self._done:
+            self._begin()
+        self._done = done
+        now = time.monotonic()
+        left = duration((now - self._started) * (total - done) / done) if done else "?"
+        line = f"{self.what}: {done:,} of {total:,} {self.unit}" + (f", {left} left" if done < total else "")
+        if self._terminal:
+            end = "\n" if done >= total else ""
+            print("\r" + line.ljust(self._width), end=end, file=sys.stderr, flush=True)
+            self._width = len(line)
+        elif now - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = now
+            print(line, file=sys.stderr, flush=True)
