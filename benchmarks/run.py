@@ -47,6 +47,7 @@ def run(name: str) -> dict[str, Any]:
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", HERE / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass looks for its own module
     spec.loader.exec_module(module)
     threads, before = min(module.THREADS, os.cpu_count() or 1), torch.get_num_threads()
     torch.set_num_threads(threads)
