@@ -13,11 +13,19 @@ import torch
 
 RUNNER = Path(__file__).resolve().parents[2] / "benchmarks" / "run.py"
 TINY = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+
 import torch
 THREADS = 1000
 
+@dataclass
+class Ratio:
+    value: float = 2.5
+
 def measure():
-    return {"ratio": 2.5, "torch_threads": torch.get_num_threads()}
+    return {"ratio": Ratio().value, "torch_threads": torch.get_num_threads()}
 """
 
 
