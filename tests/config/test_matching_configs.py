@@ -80,11 +80,11 @@ def test_rows_of_the_report_have_its_numbers() -> None:
         assert ("distribution" in config["trainer"]["class_path"]) == ("-dm-" in name)
         cifar = "cifar" in name or name.startswith(("t6", "t8", "2.3"))
         assert config["data"]["name"] == ("cifar10" if cifar else "mnist"), name
-        made_elsewhere = name.startswith(("t3", "t4", "2.3"))  # tests/commands/test_replicate_other.py says where
+        made_elsewhere = name.startswith(("t3", "t4", "t6", "2.3"))  # tests/commands/test_replicate_other.py says where
         assert made_elsewhere or row.plan.teacher == ("real" if name.startswith("t1") else "run")
 
 
-@pytest.mark.parametrize("scale", ["reduced", "paper"])
+@pytest.mark.parametrize("scale", ["reduced", "two-cores", "paper"])
 @pytest.mark.parametrize("name", ["ece-t2-cifar-noise", "ece-t4-nas-d4", "ece-t8-dm-real", "ece-2.3-vgg11"])
 def test_rows_fit_their_trainers(name: str, scale: str) -> None:
     options = Replications(CONFIGS / "replication", scale).open(name).experiment(0).to_dict()

@@ -45,7 +45,7 @@ def test_the_settings_for_a_gpu_are_those_published() -> None:
 
 
 @pytest.mark.parametrize("start", list(TABLE))
-@pytest.mark.parametrize("scale", ["reduced", "paper"])
+@pytest.mark.parametrize("scale", ["reduced", "two-cores", "paper"])
 def test_rows_of_the_report_have_its_numbers_and_fit_the_trainer(start: str, scale: str) -> None:
     row = Replications(CONFIGS / "replication", scale).open(f"ece-t6-mtt-{start}")
     assert row.reported is not None and row.reported.accuracy == pytest.approx(TABLE[start] / 100)
@@ -53,8 +53,9 @@ def test_rows_of_the_report_have_its_numbers_and_fit_the_trainer(start: str, sca
     experiment = row.experiment(0).to_dict()
     options = experiment["trainer"]["init_args"]
     assert options["images"] == start and options["images_per_class"] == 10
+    assert experiment["data"]["name"] == ("digits" if scale == "reduced" else "cifar10")
     if scale == "paper":
-        assert experiment["data"]["name"] == "cifar10" and experiment["run"]["steps"] == 1000
+        assert experiment["run"]["steps"] == 1000
         assert (options["experts"], options["student_steps"], options["expert_epochs"]) == (10, 30, 2)
         assert options["max_start_epoch"] == 15
 
