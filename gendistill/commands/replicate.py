@@ -9,14 +9,7 @@ from typing import Any
 
 from gendistill.commands.options import whole_number
 from gendistill.commands.output import result_only, to_json, write_json
-from gendistill.commands.replication import (
-    Judge,
-    Replication,
-    Replications,
-    beside,
-    seeds_of,
-    train_side_by_side,
-)
+from gendistill.commands.replication import Judge, Replication, Replications, beside, seeds_of, train_side_by_side
 from gendistill.config.command_line import Words, take_apart
 from gendistill.config.plan import Reported, is_real
 from gendistill.errors import UserError

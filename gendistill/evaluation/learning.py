@@ -163,6 +163,8 @@ def learning_curve(
         done = 0
         if counts[0] == 0:
             curve.measure()
+        if progress is not None:
+            progress(done, total)  # from here on time is that of updates
         for chunk in workers.ahead(lessons.chunks(counts)):
             ensemble.train(chunk, done)
             done += len(chunk[0])

@@ -27,8 +27,8 @@ class Counter:
         self._done = 0
 
     def __call__(self, done: int, total: int) -> None:
-        """Say that ``done`` of ``total`` are done; a number below the last one begins anew."""
-        if done < self._done:
+        """Say that ``done`` of ``total`` are done; none, or fewer than the last time, begins anew."""
+        if done == 0 or done < self._done:
             self._begin()
         self._done = done
         now = time.monotonic()

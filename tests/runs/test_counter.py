@@ -60,3 +60,14 @@ def test_the_next_piece_of_work_has_its_own_time(clock: list[float], capsys: pyt
     clock[0] = 120.0
     count(5, 10)
     assert capsys.readouterr().err.splitlines()[-1] == "learners: 5 of 10 updates, 0:00:20 left"
+
+
+def test_what_comes_before_the_first_update_is_not_counted(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = Counter("learners", "updates")
+    clock[0] = 100.0
+    count(0, 10)
+    clock[0] = 120.0
+    count(5, 10)
+    assert capsys.readouterr().err == "learners: 5 of 10 updates, 0:00:20 left\n"
