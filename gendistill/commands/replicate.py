@@ -22,8 +22,8 @@ was measured beside what was reported. Every finished part is kept: the same com
 
 options:
   --list              name all replications
-  --scale NAME        smoke (seconds), reduced (minutes on two cores) or paper (the published settings, for a GPU);
-                      default: reduced
+  --scale NAME        smoke (seconds), reduced (minutes on two cores), paper (the published settings, for a GPU), or
+                      another one that the config has; default: reduced
   --seeds N           number of runs (default: what the config says)
   --jobs N            runs that train at once, each in a process of its own (default: 1): 2 make use of two cores with
                       small networks, and runs can share a GPU

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from every_kind import small_teacher
 from tiny_generator import TinyGenerator
 from torch import nn
 
 from gendistill import objects
 from gendistill.data.description import Description, symmetric
 from gendistill.seeds import initialisation
+from gendistill.teacher import Teacher
 
 
 @pytest.fixture
@@ -25,6 +29,11 @@ def network(description: Description) -> nn.Module:
     with torch.no_grad():
         made.train()(torch.linspace(-2, 2, 40).view(10, 4), torch.arange(10) % 3)  # running statistics unlike 0 and 1
     return made
+
+
+@pytest.fixture
+def make(description: Description, network: nn.Module) -> Callable[[str], Teacher]:
+    return lambda kind: small_teacher(kind, description, network)
 
 
 @pytest.fixture

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mimicry_runs import FAMILIES, Pair, Recorded, advance, attached, noise, run_options, same, small, specs, theirs
 from torch import Tensor
 
-from gendistill.data.description import Description, symmetric
-from gendistill.data.real import RealData, Split
+from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.mimicry import installed, latest_pair, load
+from gendistill.mimicry import installed, load
 from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.loop import train
@@ -26,57 +24,10 @@ from trainers.mimicry import MimicryTrainer, accepted_extras
 
 pytestmark = pytest.mark.skipif(not installed(), reason="torch-mimicry is not installed")
 
-Pair = tuple[Tensor, Tensor]
-FAMILIES = {"sngan": "SNGAN", "ssgan": "SSGAN", "cgan_pd": "CGANPD"}
-
-
-def specs(family: str) -> dict[str, Any]:
-    path = f"torch_mimicry.nets.{family}.{FAMILIES[family]}"
-    return {
-        "generator": {"class_path": f"{path}Generator32", "init_args": {"nz": 4, "ngf": 4}},
-        "discriminator": {"class_path": f"{path}Discriminator32", "init_args": {"ndf": 4}},
-    }
-
-
-def small(family: str = "sngan", **options: Any) -> MimicryTrainer:
-    settings: dict[str, Any] = {"batch_size": 4, "n_dis": 2, "lr_generator": 1e-3, **specs(family)}
-    return MimicryTrainer(**settings | options)
-
 
 @pytest.fixture(scope="module")
 def data() -> RealData:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (30, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    split = Split(images, torch.arange(30) % 3)
-    return RealData(Description("noise", ("a", "b", "c"), (3, 32, 32), symmetric(3)), split, split, split)
-
-
-def attached(trainer: MimicryTrainer, data: RealData, root: Path, **options: Any) -> MimicryTrainer:
-    settings: dict[str, Any] = {"name": "run", "root": str(root), "device": "cpu", "steps": 4}
-    chosen = RunOptions(**settings | options)
-    directory = RunDirectory(chosen.root, chosen.name)
-    trainer.attach(RunContext(chosen, directory, torch.device("cpu"), Streams(chosen.seed)), data)
-    return trainer
-
-
-def run_options(root: Path, name: str, **options: Any) -> RunOptions:
-    settings: dict[str, Any] = {"steps": 20, "save_every": 5, "sample_every": 10, "device": "cpu", "progress": False}
-    return RunOptions(name=name, root=str(root), **settings | options)
-
-
-def same(ours: Any, other: Any) -> None:
-    if isinstance(ours, Tensor):
-        assert torch.equal(ours, other)
-    elif isinstance(ours, dict):
-        assert ours.keys() == other.keys()
-        for key in ours:
-            same(ours[key], other[key])
-    elif isinstance(ours, (list, tuple)):
-        assert len(ours) == len(other)
-        for one, two in zip(ours, other, strict=True):
-            same(one, two)
-    else:
-        assert ours == other
+    return noise()
 
 
 class Breaks(MimicryTrainer):
@@ -109,51 +60,6 @@ def test_a_family_trains_and_resumes_to_the_bit(family: str, data: RealData, tmp
     assert len(list((tmp_path / "whole" / "samples").glob("*.png"))) == 2
 
 
-class Recorded:
-    """A data loader that gives recorded batches, and keeps the state of torch's generator at each of them."""
-
-    batch_size = 4
-
-    def __init__(self, batches: list[Pair]) -> None:
-        self.batches = batches
-        self.random_states: list[Tensor] = []
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Pair]:
-        for batch in self.batches:
-            self.random_states.append(torch.random.get_rng_state())
-            yield batch
-
-
-def theirs(trainer: MimicryTrainer, loader: Recorded, log_dir: Path, steps: int, save_steps: int = 1000) -> Any:
-    """torch-mimicry's trainer on new networks with the weights of ``trainer``."""
-    from torch_mimicry import training
-
-    nets = []
-    for ours in (trainer.generator, trainer.discriminator):
-        net = type(ours)(**ours.spec["init_args"])
-        net.load_state_dict(ours.state_dict())
-        nets.append(net)
-    net_g, net_d = nets
-    opt_g = torch.optim.Adam(net_g.parameters(), trainer.lr_generator, betas=trainer.betas)
-    opt_d = torch.optim.Adam(net_d.parameters(), trainer.lr_discriminator, betas=trainer.betas)
-    often = {"print_steps": 1000, "vis_steps": 1000, "log_steps": 1000, "save_steps": save_steps}
-    return training.Trainer(
-        net_d, net_g, opt_d, opt_g, loader, steps, str(log_dir), n_dis=trainer.n_dis, lr_decay="linear",
-        device=torch.device("cpu"), **often,
-    )  # fmt: skip
-
-
-def advance(trainer: MimicryTrainer, steps: int) -> dict[str, Tensor]:
-    values: dict[str, Tensor] = {}
-    for _ in range(steps):
-        values = trainer.train_step(trainer.next_batch())
-        trainer.run.step += 1
-    return values
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_steps_equal_those_of_torch_mimicry_to_the_bit(family: str, data: RealData, tmp_path: Path) -> None:
     trainer = attached(small(family), data, tmp_path)
@@ -168,68 +74,6 @@ def test_steps_equal_those_of_torch_mimicry_to_the_bit(family: str, data: RealDa
     same(trainer.discriminator.state_dict(), other.netD.state_dict())
     same(trainer.generator_optimizer.state_dict()["state"], other.optG.state_dict()["state"])
     same(trainer.discriminator_optimizer.state_dict()["state"], other.optD.state_dict()["state"])
-
-
-def test_a_run_continues_one_of_torch_mimicry(data: RealData, tmp_path: Path) -> None:
-    twin = attached(small(), data, tmp_path)
-    loader = Recorded([twin.next_batch() for _ in range(8)])
-    other = theirs(twin, loader, tmp_path / "log", steps=4, save_steps=2)
-    torch.manual_seed(3)
-    other.train()
-    for file in latest_pair(tmp_path / "log").values():
-        assert file.name.endswith("_4_steps.pth")
-        file.unlink()
-    trainer = attached(small(continue_from=str(tmp_path / "log")), data, tmp_path)
-    assert trainer.step == 2
-    later = iter(loader.batches[4:])
-    trainer.next_batch = lambda: next(later)  # type: ignore[method-assign]
-    torch.random.set_rng_state(loader.random_states[4])
-    advance(trainer, 2)
-    same(trainer.generator.state_dict(), other.netG.state_dict())
-    same(trainer.discriminator.state_dict(), other.netD.state_dict())
-
-
-def test_a_continued_run_resumes_from_its_own_state(data: RealData, tmp_path: Path) -> None:
-    train(small(checkpoint_every=3), data, run_options(tmp_path, "first", steps=3))
-    first = tmp_path / "first"
-    train(small(continue_from=str(first)), data, run_options(tmp_path, "second", steps=4))
-    shutil.rmtree(first)  # no longer needed
-    continued = small(continue_from=str(first))
-    assert train(continued, data, run_options(tmp_path, "second", steps=5)).step == 5
-    with pytest.raises(UserError, match="log_dir of a torch-mimicry run"):
-        attached(small(continue_from=str(first)), data, tmp_path, name="third")
-
-
-def test_another_optimisers_checkpoint_is_refused(data: RealData, tmp_path: Path) -> None:
-    trainer = attached(small(), data, tmp_path)
-    sgd = torch.optim.SGD(trainer.generator.parameters(), 0.1)
-    for name in ("netG", "netD"):
-        network = trainer.generator if name == "netG" else trainer.discriminator
-        network.save_checkpoint(str(tmp_path / "log" / name), 3, sgd if name == "netG" else None)
-    with pytest.raises(UserError, match="not Adam's"):
-        attached(small(continue_from=str(tmp_path / "log")), data, tmp_path)
-    trainer.generator.save_checkpoint(str(tmp_path / "log" / "netG"), 3)
-    assert attached(small(continue_from=str(tmp_path / "log")), data, tmp_path).step == 3
-    with pytest.raises(UserError, match="does not fit SSGANDiscriminator32"):
-        attached(small("ssgan", continue_from=str(tmp_path / "log")), data, tmp_path)
-
-
-def test_torch_mimicry_continues_our_run(data: RealData, tmp_path: Path) -> None:
-    trainer = small(checkpoint_every=2)
-    train(trainer, data, run_options(tmp_path, "run", steps=5))
-    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("*/*"))
-    assert names == sorted(f"{net}_{step}_steps.pth" for net in ("netG", "netD") for step in (2, 4, 5))
-    for file in latest_pair(tmp_path / "run").values():
-        file.unlink()
-    fresh = attached(small(), data, tmp_path, name="fresh")
-    other = theirs(fresh, Recorded([fresh.next_batch() for _ in range(2)]), tmp_path / "run", steps=5)
-    assert other._restore_models_and_step() == 4
-    assert other.optG.param_groups[0]["lr"] == pytest.approx(1e-3 * (1 - 4 / 5), rel=1e-12)
-    assert all(state["step"] == 4 for state in other.optG.state.values())
-    assert all(state["step"] == 8 for state in other.optD.state.values())
-    # One step later it is where ours was at the end, but for the random numbers.
-    gaps = [(a - b).abs().max() for a, b in zip(other.netG.parameters(), trainer.generator.parameters(), strict=True)]
-    assert 0 < max(gaps) <= 5e-4
 
 
 def test_a_users_networks_run_unchanged(data: RealData, tmp_path: Path) -> None:
