@@ -1,4 +1,4 @@
-"""A run that trains a GTN: learners learn from its teacher, and it resumes, is shared and is refused as it should."""
+"""A GTN's run: learners learn from what it leaves; a power cut, two processes, pictures, and what is refused."""
 
 from __future__ import annotations
 
