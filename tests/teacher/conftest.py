@@ -1,4 +1,4 @@
-"""A small data set and generator for the tests of teachers."""
+"""A small data set, a generator and teachers of every kind for the tests of teachers."""
 
 from __future__ import annotations
 
