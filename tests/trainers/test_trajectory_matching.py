@@ -1,4 +1,4 @@
-"""A run of trajectory matching: progress, resuming, experts, first images, labels, its teacher and refusals."""
+"""A run of trajectory matching: progress, a power cut, experts, first images, labels, its teacher, and refusals."""
 
 from __future__ import annotations
 
