@@ -131,6 +131,7 @@ CASES: dict[str, tuple[list[str], str]] = {
         ["compare", "real", "--rank-at", "7", *EVALUATE[3:], "--no-fidelity"],
         "--rank-at is 7, but accuracy was measured at 1 updates",
     ),
+    "baselines of no choice": (["compare", "real", "--baselines", *EVALUATE[1:]], "--baselines needs a teacher"),
     "report of half a file": (["report", "half.json"], "half.json"),
     "report of no teachers": (["report", "none.json"], "holds no teachers"),
     "report of something else": (["report", "other.json"], "lacks 'teacher'"),

@@ -17,6 +17,10 @@ from gendistill.errors import UserError
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
+    from gendistill.teacher import Teacher
+
+BASELINES = ("ipc", "herding", "kcenter")
+"""Choices of real images that every distilled set has to beat."""
 
 
 def parser() -> Options:
@@ -30,6 +34,8 @@ def parser() -> Options:
         help=f"{REFERENCES}, a results.json of an earlier evaluation; NAME=TEACHER gives it a name",
     )  # fmt: skip
     add_data(options)
+    options.add_argument("--baselines", action="store_true", help="also judge as many real images of each class as the "
+                         "teachers store: random ones, herding and k-center")  # fmt: skip
     options.add_argument("--rank-at", type=int, metavar="N", help="updates to rank at; None: the largest number")
     options.add_argument("--output", metavar="FILE", help='write {"teachers": [...]} to this JSON file')
     options.add_argument("--report", metavar="FILE", help="write a self-contained HTML report to this file")
@@ -77,6 +83,15 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
             continue
         data = data or load_data(given)
         opened.append(open_teacher(reference, data, seed=given.seed))
+    if given.baselines:
+        known = [reference for _, reference in named]
+        # All real images are no choice of some, and earlier results are no teachers any more.
+        pairs = zip(known, opened, strict=True)
+        for reference in _baselines([one for word, one in pairs if word != "real" and not isinstance(one, list)]):
+            if reference not in known:
+                assert data is not None
+                named.append((None, reference))
+                opened.append(open_teacher(reference, data, seed=given.seed))
     found: list[dict[str, Any]] = []
     for (name, reference), teacher in zip(named, opened, strict=True):
         if isinstance(teacher, list):
@@ -87,6 +102,18 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
         found.append(judge(teacher, data, given, reference, name or short_name(reference)))
     _tell_apart(found)
     return found, data
+
+
+def _baselines(teachers: Sequence[Teacher]) -> list[str]:
+    """Return references to as many real images of each class as the teachers store.
+
+    Raises:
+        UserError: No teacher stores as many images of every class.
+    """
+    sizes = {counts[0] for one in teachers if (counts := one.label_counts) and min(counts) == max(counts) > 0}
+    if not sizes:
+        raise UserError("--baselines needs a teacher with as many stored images of every class; none of these has them")
+    return [f"real:{choice}={size}" for size in sorted(sizes) for choice in BASELINES]
 
 
 def named_reference(word: str) -> tuple[str | None, str]:

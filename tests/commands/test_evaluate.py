@@ -54,6 +54,13 @@ def test_compare_ranks_and_reads_earlier_results(place: Path, run_json) -> None:
     assert "data:image/png" not in (place / "bare.html").read_text()
 
 
+def test_baselines_are_as_many_real_images_of_each_class(place: Path, run_json) -> None:
+    compared = run_json("compare", "real", "real:ipc=2", "--baselines", "--json", "--no-fidelity", *QUICK)
+    found = {one["name"]: one["teacher"]["images"] for one in compared["teachers"]}
+    assert found.pop("real") > 1000
+    assert found == {"real:ipc=2": 20, "real:herding=2": 20, "real:kcenter=2": 20}
+
+
 def test_ranking() -> None:
     def result(name: str, means: list[float]) -> dict:
         return {
