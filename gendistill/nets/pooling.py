@@ -1,4 +1,4 @@
-"""Average pooling 2x2 that is quick on a CPU, where torch's kernel takes up to a third of a ConvNet's step."""
+"""Average pooling 2x2 that is quick on a CPU, where torch's kernel takes much of a ConvNet's step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALL = 64
 
 
 class AveragePool(nn.Module):
-    """``AvgPool2d(2)``, on the CPU several times as fast as torch's, forwards and backwards.
+    """``AvgPool2d(2)``, on the CPU faster than torch's, forwards and backwards (``benchmarks/pooling.py``).
 
     Maps up to 8x8 are pooled by one matrix product. Larger ones are pooled by sums over every second row and column, in
     torch's order: results and gradients are the same to the bit.
