@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BASELINES = ("ipc", "herding", "kcenter")
 """Choices of real images that every distilled set has to beat."""
 
+OF_CONDENSED_SETS = ("condensation", "condensation-dsa", "shi-chen")
+"""The protocols whose papers show those choices beside every set."""
+
 
 def parser() -> Options:
     """Return the command's options."""
@@ -34,8 +37,9 @@ def parser() -> Options:
         help=f"{REFERENCES}, a results.json of an earlier evaluation; NAME=TEACHER gives it a name",
     )  # fmt: skip
     add_data(options)
-    options.add_argument("--baselines", action="store_true", help="also judge as many real images of each class as the "
-                         "teachers store: random ones, herding and k-center")  # fmt: skip
+    options.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=None, help="also judge as many "
+                         "real images of each class as the teachers store: random ones, herding and k-center; None: "
+                         f"with a protocol of condensed sets ({', '.join(OF_CONDENSED_SETS)})")  # fmt: skip
     options.add_argument("--rank-at", type=int, metavar="N", help="updates to rank at; None: the largest number")
     options.add_argument("--output", metavar="FILE", help='write {"teachers": [...]} to this JSON file')
     options.add_argument("--report", metavar="FILE", help="write a self-contained HTML report to this file")
@@ -83,11 +87,18 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
             continue
         data = data or load_data(given)
         opened.append(open_teacher(reference, data, seed=given.seed))
-    if given.baselines:
+    if given.baselines or (given.baselines is None and given.protocol in OF_CONDENSED_SETS):
         known = [reference for _, reference in named]
         # All real images are no choice of some, and earlier results are no teachers any more.
         pairs = zip(known, opened, strict=True)
-        for reference in _baselines([one for word, one in pairs if word != "real" and not isinstance(one, list)]):
+        stored = [one for word, one in pairs if word != "real" and not isinstance(one, list)]
+        wanted = baselines(stored, data) if data is not None else []
+        if given.baselines and not wanted:
+            raise UserError(
+                "--baselines needs a teacher with as many stored images of every class, and no more than there are "
+                "real ones; none of these has them"
+            )
+        for reference in wanted:
             if reference not in known:
                 assert data is not None
                 named.append((None, reference))
@@ -104,16 +115,17 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
     return found, data
 
 
-def _baselines(teachers: Sequence[Teacher]) -> list[str]:
+def baselines(teachers: Sequence[Teacher], data: RealData) -> list[str]:
     """Return references to as many real images of each class as the teachers store.
 
-    Raises:
-        UserError: No teacher stores as many images of every class.
+    Args:
+        teachers: Those without as many stored images of every class, or with more than there are real ones, ask for
+            none.
+        data: The real data.
     """
-    sizes = {counts[0] for one in teachers if (counts := one.label_counts) and min(counts) == max(counts) > 0}
-    if not sizes:
-        raise UserError("--baselines needs a teacher with as many stored images of every class; none of these has them")
-    return [f"real:{choice}={size}" for size in sorted(sizes) for choice in BASELINES]
+    most = int(data.train.labels.bincount(minlength=data.description.num_classes).min())
+    sizes = {counts[0] for one in teachers if (counts := one.label_counts) and min(counts) == max(counts)}
+    return [f"real:{choice}={size}" for size in sorted(sizes) if 0 < size <= most for choice in BASELINES]
 
 
 def named_reference(word: str) -> tuple[str | None, str]:

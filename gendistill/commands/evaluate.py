@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gendistill.commands.compare import OF_CONDENSED_SETS, baselines
 from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, more_words, short_name
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
@@ -36,6 +38,11 @@ def main(argv: Sequence[str]) -> int:
         data = load_data(given)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         result = judge(teacher, data, given, given.teacher, short_name(given.teacher))
+        if given.protocol in OF_CONDENSED_SETS and not given.teacher.startswith("real") and baselines([teacher], data):
+            print(
+                "gendistill compare with the same words judges random real images, herding and k-center, too",
+                file=sys.stderr,
+            )
     output = given.output
     if output is None and (Path(given.teacher) / "config.yaml").is_file():
         output = str(Path(given.teacher) / "results.json")

@@ -10,10 +10,12 @@ import yaml
 from PIL import Image
 
 from gendistill.cli import main
-from gendistill.commands.compare import named_reference, rank
+from gendistill.commands.compare import baselines, named_reference, rank
 from gendistill.commands.judge import PROTOCOLS, learner_spec, short_name
+from gendistill.data.load import load
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import SUMMARIES
+from gendistill.teacher import StoredImages
 
 from .conftest import QUICK
 
@@ -59,6 +61,30 @@ def test_baselines_are_as_many_real_images_of_each_class(place: Path, run_json) 
     found = {one["name"]: one["teacher"]["images"] for one in compared["teachers"]}
     assert found.pop("real") > 1000
     assert found == {"real:ipc=2": 20, "real:herding=2": 20, "real:kcenter=2": 20}
+
+
+def test_baselines_come_with_a_protocol_of_condensed_sets(place: Path, run_json) -> None:
+    condensed = ["--json", "--no-fidelity", "--protocol", "condensation-dsa", "--epochs", "1", *QUICK]
+    names = [one["name"] for one in run_json("compare", "real:ipc=2", *condensed)["teachers"]]
+    assert sorted(names) == ["real:herding=2", "real:ipc=2", "real:kcenter=2"]
+    thesis = [word.replace("condensation-dsa", "thesis") for word in condensed]
+    for words in (["--no-baselines", *condensed], thesis):
+        assert len(run_json("compare", "real:ipc=2", *words)["teachers"]) == 1
+
+
+def test_evaluate_tells_where_the_baselines_are(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    condensed = ["--no-fidelity", "--protocol", "shi-chen", "--epochs", "1", *QUICK]
+    assert main(["train", "--config", "c.yaml"]) == 0
+    for teacher, told in (("runs/picked", True), ("real:ipc=2", False)):
+        capsys.readouterr()
+        assert main(["evaluate", teacher, *condensed]) == 0
+        assert ("herding" in capsys.readouterr().err) == told
+
+
+def test_more_images_than_there_are_real_ones_have_no_baselines() -> None:
+    data = load("digits")
+    many = StoredImages(torch.zeros(2000, 1, 8, 8), torch.arange(2000) % 10, data.description)
+    assert baselines([many], data) == []
 
 
 def test_ranking() -> None:
