@@ -131,6 +131,10 @@ CASES: dict[str, tuple[list[str], str]] = {
         ["compare", "real", "--rank-at", "7", *EVALUATE[3:], "--no-fidelity"],
         "--rank-at is 7, but accuracy was measured at 1 updates",
     ),
+    "a strength without a number": (
+        ["evaluate", "real", "--augment-strength", "rotate", *EVALUATE[1:]],
+        "'rotate' is not a name",
+    ),
     "baselines of no choice": (["compare", "real", "--baselines", *EVALUATE[1:]], "--baselines needs a teacher"),
     "report of half a file": (["report", "half.json"], "half.json"),
     "report of no teachers": (["report", "none.json"], "holds no teachers"),

@@ -7,7 +7,6 @@ Classes are taken in small groups, each with a backward pass of its own, so that
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import fields
 from typing import Any, Literal, get_args
 
 import torch
@@ -92,7 +91,7 @@ class MatchingTrainer(Trainer):
         self.start = images
         self.lr_images, self.momentum = lr_images, momentum
         self.learner_spec, self.probe_spec = learner, with_learner(probe, learner)
-        self.augment, self.strength_given, self.strength = augment, dict(strength or {}), _strength(strength)
+        self.augment, self.strength_given, self.strength = augment, dict(strength or {}), Strength.of(strength)
         self.chunk_wanted = chunk
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
@@ -251,11 +250,3 @@ class MatchingTrainer(Trainer):
         """Return the images as pixels, one column a class, at most ten rows."""
         shown = self.images.detach()[:, :10].transpose(0, 1).flatten(0, 1)
         return {"images": self.normalisation.invert(shown).clamp(0, 1)}
-
-
-def _strength(given: dict[str, float] | None) -> Strength:
-    known = [field.name for field in fields(Strength)]
-    for name in given or {}:
-        if name not in known:
-            raise UserError(f"strength names '{name}'; {did_you_mean(name, known)}choose among: {', '.join(known)}")
-    return Strength(**(given or {}))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BASELINES = ("ipc", "herding", "kcenter")
 """Choices of real images that every distilled set has to beat."""
 
-OF_CONDENSED_SETS = ("condensation", "condensation-dsa", "shi-chen")
+OF_CONDENSED_SETS = ("condensation", "condensation-dsa", "condensation-mnist", "shi-chen")
 """The protocols whose papers show those choices beside every set."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendistill.commands.options import image_number, momentum, positive, rate_list, update_list
+from gendistill.commands.options import image_number, momentum, named_numbers, positive, rate_list, update_list
 from gendistill.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ REFERENCES = (
     "or a torch-mimicry checkpoint of a generator (.pth)"
 )
 
-PROTOCOLS = ("thesis", "condensation", "condensation-dsa", "shi-chen")
+PROTOCOLS = ("thesis", "condensation", "condensation-dsa", "condensation-mnist", "shi-chen")
 """Those of gendistill.evaluation.protocols, named here so that --help need not wait for torch."""
 SAME_NAME = (
     "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "momentum",
-    "weight_decay", "schedule", "augment", "augment_mode", "labels", "normalisation", "split",
+    "weight_decay", "schedule", "augment", "augment_mode", "augment_strength", "labels", "normalisation", "split",
 )  # fmt: skip
 
 
@@ -85,7 +85,10 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add("--schedule", default="constant", metavar="NAME", help="of the learning rate: constant, cosine, "
         "step or one-cycle")  # fmt: skip
     add("--augment", metavar="OPS", help="augmentation of the learner's batches, such as crop_flip; None: none")
-    add("--augment-mode", default="single", metavar="HOW", help="single: one of them for each batch; all: each of them")
+    add("--augment-mode", default="single", metavar="HOW", help="single: one of them for each batch; each: one "
+        "for each image; all: each of them")  # fmt: skip
+    add("--augment-strength", type=named_numbers, metavar="OP=X,OP=X", help="how far they reach, such as rotate=45; "
+        "None: as far as DSA's")  # fmt: skip
     add("--labels", default="given", metavar="HOW", help="given: the teacher's labels; hard: their likeliest class")
     add("--normalisation", default="auto", metavar="WHOSE", help="in which learners see images: data, teacher, or "
         "auto: the teacher's where it is whitened and the data is not")  # fmt: skip

@@ -87,6 +87,18 @@ def momentum(text: str) -> float | list[float]:
     return numbers if len(numbers) == 2 else numbers[0]
 
 
+def named_numbers(text: str) -> dict[str, float]:
+    """Read ``rotate=45,shift=0.1``."""
+    numbers: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        try:
+            numbers[name.strip()] = float(number)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{part}' is not a name and a number, such as rotate=45") from None
+    return numbers
+
+
 def image_number(text: str) -> int | str:
     """Read ``50000``, ``train`` or ``fresh``: how many images stand for a teacher that makes them without end."""
     return text if text in ("train", "fresh") else positive(text)

@@ -18,7 +18,7 @@ from gendistill.errors import UserError, did_you_mean
 DSA = "color_crop_cutout_flip_scale_rotate"
 """The strategy of DSA, DM and MTT on colour images; digits are used without ``flip``."""
 
-MODES = ("single", "all")
+MODES = ("single", "each", "all")
 DSA_STRENGTH = Strength()
 
 
@@ -76,7 +76,7 @@ def draw_parameters(
         generator: Where parameters are drawn from. In the mode ``single`` the choice of the name is read by the
             program, which waits for a generator on a GPU; one on the CPU costs no wait.
         mode: ``single``: one name of the strategy, chosen with equal chances, for the whole call (DSA's mode "S").
-            ``all``: every name, in order.
+            ``each``: one name for each image, chosen for it alone (DC's code on MNIST). ``all``: every name, in order.
         strength: How far operations reach.
 
     Returns:
@@ -86,13 +86,23 @@ def draw_parameters(
         UserError: Unknown name or mode.
     """
     if mode not in MODES:
-        raise UserError(f"augmentation mode is '{mode}'; {did_you_mean(mode, MODES)}choose {' or '.join(MODES)}")
+        raise UserError(f"augmentation mode is '{mode}'; {did_you_mean(mode, MODES)}choose among: {', '.join(MODES)}")
     groups = parse(strategy)
     if mode == "single" and groups:
         chosen = torch.randint(len(groups), (), generator=generator, device=generator.device)
         groups = [groups[int(chosen)]]
-    names = [name for group in groups for name in group]
-    return Parameters(tuple((name, OPERATIONS[name].draw(count, shape, generator, strength)) for name in names))
+    drawn = [
+        (place, name, OPERATIONS[name].draw(count, shape, generator, strength))
+        for place, group in enumerate(groups)
+        for name in group
+    ]
+    if mode == "each" and len(groups) > 1:
+        turn = torch.randint(len(groups), (count, 1), generator=generator, device=generator.device)
+        drawn = [
+            (place, name, torch.where(turn == place, values, values.new_tensor(OPERATIONS[name].identity)))
+            for place, name, values in drawn
+        ]
+    return Parameters(tuple((name, values) for _, name, values in drawn))
 
 
 def apply(images: Tensor, parameters: Parameters, fill: float | Tensor = 0.0) -> Tensor:

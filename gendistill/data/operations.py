@@ -8,14 +8,14 @@ crop reaches both ends of its range, and parameters come from the caller's gener
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gendistill.errors import UserError
+from gendistill.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,21 @@ class Strength:
                 "more, the others 0 or more"
             )
 
+    @classmethod
+    def of(cls, given: Mapping[str, float] | None) -> Strength:
+        """Return DSA's strengths but for those that are given, such as ``{"rotate": 45}``.
+
+        Raises:
+            UserError: A name is unknown, or a value is no number or out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        for name, value in (given or {}).items():
+            if name not in known:
+                raise UserError(f"strength names '{name}'; {did_you_mean(name, known)}choose among: {', '.join(known)}")
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise UserError(f"strength '{name}' is {value!r}, expected a number")
+        return cls(**(given or {}))
+
 
 Shape = tuple[int, int, int]
 Draw = Callable[[int, Shape, torch.Generator, Strength], Tensor]
@@ -64,10 +79,12 @@ class Operation:
     Attributes:
         draw: (count, (C, H, W), generator, strength) -> parameters (count, ...).
         apply: (images (N, C, H, W), parameters (N or 1, ...), fill (1, C or 1, 1, 1)) -> images (N, C, H, W).
+        identity: The row of parameters that leaves an image as it is.
     """
 
     draw: Draw
     apply: Apply
+    identity: tuple[float, ...]
 
 
 def _uniform(count: int, columns: int, low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -224,14 +241,14 @@ def _affine(images: Tensor, matrix: Tensor, fill: Tensor) -> Tensor:
 
 
 OPERATIONS: dict[str, Operation] = {
-    "flip": Operation(draw_flip, apply_flip),
-    "shift": Operation(draw_shift, apply_shift),
-    "cutout": Operation(draw_cutout, apply_cutout),
-    "scale": Operation(draw_scale, apply_scale),
-    "rotate": Operation(draw_rotate, apply_rotate),
-    "brightness": Operation(draw_brightness, apply_brightness),
-    "saturation": Operation(draw_saturation, apply_saturation),
-    "contrast": Operation(draw_contrast, apply_contrast),
+    "flip": Operation(draw_flip, apply_flip, (False,)),
+    "shift": Operation(draw_shift, apply_shift, (0, 0)),
+    "cutout": Operation(draw_cutout, apply_cutout, (0, 0, 0, 0)),
+    "scale": Operation(draw_scale, apply_scale, (1, 1)),
+    "rotate": Operation(draw_rotate, apply_rotate, (0,)),
+    "brightness": Operation(draw_brightness, apply_brightness, (0,)),
+    "saturation": Operation(draw_saturation, apply_saturation, (1,)),
+    "contrast": Operation(draw_contrast, apply_contrast, (1,)),
 }
 
 GROUPS: dict[str, tuple[str, ...]] = {"color": ("brightness", "saturation", "contrast"), "crop": ("shift",)}

@@ -51,6 +51,7 @@ def learning_curve(
     schedule: str = "constant",
     augment: str | None = None,
     augment_mode: str = "single",
+    augment_strength: Mapping[str, float] | None = None,
     labels: str = "given",
     normalisation: str = "auto",
     split: str = "test",
@@ -90,7 +91,10 @@ def learning_curve(
         schedule: ``constant``, ``cosine``, ``step`` or ``one-cycle``; see
             :func:`gendistill.evaluation.rates.schedule_factor`.
         augment: Strategy of :func:`gendistill.data.augment.augment` for the teacher's images, or None.
-        augment_mode: ``single``: one of the strategy's names a batch, as in DSA. ``all``: every name, in order.
+        augment_mode: ``single``: one of the strategy's names a batch, as in DSA. ``each``: one an image. ``all``: every
+            name, in order.
+        augment_strength: How far operations reach where not as far as DSA's, such as ``{"rotate": 45}``; see
+            :class:`gendistill.data.operations.Strength`.
         labels: ``given``: cross-entropy with the teacher's labels, soft or hard. ``hard``: with their likeliest class.
         normalisation: In which learners see the teacher's and the real images: the ``data``'s, the ``teacher``'s, or
             ``auto``: the teacher's where it is whitened and the data is not, else the data's.
@@ -105,7 +109,7 @@ def learning_curve(
         ``parameters``, ``updates``, ``accuracy`` (``mean``, sample ``std`` and
         ``runs``, each by number of updates; runs by seed; all fractions; std is None for one seed), ``split``,
         ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``, ``augment``,
-        ``augment_mode``, ``labels``, ``normalisation`` (``data`` or ``teacher``), ``generated``,
+        ``augment_mode``, ``augment_strength``, ``labels``, ``normalisation`` (``data`` or ``teacher``), ``generated``,
         ``epoch`` (``images`` and ``updates`` of one), ``epochs``,
         ``lr`` (chosen, by number of updates), ``selection`` (None, or candidates and their mean validation accuracy),
         ``learner_updates`` (of one learner), ``learners_trained``, ``images_seen`` (by one learner, by number of
@@ -149,6 +153,7 @@ def learning_curve(
         batch_size,
         augment=augment,
         augment_mode=augment_mode,
+        augment_strength=augment_strength,
         labels=labels,
     )
     spec, initial = _judge(teacher, data, learner)
@@ -192,6 +197,7 @@ def learning_curve(
         "schedule": schedule,
         "augment": augment,
         "augment_mode": augment_mode,
+        "augment_strength": dict(augment_strength) if augment_strength else None,
         "labels": labels,
         "normalisation": normalisation,
         "generated": generated,

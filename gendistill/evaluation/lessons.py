@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from gendistill.data.augment import MODES
 from gendistill.data.augment import augment as augment_batch
 from gendistill.data.description import Description, check_fits
+from gendistill.data.operations import Strength
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.seeds import stream
@@ -61,7 +62,9 @@ class Lessons:
         steps: Batches in all.
         batch_size: Images a batch, as far as the teacher heeds it.
         augment: Strategy of :func:`gendistill.data.augment.augment`, or None. Each seed augments for itself.
-        augment_mode: ``single``: one name of the strategy a batch. ``all``: every name, in order.
+        augment_mode: ``single``: one name of the strategy a batch. ``each``: one an image. ``all``: every name, in
+            order.
+        augment_strength: See :class:`gendistill.data.operations.Strength`; None: DSA's.
         labels: ``given``, or ``hard``: the most likely class of a soft label.
 
     Raises:
@@ -78,6 +81,7 @@ class Lessons:
         *,
         augment: str | None = None,
         augment_mode: str = "single",
+        augment_strength: Mapping[str, float] | None = None,
         labels: str = "given",
     ) -> None:
         check_fits(teacher.description, description)
@@ -86,14 +90,14 @@ class Lessons:
         if labels not in LABELS:
             raise UserError(f"labels is '{labels}'; choose 'given' or 'hard'")
         if augment_mode not in MODES:
-            raise UserError(f"augment_mode is '{augment_mode}'; choose {' or '.join(MODES)}")
+            raise UserError(f"augment_mode is '{augment_mode}'; choose among: {', '.join(MODES)}")
         self.teacher, self.description, self.hard = teacher, description, labels == "hard"
         self.augment = None if augment in (None, "", "none") else augment
         if self.augment is not None and description.embedding is not None:
             raise UserError(
                 f"augment is '{augment}', which is for pictures; '{description.name}' holds sentences, set it to none"
             )
-        self.augment_mode = augment_mode
+        self.augment_mode, self.strength = augment_mode, Strength.of(augment_strength)
         device = teacher.device
         self.generators = [stream(seed, "evaluation/batches", device) for seed in seeds]
         self.augmenters = [stream(seed, "evaluation/augment", device) for seed in seeds]
@@ -149,7 +153,7 @@ class Lessons:
     ) -> tuple[Tensor, Tensor]:
         images = self.teacher.description.normalisation.convert(images, self.description.normalisation)
         if augmenter is not None:
-            images = augment_batch(images, self.augment, augmenter, mode=self.augment_mode)
+            images = augment_batch(images, self.augment, augmenter, mode=self.augment_mode, strength=self.strength)
         if self.hard and labels.is_floating_point():
             labels = labels.argmax(-1)
         return images, labels

@@ -57,7 +57,7 @@ class Recipe:
         if self.augment != "dsa":
             parse(self.augment)
         if self.augment_mode not in MODES:
-            raise UserError(f"an expert's augment_mode is '{self.augment_mode}'; choose {' or '.join(MODES)}")
+            raise UserError(f"an expert's augment_mode is '{self.augment_mode}'; choose among: {', '.join(MODES)}")
 
     @classmethod
     def of(cls, options: Mapping[str, Any] | None) -> Self:

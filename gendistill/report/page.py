@@ -161,6 +161,7 @@ def _protocol(results: Mapping[str, Any]) -> str:
             "schedule",
             "augment",
             "augment_mode",
+            "augment_strength",
             "generated",
             "epochs",
             "protocol",

@@ -13,16 +13,6 @@ from gendistill.errors import UserError
 
 SHAPE = (3, 6, 8)
 FILL = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
-IDENTITY = {
-    "flip": torch.tensor([[False]]),
-    "shift": torch.tensor([[0, 0]]),
-    "cutout": torch.tensor([[2, 3, 0, 0]]),
-    "scale": torch.tensor([[1.0, 1.0]]),
-    "rotate": torch.tensor([[0.0]]),
-    "brightness": torch.tensor([[0.0]]),
-    "saturation": torch.tensor([[1.0]]),
-    "contrast": torch.tensor([[1.0]]),
-}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -97,7 +87,10 @@ def test_equals_the_slow_version_on_each_image(name: str) -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_identity_parameters_change_nothing(name: str) -> None:
     images = pictures()
-    torch.testing.assert_close(apply(images, Parameters(((name, IDENTITY[name]),)), FILL), images)
+    drawn = OPERATIONS[name].draw(1, SHAPE, generator(), Strength())
+    same = torch.tensor([OPERATIONS[name].identity], dtype=drawn.dtype)
+    assert same.shape == drawn.shape
+    torch.testing.assert_close(apply(images, Parameters(((name, same),)), FILL), images)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -159,6 +152,21 @@ def test_single_mode_takes_one_name_and_every_name_has_its_turn() -> None:
     assert seen == {colour, ("shift",), ("cutout",), ("flip",), ("scale",), ("rotate",)}
 
 
+def test_each_mode_does_one_thing_to_each_image() -> None:
+    names = ("shift", "brightness", "saturation", "contrast", "rotate")
+    images = torch.randn(600, *SHAPE, generator=generator(9), dtype=torch.float64)
+    drawn = draw_parameters("crop_color_rotate", 600, SHAPE, generator(5), mode="each")
+    assert tuple(name for name, _ in drawn.steps) == names
+    moved = torch.stack([(v != v.new_tensor(OPERATIONS[n].identity)).any(1) for n, v in drawn.steps], 1)
+    groups = torch.stack([moved[:, 0], moved[:, 1:4].any(1), moved[:, 4]], 1)
+    assert groups.sum(1).max() == 1  # a shift may be by nothing
+    assert 150 < groups[:, 1].sum() < 250 and 150 < groups[:, 2].sum() < 250
+    done = apply(images, drawn, FILL)
+    for row in (int(groups[:, place].nonzero()[0]) for place in range(3)):
+        alone = Parameters(tuple((n, v[row : row + 1]) for n, v in drawn.steps if moved[row, names.index(n)]))
+        torch.testing.assert_close(done[row : row + 1], apply(images[row : row + 1], alone, FILL))
+
+
 def test_all_mode_takes_every_operation_in_order() -> None:
     steps = draw_parameters("flip_color_crop", 2, SHAPE, generator(), mode="all").steps
     assert [name for name, _ in steps] == ["flip", "brightness", "saturation", "contrast", "shift"]
@@ -209,6 +217,15 @@ def test_parameters_of_another_batch() -> None:
 def test_strength_out_of_range(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match="out of range"):
         Strength(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({"rotat": 3}, "did you mean 'rotate'"), ({"rotate": "far"}, "expected a number")]
+)
+def test_strengths_by_name(given: dict[str, float], said: str) -> None:
+    assert Strength.of({"rotate": 45}) == Strength(rotate=45) and Strength.of(None) == Strength()
+    with pytest.raises(UserError, match=said):
+        Strength.of(given)
 
 
 def test_groups() -> None:

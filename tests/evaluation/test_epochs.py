@@ -124,7 +124,7 @@ def test_every_name_of_a_strategy_or_one(tiny_data) -> None:
         ({"epochs": 1, "measure_every": -1}, "measure_every is -1"),
         ({"generated": "all"}, "'train' for as many"),
         ({"generated": 0}, "generated is 0"),
-        ({"augment_mode": "both", "augment": "crop"}, "single or all"),
+        ({"augment_mode": "both", "augment": "crop"}, "single, each, all"),
     ],
 )
 def test_mistakes_are_explained(tiny_data, endless, options, message) -> None:

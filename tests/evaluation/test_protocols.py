@@ -5,12 +5,15 @@ import inspect
 import pytest
 import torch
 
+from gendistill.data.augment import draw_parameters
 from gendistill.data.description import Description
+from gendistill.data.operations import Strength
 from gendistill.errors import UserError
 from gendistill.evaluation.evaluate import evaluate
 from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.protocols import NOT_MIRRORED, SUMMARIES, expand, protocol, strategy
 from gendistill.evaluation.rates import candidates
+from gendistill.seeds import stream
 from gendistill.teacher import RealSubset, StoredImages
 
 CIFAR = Description("cifar10", tuple("abcdefghij"), (1, 32, 32))
@@ -31,6 +34,7 @@ def test_a_protocol_is_a_set_of_options(name) -> None:
         ("thesis", 50_000, 19_600, 0.0004, 0.01, 1e-6),
         ("condensation", 100, 300, 0.01, 0.01, 0.001),
         ("condensation-dsa", 500, 2000, 0.01, 0.01, 0.001),
+        ("condensation-mnist", 100, 1000, 0.01, 0.01, 0.001),
         ("shi-chen", 100, 20, 0.01, 0.01, 0.01 * 0.5 * (1 - torch.cos(torch.tensor(torch.pi / 20)).item())),
     ],
 )
@@ -50,6 +54,16 @@ def test_condensation_drops_the_rate_once_at_half(tiny_data) -> None:
     teacher = StoredImages(torch.zeros(3, 1, 8, 8), torch.arange(3), tiny_data.description)
     (made,) = candidates(0.01, teacher, 300, schedule=protocol("condensation", CIFAR)["schedule"])
     assert made.rates == pytest.approx((0.01,) * 150 + (0.001,) * 150)
+
+
+def test_digits_are_shifted_by_four_pixels_or_turned_as_far_as_dc_does() -> None:
+    options = protocol("condensation-mnist", Description("mnist", ("a", "b"), (1, 28, 28)))
+    strength = Strength.of(options["augment_strength"])
+    drawn = draw_parameters(options["augment"], 4000, (1, 28, 28), stream(0, "test"), mode="all", strength=strength)
+    ((_, shifts), (_, scales), (_, angles)) = drawn.steps
+    assert shifts.amin() == -4 and shifts.amax() == 4
+    assert 44 < angles.rad2deg().abs().max() <= 45.01
+    assert scales.amax() <= 1.2 and options["augment_mode"] == "each"
 
 
 def test_signs_are_not_mirrored() -> None:

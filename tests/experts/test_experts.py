@@ -267,7 +267,7 @@ def test_writing_and_reading_keep_every_bit(tmp_path: Path) -> None:
         ({"updates": 0}, "updates"),
         ({"seed": -1}, "seed"),
         ({"augment": "flop"}, "did you mean 'flip'"),
-        ({"augment_mode": "some"}, "single or all"),
+        ({"augment_mode": "some"}, "single, each, all"),
         ({"momentun": 0.5}, "did you mean 'momentum'"),
     ],
 )
