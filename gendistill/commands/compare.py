@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendistill.commands.baselines import OF_CONDENSED_SETS, baselines
 from gendistill.commands.judge import REFERENCES, add_data, add_judging, dataset_name, judge, load_data, short_name
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, read_results, result_only
@@ -17,13 +18,6 @@ from gendistill.errors import UserError
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
-    from gendistill.teacher import Teacher
-
-BASELINES = ("ipc", "herding", "kcenter")
-"""Choices of real images that every distilled set has to beat."""
-
-OF_CONDENSED_SETS = ("condensation", "condensation-dsa", "condensation-mnist", "shi-chen")
-"""The protocols whose papers show those choices beside every set."""
 
 
 def parser() -> Options:
@@ -113,19 +107,6 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
         found.append(judge(teacher, data, given, reference, name or short_name(reference)))
     _tell_apart(found)
     return found, data
-
-
-def baselines(teachers: Sequence[Teacher], data: RealData) -> list[str]:
-    """Return references to as many real images of each class as the teachers store.
-
-    Args:
-        teachers: Those without as many stored images of every class, or with more than there are real ones, ask for
-            none.
-        data: The real data.
-    """
-    most = int(data.train.labels.bincount(minlength=data.description.num_classes).min())
-    sizes = {counts[0] for one in teachers if (counts := one.label_counts) and min(counts) == max(counts)}
-    return [f"real:{choice}={size}" for size in sorted(sizes) if 0 < size <= most for choice in BASELINES]
 
 
 def named_reference(word: str) -> tuple[str | None, str]:

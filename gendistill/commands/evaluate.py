@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gendistill.commands.compare import OF_CONDENSED_SETS, baselines
+from gendistill.commands.baselines import OF_CONDENSED_SETS, baselines
 from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, more_words, short_name
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only

@@ -10,12 +10,10 @@ import yaml
 from PIL import Image
 
 from gendistill.cli import main
-from gendistill.commands.compare import baselines, named_reference, rank
+from gendistill.commands.compare import named_reference, rank
 from gendistill.commands.judge import PROTOCOLS, learner_spec, short_name
-from gendistill.data.load import load
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import SUMMARIES
-from gendistill.teacher import StoredImages
 
 from .conftest import QUICK
 
@@ -79,12 +77,6 @@ def test_evaluate_tells_where_the_baselines_are(place: Path, capsys: pytest.Capt
         capsys.readouterr()
         assert main(["evaluate", teacher, *condensed]) == 0
         assert ("herding" in capsys.readouterr().err) == told
-
-
-def test_more_images_than_there_are_real_ones_have_no_baselines() -> None:
-    data = load("digits")
-    many = StoredImages(torch.zeros(2000, 1, 8, 8), torch.arange(2000) % 10, data.description)
-    assert baselines([many], data) == []
 
 
 def test_ranking() -> None:

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import torch
+
+from gendistill.commands.baselines import baselines
+from gendistill.data.load import load
+from gendistill.teacher import StoredImages
+
+
+def test_as_many_real_images_as_any_teacher_stores() -> None:
+    data = load("digits")
+
+    def stored(images: int) -> StoredImages:
+        return StoredImages(torch.zeros(images, 1, 8, 8), torch.arange(images) % 10, data.description)
+
+    assert baselines([stored(20)], data) == ["real:ipc=2", "real:herding=2", "real:kcenter=2"]
+    assert len(baselines([stored(20), stored(10), stored(20)], data)) == 6
+    assert baselines([stored(25)], data) == []  # not as many of each class
+    assert baselines([stored(2000)], data) == []  # more than there are real ones
