@@ -201,6 +201,7 @@ class Judge:
     def _kept(self, name: str, seed: int, made: dict[str, Any], make: Any, path: Path | None = None) -> dict[str, Any]:
         from gendistill import __version__
         from gendistill.evaluation.evaluate import evaluate
+        from gendistill.runs.counter import Counter
         from gendistill.runs.device import choose_device
 
         judged = self.replication.plan
@@ -227,7 +228,7 @@ class Judge:
             self.data,
             path=path or name,
             name=name,
-            learning=None if learning is None else learning | device,
+            learning=None if learning is None else learning | device | {"progress": Counter("learners", "updates")},
             fidelity=None if fidelity is None else fidelity | device,
         )
         result |= {"seconds": seconds}

@@ -55,11 +55,14 @@ def asked(words: list[str], root: Path) -> Sweep:
 
 
 def test_every_value_is_trained_and_judged_and_nothing_twice(
-    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gendistill.runs.counter.SECONDS_BETWEEN_LINES", 0.0)
     words = ["sweep", str(config), "--over", "trainer.images_per_class=1,3", "--root", str(tmp_path / "runs"), "--json"]
     assert main(words) == 0
-    found = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    assert "learners: " in said.err
+    found = json.loads(said.out)
     assert [point["value"] for point in found["points"]] == ["1", "3"] and found["seeds"] == [0, 1]
     assert [row["name"] for row in found["points"][0]["rows"]] == ["small", "random"]
     place = tmp_path / "runs/replication/default/digits/small-images_per_class"
