@@ -43,7 +43,7 @@ class PlanOptions:
         first_max_start: The bound at the first step, which then grows to ``max_start``; None: no growth.
         widen_steps: Steps in which it grows.
         augment: Strategy, ``dsa`` or None; see :func:`gendistill.evaluation.protocols.named_strategy`.
-        augment_mode: ``single`` or ``all``.
+        augment_mode: ``single``, ``each`` or ``all``.
         siamese: Whether the images of a step are augmented all alike.
 
     Raises:

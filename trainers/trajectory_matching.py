@@ -60,7 +60,7 @@ class TrajectoryMatchingTrainer(Trainer):
         augment: How a student's images are augmented anew at every step: ``dsa`` (without ``flip`` where mirrored
             images are no images of the data set), names joined by ``_`` (:func:`gendistill.data.augment.parse`), or
             None: not at all.
-        augment_mode: ``single`` (one name of the strategy a student's step) or ``all``.
+        augment_mode: ``single`` (one name of the strategy a student's step), ``each`` (one an image) or ``all``.
         siamese: Whether the images of a step are augmented all alike.
         learning_rate: Of students at the start; positive. It is trained as exp(raw), which keeps it positive.
         learn_learning_rate: Whether it is trained.

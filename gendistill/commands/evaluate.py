@@ -11,6 +11,7 @@ from gendistill.commands.baselines import OF_CONDENSED_SETS, baselines
 from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, more_words, short_name
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
+from gendistill.config.plan import is_real
 
 
 def parser() -> Options:
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         data = load_data(given)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         result = judge(teacher, data, given, given.teacher, short_name(given.teacher))
-        if given.protocol in OF_CONDENSED_SETS and not given.teacher.startswith("real") and baselines([teacher], data):
+        if given.protocol in OF_CONDENSED_SETS and not is_real(given.teacher) and baselines([teacher], data):
             print(
                 "gendistill compare with the same words judges random real images, herding and k-center, too",
                 file=sys.stderr,

@@ -28,7 +28,7 @@ class Recipe:
         updates: Updates between two snapshots, an "expert epoch"; None: one pass over the data.
         augment: Strategy of :func:`gendistill.data.augment.augment`, ``dsa`` (see
             :func:`gendistill.evaluation.protocols.named_strategy`) or None.
-        augment_mode: ``single`` (one name of the strategy a batch) or ``all``.
+        augment_mode: ``single`` (one name of the strategy a batch), ``each`` (one an image) or ``all``.
         seed: Seed of first weights, order and augmentation; with an expert's number all that it depends on.
     """
 
