@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gendistill.data.description import Description
 from gendistill.errors import UserError
+from gendistill.finite import check_finite
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
 
@@ -214,13 +215,6 @@ def check_labels(labels: Tensor, leading: tuple[int, ...], description: Descript
         f"labels must be integers of shape {leading} or soft labels of shape {(*leading, classes)}, "
         f"got {str(labels.dtype).removeprefix('torch.')} of shape {tuple(labels.shape)}"
     )
-
-
-def check_finite(name: str, tensor: Tensor) -> Tensor:
-    """Return the tensor, or raise a :class:`UserError` that names it if a value is NaN or infinite."""
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-        raise UserError(f"'{name}' holds values that are NaN or infinite; make the teacher again from a good state")
-    return tensor
 
 
 def first_line(error: BaseException) -> str:

@@ -19,7 +19,8 @@ from gendistill.data.embedding import VECTORS, WORDS, Embedding
 from gendistill.data.whitening import Whitening
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.files import atomic_write
-from gendistill.teacher.base import Teacher, check_finite, first_line
+from gendistill.finite import check_finite
+from gendistill.teacher.base import Teacher, first_line
 from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gendistill.data.description import Description
 from gendistill.errors import UserError
-from gendistill.teacher.base import Batch, Teacher, check_finite, check_labels, first_line
+from gendistill.finite import check_finite
+from gendistill.teacher.base import Batch, Teacher, check_labels, first_line
 from gendistill.teacher.draw import Shuffle, balanced_labels, draw, lesson_order, stratified_order
 from gendistill.teacher.network import BatchNorm, build_network, mode, snapshot
 from gendistill.teacher.stored import distinct_rows, expect

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gendistill.data.description import Description
 from gendistill.errors import UserError
-from gendistill.teacher.base import Batch, Teacher, check_finite, check_labels
+from gendistill.finite import check_finite
+from gendistill.teacher.base import Batch, Teacher, check_labels
 from gendistill.teacher.draw import draw, fixed_order, shuffled_order, stratified_order
 
 Order = Literal["stratified", "shuffled", "fixed"]
