@@ -200,16 +200,18 @@ class MatchingTrainer(Trainer):
         processes = self.run.processes
         real = real.unflatten(0, (len(self.mine), -1))
         change = self.siamese()
-        self.optimizer.zero_grad(set_to_none=True)
+        gradient = torch.zeros_like(self.images)
         total = torch.zeros((), device=self.device)
         for first in self.mine[:: self.classes_together]:
             last = min(first + self.classes_together, self.mine.stop)
             wanted = change(real[first - self.mine.start : last - self.mine.start], first)
-            shown = change(self.images[first:last], first)
-            distance = self.distance(network, wanted, shown, first)
+            # A leaf of their own: the way back through a slice would write a gradient of all images for each group.
+            own = self.images.detach()[first:last].requires_grad_()
+            distance = self.distance(network, wanted, change(own, first), first)
             # Gradients are averaged over processes, and each has its own classes: times their number is the sum.
-            (distance * processes.world).backward(inputs=[self.images])
+            gradient[first:last] = torch.autograd.grad(distance * processes.world, own)[0]
             total = total + distance.detach()
+        self.images.grad = gradient
         processes.average_gradients([self.images])
         self.optimizer.step()
         return total * processes.world
