@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gendistill import teacher as teachers
 from gendistill.data.description import Description, Normalisation
 from gendistill.data.real import RealData, Split
 from gendistill.seeds import stream
+from trainers import matching
 from trainers.distribution_matching import DistributionMatchingTrainer
 from trainers.gradient_matching import GradientMatchingTrainer
 from trainers.matching import MatchingTrainer
@@ -34,7 +36,7 @@ def tiny(kind: str, **options: Any) -> MatchingTrainer:
 def slow_match(self: MatchingTrainer, network: nn.Module, real: Tensor) -> Tensor:
     """All real images at once, and a backward pass through a slice of all synthetic ones for each group of classes."""
     processes = self.run.processes
-    real = real.unflatten(0, (len(self.mine), -1))
+    real = self.real_images(real)
     change = self.siamese()
     self.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=self.device)
@@ -66,13 +68,88 @@ def test_a_step_is_that_of_slices_to_the_bit(
         trainer = attached(tiny(kind, **options, **more), tiny_data, tmp_path)
         slow = attached(slowly(tiny(kind, **options, **more)), tiny_data, tmp_path)
         for _ in range(3):
-            for name, value in trainer.train_step(trainer.next_batch()).items():
-                pass
-            assert torch.equal(slow.train_step(slow.next_batch())[name], value)
+            found, expected = (one.train_step(one.next_batch()) for one in (trainer, slow))
+            assert found.keys() == expected.keys()
+            assert all(torch.equal(value, expected[name]) for name, value in found.items())
             assert torch.equal(trainer.images.grad, slow.images.grad) and trainer.images.grad.norm() > 0
             assert torch.equal(trainer.images, slow.images)
             trainer.run.step += 1
             slow.run.step += 1
+
+
+@pytest.mark.parametrize(("kind", "chunk", "most"), [("dm", 1000, 3), ("dm", 13, 2), ("dm", 5, 1), ("dsa", 1000, 1)])
+def test_only_a_group_of_real_images_is_in_memory(
+    tiny_data: RealData, tmp_path: Path, kind: str, chunk: int, most: int
+) -> None:
+    trainer = attached(tiny(kind, chunk=chunk), tiny_data, tmp_path)
+    read, made = trainer.real_images, list[weakref.ref[Tensor]]()
+
+    def watched(index: Tensor) -> Tensor:
+        assert len(index) <= most and not any(one() is not None for one in made)
+        images = read(index)
+        made.append(weakref.ref(images))
+        return images
+
+    trainer.real_images = watched  # type: ignore[method-assign]
+    trainer.strategy = "none"
+    trainer.train_step(trainer.next_batch())
+    assert len(made) == -(-3 // most)
+
+
+def test_only_a_part_of_a_large_class_has_a_graph(tiny_data: RealData, tmp_path: Path) -> None:
+    kept: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        if tensor.dim() == 4 and len(tensor) <= 8:
+            kept.append(len(tensor))
+        return tensor
+
+    counted = {}
+    for chunk in (8, 2):
+        trainer = attached(tiny("dm", images_per_class=8, chunk=chunk, augment="none"), tiny_data, tmp_path)
+        network, index = trainer.new_network(), trainer.next_batch()[0][:1]
+        own = trainer.images.detach()[:1].requires_grad_()
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            distance = trainer.distance(network, trainer.real_images(index), own, 0)
+        counted[chunk] = sum(kept)
+        gradient = torch.autograd.grad(distance, own)[0]
+        if chunk == 8:
+            expected = gradient
+    torch.testing.assert_close(gradient, expected)
+    assert counted[2] == 0 < counted[8]
+
+
+def test_statistics_of_many_classes_are_the_mean_over_batches(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = attached(tiny("dm", learner=BATCH_NORM), tiny_data, tmp_path)
+    stream = trainer.run.streams["statistics"]
+    before = stream.get_state()
+    network = trainer.new_network()
+    stream.set_state(before)
+    index = trainer.classes.draw(16, stream)
+    images = trainer.real_images(index)
+    norm = next(module for module in network.modules() if isinstance(module, nn.BatchNorm2d))
+    seen: list[Tensor] = []
+    handle = norm.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    network(images.flatten(0, 1))
+    torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3)))
+    torch.testing.assert_close(norm.running_var, seen[0].var((0, 2, 3)))
+    handle.remove()
+    # In parts: each of them holds all classes, and the mean of their means is that of all images.
+    whole = norm.running_mean.clone()
+    monkeypatch.setattr(matching, "STATISTICS_AT_ONCE", 12)
+    sizes: list[int] = []
+    network.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    stream.set_state(before)
+    trainer.take_statistics(network)
+    assert sizes == [12] * 4 and not network.training and norm.momentum == 0.1
+    torch.testing.assert_close(norm.running_mean, whole)
+    parts = seen[0].unflatten(0, (3, 16)).transpose(0, 1).split(4)
+    torch.testing.assert_close(
+        norm.running_var, torch.stack([part.flatten(0, 1).var((0, 2, 3)) for part in parts]).mean(0)
+    )
 
 
 def noise_data() -> RealData:
