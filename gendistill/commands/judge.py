@@ -47,6 +47,10 @@ def add_data_files(parser: argparse.ArgumentParser) -> None:
                         "frequent; None: 5000")  # fmt: skip
     parser.add_argument("--embedding", metavar="WHAT", help="numbers of a word's vector, learned from a text, or a "
                         "file of vectors in GloVe's form; None: see docs/data.md")  # fmt: skip
+    parser.add_argument("--text-column", metavar="NAME", help="column of a table that holds its texts, or its number "
+                        "from 1; None: found out")  # fmt: skip
+    parser.add_argument("--label-column", metavar="NAME", help="column of a table that holds the classes, or its "
+                        "number from 1; None: found out")  # fmt: skip
     parser.add_argument("--whitening", type=float, metavar="EPS", help="ZCA-whiten the real data with this epsilon, "
                         "such as 0.1; None: mean and standard deviation")  # fmt: skip
 
@@ -113,7 +117,8 @@ def load_data(options: argparse.Namespace) -> RealData:
     """Load the data set that the options of :func:`add_data` name."""
     import gendistill.data
 
-    names = ("image_size", "channels", "whitening", "length", "vocabulary", "embedding")
+    names = ("image_size", "channels", "whitening", "length", "vocabulary", "embedding", "text_column",
+             "label_column")  # fmt: skip
     given = {name: getattr(options, name) for name in names}
     return gendistill.data.load(options.dataset, options.data_root, **given)
 

@@ -29,6 +29,8 @@ DATA_TYPES: dict[str, Any] = {
     "length": int | None,
     "vocabulary": int | None,
     "embedding": int | str | None,
+    "text_column": int | str | None,
+    "label_column": int | str | None,
 }
 # Without whitening and the options of texts, so that configs of runs without them are what they were before.
 DATA_DEFAULTS = {"name": "digits", "root": None, "image_size": None, "channels": None}
@@ -44,7 +46,8 @@ class Experiment:
         class_path: Its dotted path.
         init_args: Arguments given for it, of the declared types.
         data: ``name`` and ``root`` of the data set; ``image_size`` and ``channels`` of a folder of images;
-            ``whitening`` (epsilon) to whiten; ``length``, ``vocabulary`` and ``embedding`` of a text.
+            ``whitening`` (epsilon) to whiten; ``length``, ``vocabulary`` and ``embedding`` of a text, ``text_column``
+            and ``label_column`` of its table.
         run: Arguments given for :class:`RunOptions`.
     """
 
