@@ -20,7 +20,10 @@ REFERENCES = (
     "or a torch-mimicry checkpoint of a generator (.pth)"
 )
 
-PROTOCOLS = ("thesis", "condensation", "condensation-dsa", "condensation-mnist", "shi-chen")
+PROTOCOLS = (
+    "thesis", "condensation", "condensation-dsa", "condensation-mnist", "condensation-mtt", "condensation-datadam",
+    "shi-chen",
+)  # fmt: skip
 """Those of gendistill.evaluation.protocols, named here so that --help need not wait for torch."""
 SAME_NAME = (
     "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "momentum",
@@ -77,8 +80,9 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=positive, default=5, metavar="N", help="number of learners, one seed each")
     add("--batch-size", type=positive, default=64, metavar="N", help="images per learner update")
     add("--optimizer", default="sgd", metavar="NAME", help="the learner's: sgd or adam")
-    add("--lr", type=rate_list, metavar="LR,LR", help="learning rates, 'grid' or 'teacher', the validation "
-        "split chooses; None: the teacher's own where it learned some, else a grid")  # fmt: skip
+    add("--lr", type=rate_list, metavar="LR,LR", help="learning rates, 'grid', 'teacher' (its learned ones, by plain "
+        "SGD) or 'learned' (its one rate, with the momentum, decay and schedule below), the validation split chooses; "
+        "None: the teacher's own where it learned some, else a grid")  # fmt: skip
     add("--select", default="each", metavar="HOW", help="choose the rate for each number of updates, or at the last")
     add("--momentum", type=momentum, default=0.9, metavar="M", help="of sgd, in [0, 1); two numbers are cycled")
     add("--weight-decay", type=float, default=5e-4, metavar="W", help="of the learner, at least 0")
