@@ -153,6 +153,21 @@ def short_name(reference: str) -> str:
     return path.resolve().parent.name if path.name == "teacher.safetensors" else path.stem or path.resolve().name
 
 
+def learning_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of learning for :func:`gendistill.evaluation.evaluate.evaluate`, with a count on stderr."""
+    from gendistill.runs.counter import Counter
+    from gendistill.runs.device import choose_device
+
+    rates = options.lr
+    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
+    learning |= {name: getattr(options, name) for name in SAME_NAME}
+    if options.protocol is not None:
+        # Whatever stands at its default is the protocol's to say.
+        learning = {name: value for name, value in learning.items() if name in options.explicit}
+        learning["protocol"] = options.protocol
+    return learning | {"device": choose_device(options.device), "progress": Counter("learners", "updates")}
+
+
 def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: str, name: str) -> dict[str, Any]:
     """Run the evaluators on one teacher.
 
@@ -160,17 +175,9 @@ def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: s
         The result of :func:`gendistill.evaluation.evaluate.evaluate`.
     """
     from gendistill.evaluation.evaluate import evaluate
-    from gendistill.runs.counter import Counter
-    from gendistill.runs.device import choose_device
 
-    rates, device = options.lr, choose_device(options.device)
-    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
-    learning |= {name: getattr(options, name) for name in SAME_NAME}
-    if options.protocol is not None:
-        # Whatever stands at its default is the protocol's to say.
-        learning = {name: value for name, value in learning.items() if name in options.explicit}
-        learning["protocol"] = options.protocol
-    learning |= {"device": device, "progress": Counter("learners", "updates")}
+    learning = learning_options(options)
+    device = learning["device"]
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "reference", "seed")}
     fidelity["device"] = device
     result = evaluate(

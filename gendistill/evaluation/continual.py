@@ -97,7 +97,7 @@ def remembered(memory: StoredImages, seen: list[int]) -> StoredImages:
     labels = labels[:, seen] if memory.labels_are_soft else _renumbered(labels, seen)
     rates = memory.learning_rates if memory.learning_rates is not None and len(memory.learning_rates) == 1 else None
     # What tells real images, and what a rate is for; first weights belong to a network for all classes.
-    noted = {name: memory.metadata[name] for name in ("source", "optimizer") if name in memory.metadata}
+    noted: dict[str, Any] = {name: memory.metadata[name] for name in ("source", "optimizer") if name in memory.metadata}
     return StoredImages(images, labels, _named(memory.description, seen), learning_rates=rates, metadata=noted)
 
 
