@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
 from gendistill.data.description import Description
 from gendistill.data.folder import measure, read_folder
 from gendistill.errors import UserError
+from gendistill.teacher.own_exports import NOTES, read_export
 from gendistill.teacher.stored import StoredImages
-
-INDEX = "metadata.csv"
-NOTES = "teacher.json"
 
 
 def is_image_folder(path: Path) -> bool:
@@ -44,7 +36,7 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
     """Read a folder of images as a teacher.
 
     Args:
-        path: What ``gendistill export --format png`` wrote (soft labels, order and learned rates are then read as
+        path: What ``gendistill export`` wrote, in any format (soft labels, order and learned rates are then read as
             well), or any folder with a folder of images for each class.
         description: Real data that the images stand for: folders must be named after its classes (``cat``, ``3_cat`` or
             ``3``), and its normalisation is used. Left out: folder names are the class names, in sorted order, and
@@ -56,8 +48,8 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
     Raises:
         UserError: No images, images that cannot be read or of another shape, or folders that are no class.
     """
-    if (path / NOTES).is_file() and (path / INDEX).is_file():
-        return _read_export(path)
+    if (path / NOTES).is_file():
+        return read_export(path)
     images, labels, folders = read_folder(path)
     shape = (images.shape[1], images.shape[2], images.shape[3])
     if description is None:
@@ -86,55 +78,3 @@ def _label(folder: str, path: Path, description: Description) -> int:
         f"'{path / folder}' is named after none of the classes of '{description.name}': "
         f"{', '.join(description.class_names)}"
     )
-
-
-def _read_export(path: Path) -> StoredImages:
-    try:
-        notes = json.loads((path / NOTES).read_text(encoding="utf-8"))
-        with (path / INDEX).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        description = Description.from_dict(notes["description"])
-        labels = _labels(rows)
-        schedules = {name: torch.tensor(notes[name]) for name in ("learning_rates", "momenta") if name in notes}
-        order, batch_size = notes.get("order", "stratified"), notes.get("batch_size")
-        metadata = dict(notes.get("metadata", {}))
-        files = [_inside(path, row["file_name"]) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        raise UserError(f"'{path}' is not a whole export: {NOTES} or {INDEX} cannot be read ({error!r})") from error
-    if not files:
-        raise UserError(f"'{path / INDEX}' lists no images; export again")
-    images = torch.stack([_read_png(file, description) for file in files])
-    return StoredImages(
-        description.normalisation.apply(images),
-        labels,
-        description,
-        order=order,
-        batch_size=batch_size,
-        metadata=metadata,
-        **schedules,
-    )
-
-
-def _labels(rows: list[dict[str, Any]]) -> Tensor:
-    if rows and rows[0].get("soft_label"):
-        return torch.tensor([json.loads(row["soft_label"]) for row in rows], dtype=torch.float32)
-    return torch.tensor([int(row["label"]) for row in rows])
-
-
-def _inside(path: Path, name: str) -> Path:
-    file = path / name
-    if not file.resolve().is_relative_to(path.resolve()):
-        raise ValueError(f"{name} lies outside the folder")
-    return file
-
-
-def _read_png(file: Path, description: Description) -> Tensor:
-    channels, height, width = description.image_shape
-    try:
-        with Image.open(file) as opened:
-            array = np.array(opened.convert("L" if channels == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"'{file}' cannot be read as an image ({error}); export again") from error
-    if array.shape[:2] != (height, width):
-        raise UserError(f"'{file}' is {array.shape[1]}x{array.shape[0]} pixels, '{description.name}' {width}x{height}")
-    return torch.from_numpy(array).view(height, width, channels).permute(2, 0, 1)
