@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.baselines import OF_CONDENSED_SETS, baselines
-from gendistill.commands.judge import REFERENCES, add_data, add_judging, dataset_name, judge, load_data, short_name
+from gendistill.commands.judge import (
+    REFERENCES,
+    add_data,
+    add_judging,
+    dataset_name,
+    judge,
+    learning_options,
+    load_data,
+    short_name,
+)
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, read_results, result_only
 from gendistill.commands.report import pictures_of
@@ -34,6 +43,8 @@ def parser() -> Options:
     options.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=None, help="also judge as many "
                          "real images of each class as the teachers store: random ones, herding and k-center; None: "
                          f"with a protocol of condensed sets ({', '.join(OF_CONDENSED_SETS)})")  # fmt: skip
+    options.add_argument("--ablate-rates", action="store_true", help="beside each teacher that learned learning rates "
+                         "also judge its images at grid rates, and real images at its rates")  # fmt: skip
     options.add_argument("--rank-at", type=int, metavar="N", help="updates to rank at; None: the largest number")
     options.add_argument("--output", metavar="FILE", help='write {"teachers": [...]} to this JSON file')
     options.add_argument("--report", metavar="FILE", help="write a self-contained HTML report to this file")
@@ -69,6 +80,7 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
     Raises:
         UserError: A teacher cannot be opened, or earlier results are of another data set.
     """
+    from gendistill.evaluation.ablation import judge_ablations
     from gendistill.teacher.reference import open_teacher
 
     named = [named_reference(word) for word in given.teachers]
@@ -97,6 +109,8 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
                 assert data is not None
                 named.append((None, reference))
                 opened.append(open_teacher(reference, data, seed=given.seed))
+    if given.ablate_rates and all(isinstance(one, list) or one.learning_rates is None for one in opened):
+        raise UserError("--ablate-rates needs a teacher that learned learning rates with its images; none of these did")
     found: list[dict[str, Any]] = []
     for (name, reference), teacher in zip(named, opened, strict=True):
         if isinstance(teacher, list):
@@ -104,7 +118,10 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
             continue
         assert data is not None
         print(f"judging {reference}", file=sys.stderr)
-        found.append(judge(teacher, data, given, reference, name or short_name(reference)))
+        name = name or short_name(reference)
+        found.append(judge(teacher, data, given, reference, name))
+        if given.ablate_rates:
+            found += judge_ablations(name, teacher, data, learning_options(given), path=reference)
     _tell_apart(found)
     return found, data
 

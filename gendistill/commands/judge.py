@@ -20,7 +20,10 @@ REFERENCES = (
     "or a torch-mimicry checkpoint of a generator (.pth)"
 )
 
-PROTOCOLS = ("thesis", "condensation", "condensation-dsa", "condensation-mnist", "shi-chen")
+PROTOCOLS = (
+    "thesis", "condensation", "condensation-dsa", "condensation-mnist", "condensation-mtt", "condensation-datadam",
+    "shi-chen",
+)  # fmt: skip
 """Those of gendistill.evaluation.protocols, named here so that --help need not wait for torch."""
 SAME_NAME = (
     "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "momentum",
@@ -81,8 +84,9 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=positive, default=5, metavar="N", help="number of learners, one seed each")
     add("--batch-size", type=positive, default=64, metavar="N", help="images per learner update")
     add("--optimizer", default="sgd", metavar="NAME", help="the learner's: sgd or adam")
-    add("--lr", type=rate_list, metavar="LR,LR", help="learning rates, 'grid' or 'teacher', the validation "
-        "split chooses; None: the teacher's own where it learned some, else a grid")  # fmt: skip
+    add("--lr", type=rate_list, metavar="LR,LR", help="learning rates, 'grid', 'teacher' (its learned ones, by plain "
+        "SGD) or 'learned' (its one rate, with the momentum, decay and schedule below), the validation split chooses; "
+        "None: the teacher's own where it learned some, else a grid")  # fmt: skip
     add("--select", default="each", metavar="HOW", help="choose the rate for each number of updates, or at the last")
     add("--momentum", type=momentum, default=0.9, metavar="M", help="of sgd, in [0, 1); two numbers are cycled")
     add("--weight-decay", type=float, default=5e-4, metavar="W", help="of the learner, at least 0")
@@ -154,6 +158,21 @@ def short_name(reference: str) -> str:
     return path.resolve().parent.name if path.name == "teacher.safetensors" else path.stem or path.resolve().name
 
 
+def learning_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of learning for :func:`gendistill.evaluation.evaluate.evaluate`, with a count on stderr."""
+    from gendistill.runs.counter import Counter
+    from gendistill.runs.device import choose_device
+
+    rates = options.lr
+    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
+    learning |= {name: getattr(options, name) for name in SAME_NAME}
+    if options.protocol is not None:
+        # Whatever stands at its default is the protocol's to say.
+        learning = {name: value for name, value in learning.items() if name in options.explicit}
+        learning["protocol"] = options.protocol
+    return learning | {"device": choose_device(options.device), "progress": Counter("learners", "updates")}
+
+
 def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: str, name: str) -> dict[str, Any]:
     """Run the evaluators on one teacher.
 
@@ -161,17 +180,9 @@ def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: s
         The result of :func:`gendistill.evaluation.evaluate.evaluate`.
     """
     from gendistill.evaluation.evaluate import evaluate
-    from gendistill.runs.counter import Counter
-    from gendistill.runs.device import choose_device
 
-    rates, device = options.lr, choose_device(options.device)
-    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
-    learning |= {name: getattr(options, name) for name in SAME_NAME}
-    if options.protocol is not None:
-        # Whatever stands at its default is the protocol's to say.
-        learning = {name: value for name, value in learning.items() if name in options.explicit}
-        learning["protocol"] = options.protocol
-    learning |= {"device": device, "progress": Counter("learners", "updates")}
+    learning = learning_options(options)
+    device = learning["device"]
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "reference", "seed")}
     fidelity["device"] = device
     result = evaluate(

@@ -8,6 +8,9 @@ from typing import Any, NoReturn
 
 from gendistill.errors import UserError, did_you_mean
 
+RATE_WORDS = ("grid", "teacher", "learned")
+"""What stands for learning rates; gendistill.evaluation.rates says what they mean."""
+
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows every default; wide enough for a sentence beside the option."""
@@ -105,10 +108,10 @@ def image_number(text: str) -> int | str:
 
 
 def rate_list(text: str) -> list[float | str]:
-    """Read ``0.1,0.01``: positive learning rates, ``grid`` or ``teacher``."""
+    """Read ``0.1,0.01``: positive learning rates, ``grid``, ``teacher`` or ``learned``."""
     rates: list[float | str] = []
     for part in text.split(","):
-        if part in ("grid", "teacher"):
+        if part in RATE_WORDS:
             rates.append(part)
             continue
         try:
@@ -116,7 +119,7 @@ def rate_list(text: str) -> list[float | str]:
         except ValueError:
             rates.append(0.0)
         if not 0 < float(rates[-1]) < float("inf"):
-            raise argparse.ArgumentTypeError(f"'{part}' is not a positive number, 'grid' or 'teacher'")
+            raise argparse.ArgumentTypeError(f"'{part}' is not a positive number or one of: {', '.join(RATE_WORDS)}")
     return rates
 
 

@@ -19,7 +19,7 @@ from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.epochs import FRESH, Generated, measuring_points, one_epoch, with_images
 from gendistill.evaluation.lessons import Lessons, whose_normalisation
 from gendistill.evaluation.optimisers import OPTIMISERS
-from gendistill.evaluation.rates import Momentum, Rate, candidates
+from gendistill.evaluation.rates import LEARNED, Momentum, Rate, candidates, learned_rate
 from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
 from gendistill.initial import Initial
@@ -80,9 +80,10 @@ def learning_curve(
         seeds: How many learners (seeds 0, 1, ...), or their seeds.
         batch_size: Images an update; a curriculum has batches of its own.
         optimizer: ``sgd`` or ``adam``.
-        lr: Learning rate, ``"grid"``, ``"teacher"``, a list of candidates, or None: the teacher's own rates where it
-            learned some, else the grid; see :func:`gendistill.evaluation.rates.candidates`. Among several the one with
-            the highest mean validation accuracy over the seeds is taken; the test split has no say.
+        lr: Learning rate, ``"grid"``, ``"teacher"``, ``"learned"``, a list of candidates, or None: the teacher's own
+            rates where it learned some, else the grid; see :func:`gendistill.evaluation.rates.candidates`. Among
+            several the one with the highest mean validation accuracy over the seeds is taken; the test split has no
+            say.
         select: ``each``: the best rate is chosen for each number of updates by itself. ``last``: at the last number,
             for all. A schedule other than ``constant`` is laid out for the last number in both cases.
         momentum: SGD's momentum in [0, 1), or the lowest and highest of a cycle; see
@@ -111,7 +112,8 @@ def learning_curve(
         ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``, ``augment``,
         ``augment_mode``, ``augment_strength``, ``labels``, ``normalisation`` (``data`` or ``teacher``), ``generated``,
         ``epoch`` (``images`` and ``updates`` of one), ``epochs``,
-        ``lr`` (chosen, by number of updates), ``selection`` (None, or candidates and their mean validation accuracy),
+        ``lr`` (chosen, by number of updates), ``learned_rate`` (what ``learned`` stands for, if it was tried),
+        ``selection`` (None, or candidates and their mean validation accuracy),
         ``learner_updates`` (of one learner), ``learners_trained``, ``images_seen`` (by one learner, by number of
         updates), ``seconds``.
 
@@ -204,6 +206,7 @@ def learning_curve(
         "epoch": {"images": epoch.images, "updates": epoch.updates},
         "epochs": epochs,
         "lr": [tried[place].name for place in chosen],
+        "learned_rate": learned_rate(teacher) if any(one.name == LEARNED for one in tried) else None,
         "selection": {"select": select, **curve.selection()} if len(tried) > 1 else None,
         "learner_updates": total,
         "learners_trained": len(seeds) * len(tried),

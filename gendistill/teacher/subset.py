@@ -11,6 +11,7 @@ from torch import Tensor
 from gendistill.data.description import Description
 from gendistill.data.real import Split
 from gendistill.errors import UserError
+from gendistill.teacher.base import Teacher
 from gendistill.teacher.stored import StoredImages
 
 
@@ -87,6 +88,15 @@ class RealSubset(StoredImages):
         index = torch.cat([index[:share] for index, share in zip(members, shares, strict=True)])
         noted = {"source": {"dataset": description.name, "images": len(index), "selection": "random, stratified"}}
         return cls(split.images[index], split.labels[index], description, metadata=noted | dict(metadata or {}))
+
+
+def shows_real_images(teacher: Teacher) -> bool:
+    """Return whether a teacher is real images, or means or softly labelled ones of them, that nothing was learned for.
+
+    Every choice of real images notes how it was chosen.
+    """
+    source = teacher.metadata.get("source")
+    return isinstance(teacher, RealSubset) or (isinstance(source, Mapping) and "selection" in source)
 
 
 def _even_shares(count: int, available: list[int], generator: torch.Generator, name: str) -> list[int]:
