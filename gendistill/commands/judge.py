@@ -106,7 +106,8 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "images), inception, or a dotted path")  # fmt: skip
     add("--reference", choices=("train", "test"), default="train", help="real images to compare with")
     add("--weights", metavar="FILE", help="weights of inception; None: torch's hub folder, else a download")
-    add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000")
+    add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000; "
+        "compare: as many as the smallest set has, so that distances can be compared")  # fmt: skip
 
 
 def load_data(options: argparse.Namespace) -> RealData:
@@ -149,8 +150,30 @@ def short_name(reference: str) -> str:
     return path.resolve().parent.name if path.name == "teacher.safetensors" else path.stem or path.resolve().name
 
 
-def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: str, name: str) -> dict[str, Any]:
+def learning_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of learning that were given: all of them, or a protocol and what stands beside it."""
+    rates = options.lr
+    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
+    learning |= {name: getattr(options, name) for name in SAME_NAME}
+    if options.protocol is not None:
+        # Whatever stands at its default is the protocol's to say.
+        learning = {name: value for name, value in learning.items() if name in options.explicit}
+        learning["protocol"] = options.protocol
+    return learning
+
+
+def judge(
+    teacher: Teacher, data: RealData, options: argparse.Namespace, path: str, name: str, *, count: int | None = None
+) -> dict[str, Any]:
     """Run the evaluators on one teacher.
+
+    Args:
+        teacher: The teacher.
+        data: The real data.
+        options: Those of :func:`add_judging`.
+        path: How the teacher was named.
+        name: What to call it.
+        count: Images drawn for fidelity; None: what the options say.
 
     Returns:
         The result of :func:`gendistill.evaluation.evaluate.evaluate`.
@@ -159,16 +182,10 @@ def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: s
     from gendistill.runs.counter import Counter
     from gendistill.runs.device import choose_device
 
-    rates, device = options.lr, choose_device(options.device)
-    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
-    learning |= {name: getattr(options, name) for name in SAME_NAME}
-    if options.protocol is not None:
-        # Whatever stands at its default is the protocol's to say.
-        learning = {name: value for name, value in learning.items() if name in options.explicit}
-        learning["protocol"] = options.protocol
-    learning |= {"device": device, "progress": Counter("learners", "updates")}
-    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "reference", "seed")}
-    fidelity["device"] = device
+    device = choose_device(options.device)
+    learning = learning_options(options) | {"device": device, "progress": Counter("learners", "updates")}
+    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "reference", "seed")}
+    fidelity |= {"device": device, "count": options.count if count is None else count}
     result = evaluate(
         teacher,
         data,

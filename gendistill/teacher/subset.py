@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from gendistill.data.description import Description
 from gendistill.data.real import Split
 from gendistill.errors import UserError
+from gendistill.teacher.base import Teacher
 from gendistill.teacher.stored import StoredImages
 
 
@@ -87,6 +89,30 @@ class RealSubset(StoredImages):
         index = torch.cat([index[:share] for index, share in zip(members, shares, strict=True)])
         noted = {"source": {"dataset": description.name, "images": len(index), "selection": "random, stratified"}}
         return cls(split.images[index], split.labels[index], description, metadata=noted | dict(metadata or {}))
+
+
+def is_everything(teacher: Teacher, split: Split) -> bool:
+    """Return whether a teacher is all images of a split, each once, in whatever order.
+
+    Args:
+        teacher: The teacher.
+        split: The real images.
+    """
+    if not isinstance(teacher, RealSubset) or teacher.images_stored != len(split) or teacher.labels_are_soft:
+        return False
+    images, labels = teacher.images.cpu(), teacher.labels.cpu()
+    if images.shape != split.images.shape:
+        return False
+    if torch.equal(images, split.images.cpu()) and torch.equal(labels, split.labels.cpu()):
+        return True
+    ours, theirs = (_fingerprints(*pair) for pair in ((images, labels), (split.images.cpu(), split.labels.cpu())))
+    return ours == theirs
+
+
+def _fingerprints(images: Tensor, labels: Tensor) -> list[bytes]:
+    """Return what tells each image with its label apart, sorted."""
+    pairs = zip(images.flatten(1).numpy(), labels.tolist(), strict=True)
+    return sorted(hashlib.sha256(image.tobytes() + label.to_bytes(8, "little")).digest() for image, label in pairs)
 
 
 def _even_shares(count: int, available: list[int], generator: torch.Generator, name: str) -> list[int]:
