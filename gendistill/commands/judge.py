@@ -114,7 +114,8 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "images), inception, or a dotted path")  # fmt: skip
     add("--reference", choices=("train", "test"), default="train", help="real images to compare with")
     add("--weights", metavar="FILE", help="weights of inception; None: torch's hub folder, else a download")
-    add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000")
+    add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000; "
+        "compare: as many as the smallest set has, so that distances can be compared")  # fmt: skip
 
 
 def load_data(options: argparse.Namespace) -> RealData:
@@ -159,10 +160,7 @@ def short_name(reference: str) -> str:
 
 
 def learning_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of learning for :func:`gendistill.evaluation.evaluate.evaluate`, with a count on stderr."""
-    from gendistill.runs.counter import Counter
-    from gendistill.runs.device import choose_device
-
+    """Return the options of learning that were given: all of them, or a protocol and what stands beside it."""
     rates = options.lr
     learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
     learning |= {name: getattr(options, name) for name in SAME_NAME}
@@ -170,21 +168,39 @@ def learning_options(options: argparse.Namespace) -> dict[str, Any]:
         # Whatever stands at its default is the protocol's to say.
         learning = {name: value for name, value in learning.items() if name in options.explicit}
         learning["protocol"] = options.protocol
-    return learning | {"device": choose_device(options.device), "progress": Counter("learners", "updates")}
+    return learning
 
 
-def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: str, name: str) -> dict[str, Any]:
+def running(options: argparse.Namespace) -> dict[str, Any]:
+    """Return where learners train and a count of their updates on stderr, as options of learning."""
+    from gendistill.runs.counter import Counter
+    from gendistill.runs.device import choose_device
+
+    return {"device": choose_device(options.device), "progress": Counter("learners", "updates")}
+
+
+def judge(
+    teacher: Teacher, data: RealData, options: argparse.Namespace, path: str, name: str, *, count: int | None = None
+) -> dict[str, Any]:
     """Run the evaluators on one teacher.
+
+    Args:
+        teacher: The teacher.
+        data: The real data.
+        options: Those of :func:`add_judging`.
+        path: How the teacher was named.
+        name: What to call it.
+        count: Images drawn for fidelity; None: what the options say.
 
     Returns:
         The result of :func:`gendistill.evaluation.evaluate.evaluate`.
     """
     from gendistill.evaluation.evaluate import evaluate
 
-    learning = learning_options(options)
+    learning = learning_options(options) | running(options)
     device = learning["device"]
-    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "reference", "seed")}
-    fidelity["device"] = device
+    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "reference", "seed")}
+    fidelity |= {"device": device, "count": options.count if count is None else count}
     result = evaluate(
         teacher,
         data,
