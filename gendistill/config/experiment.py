@@ -25,12 +25,13 @@ DATA_TYPES: dict[str, Any] = {
     "root": str | None,
     "image_size": int | None,
     "channels": int | None,
+    "background": str | None,
     "whitening": float | None,
     "length": int | None,
     "vocabulary": int | None,
     "embedding": int | str | None,
 }
-# Without whitening and the options of texts, so that configs of runs without them are what they were before.
+# Without background, whitening and the options of texts: configs of runs without them are what they were before.
 DATA_DEFAULTS = {"name": "digits", "root": None, "image_size": None, "channels": None}
 SECTIONS = ("trainer", "data", "run", "scales", "evaluation", "reported")
 
@@ -43,8 +44,8 @@ class Experiment:
         trainer_class: The class that ``trainer.class_path`` names.
         class_path: Its dotted path.
         init_args: Arguments given for it, of the declared types.
-        data: ``name`` and ``root`` of the data set; ``image_size`` and ``channels`` of a folder of images;
-            ``whitening`` (epsilon) to whiten; ``length``, ``vocabulary`` and ``embedding`` of a text.
+        data: ``name`` and ``root`` of the data set; ``image_size``, ``channels`` and ``background`` of a folder of
+            images; ``whitening`` (epsilon) to whiten; ``length``, ``vocabulary`` and ``embedding`` of a text.
         run: Arguments given for :class:`RunOptions`.
     """
 

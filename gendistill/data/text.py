@@ -8,7 +8,7 @@ normalisation (:class:`gendistill.data.description.Normalisation`) and travels w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from gendistill.data import toytext
 from gendistill.data.description import Description, Normalisation
 from gendistill.data.embedding import Embedding
 from gendistill.data.real import RealData, Split
-from gendistill.data.split import SPLIT_SEED, stratified, validation_size
+from gendistill.data.split import SPLIT_SEED, hold_out, missing_classes, stratified, validation_size
 from gendistill.data.text_files import Corpus, read_corpora
 from gendistill.data.tokens import encode, tokenise, usual_length, vocabulary
 from gendistill.data.word_vectors import learned, read_glove
@@ -70,7 +70,8 @@ def load_text(path: Path, options: TextOptions = TextOptions(), *, seed: int = 0
         if unknown:
             raise UserError(f"the {part} texts of '{path}' have the class '{unknown[0]}', those for training do not")
     if "test" not in corpora:
-        corpora["train"], corpora["test"] = _hold_out(corpora["train"], len(corpora["train"].classes) // 5, seed)
+        count, least = len(corpora["train"].classes) // 5, 1 if "validation" in corpora else 2
+        corpora["train"], corpora["test"] = _hold_out(corpora["train"], count, seed, least)
     if "validation" not in corpora:
         held = validation_size(len(corpora["train"].classes))
         corpora["train"], corpora["validation"] = _hold_out(corpora["train"], held, seed)
@@ -78,9 +79,11 @@ def load_text(path: Path, options: TextOptions = TextOptions(), *, seed: int = 0
     if not all(sizes.values()):
         raise UserError(
             f"'{path}' leaves {sizes['train']} training, {sizes['validation']} validation and {sizes['test']} test "
-            "texts; each part needs one or more, so give more texts"
+            "texts; each part needs one or more, so give more texts (a class of three gives one to each part)"
         )
-    return _data("text", names, corpora, options, usual_length(corpora["train"].sentences), SIZE)
+    data = _data("text", names, corpora, options, usual_length(corpora["train"].sentences), SIZE)
+    labels = {part: getattr(data, part).labels for part in sizes}
+    return replace(data, notes=tuple(f"'{path.name}': {one}" for one in missing_classes(labels, names)))
 
 
 def load_toytext(options: TextOptions = TextOptions()) -> RealData:
@@ -132,11 +135,11 @@ def _embedding(
     return read_glove(Path(text).expanduser(), words)
 
 
-def _hold_out(corpus: Corpus, count: int, seed: int) -> tuple[Corpus, Corpus]:
+def _hold_out(corpus: Corpus, count: int, seed: int, least: int = 1) -> tuple[Corpus, Corpus]:
     names = sorted(set(corpus.classes))
     labels = torch.tensor([names.index(name) for name in corpus.classes])
     rest, held = (
         Corpus([corpus.sentences[place] for place in index], [corpus.classes[place] for place in index])
-        for index in (part.tolist() for part in stratified(labels, (len(labels) - count, count), SPLIT_SEED + seed))
+        for index in (part.tolist() for part in hold_out(labels, count, SPLIT_SEED + seed, least=least))
     )
     return rest, held
