@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.options import image_number, momentum, named_numbers, positive, rate_list, update_list
 from gendistill.errors import UserError
+from gendistill.plain import readable
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -20,6 +21,7 @@ REFERENCES = (
     "or a torch-mimicry checkpoint of a generator (.pth)"
 )
 
+FILE_NAME = "teacher.safetensors"
 PROTOCOLS = (
     "thesis", "condensation", "condensation-dsa", "condensation-mnist", "condensation-mtt", "condensation-datadam",
     "shi-chen",
@@ -44,6 +46,8 @@ def add_data_files(parser: argparse.ArgumentParser) -> None:
                         "of a data folder are brought to; None: as they are")  # fmt: skip
     parser.add_argument("--channels", type=positive, metavar="N", help="1 or 3: bring the images of a data folder to "
                         "grey or colour; None: as they are")  # fmt: skip
+    parser.add_argument("--background", metavar="COLOUR", help="what transparent pixels of the images of a data folder "
+                        "let through, such as black or #8040ff; None: white")  # fmt: skip
     parser.add_argument("--length", type=positive, metavar="N", help="words of a sentence of a text; None: what most "
                         "have")  # fmt: skip
     parser.add_argument("--vocabulary", type=positive, metavar="N", help="words of a text that are kept, the most "
@@ -122,8 +126,8 @@ def load_data(options: argparse.Namespace) -> RealData:
     """Load the data set that the options of :func:`add_data` name."""
     import gendistill.data
 
-    names = ("image_size", "channels", "whitening", "length", "vocabulary", "embedding", "text_column",
-             "label_column")  # fmt: skip
+    names = ("image_size", "channels", "background", "whitening", "length", "vocabulary", "embedding",
+             "text_column", "label_column")  # fmt: skip
     given = {name: getattr(options, name) for name in names}
     return gendistill.data.load(options.dataset, options.data_root, **given)
 
@@ -132,7 +136,8 @@ def dataset_name(dataset: str) -> str:
     """Return what results call the data set of ``--dataset``: a folder by its last name."""
     from gendistill.data.load import FOLDER_PREFIX, NAMES
 
-    return dataset if dataset in NAMES else Path(dataset.removeprefix(FOLDER_PREFIX)).expanduser().resolve().name
+    path = Path(dataset.removeprefix(FOLDER_PREFIX)).expanduser()
+    return dataset if dataset in NAMES else readable(path.resolve().name)
 
 
 def learner_spec(text: str | None) -> Any:
@@ -156,7 +161,7 @@ def short_name(reference: str) -> str:
     if reference == "real" or reference.startswith("real:"):
         return reference
     path = Path(reference)
-    return path.resolve().parent.name if path.name == "teacher.safetensors" else path.stem or path.resolve().name
+    return readable(path.resolve().parent.name if path.name == FILE_NAME else path.stem or path.resolve().name)
 
 
 def learning_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from torch import Tensor
 from gendistill.data.embedding import Embedding
 from gendistill.data.whitening import Whitening
 from gendistill.errors import UserError
+from gendistill.plain import readable
+from gendistill.spelling import option
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,9 @@ class Description:
     normalisation: Normalisation = field(default_factory=lambda: symmetric(1))
 
     def __post_init__(self) -> None:
+        for name in (self.name, *self.class_names):
+            if readable(name) != name:
+                raise UserError(f"the name '{readable(name)}' of a data set or a class is not UTF-8; rename it")
         channels = self.image_shape[0]
         if len(self.normalisation.mean) != channels:
             raise UserError(
@@ -236,9 +241,13 @@ def check_fits(made_for: Description, real: Description, name: str | None = None
             f"{real.num_classes}; choose the data set that it was made for"
         )
     if tuple(made_for.image_shape) != tuple(real.image_shape):
+        of_what, names = ("images of a folder", ("image_size", "channels"))
+        if real.embedding is not None:
+            of_what, names = "a text", ("length", "embedding")
+        shaping = f"of {of_what} {option(names[0])} and {option(names[1])}"
         raise UserError(
             f"{teacher} makes images of shape {tuple(made_for.image_shape)} ('{made_for.name}'), but '{real.name}' has "
-            f"{tuple(real.image_shape)}; choose the data set that it was made for"
+            f"{tuple(real.image_shape)}; choose the data set that it was made for ({shaping} change the shape)"
         )
     of_teacher, of_data = made_for.embedding, real.embedding
     if (of_teacher is None) != (of_data is None) or (of_teacher and of_data and of_teacher.words != of_data.words):
