@@ -259,7 +259,7 @@ class TrajectoryMatchingTrainer(Trainer):
         start = self._parameters(lesson.expert, lesson.start)
         target = self._parameters(lesson.expert, lesson.start + self.expert_epochs)
         return self.training.backward(
-            self.student, lesson, start, target, self.images, self.labels, self.raw_rate, weight
+            self.student, lesson, start, target, self.images, self.labels, self.raw_rate.exp(), weight
         )
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
