@@ -54,6 +54,7 @@ class StudentTraining:
         labels: Tensor,
         raw_rate: Tensor,
         weight: float,
+        seed: int,
     ) -> Tensor:
         """Train one student and add ``weight`` times its gradient to what is trained.
 
@@ -66,6 +67,7 @@ class StudentTraining:
             labels: Their classes (M * K,), or logits of soft labels (M * K, K).
             raw_rate: Logarithm of its learning rate, a scalar.
             weight: Of its gradient.
+            seed: What the student draws while it trains, such as dropout's, comes from it.
 
         Returns:
             Its distance to the target, detached, 1 where it started.
@@ -79,7 +81,7 @@ class StudentTraining:
         rates = raw_rate.exp().expand(self.steps)
         distance = ParameterDistance(self.steps, target, start)
         if self.gradient == "shortcut":
-            loss = direct_loss(student, shown, told, rates, distance, parameters=start).loss
+            loss = direct_loss(student, shown, told, rates, distance, parameters=start, seed=seed).loss
         else:
             loss = unroll.unrolled_loss(
                 student,
@@ -91,6 +93,7 @@ class StudentTraining:
                 parameters=start,
                 memory=self.memory,
                 window=self.window,
+                seed=seed,
             ).loss
         (weight * loss).backward()
         for image, (index, how) in zip(shown, lesson.batches, strict=True):

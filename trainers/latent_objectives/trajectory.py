@@ -126,4 +126,5 @@ class TrajectoryMatching(Objective):
             ParameterDistance(self.options.steps, target, start),
             parameters=start,
             memory=self.memory,
+            seed=self.seed_of("draws"),
         ).loss
