@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
+from gendistill.unroll.draws import Draws
 from gendistill.unroll.learner import Parameters, initial_parameters
 from gendistill.unroll.modes import MEMORY_MODES, Memory, in_segments, with_graph
 from gendistill.unroll.problem import InnerLoss, OuterLoss, Problem, State
@@ -47,6 +48,7 @@ def unrolled_loss(
     window: int | None = None,
     buffers: bool = False,
     precision: torch.dtype | None = None,
+    seed: int | None = None,
 ) -> Unrolled:
     """Train a learner for T steps and return the outer loss, differentiable with respect to everything it saw.
 
@@ -69,12 +71,16 @@ def unrolled_loss(
             :class:`gendistill.nets.weight_normalised.MeanOnlyBatchNorm` does; torch's layers treat theirs as
             constants. False: every call starts from the learner's own buffers.
         precision: Autocast the inner forward passes to this type; None: none.
+        seed: What the learner draws in training, such as dropout's, comes from this seed and the number of the step:
+            another one for every learner and every training. No generator is moved, and all memory modes draw the
+            same. None: the learner must not draw.
 
     Returns:
         The loss, theta_T and the last buffers.
 
     Raises:
-        UserError: The lengths differ, an option is unknown or out of range, or ``outer_loss`` never returned a loss.
+        UserError: The lengths differ, an option is unknown or out of range, ``outer_loss`` never returned a loss, or
+            the learner draws random numbers and there is no seed.
     """
     steps = len(images)
     if not (len(labels) == len(learning_rates) == len(momenta) == steps > 0):
@@ -93,7 +99,9 @@ def unrolled_loss(
     rate_of, momentum_of = learning_rates.unbind(), momenta.unbind()
     theta = initial_parameters(learner) if parameters is None else parameters
     tracked = {name: value.detach() for name, value in learner.named_buffers()} if buffers else {}
-    problem = Problem(learner, tuple(theta), tuple(tracked), outer_loss, inner_loss, RULES[optimizer], precision)
+    draws = Draws(learner, seed, images[0].device)
+    rule = RULES[optimizer]
+    problem = Problem(learner, tuple(theta), tuple(tracked), outer_loss, inner_loss, rule, precision, draws)
     state = State(list(theta.values()), [], list(tracked.values()))
     start = 0 if window is None else steps - window
     for t in range(start):

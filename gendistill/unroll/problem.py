@@ -8,11 +8,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gendistill.errors import UserError
+from gendistill.unroll.draws import Draws
 from gendistill.unroll.learner import Parameters, autocast, call, call_and_track
 from gendistill.unroll.rules import Rule
 
 InnerLoss = Callable[[Tensor, Tensor], Tensor]
 OuterLoss = Callable[[int, Parameters], Tensor | None]
+
+
+ROUNDING = 1e-3
+"""How far the same steps made twice may lie apart, as a fraction of the way; a graph is built by other kernels."""
+ROUNDING_LOW = 0.1
+"""The same in lower precision."""
 
 
 class State(NamedTuple):
@@ -68,6 +76,7 @@ class Problem:
         inner_loss: See there.
         rule: How the learner moves.
         precision: What the inner forward passes are autocast to.
+        draws: Lends the learner its random numbers.
     """
 
     def __init__(
@@ -79,6 +88,7 @@ class Problem:
         inner_loss: InnerLoss,
         rule: Rule,
         precision: torch.dtype | None,
+        draws: Draws,
     ) -> None:
         self.learner = learner
         self.names = names
@@ -87,6 +97,7 @@ class Problem:
         self.inner_loss = inner_loss
         self.rule = rule
         self.precision = precision
+        self.draws = draws
 
     def step(
         self, t: int, state: State, images: Tensor, labels: Tensor, rate: Tensor, momentum: Tensor, graph: bool = False
@@ -97,20 +108,51 @@ class Problem:
         """
         with torch.enable_grad():
             theta = dict(zip(self.names, state.theta, strict=True))
-            with autocast(images, self.precision):
-                if self.buffers:
-                    kept = dict(zip(self.buffers, state.buffers, strict=True))
-                    logits, kept = call_and_track(self.learner, theta, kept, images)
-                    buffers = list(kept.values())
-                else:
-                    logits, buffers = call(self.learner, theta, images), []
-            loss = self.inner_loss(logits if self.precision is None else logits.float(), labels)
+            with self.draws.step(t):
+                with autocast(images, self.precision):
+                    if self.buffers:
+                        kept = dict(zip(self.buffers, state.buffers, strict=True))
+                        logits, kept = call_and_track(self.learner, theta, kept, images)
+                        buffers = list(kept.values())
+                    else:
+                        logits, buffers = call(self.learner, theta, images), []
+                loss = self.inner_loss(logits if self.precision is None else logits.float(), labels)
             gradient = torch.autograd.grad(loss, state.theta, create_graph=graph, materialize_grads=True)
         with torch.set_grad_enabled(graph):
             moved, slots = self.rule.step(t, state.theta, state.slots, gradient, rate, momentum)
         return State(moved, slots, buffers)
 
+    def require_same(self, before: State, recorded: State, repeated: State) -> None:
+        """Refuse a learner that was led elsewhere when its steps were made again: the gradient would be of neither.
+
+        On the CPU only; elsewhere the comparison would wait for the device.
+
+        Args:
+            before: Where the steps began.
+            recorded: Where they led at first.
+            repeated: Where they led the second time.
+
+        Raises:
+            UserError: They are further apart than rounding explains.
+        """
+        if recorded.theta[0].device.type != "cpu":
+            return
+        with torch.no_grad():
+            way = _squared_distance(recorded.theta, before.theta)
+            missed = _squared_distance(recorded.theta, repeated.theta)
+            limit = ROUNDING if self.precision is None else ROUNDING_LOW
+            if missed > limit**2 * way:
+                raise UserError(
+                    f"{type(self.learner).__name__} does not give the same twice: it keeps something from call to call "
+                    "that is neither a buffer nor a random generator; use memory: full, or make it a buffer"
+                )
+
     def outer(self, step: int, theta: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor | None:
         """Return the outer loss after ``step`` steps."""
         named = dict(zip(self.names, theta, strict=True)) | dict(zip(self.buffers, buffers, strict=True))
-        return self.outer_loss(step, named)
+        with self.draws.look(step):
+            return self.outer_loss(step, named)
+
+
+def _squared_distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+    return torch.stack([(a - b).square().sum() for a, b in zip(one, other, strict=True)]).sum()
