@@ -16,6 +16,7 @@ from gendistill.runs.checkpoint import load_state
 from gendistill.runs.directory import RunDirectory
 from gendistill.teacher import GeneratorTeacher
 from gendistill.teacher.reference import open_teacher
+from gendistill.weights import checked
 
 if TYPE_CHECKING:
     from trainers.gan import GANTrainer
@@ -82,7 +83,11 @@ def start_from(reference: str, trainer: GANTrainer) -> None:
         )
     _fill(trainer.generator, state["generator"], reference, "generator")
     _fill(trainer.discriminator, state["discriminator"], reference, "discriminator")
-    trainer.ema.load_state_dict(state["ema"])
+    average, updates = (state["ema"].get(part) for part in ("module", "updates"))
+    if not isinstance(average, dict) or not isinstance(updates, int):
+        raise UserError(f"initial_generator '{reference}' holds no average of a generator; give another run of a GAN")
+    _fill(trainer.ema.module, average, reference, "generator")
+    trainer.ema.updates = updates
 
 
 def _from_teacher(reference: str, trainer: GANTrainer) -> None:
@@ -104,6 +109,7 @@ def _from_teacher(reference: str, trainer: GANTrainer) -> None:
 
 
 def _fill(network: nn.Module, weights: Any, reference: str, name: str) -> None:
+    weights = checked(weights, reference, network.state_dict().keys())
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -16,6 +16,7 @@ from torch import Tensor
 from gendistill.data.real import Split
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
+from gendistill.finite import check_finite
 
 VARIABLE = "GENDISTILL_CACHE"
 
@@ -60,12 +61,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors (CPU) and metadata of a safetensors file.
 
     Raises:
-        UserError: The file is missing, damaged or not safetensors.
+        UserError: The file is missing, damaged or not safetensors, or holds values that are NaN or infinite.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"'{path}' is not a readable safetensors file ({error}); delete it to have it made anew") from (
             error
         )
+    for name, tensor in tensors.items():
+        check_finite(f"{path}: {name}", tensor, "delete the file to have it made anew")
+    return tensors, dict(metadata or {})
