@@ -23,8 +23,9 @@ REFERENCES = (
 PROTOCOLS = ("thesis", "condensation", "condensation-dsa", "condensation-mnist", "shi-chen")
 """Those of gendistill.evaluation.protocols, named here so that --help need not wait for torch."""
 SAME_NAME = (
-    "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "momentum",
-    "weight_decay", "schedule", "augment", "augment_mode", "augment_strength", "labels", "normalisation", "split",
+    "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "measure",
+    "momentum", "weight_decay", "schedule", "augment", "augment_mode", "augment_strength", "labels", "normalisation",
+    "split",
 )  # fmt: skip
 
 
@@ -80,6 +81,8 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add("--lr", type=rate_list, metavar="LR,LR", help="learning rates, 'grid' or 'teacher', the validation "
         "split chooses; None: the teacher's own where it learned some, else a grid")  # fmt: skip
     add("--select", default="each", metavar="HOW", help="choose the rate for each number of updates, or at the last")
+    add("--measure", default="accuracy", metavar="NAME", help="what that choice is by: accuracy, or balanced, the mean "
+        "of the classes' accuracies; both are reported")  # fmt: skip
     add("--momentum", type=momentum, default=0.9, metavar="M", help="of sgd, in [0, 1); two numbers are cycled")
     add("--weight-decay", type=float, default=5e-4, metavar="W", help="of the learner, at least 0")
     add("--schedule", default="constant", metavar="NAME", help="of the learning rate: constant, cosine, "

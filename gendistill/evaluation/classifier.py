@@ -17,10 +17,11 @@ from tqdm import tqdm
 import gendistill
 from gendistill import objects, seeds
 from gendistill.data.description import Description, Normalisation
+from gendistill.data.fingerprint import split_fingerprint, text_fingerprint
 from gendistill.data.real import RealData, Split
 from gendistill.data.sampling import EpochSampler
 from gendistill.errors import UserError
-from gendistill.evaluation.cache import cache_folder, read_tensors, split_fingerprint, text_fingerprint, write_tensors
+from gendistill.evaluation.cache import cache_folder, read_tensors, write_tensors
 from gendistill.evaluation.extractors import Extractor
 from gendistill.nets.learners import Learner, default_learner
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.finite import check_finite, is_finite
-from gendistill.teacher.base import Batch, Teacher, check_labels, first_line
+from gendistill.nets.reordered import ReorderedGenerator
+from gendistill.teacher.base import Batch, Teacher, check_labels, first_line, reordered_labels
 from gendistill.teacher.draw import Shuffle, balanced_labels, draw, lesson_order, stratified_order
 from gendistill.teacher.network import BatchNorm, build_network, mode, snapshot
 from gendistill.teacher.stored import distinct_rows, expect
@@ -216,6 +218,18 @@ class GeneratorTeacher(Teacher):
             images = torch.cat([self.generate(latents, conditions) for latents, conditions in batches])
             return images, self.labels.flatten(0, 1)
         return self._generate_in_chunks(self.latents, self.conditions), self.labels
+
+    def in_order(self, order: Tensor, description: Description) -> Self:
+        """Return the generator, told the classes in another order, with its labels mapped."""
+        other = copy.copy(self)
+        other.description = description
+        # A network of its own, as teachers have: one may be moved to a device where the other does not follow.
+        other.network = snapshot(self.network)
+        if not torch.equal(order, torch.arange(len(order))):
+            other.network = ReorderedGenerator(other.network, order.tolist()).to(self.device).requires_grad_(False)
+        if self.labels is not None and self.conditions is not None:
+            other.labels, other.conditions = (reordered_labels(one, order) for one in (self.labels, self.conditions))
+        return other
 
     def to(self, device: torch.device | str) -> Self:
         """Move network, latents, labels and schedules to a device."""
