@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from gendistill import notes
 from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.plain import readable
@@ -114,6 +115,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in DISTRIBUTED and not _alone():
         return 0
     keep_freed_memory()
+    notes.begin()
     command = importlib.import_module(COMMANDS[name][0])
     with written(of_config if name in OF_CONFIGS else of_command):
         return int(command.main(arguments[1:]))

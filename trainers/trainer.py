@@ -39,6 +39,9 @@ class Trainer(ABC):
     run: RunContext
     data: RealData
     sampler: EpochSampler
+    other_data: dict[str, dict[str, Any]]
+    """What data sets besides the run's own hold (:func:`gendistill.data.fingerprint.contents`), by name; a run that is
+    continued asks whether they changed. ``build`` adds to it."""
 
     def __init__(self, batch_size: int = 64) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -77,6 +80,7 @@ class Trainer(ABC):
         """
         self.run = run
         self.data = data
+        self.other_data = {}
         if self.batch_size % run.processes.world:
             raise UserError(
                 f"batch_size {self.batch_size} does not divide among {run.processes.world} processes; choose a multiple"

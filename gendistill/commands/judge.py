@@ -28,8 +28,9 @@ PROTOCOLS = (
 )  # fmt: skip
 """Those of gendistill.evaluation.protocols, named here so that --help need not wait for torch."""
 SAME_NAME = (
-    "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "momentum",
-    "weight_decay", "schedule", "augment", "augment_mode", "augment_strength", "labels", "normalisation", "split",
+    "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "measure",
+    "momentum", "weight_decay", "schedule", "augment", "augment_mode", "augment_strength", "labels", "normalisation",
+    "split",
 )  # fmt: skip
 
 
@@ -92,6 +93,8 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "SGD) or 'learned' (its one rate, with the momentum, decay and schedule below), the validation split chooses; "
         "None: the teacher's own where it learned some, else a grid")  # fmt: skip
     add("--select", default="each", metavar="HOW", help="choose the rate for each number of updates, or at the last")
+    add("--measure", default="accuracy", metavar="NAME", help="what that choice is by: accuracy, or balanced, the mean "
+        "of the classes' accuracies; both are reported")  # fmt: skip
     add("--momentum", type=momentum, default=0.9, metavar="M", help="of sgd, in [0, 1); two numbers are cycled")
     add("--weight-decay", type=float, default=5e-4, metavar="W", help="of the learner, at least 0")
     add("--schedule", default="constant", metavar="NAME", help="of the learning rate: constant, cosine, "

@@ -22,6 +22,7 @@ from gendistill.evaluation.lessons import whose_normalisation
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.export import materialise
+from gendistill.teacher.fit import fitted
 from gendistill.teacher.stored import StoredImages
 
 
@@ -55,6 +56,7 @@ def continual_learning(
             f"continual learning has stages of 2 classes or more, of the {classes} of '{data.description.name}', and 1 "
             f"order or more; got {stages} stages and {orders} orders"
         )
+    teacher = fitted(teacher, data.description)
     counts = teacher.label_counts
     if counts is None or min(counts) < 1:
         raise UserError("continual learning keeps a number of images of every class; this teacher has none of some")

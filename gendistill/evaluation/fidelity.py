@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from gendistill.data.description import Normalisation, check_fits
+from gendistill.data.description import Normalisation
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.evaluation.choice import choose_extractor
@@ -22,6 +22,7 @@ from gendistill.evaluation.neighbours import neighbour_scores
 from gendistill.evaluation.statistics import real_statistics
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.fit import fitted
 
 Reference = Literal["train", "test"]
 
@@ -79,7 +80,7 @@ def fidelity(
         UserError: The teacher's images or classes are not those of the data, or an option names nothing.
     """
     started = time.perf_counter()
-    check_fits(teacher.description, data.description)
+    teacher = fitted(teacher, data.description)
     if reference not in get_args(Reference):
         raise UserError(f"reference must be one of {', '.join(get_args(Reference))}, got '{reference}'")
     if count is not None and count < 1:

@@ -26,6 +26,7 @@ from gendistill.evaluation.victims import trained_learners
 from gendistill.nets.learners import default_learner
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.fit import fitted
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 
@@ -104,6 +105,7 @@ def robust_scores(
     Raises:
         UserError: A teacher that makes images without end, or see ``learning_curve``.
     """
+    teacher = fitted(teacher, data.description)
     counts = teacher.label_counts
     if counts is None:
         raise UserError(

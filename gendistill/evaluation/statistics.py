@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from gendistill.data.description import Normalisation
+from gendistill.data.fingerprint import split_fingerprint, text_fingerprint
 from gendistill.data.real import Split
 from gendistill.errors import UserError
-from gendistill.evaluation.cache import cache_folder, read_tensors, split_fingerprint, text_fingerprint, write_tensors
+from gendistill.evaluation.cache import cache_folder, read_tensors, write_tensors
 from gendistill.evaluation.extractors import Extractor, extract
 from gendistill.evaluation.frechet import frechet_distance_from_features, frechet_distance_to_moments, moments
 from gendistill.seeds import stream

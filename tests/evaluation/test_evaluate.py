@@ -9,6 +9,7 @@ import pytest
 from torch import Tensor
 
 from gendistill.data.description import Normalisation
+from gendistill.data.fingerprint import fingerprint
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.evaluation.evaluate import evaluate
@@ -42,7 +43,10 @@ def subset(data: RealData, images_per_class: int = 4) -> RealSubset:
 def test_the_form_of_a_result(tiny_data: RealData) -> None:
     teacher = subset(tiny_data)
     result = evaluate(teacher, tiny_data, path="a/b.safetensors", name="real-subset", learning=LEARNING)
-    assert list(result) == ["name", "teacher", "dataset", "learning", "fidelity", "budget"]
+    assert list(result) == [
+        "name", "teacher", "dataset", "dataset_fingerprint", "learning", "fidelity", "budget", "notes"
+    ]  # fmt: skip
+    assert result["dataset_fingerprint"] == fingerprint(tiny_data)
     assert result["teacher"] == {
         "kind": "real-subset",
         "path": "a/b.safetensors",
