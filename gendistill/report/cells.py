@@ -60,4 +60,4 @@ def number(value: float) -> str:
     """Write a fidelity score with three significant digits or all of its whole ones; rounding noise is 0."""
     if abs(value) < 1e-9:
         return "0"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")

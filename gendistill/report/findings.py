@@ -20,7 +20,8 @@ def findings(found: Verdict) -> list[str]:
 
     Returns:
         Sentences; one that says so when no lead is decided, or why nothing can be concluded; none when there is no real
-        data to compare with. Then one on the number of seeds where it is small for so many comparisons.
+        data to compare with. Then one on those that fall behind it, and one on the number of seeds where it is small
+        for so many comparisons.
     """
     if found.differing:
         return [withheld(found)] if len(found.table) > 1 else []
@@ -32,7 +33,7 @@ def findings(found: Verdict) -> list[str]:
     if not sentences:
         where = f"after {counted(found.chosen, 'update')}" if found.chosen else "at any number of updates measured"
         sentences = [f"No lead over training on all real data is decided {where} ({_how(found)})."]
-    return sentences + _few(found)
+    return [*sentences, *_behind(found), *_few(found)]
 
 
 def withheld(found: Verdict) -> str:
@@ -82,6 +83,13 @@ def _lead(found: Verdict, name: str) -> str:
         f"{runs_of(difference, row.over)}, {comparisons(found)} "
         f"({percent(row.scores[best])} % against {percent(found.reference.scores[best])} %)."
     )
+
+
+def _behind(found: Verdict) -> list[str]:
+    """Say where all real data is ahead, by the same rule."""
+    behind = {row.name: found.behind(row.name) for row in found.others}
+    parts = [f"of {name} {_span(counts, found.counts(name))}" for name, counts in behind.items() if counts]
+    return [f"Training on all real data is ahead {listed(parts)}."] if parts else []
 
 
 def _nothing(found: Verdict) -> str:

@@ -18,6 +18,7 @@ from gendistill.report.facts import (
     spread_words,
 )
 from gendistill.report.findings import findings
+from gendistill.report.markup import SPACE
 from gendistill.report.rows import Row, update_counts
 from gendistill.report.verdict import Verdict, verdict
 
@@ -48,8 +49,8 @@ def time_columns(table: Sequence[Row]) -> list[tuple[str, list[float | None]]]:
     """Return the columns of seconds: of making the teachers where that is known, else of judging them."""
     made, judged = [row.made for row in table], [row.judged for row in table]
     if any(made):
-        return [("making, s", made)]
-    return [("judging, s", judged)] if any(judged) else []
+        return [(f"making,{SPACE}s", made)]
+    return [(f"judging,{SPACE}s", judged)] if any(judged) else []
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:

@@ -51,6 +51,10 @@ class Verdict:
         """Return the numbers of updates at which a teacher is ahead of all real data."""
         return [count for (one, count), found in self.against.items() if one == name and found.ahead]
 
+    def behind(self, name: str) -> list[int]:
+        """Return the numbers of updates at which all real data is ahead of a teacher."""
+        return [count for (one, count), found in self.against.items() if one == name and found.decided and not found.ahead]
+
     def counts(self, name: str) -> list[int]:
         """Return the numbers of updates at which a teacher was compared with all real data."""
         return [count for one, count in self.against if one == name]
