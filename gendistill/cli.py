@@ -43,6 +43,7 @@ COMMANDS = {
     "export": ("gendistill.commands.export", "write a teacher as PNG folder, .pt pair, Parquet or safetensors"),
     "tokens": ("gendistill.commands.tokens", "print the words nearest to a distilled text's sentences"),
     "import": ("gendistill.commands.import_teacher", "read results of the public code of DC, DSA, DM, MTT and DD"),
+    "verify": ("gendistill.commands.verify", "does a published set give the published number, and if not, why?"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 FORMS = ("auto", "dc", "mtt", "datm", "idc", "dd", "pt")
 VALUES = ("auto", "normalised", "pixels", "bytes", "whitened")
+OF_THE_FILE = "epsilon of the file's ZCA whitening, where its values are whitened; None: 0.1"
 LABELS = ("auto", "indices", "probabilities", "logits", "multi-hot", "targets")
 
 
@@ -28,7 +30,20 @@ def parser() -> Options:
     )
     options.add_argument("source", metavar="FILE", help="the file, or a folder that holds one result")
     add_data(options)
+    options.reword("--whitening", OF_THE_FILE)
     options.add_argument("--output", required=True, metavar="FILE", help="the teacher file, such as t.safetensors")
+    add_reading(options)
+    add_json(options)
+    return options
+
+
+def add_reading(options: argparse._ActionsContainer, labels: Sequence[str] = LABELS) -> None:
+    """Add the options that say what a file's numbers are.
+
+    Args:
+        options: Gets them.
+        labels: What ``--labels`` may be.
+    """
     options.add_argument(
         "--format", choices=FORMS, default="auto", help="whose code wrote it; auto: by names and content"
     )
@@ -36,7 +51,7 @@ def parser() -> Options:
                          "that code does it, pixels in [0, 1], bytes in 0..255, or ZCA-whitened; auto: by "
                          "what an export notes, by the values and the files beside them, else as that code has "
                          "it")  # fmt: skip
-    options.add_argument("--labels", choices=LABELS, default="auto", help="what the labels are: class indices, "
+    options.add_argument("--labels", choices=labels, default="auto", help="what the labels are: class indices, "
                          "probabilities, logits (softmax is taken), multi-hot (rows are divided by their sum), or "
                          "targets (as they are); auto: by their values, refused where those leave a "
                          "choice")  # fmt: skip
@@ -44,8 +59,6 @@ def parser() -> Options:
                          "first, of DataDAM the last")  # fmt: skip
     options.add_argument("--learning-rate", type=float, metavar="LR", help="of the learner, where the file has none: "
                          "MTT only prints it; None: none")  # fmt: skip
-    add_json(options)
-    return options
 
 
 def main(argv: Sequence[str]) -> int:

@@ -63,8 +63,13 @@ def add_data_files(parser: argparse.ArgumentParser) -> None:
                         "such as 0.1; None: mean and standard deviation")  # fmt: skip
 
 
-def add_judging(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the evaluators."""
+def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> argparse._ArgumentGroup:
+    """Add the options of training learners and testing them, and return their group.
+
+    Args:
+        parser: Gets them.
+        labels: Whether ``--labels`` is among them; another command's may say what a file's labels are.
+    """
     learning = parser.add_argument_group("learning: fresh learners train on the teacher and are tested on real images")
     add = learning.add_argument
     add("--protocol", choices=PROTOCOLS, metavar="NAME", help="take the options below from a published protocol, but "
@@ -104,11 +109,18 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "for each image; all: each of them")  # fmt: skip
     add("--augment-strength", type=named_numbers, metavar="OP=X,OP=X", help="how far they reach, such as rotate=45; "
         "None: as far as DSA's")  # fmt: skip
-    add("--labels", default="given", metavar="HOW", help="given: the teacher's labels; hard: their likeliest class")
+    if labels:
+        add("--labels", default="given", metavar="HOW", help="given: the teacher's labels; hard: their likeliest class")
     add("--normalisation", default="auto", metavar="WHOSE", help="in which learners see images: data, teacher, or "
         "auto: the teacher's where it is whitened and the data is not")  # fmt: skip
     add("--split", default="test", metavar="NAME", help="real images to test on: test, validation or train")
     add("--device", default="auto", metavar="NAME", help="auto (a GPU if there is one), cpu, cuda or cuda:1")
+    return learning
+
+
+def add_judging(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the evaluators."""
+    add = add_learning(parser).add_argument
     add("--seed", type=int, default=0, metavar="N", help="seed of random subsets and of the fidelity scores")
     add("--continual", type=positive, metavar="N", help="also learn the classes in N stages from the images kept of "
         "those seen so far; None: do not")  # fmt: skip
@@ -169,14 +181,19 @@ def short_name(reference: str) -> str:
 
 def learning_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of learning that were given: all of them, or a protocol and what stands beside it."""
-    rates = options.lr
-    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
-    learning |= {name: getattr(options, name) for name in SAME_NAME}
+    learning = named_learning(options)
     if options.protocol is not None:
         # Whatever stands at its default is the protocol's to say.
         learning = {name: value for name, value in learning.items() if name in options.explicit}
         learning["protocol"] = options.protocol
     return learning
+
+
+def named_learning(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of :func:`gendistill.evaluation.learning.learning_curve` that a command line has."""
+    rates = options.lr
+    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
+    return learning | {name: getattr(options, name) for name in SAME_NAME}
 
 
 def running(options: argparse.Namespace) -> dict[str, Any]:

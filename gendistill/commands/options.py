@@ -29,6 +29,10 @@ class Options(argparse.ArgumentParser):
         """Raise argparse's complaint as one sentence."""
         raise UserError(f"{self.prog}: {message}; see {self.prog} --help")
 
+    def reword(self, option: str, words: str) -> None:
+        """Say something else of an option in ``--help``, where this command takes it for something else."""
+        self._option_string_actions[option].help = words
+
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse all of ``argv``.
 
