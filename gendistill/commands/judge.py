@@ -77,7 +77,7 @@ def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> arg
     add(
         "--learner",
         metavar="SPEC",
-        help="dotted path or {class_path: ..., init_args: ...}; None: the data set's own",
+        help="name (ConvNet), dotted path or {class_path: ..., init_args: ...}; None: the data set's own",
     )
     add("--updates", type=update_list, default="10,30,100,300,1000", metavar="N,N", help="updates to test after")
     add("--epochs", type=positive, metavar="N", help="length of the training in passes over the teacher; None: the "
@@ -156,19 +156,24 @@ def dataset_name(dataset: str) -> str:
 
 
 def learner_spec(text: str | None) -> Any:
-    """Read ``--learner``: a dotted path or a mapping in YAML.
+    """Read ``--learner``: a class of this project by its name, a dotted path or a mapping in YAML.
 
     Raises:
-        UserError: It is neither.
+        UserError: It is none of them, or several classes have the name.
     """
-    if text is None or "{" not in text:
-        return text
+    if text is None:
+        return None
+    from torch import nn
+
+    from gendistill.objects import full_path, full_paths
     from gendistill.yaml_file import parse_yaml
 
+    if "{" not in text:
+        return full_path(text, nn.Module)
     spec = parse_yaml(text, "--learner")
     if not isinstance(spec, dict):
         raise UserError(f"--learner is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}")
-    return spec
+    return full_paths(spec)
 
 
 def short_name(reference: str) -> str:
