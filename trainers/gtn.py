@@ -47,8 +47,8 @@ class GTNTrainer(Trainer):
         window: Differentiate only W steps of a learner's training, which then ends at a random one of the steps W..T;
             real data is looked at inside the window, counted back from its end. None: all T steps.
         statistics: What normalises real images when a learner is looked at: "batch", their own batch's statistics, or
-            "running", what the synthetic batches left in the learner, as in evaluation. None: running where they can
-            be differentiated (:class:`gendistill.nets.weight_normalised.MeanOnlyBatchNorm`), else batch.
+            "running", what the synthetic batches left in the learner, as in evaluation. None: running for learners with
+            the paper's normalisation (:class:`gendistill.nets.weight_normalised.MeanOnlyBatchNorm`), else batch.
         inner_optimizer: How learners move: "sgd" (with momentum) or "adam", which has no momenta to learn.
         learning_rate: Initial learning rate of every inner step; positive.
         momentum: Initial momentum of every inner step, in (0, 1).

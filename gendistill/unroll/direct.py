@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from gendistill.errors import UserError
 from gendistill.unroll.draws import Draws
 from gendistill.unroll.engine import Unrolled
-from gendistill.unroll.learner import Parameters
-from gendistill.unroll.problem import InnerLoss, OuterLoss, Problem, State
+from gendistill.unroll.learner import InnerLoss, OuterLoss, Parameters
+from gendistill.unroll.problem import Problem, State
 from gendistill.unroll.rules import SGD
 
 

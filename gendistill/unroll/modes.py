@@ -117,8 +117,10 @@ class _Segments(torch.autograd.Function):
             if t % plan.length == 0:
                 ctx.starts.append(state)
             x, y, rate, momentum = (value.detach() for value in plan.seen(tensors, t))
-            moved = plan.problem.step(plan.start + t, state.leaves(), x, y, rate, momentum)
-            # The flags stay: what has a gradient in this step has one on the way back.
+            # The flags stay: what has a gradient in this step has one on the way back. That also goes for statistics
+            # of the images themselves, and for those that this step leaves alone.
+            x.requires_grad_(plan.seen(tensors, t)[0].requires_grad)
+            moved = plan.problem.step(plan.start + t, state.leaves(everything=True), x, y, rate, momentum)
             state = moved.detached(keep_flags=True)
             with torch.enable_grad():
                 shown = state.leaves(everything=True)

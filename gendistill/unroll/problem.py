@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
+from gendistill.nets.exact import TwiceDifferentiable
 from gendistill.unroll.draws import Draws
-from gendistill.unroll.learner import Parameters, autocast, call, call_and_track
+from gendistill.unroll.learner import InnerLoss, OuterLoss, autocast, call, call_and_track
 from gendistill.unroll.rules import Rule
-
-InnerLoss = Callable[[Tensor, Tensor], Tensor]
-OuterLoss = Callable[[int, Parameters], Tensor | None]
-
+from gendistill.unroll.together import representative
 
 ROUNDING = 1e-3
 """How far the same steps made twice may lie apart, as a fraction of the way; a graph is built by other kernels."""
@@ -98,6 +96,7 @@ class Problem:
         self.rule = rule
         self.precision = precision
         self.draws = draws
+        self.exact = TwiceDifferentiable(representative(learner))
 
     def step(
         self, t: int, state: State, images: Tensor, labels: Tensor, rate: Tensor, momentum: Tensor, graph: bool = False
@@ -109,7 +108,7 @@ class Problem:
         with torch.enable_grad():
             theta = dict(zip(self.names, state.theta, strict=True))
             with self.draws.step(t):
-                with autocast(images, self.precision):
+                with autocast(images, self.precision), self.exact():
                     if self.buffers:
                         kept = dict(zip(self.buffers, state.buffers, strict=True))
                         logits, kept = call_and_track(self.learner, theta, kept, images)
@@ -138,8 +137,11 @@ class Problem:
         if recorded.theta[0].device.type != "cpu":
             return
         with torch.no_grad():
-            way = _squared_distance(recorded.theta, before.theta)
-            missed = _squared_distance(recorded.theta, repeated.theta)
+            # What the optimiser remembers is a mean of gradients. The parameters themselves say less: Adam makes full
+            # steps of gradients that are rounding noise, as that of a bias before a normalisation is.
+            part = 1 if recorded.slots else 0
+            way = _squared_distance(recorded[part], [] if part else before.theta)
+            missed = _squared_distance(recorded[part], repeated[part])
             limit = ROUNDING if self.precision is None else ROUNDING_LOW
             if missed > limit**2 * way:
                 raise UserError(
@@ -155,4 +157,6 @@ class Problem:
 
 
 def _squared_distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
-    return torch.stack([(a - b).square().sum() for a, b in zip(one, other, strict=True)]).sum()
+    """Return the squared distance of two lists of tensors; of one alone from zero."""
+    apart = one if not other else [a - b for a, b in zip(one, other, strict=True)]
+    return torch.stack([value.square().sum() for value in apart]).sum()
