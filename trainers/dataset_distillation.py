@@ -179,10 +179,11 @@ class DatasetDistillationTrainer(Trainer):
         learners = self.learners.draw(self, self.pool)
         steps = self._last_step()
         losses, accuracies, successes = [], [], []
-        for learner in learners:
+        for learner, seed in learners:
             look = self._look(learner, steps, batch)
             # The lesson anew for each learner: a backward pass frees the graph from the raw rates.
-            result = unroll.unrolled_loss(learner, *self._lesson(steps), look, memory=self.memory, window=self.window)
+            lesson = self._lesson(steps)
+            result = unroll.unrolled_loss(learner, *lesson, look, memory=self.memory, window=self.window, seed=seed)
             (result.loss / len(learners)).backward()
             losses.append(look.final_loss)
             accuracies.append(look.final_accuracy)

@@ -25,6 +25,7 @@ from gendistill.mimicry import (
     read_checkpoint,
     write_checkpoint,
 )
+from gendistill.runs.attributes import not_finite
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.teacher.network import snapshot
 from trainers.trainer import Trainer
@@ -162,6 +163,8 @@ class MimicryTrainer(Trainer):
             checkpoint = checkpoints[name]
             load_weights(network, checkpoint.model, files[name])
             if checkpoint.optimizer is not None:
+                if bad := not_finite(checkpoint.optimizer):
+                    raise UserError(f"the optimiser in '{files[name]}' holds NaN or infinite values in '{bad[0]}'")
                 try:
                     optimizer.load_state_dict(checkpoint.optimizer)
                     for group in optimizer.param_groups:

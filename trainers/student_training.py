@@ -54,6 +54,7 @@ class StudentTraining:
         labels: Tensor,
         rate: Tensor,
         weight: float,
+        seed: int,
     ) -> Tensor:
         """Train one student and add ``weight`` times its gradient to what is trained.
 
@@ -69,6 +70,7 @@ class StudentTraining:
             labels: Their classes (M * K,), or logits of soft labels (M * K, K).
             rate: Its learning rate, a scalar, with the graph that leads to what is trained, if any.
             weight: Of its gradient.
+            seed: What the student draws while it trains, such as dropout's, comes from it.
 
         Returns:
             Its distance to the target, detached, 1 where it started.
@@ -82,7 +84,7 @@ class StudentTraining:
         rates = rate.expand(self.steps)
         distance = ParameterDistance(self.steps, target, start)
         if self.gradient == "shortcut":
-            loss = direct_loss(student, shown, told, rates, distance, parameters=start).loss
+            loss = direct_loss(student, shown, told, rates, distance, parameters=start, seed=seed).loss
         else:
             loss = unroll.unrolled_loss(
                 student,
@@ -94,6 +96,7 @@ class StudentTraining:
                 parameters=start,
                 memory=self.memory,
                 window=self.window,
+                seed=seed,
             ).loss
         (weight * loss).backward()
         if images.grad is None:

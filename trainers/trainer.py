@@ -17,7 +17,7 @@ from gendistill.data.sampling import EpochSampler
 from gendistill.errors import UserError
 from gendistill.runs.attributes import capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
-from gendistill.seeds import initialisation
+from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher import Teacher
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -39,6 +39,9 @@ class Trainer(ABC):
     run: RunContext
     data: RealData
     sampler: EpochSampler
+    other_data: dict[str, dict[str, Any]]
+    """What data sets besides the run's own hold (:func:`gendistill.data.fingerprint.contents`), by name; a run that is
+    continued asks whether they changed. ``build`` adds to it."""
 
     def __init__(self, batch_size: int = 64) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -77,6 +80,7 @@ class Trainer(ABC):
         """
         self.run = run
         self.data = data
+        self.other_data = {}
         if self.batch_size % run.processes.world:
             raise UserError(
                 f"batch_size {self.batch_size} does not divide among {run.processes.world} processes; choose a multiple"
@@ -182,6 +186,14 @@ class Trainer(ABC):
     def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed and ``name``."""
         return initialisation(self.run.options.seed, name)
+
+    def seed_of(self, name: str) -> int:
+        """Return the seed of what a network draws by itself while ``name`` is done; from the run's seed.
+
+        Args:
+            name: What is done, with the step and the place in it, so that no two draws are alike.
+        """
+        return derive_seed(self.run.options.seed, name)
 
     def place(self, module: Network) -> Network:
         """Move a network to the run's device and memory format, in place, and return it."""

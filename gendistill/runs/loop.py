@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from gendistill.data.fingerprint import PARTS, contents, require_unchanged
 from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
 from gendistill.plain import plain
@@ -30,9 +31,14 @@ from gendistill.seeds import Streams
 from gendistill.teacher import Teacher, save
 from gendistill.teacher.sentences import listing
 
+ANOTHER_RUN = "choose another run.name, or set run.fresh to true to discard that run"
+
 
 class Trainable(Protocol):
     """What the loop asks of a trainer."""
+
+    other_data: dict[str, dict[str, Any]]
+    """What data sets besides the run's own hold, by name, from :meth:`attach` on."""
 
     def attach(self, run: RunContext, data: RealData) -> None:
         """Take the run and the data; make networks and optimisers."""
@@ -77,7 +83,8 @@ def train(
         The run, after its last step.
 
     Raises:
-        UserError: The options do not fit the machine, the data, or the run that the directory holds.
+        UserError: The options do not fit the machine, the data, or the run that the directory holds, or that run was
+            made from other data.
         DivergenceError: A metric or a weight became NaN or infinite; the last good state is kept.
         StorageError: A file could not be written; the last saved state is intact.
         Interrupted: A signal came; the state after the current step is saved.
@@ -108,11 +115,14 @@ class _Loop:
         self.board: Board | None = None
         self.never_finite: set[str] = set()
         self.of_text = False
+        self.contents: dict[str, Any] = {}
+        """Of the data; the process that saves alone asks for them."""
 
     def train(self, data: RealData, config: dict[str, Any]) -> None:
         """Prepare, then make the steps that are left."""
         run, options, main = self.run, self.run.options, self.processes.main
         self.processes.on_main(lambda: self.claim(config))
+        self.processes.on_main(lambda: self.know(data))
         self.of_text = data.description.embedding is not None
         self.trainer.attach(run, data.to(run.device))
         self.never_finite = set(not_finite(self.trainer.state_dict()))
@@ -148,6 +158,14 @@ class _Loop:
             require_same(directory, config)
         directory.write_config(config)
 
+    def know(self, data: RealData) -> None:
+        """See that the run that the directory holds was made from this data, before anything is built from it."""
+        self.contents = contents(data)
+        directory = self.run.directory
+        known = (load_state(directory, torch.device("cpu"), mapped=True) or {}).get("data")
+        if known is not None:
+            require_unchanged(known, self.contents, f"'{directory}' holds a run", ANOTHER_RUN)
+
     def resume(self) -> list[str]:
         """Put the saved state back; return what to tell of it, nothing for a new run."""
         run, seed = self.run, self.run.options.seed
@@ -162,10 +180,20 @@ class _Loop:
             )
         if state is None:
             return []
+        if bad := self.bad_values(state["trainer"]):
+            raise UserError(
+                f"the saved state in '{run.directory}' holds values that are NaN or infinite in '{bad[0]}'; put back "
+                "the state before it (state.previous.pt), or set run.fresh to true to start anew"
+            )
         self.trainer.load_state_dict(state["trainer"])
         self.metrics.load_state_dict(state["metrics"])
         run.metrics = dict(state["reported"])
         notes = [f"continued at step {run.step} of {run.options.steps} on {run.device}"]
+        if "data" not in state:
+            notes.append("the saved state does not say what its data held; whether that is the same today is not known")
+        for name, known in state.get("other_data", {}).items():
+            what = f"'{run.directory}' holds a run that uses '{name}',"
+            require_unchanged(known, self.trainer.other_data.get(name, {}), what, ANOTHER_RUN)
         if state["device"] == run.device.type:
             run.streams.load_state_dict(state["streams"])
             self.randomness.load_state_dict(state["global"])
@@ -196,6 +224,7 @@ class _Loop:
             elif self.metrics.full:
                 self.finite_or_stop(self.metrics.fold)
             if options.sample_every and (last or run.step % options.sample_every == 0):
+                self.finite_or_stop(self.metrics.fold)
                 self.processes.on_main(self.look)
             stop = self.processes.highest(signals.received)
             if last or stop or run.step % options.save_every == 0:
@@ -217,10 +246,14 @@ class _Loop:
 
     def require_finite(self) -> None:
         """Refuse to save a state that holds NaN or infinity, beyond what it held when it was built."""
-        bad = [name for name in not_finite(self.trainer.state_dict()) if name not in self.never_finite]
+        bad = self.bad_values(self.trainer.state_dict())
         if self.processes.highest(len(bad)):
             named = f"'{bad[0]}'" if bad else "a weight"
             raise DivergenceError(f"{named} was found NaN or infinite at step {self.run.step}")
+
+    def bad_values(self, state: dict[str, Any]) -> list[str]:
+        """Return what holds NaN or infinity in a state of the trainer, beyond what held it when it was built."""
+        return [name for name in not_finite(state) if name not in self.never_finite]
 
     def log(self, rate: float) -> None:
         """Write the means since the last time."""
@@ -256,6 +289,8 @@ class _Loop:
                 "step": self.run.step,
                 "seconds": self.run.seconds,
                 "device": self.run.device.type,
+                "data": self.contents,
+                "other_data": self.trainer.other_data,
                 "trainer": self.trainer.state_dict(),
                 "streams": self.run.streams.state_dict(),
                 "global": self.randomness.state_dict(),
@@ -269,7 +304,10 @@ class _Loop:
     def save_teacher(self) -> None:
         """Write ``teacher.safetensors``."""
         with untouched(self.trainer.modules().values(), self.run.streams):
-            save(self.trainer.teacher(), self.run.directory.teacher)
+            teacher = self.trainer.teacher()
+            # Not of a teacher that another run made and this one hands on: it brings its own.
+            teacher.metadata.setdefault("data", {part: self.contents[part] for part in PARTS})
+            save(teacher, self.run.directory.teacher)
 
     def interrupt(self, signal_number: int) -> None:
         """End the run after a signal.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -133,6 +134,25 @@ class Teacher(ABC):
     def tensors(self) -> dict[str, Tensor]:
         """Return the named tensors that its file holds."""
 
+    def in_order(self, order: Tensor, description: Description) -> Self:
+        """Return a teacher of the same images whose labels count the classes in another order.
+
+        Args:
+            order: (K,) int64, for each class its new number.
+            description: What the other teacher is described by, the class names in the new order.
+
+        Raises:
+            UserError: This kind of teacher cannot.
+        """
+        if torch.equal(order, torch.arange(len(order))):
+            other = copy.copy(self)
+            other.description = description
+            return other
+        raise UserError(
+            f"the classes of a '{self.kind}' teacher come in another order than those of '{description.name}'; bring "
+            "the real data's classes into that order"
+        )
+
     def header(self) -> dict[str, Any]:
         """Return the plain values, besides description and metadata, that :meth:`restore` needs."""
         return {}
@@ -215,6 +235,12 @@ def check_labels(labels: Tensor, leading: tuple[int, ...], description: Descript
         f"labels must be integers of shape {leading} or soft labels of shape {(*leading, classes)}, "
         f"got {str(labels.dtype).removeprefix('torch.')} of shape {tuple(labels.shape)}"
     )
+
+
+def reordered_labels(labels: Tensor, order: Tensor) -> Tensor:
+    """Return class indices (...), or soft labels (..., K), by the new numbers ``order`` (K,) of the classes."""
+    order = order.to(labels.device)
+    return labels[..., order.argsort()] if labels.is_floating_point() else order[labels]
 
 
 def first_line(error: BaseException) -> str:

@@ -113,9 +113,9 @@ class TrajectoryMatching(Objective):
             for at in (lesson.start, lesson.start + self.expert_epochs)
         )
         images = fake.images.detach().requires_grad_()
+        labels, rate = cast(Tensor, fake.labels), self.learning_rates()[0]
+        seed = self.seed_of("draws")
         with torch.enable_grad():
-            distance = self.training.backward(
-                self.student, lesson, start, target, images, cast(Tensor, fake.labels), self.learning_rates()[0], 1.0
-            )
+            distance = self.training.backward(self.student, lesson, start, target, images, labels, rate, 1.0, seed)
         assert images.grad is not None
         return carry(distance, fake.images, images.grad)
