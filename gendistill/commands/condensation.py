@@ -9,6 +9,7 @@ from typing import Any
 from gendistill.commands.judge import add_data, learner_spec, load_data
 from gendistill.commands.options import Options, add_json, positive, update_list
 from gendistill.commands.output import hand_over, result_only
+from gendistill.words import counted
 
 
 def numbers(text: str) -> list[float]:
@@ -109,14 +110,15 @@ def text(result: Mapping[str, Any]) -> str:
         )
     sizes, cost = " -> ".join(map(str, result["sizes"])), result["cost"]
     said = [
-        f"{result['batches']:,} batches, {sizes} images; {result['updates']:,} updates, {result['seeds']} learners, "
-        f"{len(result['settings'])} ways to train, accuracy in % of the {result['split']} images",
+        f"{counted(result['batches'], 'batch', 'batches')}, {sizes} images; {counted(result['updates'], 'update')}, "
+        f"{counted(result['seeds'], 'learner')}, {counted(len(result['settings']), 'way')} to train, "
+        f"accuracy in % of the {result['split']} images",
         "",
         *aligned(lines),
         "",
         "cosine at N: of gradients with those of the real batch, in networks after N updates on real data",
         "its choice: accuracy on the real batches of the way to train that looks best on the smaller ones",
-        f"made for {cost['image_gradients']:,} gradients of one image, {cost['epochs_of_the_original']:,.0f} epochs of "
-        f"the real batches; saved again after {cost['break_even_epochs']:,.0f} epochs of the condensed ones",
+        f"made for {counted(cost['image_gradients'], 'gradient')} of one image, {cost['epochs_of_the_original']:,.0f} "
+        f"epochs of the real batches; saved again after {cost['break_even_epochs']:,.0f} epochs of the condensed ones",
     ]
     return "\n".join(said)

@@ -122,7 +122,8 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "images), inception, or a dotted path")  # fmt: skip
     add("--reference", choices=("train", "test"), default="train", help="real images to compare with")
     add("--weights", metavar="FILE", help="weights of inception; None: torch's hub folder, else a download")
-    add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000")
+    add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000; "
+        "compare: as many as the smallest set has, so that distances can be compared")  # fmt: skip
 
 
 def load_data(options: argparse.Namespace) -> RealData:
@@ -166,13 +167,13 @@ def short_name(reference: str) -> str:
 
 
 def learning_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of learning for :func:`gendistill.evaluation.evaluate.evaluate`, with a count on stderr."""
+    """Return the options of learning that were given: all of them, or a protocol and what stands beside it."""
     learning = named_learning(options)
     if options.protocol is not None:
         # Whatever stands at its default is the protocol's to say.
         learning = {name: value for name, value in learning.items() if name in options.explicit}
         learning["protocol"] = options.protocol
-    return learning | where_and_how_far(options)
+    return learning
 
 
 def named_learning(options: argparse.Namespace) -> dict[str, Any]:
@@ -190,18 +191,27 @@ def where_and_how_far(options: argparse.Namespace) -> dict[str, Any]:
     return {"device": choose_device(options.device), "progress": Counter("learners", "updates")}
 
 
-def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: str, name: str) -> dict[str, Any]:
+def judge(
+    teacher: Teacher, data: RealData, options: argparse.Namespace, path: str, name: str, *, count: int | None = None
+) -> dict[str, Any]:
     """Run the evaluators on one teacher.
+
+    Args:
+        teacher: The teacher.
+        data: The real data.
+        options: Those of :func:`add_judging`.
+        path: How the teacher was named.
+        name: What to call it.
+        count: Images drawn for fidelity; None: what the options say.
 
     Returns:
         The result of :func:`gendistill.evaluation.evaluate.evaluate`.
     """
     from gendistill.evaluation.evaluate import evaluate
 
-    learning = learning_options(options)
-    device = learning["device"]
-    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "reference", "seed")}
-    fidelity["device"] = device
+    learning = learning_options(options) | where_and_how_far(options)
+    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "reference", "seed")}
+    fidelity |= {"device": learning["device"], "count": options.count if count is None else count}
     result = evaluate(
         teacher,
         data,

@@ -147,7 +147,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
             study.baselines(names)
         _find_truth(study, names, given.truth, table, truth)
         results = study.results(names)
-        results["others"] = _others(study, found, names, truth)
+        results["others"] = _others(study, found, names, table, truth)
     results |= {
         "teacher": {"path": given.teacher, **teacher.budget()},
         "dataset": data.description.name,
@@ -242,8 +242,19 @@ def _find_truth(
         study.train([study.best(names)], truth)
 
 
-def _others(study: Study, found: Mapping[str, str], names: Sequence[str], truth: TrainedTruth) -> dict[str, Any]:
-    study.train(list(dict.fromkeys(found.values())), truth)
+def _others(
+    study: Study,
+    found: Mapping[str, str],
+    names: Sequence[str],
+    table: Mapping[str, float] | None,
+    truth: TrainedTruth,
+) -> dict[str, Any]:
+    """Return where the architectures that runs have found stand; their truth is of the same source as the others'."""
+    others = list(dict.fromkeys(found.values()))
+    if table is None:
+        study.train(others, truth)
+    else:
+        study.look_up(others, table)
     return {path: study.standing(name, names) for path, name in found.items()}
 
 

@@ -10,6 +10,7 @@ from gendistill.commands.judge import REFERENCES, add_data, learner_spec, load_d
 from gendistill.commands.options import Options, add_json, positive, rate_list, update_list
 from gendistill.commands.output import hand_over, result_only
 from gendistill.errors import UserError
+from gendistill.words import counted
 
 
 def parser() -> Options:
@@ -124,13 +125,15 @@ def text(result: Mapping[str, Any]) -> str:
                 ]
             )
     first = next(iter(result["teachers"].values()))
-    seeds = f"mean ± std over {len(first['seeds'])} {first['victim']} victims"
+    victims = counted(len(first["seeds"]), f"{first['victim']} victim")
+    seeds = victims if len(first["seeds"]) == 1 else f"mean ± std over {victims}"
     said = [f"attack {result['attack']}: in % of the {first['split']} images, {seeds}", "", *aligned(lines)]
     if first["initialisation"]:
         said += ["", f"first weights: {first['initialisation']}"]
     if len(found) > 1:
         images = first["detectors"]["damage"]["images"]
-        note = f"detectors in %: agreement of labels; accuracy of the least class on {images} clean images of each"
+        clean = counted(images, "clean image")
+        note = f"detectors in %: agreement of labels; accuracy of the least class on {clean} of each"
         said += ["", note, "", *aligned(found)]
     return "\n".join(said)
 

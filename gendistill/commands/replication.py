@@ -195,7 +195,7 @@ class Judge:
         from gendistill.teacher import open_teacher
 
         return self._kept(
-            reference, seed, {"reference": reference}, lambda: (open_teacher(reference, self.data, seed=seed), 0.0)
+            reference, seed, {"reference": reference}, lambda: (open_teacher(reference, self.data, seed=seed), None)
         )
 
     def _kept(self, name: str, seed: int, made: dict[str, Any], make: Any, path: Path | None = None) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
+
+from gendistill import __version__
 from gendistill.data.description import check_fits
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
@@ -16,6 +19,7 @@ from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.protocols import SUMMARIES, expand
 from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.subset import is_everything
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
@@ -44,7 +48,8 @@ def evaluate(
 
     Returns:
         Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``, ``images``,
-        ``bytes``), ``dataset``, ``learning``, ``fidelity``, ``budget`` (``bytes``, ``images``, ``distinct_images``,
+        ``bytes``, and ``everything`` if it is all real training images, whatever it is called), ``dataset``,
+        ``software`` (versions), ``learning``, ``fidelity``, ``budget`` (``bytes``, ``images``, ``distinct_images``,
         ``learner_updates``).
 
     Raises:
@@ -68,8 +73,10 @@ def evaluate(
             "path": None if path is None else str(path),
             "images": budget["images"],
             "bytes": budget["bytes"],
+            **({"everything": True} if is_everything(teacher, data.train) else {}),
         },
         "dataset": data.description.name,
+        "software": {"gendistill": __version__, "torch": str(torch.__version__)},
         "learning": judged_learning,
         "fidelity": judged_fidelity,
         "budget": budget | {"learner_updates": None if judged_learning is None else judged_learning["learner_updates"]},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -119,6 +119,20 @@ def fidelity(
         result |= neighbour_scores(real.features, features, nearest=nearest)
     result["inception_score"] = _inception_score(network, features, splits, seed)
     return result | {"notes": notes, "seconds": time.perf_counter() - started}
+
+
+def common_count(teachers: Sequence[Teacher], data: RealData) -> int:
+    """Return how many images to draw of each of several teachers, so that their distances can be compared.
+
+    Args:
+        teachers: The teachers of one comparison.
+        data: The real data.
+
+    Returns:
+        The size of the smallest set that any of them stores; without one, what :func:`fidelity` draws by itself.
+    """
+    stored = [one.images_stored for one in teachers if one.images_stored is not None]
+    return min([*stored, len(data.train), COUNT_LIMIT])
 
 
 def teacher_features(teacher: Teacher, extractor: Extractor, count: int, generator: torch.Generator) -> Tensor:

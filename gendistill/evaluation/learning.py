@@ -109,11 +109,12 @@ def learning_curve(
         Plain values: ``learner`` (spec), ``initialisation`` (where learners start, in words, if the teacher says so),
         ``parameters``, ``updates``, ``accuracy`` (``mean``, sample ``std`` and
         ``runs``, each by number of updates; runs by seed; all fractions; std is None for one seed), ``split``,
-        ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``, ``augment``,
-        ``augment_mode``, ``augment_strength``, ``labels``, ``normalisation`` (``data`` or ``teacher``), ``generated``,
-        ``epoch`` (``images`` and ``updates`` of one), ``epochs``,
-        ``lr`` (chosen, by number of updates), ``learned_rate`` (what ``learned`` stands for, if it was tried),
-        ``selection`` (None, or candidates and their mean validation accuracy),
+        ``split_sizes`` (images of each split), ``seeds``, ``batch_size``, ``optimizer``, ``momentum``,
+        ``weight_decay``, ``schedule``, ``augment``, ``augment_mode``, ``augment_strength``, ``labels``,
+        ``normalisation`` (``data`` or ``teacher``), ``generated``, ``epoch`` (``images`` and ``updates`` of one),
+        ``epochs``, ``lr_asked`` (the option, as it was given), ``lr`` (chosen, by number of updates), ``learned_rate``
+        (what ``learned`` stands for, if it was tried), ``selection`` (None, or candidates and their mean validation
+        accuracy),
         ``learner_updates`` (of one learner), ``learners_trained``, ``images_seen`` (by one learner, by number of
         updates), ``seconds``.
 
@@ -191,6 +192,7 @@ def learning_curve(
             "runs": runs,
         },
         "split": split,
+        "split_sizes": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
         "seeds": seeds,
         "batch_size": batch_size,
         "optimizer": optimizer,
@@ -205,6 +207,7 @@ def learning_curve(
         "generated": generated,
         "epoch": {"images": epoch.images, "updates": epoch.updates},
         "epochs": epochs,
+        "lr_asked": lr if lr is None or isinstance(lr, str | float | int) else list(lr),
         "lr": [tried[place].name for place in chosen],
         "learned_rate": learned_rate(teacher) if any(one.name == LEARNED for one in tried) else None,
         "selection": {"select": select, **curve.selection()} if len(tried) > 1 else None,

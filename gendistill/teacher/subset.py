@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -97,6 +98,30 @@ def shows_real_images(teacher: Teacher) -> bool:
     """
     source = teacher.metadata.get("source")
     return isinstance(teacher, RealSubset) or (isinstance(source, Mapping) and "selection" in source)
+
+
+def is_everything(teacher: Teacher, split: Split) -> bool:
+    """Return whether a teacher is all images of a split, each once, in whatever order.
+
+    Args:
+        teacher: The teacher.
+        split: The real images.
+    """
+    if not isinstance(teacher, RealSubset) or teacher.images_stored != len(split) or teacher.labels_are_soft:
+        return False
+    images, labels = teacher.images.cpu(), teacher.labels.cpu()
+    if images.shape != split.images.shape:
+        return False
+    if torch.equal(images, split.images.cpu()) and torch.equal(labels, split.labels.cpu()):
+        return True
+    ours, theirs = (_fingerprints(*pair) for pair in ((images, labels), (split.images.cpu(), split.labels.cpu())))
+    return ours == theirs
+
+
+def _fingerprints(images: Tensor, labels: Tensor) -> list[bytes]:
+    """Return what tells each image with its label apart, sorted."""
+    pairs = zip(images.flatten(1).numpy(), labels.tolist(), strict=True)
+    return sorted(hashlib.sha256(image.tobytes() + label.to_bytes(8, "little")).digest() for image, label in pairs)
 
 
 def _even_shares(count: int, available: list[int], generator: torch.Generator, name: str) -> list[int]:
