@@ -140,7 +140,8 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
         name = name or short_name(reference)
         found.append(judge(teacher, data, given, reference, name, count=count))
         if given.ablate_rates:
-            found += judge_ablations(name, teacher, data, learning_options(given) | running(given), path=reference)
+            learning = learning_options(given) | running(given)
+            found += judge_ablations(name, teacher, data, learning, path=reference)
     for one, distinct in zip(found, told_apart([str(one["name"]) for one in found]), strict=True):
         one["name"] = distinct
     return found, data
