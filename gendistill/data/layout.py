@@ -123,6 +123,31 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(f"'{name}'" for name in names[:NAMED]) + more
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number with its word: ``1 picture``, ``1,200 pictures``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def one_name_each(top: Survey, found: Iterable[tuple[str, str]]) -> None:
+    """Refuse two names of one part, such as ``val`` and ``valid``: either may be meant.
+
+    Args:
+        top: Where they lie.
+        found: Each part with the name of what is read for it.
+
+    Raises:
+        UserError: A part goes by two names.
+    """
+    names: dict[str, str] = {}
+    for part, name in found:
+        other = names.setdefault(part, name)
+        if other != name:
+            raise UserError(
+                f"{_quoted(top)} holds both '{other}' and '{name}', and either may be the {part} part; move or rename "
+                "one of them"
+            )
+
+
 def find_folders(top: Survey) -> Layout:
     """Make out the layout of a folder of class folders, below folders of parts or not.
 
@@ -132,7 +157,7 @@ def find_folders(top: Survey) -> Layout:
         UserError: There are no class folders, one is empty or holds folders, or more than one reading makes sense.
     """
     if not top.folders:
-        what = f"{len(top.pictures):,} pictures but no folders" if top.pictures else "no folders"
+        what = f"{counted(len(top.pictures), 'picture')} but no folders" if top.pictures else "no folders"
         raise UserError(f"{_quoted(top)} holds {what}; put a folder of images for each class into it")
     parts = _split(top)
     if parts is None:
@@ -140,7 +165,9 @@ def find_folders(top: Survey) -> Layout:
     where = ", ".join(f"{one.name}/" for one in parts.values())
     left = _left(top, [one.path for one in parts.values()])
     left += [
-        f"{len(one.pictures):,} pictures of {one.name}/ in no class folder" for one in parts.values() if one.pictures
+        f"{counted(len(one.pictures), 'picture')} of {one.name}/ in no class folder"
+        for one in parts.values()
+        if one.pictures
     ]
     return _official(_layout(parts, f"{where} with a folder for each class", left))
 
@@ -160,15 +187,8 @@ def _split(top: Survey) -> dict[str, Survey] | None:
             "classes, or classes that are called so; put a folder for each class into each part, or give the classes "
             "other names"
         )
-    parts: dict[str, Survey] = {}
-    for one in deep:
-        part = str(part_of(one.path.name))
-        if part in parts:
-            raise UserError(
-                f"{_quoted(top)} holds both '{parts[part].name}' and '{one.name}', and either may be the {part} part; "
-                "move or rename one of them"
-            )
-        parts[part] = one
+    one_name_each(top, [(str(part_of(one.path.name)), one.name) for one in deep])
+    parts = {str(part_of(one.path.name)): one for one in deep}
     names = listed([one.name for one in others])
     if "train" not in parts or (len(parts) == 1 and others):
         of_parts, of_classes = listed([one.name for one in deep]), listed([one.name for one in (*others, *flat)])
@@ -186,7 +206,7 @@ def _split(top: Survey) -> dict[str, Survey] | None:
 
 def _left(top: Survey, taken: Sequence[Path]) -> list[str]:
     """Return what is passed over at the top: loose pictures, other files, and folders where those of parts are read."""
-    left = [f"{len(top.pictures):,} pictures in no class folder"] if top.pictures else []
+    left = [f"{counted(len(top.pictures), 'picture')} in no class folder"] if top.pictures else []
     return left + [
         f"{readable(path.name)}{'/' if path in top.folders else ''}"
         for path in (*(top.folders if taken else ()), *top.others)

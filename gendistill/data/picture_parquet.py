@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gendistill.data.layout import Layout, Part, Survey, class_order, listed, part_of
+from gendistill.data.layout import PARTS, Layout, Part, Survey, class_order, counted, listed, one_name_each, part_of
 from gendistill.data.pictures import Blob
 from gendistill.errors import UserError
 from gendistill.plain import readable
@@ -36,11 +36,11 @@ def find_parquet(top: Survey) -> Layout | None:
     files = [file for one in (top, *folders) for file in one.others if file.suffix.lower() == SUFFIX]
     if not files or top.has_classes:
         return None
-    by_part: dict[str, list[Path]] = {}
-    unnamed = []
-    for file in files:
-        part = part_of(re.split(r"[-_.]", file.stem)[0]) or part_of(file.parent.name)
-        by_part.setdefault(part, []).append(file) if part else unnamed.append(file)
+    words = {file: _word(file, top) for file in files}
+    one_name_each(top, [(str(part_of(word)), word) for word in words.values() if word])
+    by_part = {part: [file for file in files if (word := words[file]) and part_of(word) == part] for part in PARTS}
+    by_part = {part: mine for part, mine in by_part.items() if mine}
+    unnamed = [file for file in files if not words[file]]
     if not by_part:
         by_part, unnamed = {"train": unnamed}, []
     if "train" not in by_part:
@@ -52,8 +52,14 @@ def find_parquet(top: Survey) -> Layout | None:
     left = [readable(str(file.relative_to(top.path))) for file in unnamed]
     left += [readable(path.name) for path in (*top.folders, *top.others) if path not in read and path not in unnamed
              and not any(file.is_relative_to(path) for file in (*read, *unnamed))]  # fmt: skip
-    left += [f"{len(top.pictures):,} pictures beside them"] if top.pictures else []
+    left += [f"{counted(len(top.pictures), 'picture')} beside"] if top.pictures else []
     return _layout({part: sorted(mine) for part, mine in by_part.items()}, left)
+
+
+def _word(file: Path, top: Survey) -> str | None:
+    """Return the word in a file's name, or else its folder's, that says which part it is of."""
+    folder = file.parent.name if file.parent != top.path else ""
+    return next((word for word in (re.split(r"[-_.]", file.stem)[0], folder) if part_of(word)), None)
 
 
 def find_file(path: Path) -> Layout:
@@ -101,8 +107,8 @@ def _refuse_missing_shards(files: Sequence[Path]) -> None:
         missing = sorted(set(range(count)) - {int(found[1]) for _, found in shards})
         if missing:
             raise UserError(
-                f"'{readable(str(shards[0][0]))}' is one of {count} files of which {len(missing)} are not there, the "
-                f"first is number {missing[0]:05d}; fetch all of them"
+                f"'{readable(str(shards[0][0]))}' is one of {count} files, and {missing[0]:05d} is missing; fetch all of "
+                "them"
             )
 
 
