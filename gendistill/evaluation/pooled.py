@@ -48,7 +48,7 @@ def _learning(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         raise UserError("runs were measured at different numbers of updates; evaluate them with the same options")
     means = [one["accuracy"]["mean"] for one in results]
     rows = [_spread([run[place] for run in means], "mean") for place in range(len(updates))]
-    accuracy = {key: [row[key] for row in rows] for key in ("mean", "std", "runs")}
+    accuracy: dict[str, Any] = {key: [row[key] for row in rows] for key in ("mean", "std", "runs")}
     scores = [one["accuracy"] for one in results]
     if all("balanced" in one and "per_class" in one for one in scores):  # results of earlier versions have neither
         accuracy["balanced"] = over_runs(

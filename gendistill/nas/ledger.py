@@ -93,7 +93,7 @@ class Ledger:
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise UserError(f"'{self.path}' is not a readable JSON file ({error}); start anew with --fresh") from error
         # Results that were kept before data was noted go on with the data as it is now.
-        found = {"data": None} | found if isinstance(found, dict) else {}
+        found = {"data": None, **found} if isinstance(found, dict) else {}
         if set(found) != set(self.content) or found["format"] != FORMAT:
             raise UserError(f"'{self.path}' holds no results of a search; choose another --output")
         # Before the settings, which tell of changed data too where the teacher is made of it, but not in these words.
