@@ -180,10 +180,11 @@ class DatasetDistillationTrainer(Trainer):
         learners = self.learners.draw(self, self.pool)
         steps = self._last_step()
         losses, accuracies, successes = [], [], []
-        for learner in learners:
+        for learner, seed in learners:
             look = self._look(learner, steps, batch)
             # The lesson anew for each learner: a backward pass frees the graph from the raw rates.
-            result = unroll.unrolled_loss(learner, *self._lesson(steps), look, memory=self.memory, window=self.window)
+            lesson = self._lesson(steps)
+            result = unroll.unrolled_loss(learner, *lesson, look, memory=self.memory, window=self.window, seed=seed)
             (result.loss / len(learners)).backward()
             losses.append(look.final_loss)
             accuracies.append(look.final_accuracy)
@@ -210,8 +211,11 @@ class DatasetDistillationTrainer(Trainer):
 
     def _lesson(self, steps: int) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
         """Return images, labels, rates and momenta of a learner's first steps."""
+        # One node for all: a slice for each step would write a gradient of the size of all batches on the way back.
+        # The views keep the order of sums: each step's gradient is whole before it is added to another epoch's.
+        every = self.images.unbind(), self.labels.unbind()
         turns = [step % self.inner_steps for step in range(steps)]
-        images, labels = [self.images[turn] for turn in turns], [self.labels[turn] for turn in turns]
+        images, labels = ([batches[turn].view_as(batches[turn]) for turn in turns] for batches in every)
         return images, labels, self.learning_rates[:steps], self.momenta[:steps]
 
     def _look(self, learner: nn.Module, steps: int, batch: tuple[Tensor, Tensor]) -> RealLoss:

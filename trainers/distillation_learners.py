@@ -107,18 +107,20 @@ class DistillationLearners:
         trainer.other_data[source.description.name] = contents(source)
         return plan.pool(source)
 
-    def draw(self, trainer: Trainer, pool: list[nn.Module]) -> list[nn.Module]:
-        """Return this process's learners of this meta-step, each from streams of its own.
+    def draw(self, trainer: Trainer, pool: list[nn.Module]) -> list[tuple[nn.Module, int]]:
+        """Return this process's learners of this meta-step, and a seed for what each draws while it trains.
 
         Args:
             trainer: Whose meta-step.
             pool: What :meth:`begin` returned.
         """
         mine = trainer.run.processes.shard(torch.arange(self.meta_batch)).tolist()
+        numbers = [trainer.step * self.meta_batch + place for place in mine]
+        seeds = [trainer.seed_of(f"draws/{number}") for number in numbers]
         if pool:
             stream = trainer.run.streams["victims"]
             chosen = torch.randint(self.victims, (self.meta_batch,), generator=stream, device=stream.device)
-            return [pool[int(chosen[place])] for place in mine]
+            return [(pool[int(chosen[place])], seed) for place, seed in zip(mine, seeds, strict=True)]
         description, seed = trainer.data.description, trainer.run.options.seed
-        numbers = [trainer.step * self.meta_batch + place for place in mine]
-        return [self.initial.build(description, seed, f"learner/{n}").to(trainer.device) for n in numbers]
+        made = [self.initial.build(description, seed, f"learner/{n}").to(trainer.device) for n in numbers]
+        return list(zip(made, seeds, strict=True))

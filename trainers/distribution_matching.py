@@ -8,6 +8,7 @@ docs/methods/distribution-matching.md tells the rest.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from gendistill.errors import UserError
 from gendistill.losses.matching import feature_matching
+from trainers.chunks import rebuilt
 from trainers.matching import MatchingTrainer
 
 Features = Callable[[Any, Tensor], Tensor]
@@ -57,14 +59,14 @@ class DistributionMatchingTrainer(MatchingTrainer):
 
     @property
     def classes_together(self) -> int:
-        """As many classes as one chunk has room for: their synthetic images go through the network together."""
-        return max(1, self.chunk // self.images_per_class)
+        """As many classes as one chunk has room for, by their synthetic and by their real images; at least one."""
+        return max(1, self.chunk // max(self.images_per_class, self.real_batch))
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Move all images by one step, in a network of its own.
 
         Args:
-            batch: Real images (k * real_batch, C, H, W), class by class, and labels.
+            batch: What :meth:`~trainers.matching.MatchingTrainer.next_batch` returns.
 
         Returns:
             ``loss/distribution``: the squared distance of mean features, summed over classes.
@@ -72,11 +74,20 @@ class DistributionMatchingTrainer(MatchingTrainer):
         return {"loss/distribution": self.match(self.new_network(), batch[0])}
 
     def distance(self, network: Any, real: Tensor, synthetic: Tensor, first_class: int) -> Tensor:
-        """Return the squared distances between the mean features of each class; see the base class."""
-        classes = len(real)
-        with torch.no_grad(), self.autocast():
-            parts = self.in_memory_format(real.flatten(0, 1)).split(self.chunk)
-            wanted = torch.cat([self.features(network, part).to(real.dtype) for part in parts])
-        with self.autocast():
-            found = self.features(network, self.in_memory_format(synthetic.flatten(0, 1))).to(synthetic.dtype)
-        return feature_matching(wanted.unflatten(0, (classes, -1)), found.unflatten(0, (classes, -1)))
+        """Return the squared distances between the mean features of each class; see the base class.
+
+        Features are summed part by part, so that those of a part are in memory and not those of all images.
+        """
+
+        def summed(part: Tensor) -> Tensor:
+            with self.autocast():
+                found = self.features(network, self.in_memory_format(part.flatten(0, 1)))
+            return found.to(part.dtype).unflatten(0, part.shape[:2]).sum(1, keepdim=True)
+
+        columns = max(1, self.chunk // len(real))
+        with torch.no_grad():
+            wanted = reduce(torch.add, [summed(part) for part in real.split(columns, 1)])
+        # A class with more images than a chunk: one part's graph at a time, made anew on the way back.
+        parts = synthetic.split(columns, 1)
+        found = reduce(torch.add, [rebuilt(summed, part) if len(parts) > 1 else summed(part) for part in parts])
+        return feature_matching(wanted / real.shape[1], found / synthetic.shape[1])

@@ -92,7 +92,7 @@ class GradientMatchingTrainer(MatchingTrainer):
         """Make one match, then train the network on the images as they are now.
 
         Args:
-            batch: Real images (k * real_batch, C, H, W), class by class, and labels.
+            batch: What :meth:`~trainers.matching.MatchingTrainer.next_batch` returns.
 
         Returns:
             ``loss/gradient``: the distance of gradients, summed over classes; ``loss/network``, where the network was

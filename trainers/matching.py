@@ -1,11 +1,13 @@
 """What gradient and distribution matching share: stored images, moved until networks take them for real ones.
 
 A step draws real images of every class and compares them with the synthetic ones of the same class in a network.
-Classes are taken in small groups, each with a backward pass of its own, so that memory does not grow with their number.
+Classes are taken in small groups. A group's real images are read, normalised and augmented when its turn comes, and it
+has a backward pass of its own: what a step needs beside the synthetic images does not grow with the number of classes.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any, Literal, get_args
 
@@ -32,6 +34,8 @@ from trainers.trainer import Trainer
 Start = Literal["real", "noise"]
 STATISTICS_BATCH = 16
 """Real images of each class that a network with batch norm takes its statistics from, as in the papers' code."""
+STATISTICS_AT_ONCE = 160
+"""Of these images so many pass through the network together, ten classes' as a rule."""
 
 
 class MatchingTrainer(Trainer):
@@ -52,7 +56,8 @@ class MatchingTrainer(Trainer):
             the data set), ``none``, or names joined by ``_``; see :func:`gendistill.data.augment.parse`.
         strength: How far operations reach where not as far as DSA's, such as ``{rotate: 45}``; see
             :class:`gendistill.data.operations.Strength`.
-        chunk: Images in one forward pass, about; None: 128 on a CPU, where they then fit its cache, 2048 on a GPU.
+        chunk: Images in one forward pass, about; None: 128 on a CPU, where they then fit its cache, 2048 on a GPU, and
+            fewer where images are larger than 32x32.
 
     Raises:
         UserError: An option is out of range.
@@ -117,7 +122,9 @@ class MatchingTrainer(Trainer):
                 )
         self.mine = self._share()
         self.strategy = named_strategy(self.augment, description)
-        self.chunk = self.chunk_wanted or (128 if self.device.type == "cpu" else 2048)
+        most = 128 if self.device.type == "cpu" else 2048
+        pixels = math.prod(description.image_shape[1:])
+        self.chunk = self.chunk_wanted or min(most, max(1, most * 32 * 32 // pixels))
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.optimizer = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
@@ -167,10 +174,15 @@ class MatchingTrainer(Trainer):
         """Draw ``real_batch`` images of every class, the same in every process, and return those of this one's classes.
 
         Returns:
-            Images (k * real_batch, C, H, W), class by class, and their labels.
+            Indices (k, real_batch) of training images, a row a class, and labels (k * real_batch,); a group's images
+            are read in :meth:`match`.
         """
         index = self.classes.draw(self.real_batch, self.run.streams["data"])[self.mine.start : self.mine.stop]
-        return self.data.train.batch(index.flatten(), self.normalisation)
+        return index, self.data.train.labels[index.flatten()]
+
+    def real_images(self, index: Tensor) -> Tensor:
+        """Return training images (k, R, C, H, W), normalised, at indices (k, R)."""
+        return self.data.train.batch(index.flatten(), self.normalisation)[0].unflatten(0, index.shape)
 
     def new_network(self) -> nn.Module:
         """Return the network with the weights of the next one, in evaluation mode; see :meth:`take_statistics`.
@@ -182,38 +194,55 @@ class MatchingTrainer(Trainer):
         return self.network.eval()
 
     def take_statistics(self, network: nn.Module) -> None:
-        """Set a network's running statistics, if it has any, to those of 16 real images a class."""
+        """Set a network's running statistics, if it has any, to those of 16 real images a class.
+
+        With more than ten classes they are the mean of those of several batches, each of as many classes as can be.
+        """
         if statistics_of(network):
             per_class = min(STATISTICS_BATCH, int(self.classes.counts.min()))
             index = self.classes.draw(per_class, self.run.streams["statistics"])
-            set_statistics(network, self.data.train.batch(index.flatten(), self.normalisation)[0])
+            parts = -(-index.numel() // STATISTICS_AT_ONCE)
+            rows = (index.T if parts > 1 else index).flatten().tensor_split(parts)
+            set_statistics(network, (self.data.train.batch(some, self.normalisation)[0] for some in rows))
 
     def match(self, network: nn.Module, real: Tensor) -> Tensor:
         """Move the images by one step of SGD.
 
         Args:
             network: See :meth:`new_network`.
-            real: (k * real_batch, C, H, W), as :meth:`next_batch` returns them.
+            real: Indices (k, real_batch) of real images, as :meth:`next_batch` returns them.
 
         Returns:
             The distance before the step, of which the mean over processes is the sum over classes.
         """
         processes = self.run.processes
-        real = real.unflatten(0, (len(self.mine), -1))
         change = self.siamese()
-        self.optimizer.zero_grad(set_to_none=True)
+        gradient = torch.zeros_like(self.images)
         total = torch.zeros((), device=self.device)
         for first in self.mine[:: self.classes_together]:
             last = min(first + self.classes_together, self.mine.stop)
-            wanted = change(real[first - self.mine.start : last - self.mine.start], first)
-            shown = change(self.images[first:last], first)
-            distance = self.distance(network, wanted, shown, first)
-            # Gradients are averaged over processes, and each has its own classes: times their number is the sum.
-            (distance * processes.world).backward(inputs=[self.images])
-            total = total + distance.detach()
+            index = real[first - self.mine.start : last - self.mine.start]
+            distance, gradient[first:last] = self._match_group(network, index, change, first, last)
+            total = total + distance
+        self.optimizer.zero_grad(set_to_none=True)
+        self.images.grad = gradient
         processes.average_gradients([self.images])
         self.optimizer.step()
         return total * processes.world
+
+    def _match_group(
+        self, network: nn.Module, index: Tensor, change: Siamese, first: int, last: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the distance of the classes ``first`` to ``last - 1``, and its gradient by their images (k, M, ...).
+
+        What is made for a group is gone when the next one's turn comes.
+        """
+        wanted = change(self.real_images(index), first)
+        # A leaf of their own: the way back through a slice would write a gradient of all images for each group.
+        own = self.images.detach()[first:last].requires_grad_()
+        distance = self.distance(network, wanted, change(own, first), first)
+        # Gradients are averaged over processes, and each has its own classes: times their number is the sum.
+        return distance.detach(), torch.autograd.grad(distance * self.run.processes.world, own)[0]
 
     def siamese(self) -> Siamese:
         """Draw this step's augmentation of every class."""

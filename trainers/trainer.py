@@ -18,7 +18,7 @@ from gendistill.errors import UserError
 from gendistill.runs.attributes import capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
-from gendistill.seeds import initialisation
+from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher import Teacher
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -191,6 +191,14 @@ class Trainer(ABC):
     def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed and ``name``."""
         return initialisation(self.run.options.seed, name)
+
+    def seed_of(self, name: str) -> int:
+        """Return the seed of what a network draws by itself while ``name`` is done; from the run's seed.
+
+        Args:
+            name: What is done, with the step and the place in it, so that no two draws are alike.
+        """
+        return derive_seed(self.run.options.seed, name)
 
     def place(self, module: Network) -> Network:
         """Move a network to the run's device and memory format, in place, and return it."""

@@ -20,6 +20,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.experts import Recipe, expert_buffer
 from gendistill.nets.learners import default_learner
+from gendistill.nets.modes import answering
 from gendistill.objects import build
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
@@ -165,8 +166,6 @@ class TrajectoryMatchingTrainer(Trainer):
         with self.initialised("student"):
             sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
             self.student = self.place(build(self.learner_spec, nn.Module, **sizes))
-        if any(isinstance(module, nn.modules.dropout._DropoutNd) for module in self.student.modules()):
-            raise UserError("the learner has dropout, and a student's steps could not be repeated; choose one without")
         options, processes = self.run.options, self.run.processes
         self.buffer = expert_buffer(
             self.learner_spec,
@@ -184,7 +183,7 @@ class TrajectoryMatchingTrainer(Trainer):
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         self.plan = StudentPlan(self.plan_options, len(classes), description, seed, self.device)
         guide = self._parameters(self.plan.one_of(self.experts), self.buffer.epochs)
-        answer = partial(unroll.call, self.student, guide)
+        answer = partial(self._answer, guide)
         random = self.run.streams["images"]
         self.images = nn.Parameter(first_images(self.start, self.images_per_class, self.data, random, answer))
         self.labels = classes
@@ -198,6 +197,11 @@ class TrajectoryMatchingTrainer(Trainer):
         learned = self.labels if self.label_kind == "learned" else None
         self.other_optimizer = self.optimisers.of_others(self.raw_rate, learned)
         self.averages = [value.detach().clone() for value in self._moved()] if self.ema_decay else []
+
+    def _answer(self, expert: dict[str, Tensor], images: Tensor) -> Tensor:
+        """Return an expert's logits (N, K) for images (N, C, H, W) of all classes, which normalise each other."""
+        with answering(self.student):
+            return unroll.call(self.student, expert, images)
 
     def _check_run(self) -> None:
         world = self.run.processes.world
@@ -239,7 +243,7 @@ class TrajectoryMatchingTrainer(Trainer):
         self.other_optimizer.zero_grad(set_to_none=True)
         lessons = [self.plan.draw(self.step) for _ in range(self.trajectories)]
         mine = self.run.processes.shard(torch.arange(self.trajectories)).tolist()
-        losses = torch.stack([self._match(lessons[place], 1 / len(mine)) for place in mine])
+        losses = torch.stack([self._match(lessons[place], 1 / len(mine), place) for place in mine])
         moved = [value for value in self._moved() if value.requires_grad]
         self.run.processes.average_gradients(moved)
         assert self.images.grad is not None
@@ -255,12 +259,13 @@ class TrajectoryMatchingTrainer(Trainer):
             "start/epoch": torch.tensor([float(lesson.start) for lesson in lessons]).mean().to(self.device),
         }
 
-    def _match(self, lesson: Lesson, weight: float) -> Tensor:
+    def _match(self, lesson: Lesson, weight: float, place: int) -> Tensor:
         """Train one student, add ``weight`` times its gradient to what is trained, and return its distance."""
+        seed = self.seed_of(f"draws/{self.step * self.trajectories + place}")
         start = self._parameters(lesson.expert, lesson.start)
         target = self._parameters(lesson.expert, lesson.start + self.expert_epochs)
         return self.training.backward(
-            self.student, lesson, start, target, self.images, self.labels, self.raw_rate, weight
+            self.student, lesson, start, target, self.images, self.labels, self.raw_rate.exp(), weight, seed
         )
 
     # -- what comes of it ---------------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
             study.baselines(names)
         _find_truth(study, names, given.truth, table, truth)
         results = study.results(names)
-        results["others"] = _others(study, found, names, truth)
+        results["others"] = _others(study, found, names, table, truth)
     results |= {
         "teacher": {"path": given.teacher, **teacher.budget()},
         "dataset": data.description.name,
@@ -180,17 +180,18 @@ def open_space(text: str) -> LearnerSpace:
     Raises:
         UserError: There is none.
     """
+    from gendistill.class_names import suggestion
     from gendistill.nets.spaces import LearnerSpace
-    from gendistill.objects import build
+    from gendistill.objects import build, full_path, full_paths
     from gendistill.yaml_file import parse_yaml
 
+    base: type[Any] = LearnerSpace
     spec: Any = SPACES.get(text, text)
     if "{" in text:
-        spec = parse_yaml(text, "--space")
-    elif "." not in text and text not in SPACES:
-        hint = did_you_mean(text, SPACES)
+        spec = full_paths(parse_yaml(text, "--space"))
+    elif "." not in (spec := full_path(spec, base)):
+        hint = did_you_mean(text, SPACES) or suggestion(text, base)
         raise UserError(f"there is no space '{text}'; {hint}choose among {', '.join(SPACES)} or give a dotted path")
-    base: type[Any] = LearnerSpace
     space: LearnerSpace = build(spec, base)
     return space
 
@@ -245,8 +246,19 @@ def _find_truth(
         study.train([study.best(names)], truth)
 
 
-def _others(study: Study, found: Mapping[str, str], names: Sequence[str], truth: TrainedTruth) -> dict[str, Any]:
-    study.train(list(dict.fromkeys(found.values())), truth)
+def _others(
+    study: Study,
+    found: Mapping[str, str],
+    names: Sequence[str],
+    table: Mapping[str, float] | None,
+    truth: TrainedTruth,
+) -> dict[str, Any]:
+    """Return where the architectures that runs have found stand; their truth is of the same source as the others'."""
+    others = list(dict.fromkeys(found.values()))
+    if table is None:
+        study.train(others, truth)
+    else:
+        study.look_up(others, table)
     return {path: study.standing(name, names) for path, name in found.items()}
 
 

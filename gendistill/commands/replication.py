@@ -198,7 +198,7 @@ class Judge:
         given = self.replication.experiment(seed).to_dict()["data"]
         read = {key: value for key, value in given.items() if key not in ("name", "root") and value is not None}
         made = {"reference": reference} | ({"data": read} if read else {})
-        return self._kept(reference, seed, made, lambda: (open_teacher(reference, self.data, seed=seed), 0.0))
+        return self._kept(reference, seed, made, lambda: (open_teacher(reference, self.data, seed=seed), None))
 
     def _kept(self, name: str, seed: int, made: dict[str, Any], make: Any, path: Path | None = None) -> dict[str, Any]:
         from gendistill import __version__

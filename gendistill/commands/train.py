@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gendistill.commands.output import result_only, to_json
@@ -10,6 +11,7 @@ from gendistill.config.command_line import assemble, take_apart
 from gendistill.config.experiment import Experiment
 from gendistill.config.help import show
 from gendistill.errors import DivergenceError, UserError
+from gendistill.spelling import of_command
 from gendistill.yaml_file import dump_yaml
 
 TEXTS = ("toytext", "text")
@@ -36,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     with result_only("--json" in words.flags):
         context = run_experiment(experiment)
-        announce(context, experiment.to_dict()["data"]["name"])
+        announce(context, experiment.to_dict()["data"])
     if "--json" in words.flags and context.processes.main:
         print(to_json(summary(context)))
     if context.useless is not None and context.processes.main:
@@ -64,14 +66,15 @@ def run_experiment(experiment: Experiment, trainer: Any = None) -> Any:
     return train(trainer, experiment.load_data(), experiment.options, config=config)
 
 
-def announce(context: Any, dataset: str) -> None:
-    """Say where the run's files are and how to look at them."""
+def announce(context: Any, data: Mapping[str, Any]) -> None:
+    """Say where the run's files are and how to look at them, with the options that give the same data."""
     if not context.processes.main:
         return
-    directory = context.directory
+    directory, dataset = context.directory, data["name"]
+    words = [f"{of_command(name)} {shlex.quote(str(value))}" for name, value in data.items() if value is not None]
     print(f"run      {directory}  ({context.step} steps)")
     print(f"teacher  {directory.teacher}")
-    print(f"judge    gendistill evaluate {directory} --dataset {dataset}")
+    print(f"judge    gendistill evaluate {shlex.quote(str(directory))} {' '.join(words)}")
     print(f"curves   gendistill tensorboard --logdir {context.options.root}")
     if dataset in TEXTS:
         from gendistill.teacher import load

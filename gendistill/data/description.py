@@ -15,6 +15,8 @@ from gendistill.data.classes import ClassFit, compare_classes, differences
 from gendistill.data.embedding import Embedding
 from gendistill.data.whitening import Whitening
 from gendistill.errors import UserError
+from gendistill.plain import readable
+from gendistill.spelling import option
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ class Normalisation:
             return pixels if pixels.is_floating_point() else self.embedding.apply(pixels)
         scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
         mean, std = _channels(self.mean, self.std, pixels.device)
-        images = (pixels.to(torch.float32) - scale * mean) / (scale * std)
+        images = pixels.to(torch.float32)
+        # In place where the values are a copy: one temporary instead of three.
+        images = images - scale * mean if images is pixels else images.sub_(scale * mean)
+        images.div_(scale * std)
         return images if self.whitening is None else self.whitening.apply(images)
 
     def invert(self, images: Tensor) -> Tensor:
@@ -65,7 +70,7 @@ class Normalisation:
         Vectors of sentences stay as they are.
         """
         mean, std = _channels(self.mean, self.std, images.device)
-        return (images if self.whitening is None else self.whitening.invert(images)) * std + mean
+        return (images if self.whitening is None else self.whitening.invert(images)).mul(std).add_(mean)
 
     def convert(self, images: Tensor, other: Normalisation) -> Tensor:
         """Re-express images (N, C, H, W) that are normalised by ``self`` in the normalisation ``other``.
@@ -148,6 +153,9 @@ class Description:
     normalisation: Normalisation = field(default_factory=lambda: symmetric(1))
 
     def __post_init__(self) -> None:
+        for name in (self.name, *self.class_names):
+            if readable(name) != name:
+                raise UserError(f"the name '{readable(name)}' of a data set or a class is not UTF-8; rename it")
         channels = self.image_shape[0]
         if len(self.normalisation.mean) != channels:
             raise UserError(
@@ -241,9 +249,13 @@ def check_fits(made_for: Description, real: Description, name: str | None = None
             f"{real.num_classes}; choose the data set that it was made for"
         )
     if tuple(made_for.image_shape) != tuple(real.image_shape):
+        of_what, names = ("images of a folder", ("image_size", "channels"))
+        if real.embedding is not None:
+            of_what, names = "a text", ("length", "embedding")
+        shaping = f"of {of_what} {option(names[0])} and {option(names[1])}"
         raise UserError(
             f"{teacher} makes images of shape {tuple(made_for.image_shape)} ('{made_for.name}'), but '{real.name}' has "
-            f"{tuple(real.image_shape)}; choose the data set that it was made for"
+            f"{tuple(real.image_shape)}; choose the data set that it was made for ({shaping} change the shape)"
         )
     of_teacher, of_data = made_for.embedding, real.embedding
     if (of_teacher is None) != (of_data is None) or (of_teacher and of_data and of_teacher.words != of_data.words):

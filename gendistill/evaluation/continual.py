@@ -98,7 +98,9 @@ def remembered(memory: StoredImages, seen: list[int]) -> StoredImages:
     images, labels = memory.pick(index)
     labels = labels[:, seen] if memory.labels_are_soft else _renumbered(labels, seen)
     rates = memory.learning_rates if memory.learning_rates is not None and len(memory.learning_rates) == 1 else None
-    return StoredImages(images, labels, _named(memory.description, seen), learning_rates=rates)
+    # What tells real images, and what a rate is for; first weights belong to a network for all classes.
+    noted: dict[str, Any] = {name: memory.metadata[name] for name in ("source", "optimizer") if name in memory.metadata}
+    return StoredImages(images, labels, _named(memory.description, seen), learning_rates=rates, metadata=noted)
 
 
 def only(data: RealData, seen: list[int]) -> RealData:

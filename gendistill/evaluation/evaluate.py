@@ -8,6 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
+
+from gendistill import __version__
 from gendistill.data.classes import listed
 from gendistill.data.fingerprint import PARTS, contents, fingerprint
 from gendistill.data.real import RealData
@@ -20,6 +23,7 @@ from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import KEY as CLASSES
 from gendistill.teacher.fit import fitted
+from gendistill.teacher.subset import is_everything
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
@@ -48,7 +52,8 @@ def evaluate(
 
     Returns:
         Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``, ``images``,
-        ``bytes``), ``dataset``, ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`),
+        ``bytes``, and ``everything`` if it is all real training images, whatever it is called), ``dataset``,
+        ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``software`` (versions),
         ``learning``, ``fidelity``, ``budget`` (``bytes``, ``images``, ``distinct_images``, ``learner_updates``) and
         ``notes``: sentences on what a reader of the numbers should know.
 
@@ -74,9 +79,11 @@ def evaluate(
             "path": None if path is None else str(path),
             "images": budget["images"],
             "bytes": budget["bytes"],
+            **({"everything": True} if is_everything(teacher, data.train) else {}),
         },
         "dataset": data.description.name,
         "dataset_fingerprint": found,
+        "software": {"gendistill": __version__, "torch": str(torch.__version__)},
         "learning": judged_learning,
         "fidelity": judged_fidelity,
         "budget": budget | {"learner_updates": None if judged_learning is None else judged_learning["learner_updates"]},

@@ -18,7 +18,7 @@ from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.epochs import FRESH, Generated, measuring_points, one_epoch, with_images
 from gendistill.evaluation.lessons import Lessons, whose_normalisation
 from gendistill.evaluation.optimisers import OPTIMISERS
-from gendistill.evaluation.rates import Momentum, Rate, candidates
+from gendistill.evaluation.rates import LEARNED, Momentum, Rate, candidates, learned_rate
 from gendistill.evaluation.scores import MEASURES, summary
 from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
@@ -81,9 +81,10 @@ def learning_curve(
         seeds: How many learners (seeds 0, 1, ...), or their seeds.
         batch_size: Images an update; a curriculum has batches of its own.
         optimizer: ``sgd`` or ``adam``.
-        lr: Learning rate, ``"grid"``, ``"teacher"``, a list of candidates, or None: the teacher's own rates where it
-            learned some, else the grid; see :func:`gendistill.evaluation.rates.candidates`. Among several the one with
-            the highest mean validation accuracy over the seeds is taken; the test split has no say.
+        lr: Learning rate, ``"grid"``, ``"teacher"``, ``"learned"``, a list of candidates, or None: the teacher's own
+            rates where it learned some, else the grid; see :func:`gendistill.evaluation.rates.candidates`. Among
+            several the one with the highest mean validation accuracy over the seeds is taken; the test split has no
+            say.
         select: ``each``: the best rate is chosen for each number of updates by itself. ``last``: at the last number,
             for all. A schedule other than ``constant`` is laid out for the last number in both cases.
         measure: What the best rate is best in, on the validation split: ``accuracy``, or ``balanced``, the mean of the
@@ -112,12 +113,12 @@ def learning_curve(
         ``parameters``, ``updates``, ``accuracy`` (``mean``, sample ``std`` and
         ``runs``, each by number of updates; runs by seed; all fractions; std is None for one seed; ``balanced`` with
         the same three, and ``per_class``; see :func:`gendistill.evaluation.scores.summary`), ``split``,
-        ``split_sizes`` (images by split), ``class_names``, ``class_sizes`` (images of each in the reported split),
-        ``measure``,
-        ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``, ``augment``,
-        ``augment_mode``, ``augment_strength``, ``labels``, ``normalisation`` (``data`` or ``teacher``), ``generated``,
-        ``epoch`` (``images`` and ``updates`` of one), ``epochs``,
-        ``lr`` (chosen, by number of updates), ``selection`` (None, or candidates and their mean validation accuracy),
+        ``split_sizes`` (images of each split), ``class_names``, ``class_sizes`` (images of each in the reported split),
+        ``measure``, ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``,
+        ``augment``, ``augment_mode``, ``augment_strength``, ``labels``, ``normalisation`` (``data`` or ``teacher``),
+        ``generated``, ``epoch`` (``images`` and ``updates`` of one), ``epochs``, ``lr_asked`` (the option, as it was
+        given), ``lr`` (chosen, by number of updates), ``learned_rate`` (what ``learned`` stands for, if it was tried),
+        ``selection`` (None, or candidates and their mean validation accuracy),
         ``learner_updates`` (of one learner), ``learners_trained``, ``images_seen`` (by one learner, by number of
         updates), ``seconds``.
 
@@ -210,7 +211,9 @@ def learning_curve(
         "generated": generated,
         "epoch": {"images": epoch.images, "updates": epoch.updates},
         "epochs": epochs,
+        "lr_asked": lr if lr is None or isinstance(lr, str | float | int) else list(lr),
         "lr": [tried[place].name for place in chosen],
+        "learned_rate": learned_rate(teacher) if any(one.name == LEARNED for one in tried) else None,
         "selection": {"select": select, **curve.selection()} if len(tried) > 1 else None,
         "learner_updates": total,
         "learners_trained": len(seeds) * len(tried),

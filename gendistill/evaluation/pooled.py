@@ -8,6 +8,7 @@ from typing import Any
 
 from gendistill.errors import UserError
 from gendistill.evaluation.scores import over_runs
+from gendistill.evaluation.settings import differing
 
 PER_RUN = ("accuracy", "seeds", "lr", "selection", "seconds")
 
@@ -23,13 +24,17 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         A result of the same form. ``accuracy`` has, by number of updates, one number a run in ``runs`` (the mean over
         that run's learners), their ``mean`` and sample ``std`` (None for one run), and the same of the balanced
         accuracy; ``per_class`` is the mean over the runs. ``fidelity`` has the mean as ``value``, the others as ``std``
-        and ``runs``; what else differs between runs is the first one's.
+        and ``runs``; ``selection`` keeps what the runs chose among. What else differs between runs is the first one's.
 
     Raises:
-        UserError: There is no result, or runs were measured at different numbers of updates.
+        UserError: There is no result, or runs were measured under different settings or at different numbers of
+            updates.
     """
     if not results:
         raise UserError("there is no run to pool; give at least one")
+    for one in differing(results):
+        said = ", ".join(one.groups([f"run {place}" for place in range(len(results))]))
+        raise UserError(f"runs differ in {one.name}: {said}; evaluate them with the same options")
     first = dict(results[0])
     if first.get("learning") is not None:
         first["learning"] = _learning([one["learning"] for one in results])
@@ -55,7 +60,10 @@ def _learning(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             [list(row) for row in zip(*(one["balanced"]["mean"] for one in scores), strict=True)]
         )
         accuracy["per_class"] = [_means(row) for row in zip(*(one["per_class"] for one in scores), strict=True)]
-    different = {key: [one[key] for one in results] for key in ("seeds", "lr")}
+    different: dict[str, Any] = {key: [one[key] for one in results] for key in ("seeds", "lr")}
+    # What every run chose among; what it found there is its own.
+    chosen = results[0].get("selection")
+    different["selection"] = chosen and {key: chosen[key] for key in ("select", "candidates") if key in chosen}
     return (
         {key: value for key, value in results[0].items() if key not in PER_RUN}
         | {"accuracy": accuracy, **different}

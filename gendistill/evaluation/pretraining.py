@@ -22,10 +22,11 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.victims import trained_learners
 from gendistill.initial import Initial
 from gendistill.notes import note
+from gendistill.spelling import written_of_source
 from gendistill.teacher.base import Teacher
 
 KEY = "pretraining"
-ARGUMENTS = ("name", "root", "image_size", "channels")
+ARGUMENTS = ("name", "root", "image_size", "channels", "background")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def load_source(
     """Load the data set that networks are trained on first, in the image shape of the one they are adapted to.
 
     Args:
-        source: ``name``, and where needed ``root``, ``image_size`` and ``channels``, of
+        source: ``name``, and where needed ``root``, ``image_size``, ``channels`` and ``background``, of
             :func:`gendistill.data.load`.
         target: The data set they are adapted to.
         device: Where the images go.
@@ -108,7 +109,8 @@ def load_source(
     if not source.get("name"):
         raise UserError("source names no data set; give source: {name: usps}, or another of docs/data.md")
     given = {"root": root} | {key: value for key, value in source.items() if value is not None}
-    found = like(load(device=device, **given), target)
+    with written_of_source():
+        found = like(load(device=device, **given), target)
     own, name = found.description, f"'{target.name}'"
     fit = compare_classes(own.class_names, target.class_names, (own.name, target.name))
     if fit.order is not None:

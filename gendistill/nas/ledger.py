@@ -89,11 +89,11 @@ class Ledger:
 
     def _read(self) -> None:
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            read = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise UserError(f"'{self.path}' is not a readable JSON file ({error}); start anew with --fresh") from error
         # Results that were kept before data was noted go on with the data as it is now.
-        found = {"data": None, **found} if isinstance(found, dict) else {}
+        found: dict[str, Any] = {"data": None, **read} if isinstance(read, dict) else {}
         if set(found) != set(self.content) or found["format"] != FORMAT:
             raise UserError(f"'{self.path}' holds no results of a search; choose another --output")
         # Before the settings, which tell of changed data too where the teacher is made of it, but not in these words.

@@ -1,4 +1,4 @@
-"""Ways to call a network for a while: with statistics that stay, or with parameters that need no gradients."""
+"""Ways to call a network for a while: with statistics that stay, without chance, with parameters that stay."""
 
 from __future__ import annotations
 
@@ -36,3 +36,28 @@ def frozen(network: nn.Module) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def resting(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode inside; afterwards every module of it is in the mode that it was in."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def answering(network: nn.Module) -> Iterator[None]:
+    """Let a network that is in training answer inside: nothing is dropped, batches are normalised by themselves.
+
+    Running statistics may be those of other weights, or of no training at all; layers that have some keep the training
+    mode, every other module is in evaluation mode.
+    """
+    with resting(network):
+        for module in network.modules():
+            module.training = getattr(module, "running_mean", None) is not None
+        yield

@@ -9,6 +9,7 @@ import torch
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.seeds import stream
+from gendistill.spelling import option
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.coreset import METHODS, coreset
 from gendistill.teacher.files import load
@@ -65,7 +66,9 @@ def open_teacher(
             raise UserError(f"'{path}' holds neither {FILE_NAME} nor folders of images; give {FORMS}")
     elif path.is_file() and path.suffix == ".pth":
         if data is None:
-            raise UserError(f"checkpoint '{path}' does not say which data set it was trained on; name the data set")
+            raise UserError(
+                f"checkpoint '{path}' does not say which data set it was trained on; name it ({option('name')})"
+            )
         teacher = generator_teacher(path, data.description).to(device)
     elif path.is_file() or path.suffix == ".safetensors":
         teacher = load(path, device)
@@ -79,7 +82,9 @@ def open_teacher(
 
 def _real(text: str, data: RealData | None, seed: int) -> StoredImages:
     if data is None:
-        raise UserError(f"teacher '{text}' is made of real images; say which data set they come from")
+        raise UserError(
+            f"teacher '{text}' is made of real images; say which data set they come from ({option('name')})"
+        )
     if text == "real":
         return RealSubset.all(data.train, data.description)
     name, _, amount = text.removeprefix("real:").partition("=")

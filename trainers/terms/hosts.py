@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -66,22 +66,23 @@ def statistics_of(network: nn.Module) -> list[Any]:
     return [module for module in network.modules() if getattr(module, "running_mean", None) is not None]
 
 
-def set_statistics(network: nn.Module, images: Tensor) -> None:
-    """Set a network's running statistics to those of a batch, and put it into evaluation mode.
+def set_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set a network's running statistics to the mean of those of batches, and put it into evaluation mode.
 
     Then each image's output is its own affair: a batch can be cut into parts, and be vectorised over.
 
     Args:
         network: The network.
-        images: (N, C, H, W), N at least 2.
+        batches: (N, C, H, W) each, N at least 2; equally large, or nearly so.
     """
     layers = statistics_of(network)
     momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = 1.0  # the new batch's statistics take the place of the old ones
     network.train()
-    with torch.no_grad():
-        network(images)
+    for count, images in enumerate(batches, 1):
+        for layer in layers:
+            layer.momentum = 1 / count  # the first batch's statistics take the place of the old ones
+        with torch.no_grad():
+            network(images)
     network.eval()
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

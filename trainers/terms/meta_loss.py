@@ -185,7 +185,10 @@ class MetaLoss(Term):
             torch.stack([look.labels for look in looks if look.labels is not None]),
         )
         rates, momenta = curriculum.learning_rates, curriculum.momenta
-        result = unroll.unrolled_loss(learner, shown, curriculum.labels, rates, momenta, outer, memory=self.memory)
+        seed = self.seed_of(f"draws/{position}")
+        result = unroll.unrolled_loss(
+            learner, shown, curriculum.labels, rates, momenta, outer, memory=self.memory, seed=seed
+        )
         if steps < self.horizon:
             with torch.no_grad():
                 for name, parameter in learner.named_parameters():
