@@ -22,6 +22,7 @@ from gendistill.evaluation.condensation_controls import CONTROLS, control
 from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.losses.class_gradients import class_gradient_distance
 from gendistill.losses.matching import DISTANCES
+from gendistill.runs.watch import Watched
 from gendistill.sphere_optimizer import SphereOptimizer
 from gendistill.teacher import Teacher
 from gendistill.teacher.stored import Order
@@ -283,6 +284,10 @@ class BatchCondensationTrainer(Trainer):
         """Return all condensed batches: images (T, S, C, H, W) and labels (T, S) or (T, S, K)."""
         images = [self._images(part) for part in range(len(self.values))]
         return torch.cat(images), torch.cat([part.detach() for part in self.labels])
+
+    def watched(self) -> Watched:
+        """Return what the condensed batches are made of, unless they are to stay what they are."""
+        return Watched(moved={"the condensed batches": self.values} if self.optimise else {})
 
     def teacher(self) -> Teacher:
         """Return the condensed batches: stored images, or the generator with its latents as a curriculum."""

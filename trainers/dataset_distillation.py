@@ -19,6 +19,7 @@ from gendistill import unroll
 from gendistill.errors import UserError, did_you_mean
 from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
+from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
 from trainers.distillation_learners import DistillationLearners, Victim
 from trainers.first_images import first_images
@@ -243,6 +244,17 @@ class DatasetDistillationTrainer(Trainer):
             learning_rates=self.learning_rates.detach().clone(),
             momenta=self.momenta.clone() if self.momentum else None,
             metadata=metadata,
+        )
+
+    def watched(self) -> Watched:
+        """Return the learned rates, the images, the meta-gradient and what learners reach."""
+        return Watched(
+            rates=self.learning_rates.detach() if self.learn_learning_rates else None,
+            rates_option="--trainer.meta_lr",
+            moved={"the images": [self.images]},
+            gradients={"gradient/norm": "the meta-gradient"},
+            accuracy=None if self.poison else "accuracy/meta",
+            accuracy_images=self.batch_size,
         )
 
     def samples(self) -> dict[str, Tensor]:

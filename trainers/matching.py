@@ -23,6 +23,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.nets.learners import default_learner
 from gendistill.runs.context import RunContext
+from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
 from trainers.terms.hosts import TrainerHost, set_statistics, statistics_of, with_learner
@@ -274,6 +275,10 @@ class MatchingTrainer(Trainer):
             self.data.description.with_normalisation(self.normalisation),
             metadata=metadata,
         )
+
+    def watched(self) -> Watched:
+        """Return the images, which are to move."""
+        return Watched(moved={"the images": [self.images]})
 
     def samples(self) -> dict[str, Tensor]:
         """Return the images as pixels, one column a class, at most ten rows."""

@@ -17,6 +17,7 @@ from gendistill.data.sampling import EpochSampler
 from gendistill.errors import UserError
 from gendistill.runs.attributes import capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
+from gendistill.runs.watch import Watched
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher import Teacher
 
@@ -116,6 +117,10 @@ class Trainer(ABC):
         count = min(10 * self.data.description.num_classes, 100)
         images, _ = teacher.sample(count, self.run.streams["samples"])
         return {"teacher": teacher.description.normalisation.invert(images).clamp(0, 1)}
+
+    def watched(self) -> Watched:
+        """Return what is to be watched beside NaN: learned rates, gradients, what is to move; by default nothing."""
+        return Watched()
 
     def modules(self) -> dict[str, nn.Module]:
         """Return the networks by the attribute that holds them."""

@@ -23,6 +23,7 @@ from gendistill.nets.learners import default_learner
 from gendistill.nets.modes import answering
 from gendistill.objects import build
 from gendistill.runs.context import RunContext
+from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
 from trainers.checks import check_counts, check_words
 from trainers.first_images import FirstImages, first_images
@@ -291,6 +292,15 @@ class TrajectoryMatchingTrainer(Trainer):
             self.data.description.with_normalisation(self.normalisation),
             learning_rates=raw_rate.detach().exp().reshape(1).clone(),
             metadata=metadata,
+        )
+
+    def watched(self) -> Watched:
+        """Return the students' rate where it is learned, the images and their gradient."""
+        return Watched(
+            rates=self.raw_rate.detach().exp() if self.learn_learning_rate else None,
+            rates_option="--trainer.lr_rate",
+            moved={"the images": [self.images]},
+            gradients={"gradient/images": "the images' gradient"},
         )
 
     def samples(self) -> dict[str, Tensor]:
