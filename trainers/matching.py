@@ -7,7 +7,6 @@ has a backward pass of its own: what a step needs beside the synthetic images do
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import Any
 
@@ -26,6 +25,7 @@ from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
+from trainers.chunks import images_at_once
 from trainers.stored_start import check_start, is_stored, stored_images
 from trainers.terms.hosts import TrainerHost, set_statistics, statistics_of, with_learner
 from trainers.terms.probe_kinds import make_probes
@@ -123,9 +123,7 @@ class MatchingTrainer(Trainer):
                 )
         self.mine = self._share()
         self.strategy = named_strategy(self.augment, description)
-        most = 128 if self.device.type == "cpu" else 2048
-        pixels = math.prod(description.image_shape[1:])
-        self.chunk = self.chunk_wanted or min(most, max(1, most * 32 * 32 // pixels))
+        self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape)
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.optimizer = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
