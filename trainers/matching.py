@@ -20,10 +20,12 @@ from gendistill.data.siamese import Siamese, draw_siamese
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.nets.learners import default_learner
+from gendistill.nets.modes import running_layers
+from gendistill.nets.statistics import set_statistics
 from gendistill.runs.context import RunContext
 from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
-from trainers.terms.hosts import TrainerHost, set_statistics, statistics_of, with_learner
+from trainers.terms.hosts import TrainerHost, with_learner
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Trunk
 from trainers.trainer import Trainer
@@ -182,7 +184,7 @@ class MatchingTrainer(Trainer):
 
     def take_statistics(self, network: nn.Module) -> None:
         """Set a network's running statistics, if it has any, to those of 16 real images a class."""
-        if statistics_of(network):
+        if running_layers(network):
             per_class = min(STATISTICS_BATCH, int(self.classes.counts.min()))
             index = self.classes.draw(per_class, self.run.streams["statistics"])
             set_statistics(network, self.data.train.batch(index.flatten(), self.normalisation)[0])

@@ -23,6 +23,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 
 from gendistill.nets.exact import exchanged
+from gendistill.nets.modes import answering, running_layers
 
 _KEEPING = ContextVar("keeping_graph", default=False)
 
@@ -34,15 +35,35 @@ def statistics_with_graph(network: nn.Module) -> Iterator[None]:
     Outside they are constants; a plain training loop would otherwise hold on to the graphs of all its steps. Buffers
     are written in place: call the network at copies of them, as ``torch.func.functional_call`` does.
     """
-    norms = (
-        (module, _kind(module)) for module in network.modules() if getattr(module, "running_mean", None) is not None
-    )
+    norms = ((layer, _kind(layer)) for layer in running_layers(network))
     token = _KEEPING.set(True)
     try:
         with exchanged((norm, *kind) for norm, kind in norms if kind is not None):
             yield
     finally:
         _KEEPING.reset(token)
+
+
+@torch.no_grad()
+def set_statistics(network: nn.Module, images: Tensor) -> None:
+    """Set a network's running statistics to those of a batch.
+
+    In evaluation mode each image's output is then its own affair: a batch can be cut into parts and vectorised over.
+
+    Args:
+        network: The network; its modes stay, and it draws nothing.
+        images: (N, C, H, W), N at least 2.
+    """
+    layers = [layer for layer in running_layers(network) if hasattr(layer, "momentum")]
+    momenta = [layer.momentum for layer in layers]
+    try:
+        for layer in layers:
+            layer.momentum = 1.0  # the new batch's statistics take the place of the old ones
+        with answering(network):
+            network(images)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 def keeping_graph() -> bool:
