@@ -21,13 +21,15 @@ from gendistill.data.siamese import Siamese, draw_siamese
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.nets.learners import default_learner
+from gendistill.nets.modes import running_layers
+from gendistill.nets.statistics import set_statistics
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
 from trainers.chunks import images_at_once
 from trainers.stored_start import check_start, is_stored, stored_images
-from trainers.terms.hosts import TrainerHost, set_statistics, statistics_of, with_learner
+from trainers.terms.hosts import TrainerHost, with_learner
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Trunk
 from trainers.trainer import Trainer
@@ -200,7 +202,7 @@ class MatchingTrainer(Trainer):
 
         With more than ten classes they are the mean of those of several batches, each of as many classes as can be.
         """
-        if statistics_of(network):
+        if running_layers(network):
             per_class = min(STATISTICS_BATCH, int(self.classes.counts.min()))
             index = self.classes.draw(per_class, self.run.streams["statistics"])
             parts = -(-index.numel() // STATISTICS_AT_ONCE)
