@@ -120,6 +120,8 @@ class _Loop:
         log = run.directory.log if main else None
         self.progress = Progress(options.steps, run.step, log, options.progress and main, options.name)
         self.closing.callback(self.progress.close)
+        for note in data.notes:
+            self.progress.say(note, on_screen=False)  # whoever loaded the data has said it on the screen
         if run.step >= options.steps:
             line = f"'{run.directory}' is finished at step {run.step}; a higher run.steps continues it"
             self.progress.say(line, above_bar=True)

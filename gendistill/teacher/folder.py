@@ -111,7 +111,8 @@ def _label(folder: str, path: Path, description: Description) -> int:
         return int(folder)
     raise UserError(
         f"'{path / folder}' is named after none of the classes of '{description.name}': "
-        f"{', '.join(description.class_names)}"
+        f"{', '.join(description.class_names)}; rename it, or choose the data set that the images stand for "
+        f"({option('name')})"
     )
 
 

@@ -49,7 +49,7 @@ def test_folders_and_images_that_do_not_fit_are_refused(description: Description
         read_image_folder(tmp_path / "a", description)
     picture(tmp_path / "b" / "top" / "a.png", 0, size=5)
     picture(tmp_path / "b" / "top" / "b.png", 0, size=4)
-    with pytest.raises(UserError, match=r"b.png' is 4x4 but .*a.png' 5x5; say which data set they stand for \(name\)"):
+    with pytest.raises(UserError, match=r"b.png' is 4x4 but .*a.png' 5x5; say which data set they stand for \(data\)"):
         read_image_folder(tmp_path / "b")
     (tmp_path / "c").mkdir()
     with pytest.raises(UserError, match="holds no folders"):
