@@ -252,6 +252,6 @@ def check_fits(made_for: Description, real: Description, name: str | None = None
     of_teacher, of_data = made_for.embedding, real.embedding
     if (of_teacher is None) != (of_data is None) or (of_teacher and of_data and of_teacher.words != of_data.words):
         raise UserError(
-            f"{teacher} was made for another vocabulary than that of '{real.name}'; choose the text, {option('length')}, "
-            f"{option('vocabulary')} and {option('embedding')} that it was made for"
+            f"{teacher} was made for another vocabulary than that of '{real.name}'; choose the text, "
+            f"{option('length')}, {option('vocabulary')} and {option('embedding')} that it was made for"
         )

@@ -64,6 +64,11 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
     if (path / NOTES).is_file() and (path / INDEX).is_file():
         return _read_export(path)
     layout, name = find_layout(path), readable(path.resolve().name)
+    if "column 'soft_label'" in layout.passed_over:
+        raise UserError(
+            f"'{readable(str(path))}' has soft labels, which are not read from Parquet; give the teacher's file, or "
+            "export it as png or safetensors"
+        )
     part, folders = layout.parts["train"], layout.class_names
     images, said = _read(path, part, description)
     labels = torch.tensor(part.labels)
