@@ -107,8 +107,8 @@ def _refuse_missing_shards(files: Sequence[Path]) -> None:
         missing = sorted(set(range(count)) - {int(found[1]) for _, found in shards})
         if missing:
             raise UserError(
-                f"'{readable(str(shards[0][0]))}' is one of {count} files, and {missing[0]:05d} is missing; fetch all of "
-                "them"
+                f"'{readable(str(shards[0][0]))}' is one of {count} files, and {missing[0]:05d} is missing; fetch all "
+                "of them"
             )
 
 

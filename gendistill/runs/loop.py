@@ -146,6 +146,8 @@ class _Loop:
         self.closing.callback(self.progress.close)
         for line in said:
             self.progress.say(f"note: {line}", on_screen=False)
+        for note in data.notes:
+            self.progress.say(note, on_screen=False)  # whoever loaded the data has said it on the screen
         if run.step >= options.steps:
             line = f"'{run.directory}' is finished at step {run.step}; a higher run.steps continues it"
             self.progress.say(line, above_bar=True)

@@ -58,6 +58,11 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
     if (path / NOTES).is_file():
         return read_export(path)
     layout, name = find_layout(path), readable(path.resolve().name)
+    if "column 'soft_label'" in layout.passed_over:
+        raise UserError(
+            f"'{readable(str(path))}' has soft labels, which are not read from Parquet; give the teacher's file, or "
+            "export it as png or safetensors"
+        )
     part, folders = layout.parts["train"], layout.class_names
     images, said = _read(path, part, description)
     labels = torch.tensor(part.labels)
@@ -105,5 +110,6 @@ def _label(folder: str, path: Path, description: Description) -> int:
         return int(folder)
     raise UserError(
         f"'{path / folder}' is named after none of the classes of '{description.name}': "
-        f"{', '.join(description.class_names)}"
+        f"{', '.join(description.class_names)}; rename it, or choose the data set that the images stand for "
+        f"({option('name')})"
     )

@@ -67,7 +67,7 @@ def open_teacher(
     elif path.is_file() and path.suffix == ".pth":
         if data is None:
             raise UserError(
-                f"checkpoint '{path}' does not say which data set it was trained on; name it ({option('name')})"
+                f"checkpoint '{path}' does not say which data it was trained on; name the data set ({option('name')})"
             )
         teacher = generator_teacher(path, data.description).to(device)
     elif path.is_file() or path.suffix == ".safetensors":

@@ -409,3 +409,37 @@ def test_other_files_are_told_from_folders(tmp_path: Path) -> None:
         load(str(tmp_path / "pets.zip"))
     with pytest.raises(UserError, match="there is no folder"):
         load(str(tmp_path / "gone"))
+
+
+def test_a_test_part_without_classes_is_passed_over_and_said(tmp_path: Path) -> None:
+    fill(tmp_path / "train", count=20)
+    paint(tmp_path / "test" / "1.png")
+    data = load(str(tmp_path))
+    assert sum(sizes(data)) == 40 and "passed over: test/ (no class folders)" in data.notes[0]
+    (tmp_path / "test" / "images").mkdir()
+    (tmp_path / "test" / "1.png").rename(tmp_path / "test" / "images" / "1.png")
+    assert "passed over: test/ (no class folders)" in load(str(tmp_path)).notes[0]
+
+
+def test_tiny_imagenet_put_in_order_by_someone(tmp_path: Path) -> None:
+    root = tiny_imagenet(tmp_path)
+    for line in (root / "val" / "val_annotations.txt").read_text().splitlines():
+        name, wnid = line.split("\t")[:2]
+        (root / "val" / wnid / "images").mkdir(parents=True, exist_ok=True)
+        (root / "val" / "images" / name).rename(root / "val" / wnid / "images" / name)
+    (root / "val" / "images").rmdir()
+    data = load(str(root), channels=3)
+    assert sizes(data) == [54, 6, 9] and data.description.class_names == ("n01443537", "n02124075", "n04067472")
+    assert [label for _, label in levels(data, "test")] == [1, 1, 1, 0, 0, 0, 2, 2, 2]
+
+
+def test_rare_classes_are_divided_and_what_is_missing_is_said(tmp_path: Path) -> None:
+    for name, count in (("common", 40), ("rare", 2), ("single", 1)):
+        fill(tmp_path, (name,), count)
+    data = load(str(tmp_path))
+    counts = [part.labels.bincount(minlength=3).tolist() for part in (data.train, data.validation, data.test)]
+    assert counts[0][1:] == [1, 1] and counts[1][1:] == [0, 0] and counts[2][1:] == [1, 0]
+    assert [note.partition(": ")[2] for note in data.notes[1:]] == [
+        "the validation part has nothing of 'rare' (2 in all), 'single' (1 in all): choices are made without them",
+        "the test part has nothing of 'single' (1 in all): the accuracy says nothing of them",
+    ]
