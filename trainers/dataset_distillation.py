@@ -143,7 +143,9 @@ class DatasetDistillationTrainer(Trainer):
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         labels = classes.expand(self.inner_steps, -1)  # (T, B): B holds every class images_per_class times
         count = self.inner_steps * self.images_per_class
-        first = first_images(self.start, count, self.data, self.run.streams["images"], lambda images: images)
+        asked = "images_per_class or --trainer.inner_steps (each step has images of its own)"
+        stream = self.run.streams["images"]
+        first = first_images(self.start, count, self.data, stream, lambda images: images, asked)
         self.images = nn.Parameter(first.view(self.inner_steps, len(classes), *description.image_shape))
         self.labels = labels.contiguous()
         if self.learn_labels:

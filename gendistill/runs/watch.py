@@ -105,7 +105,8 @@ class Watch:
     def _rates(self, rates: list[float], watched: Watched) -> None:
         if not rates:
             return
-        self._judge(*rates, f"; choose a smaller {watched.rates_option}" if watched.rates_option else "")
+        smallest, largest = rates
+        self._judge(smallest, largest, f"; choose a smaller {watched.rates_option}" if watched.rates_option else "")
 
     def judge(self, teacher: Teacher) -> None:
         """Look at the rates of a teacher that is about to be written, where the method did not ask for it itself."""

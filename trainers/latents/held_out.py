@@ -78,8 +78,8 @@ class HeldOut:
         classes = data.description.num_classes
         counts = torch.bincount(data.validation.labels, minlength=classes)
         split = data.validation if int(counts.min()) else data.train
-        sampler = ClassSampler(split.labels, classes)
-        index = sampler.draw(min(PER_CLASS, int(sampler.counts.min())), streams["held-out"])
+        sampler = ClassSampler(split.labels, classes, data.description.class_names)
+        index = sampler.draw(min(PER_CLASS, sampler.smallest), streams["held-out"])
         self.data = data
         self.streams = streams
         self.real = by_class(split.batch(index.flatten(), data.description.normalisation)[0], classes)
