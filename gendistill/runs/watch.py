@@ -122,7 +122,7 @@ class Watch:
         for name, now in sums.items():
             stays = self._lasting(name, self._last.get(name) == now, steps)
             if last and self._start.get(name) == now:
-                self.found[name] = f"{name} never moved: at the end they are what the run started from"
+                self.found[name] = f"{name} never moved: they are still what the run started from"
             elif stays:
                 self.found[name] = f"{name} do not move any more"
         self._last = sums
