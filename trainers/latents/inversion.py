@@ -99,6 +99,11 @@ def first_latents(search: LatentSearchTrainer) -> Tensor:
     first = draw()
     if search.starts_from == "random" or search.run.directory.has_state:  # a saved state brings its own
         return first
+    if few := search.classes.fewer_than(search.images_per_class):
+        raise UserError(
+            f"the inversion starts from {search.images_per_class} real images of each class, but {few}; choose a "
+            "smaller --trainer.images_per_class, or --trainer.start random"
+        )
     index = search.classes.draw(search.images_per_class, search.run.streams["inversion"])
     targets, _ = search.data.train.batch(index.flatten(), source.description.normalisation)
     return search.inversion(
