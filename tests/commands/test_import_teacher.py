@@ -6,8 +6,12 @@ import pytest
 import torch
 
 from gendistill.cli import main
+from gendistill.commands import export as export_options
+from gendistill.commands import import_teacher as import_options
 from gendistill.data import load
 from gendistill.nets.learners import ConvNet
+from gendistill.teacher.export import FORMATS
+from gendistill.teacher.imports import FORMS, LABELS, VALUES
 from gendistill.teacher.reference import open_teacher
 
 
@@ -102,9 +106,15 @@ def test_logits_teach_once_their_softmax_is_taken(place: Path, run_json) -> None
 
 
 def test_texts_come_back_by_the_command(place: Path, run_json) -> None:
-    for form in ("pt", "mtt"):
+    for form in ("mtt",):
         run_json("export", "real:ipc=3", "--dataset", "toytext", "--format", form, "--output", form, "--json")
         result = run_json("import", form, "--dataset", "toytext", "--output", f"{form}.safetensors", "--json")
         assert result["pixels"] is None and result["images_per_class"] == [3, 3]
         again = open_teacher(f"{form}.safetensors", load("toytext"))
         assert torch.equal(again.everything()[0], open_teacher("real:ipc=3", load("toytext")).everything()[0])
+
+
+def test_the_options_are_those_of_the_library() -> None:
+    """They stand in the commands, too, so that --help need not wait for torch."""
+    assert (import_options.FORMS, import_options.VALUES, import_options.LABELS) == (FORMS, VALUES, LABELS)
+    assert tuple(FORMATS) == export_options.FORMATS
