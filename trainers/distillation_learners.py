@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from gendistill.data.fingerprint import contents
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.pretraining import Pretraining, load_source
 from gendistill.evaluation.victims import trained_learners
@@ -103,7 +104,9 @@ class DistillationLearners:
             None if initial is None else asdict(initial),
         )
         self.noted |= plan.metadata()
-        return plan.pool(load_source(self.source, description, trainer.device))
+        source = load_source(self.source, description, trainer.device)
+        trainer.other_data[source.description.name] = contents(source)
+        return plan.pool(source)
 
     def draw(self, trainer: Trainer, pool: list[nn.Module]) -> list[tuple[nn.Module, int]]:
         """Return this process's learners of this meta-step, and a seed for what each draws while it trains.

@@ -149,7 +149,7 @@ def fresh_statistics(network: nn.Module, data: RealData) -> None:
     count = min(STATISTICS_IMAGES, len(data.train))
     # Evenly over the split, which may be sorted by class.
     index = torch.linspace(0, len(data.train) - 1, count, device=data.train.labels.device).long()
-    set_statistics(network, data.train.batch(index, data.description.normalisation)[0])
+    set_statistics(network, [data.train.batch(index, data.description.normalisation)[0]])
 
 
 def _now(device: torch.device) -> float:

@@ -9,7 +9,7 @@ did not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -45,22 +45,23 @@ def statistics_with_graph(network: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def set_statistics(network: nn.Module, images: Tensor) -> None:
-    """Set a network's running statistics to those of a batch.
+def set_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set a network's running statistics to the mean of those of batches.
 
     In evaluation mode each image's output is then its own affair: a batch can be cut into parts and vectorised over.
 
     Args:
         network: The network; its modes stay, and it draws nothing.
-        images: (N, C, H, W), N at least 2.
+        batches: (N, C, H, W) each, N at least 2; equally large, or nearly so.
     """
     layers = [layer for layer in running_layers(network) if hasattr(layer, "momentum")]
     momenta = [layer.momentum for layer in layers]
     try:
-        for layer in layers:
-            layer.momentum = 1.0  # the new batch's statistics take the place of the old ones
-        with answering(network):
-            network(images)
+        for count, images in enumerate(batches, 1):
+            for layer in layers:
+                layer.momentum = 1 / count  # the first batch's statistics take the place of the old ones
+            with answering(network):
+                network(images)
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from gendistill.data.description import Description
-from gendistill.data.folder import measure, read_folder
+from gendistill.data.folder import find_layout, measure
+from gendistill.data.layout import Part
+from gendistill.data.picture_stack import UnequalSizes, Wish, read_parts
 from gendistill.errors import UserError
+from gendistill.plain import readable
+from gendistill.spelling import option
+from gendistill.teacher.own_exports import NOTES, read_export
 from gendistill.teacher.stored import StoredImages
-
-INDEX = "metadata.csv"
-NOTES = "teacher.json"
+from gendistill.telling import tell
 
 
 def is_image_folder(path: Path) -> bool:
@@ -44,33 +42,56 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
     """Read a folder of images as a teacher.
 
     Args:
-        path: What ``gendistill export --format png`` wrote (soft labels, order and learned rates are then read as
-            well), or any folder with a folder of images for each class.
+        path: What ``gendistill export`` wrote, in any format (soft labels, order and learned rates are then read as
+            well), or any folder of images that :func:`gendistill.data.load` reads; of parts, the training part.
         description: Real data that the images stand for: folders must be named after its classes (``cat``, ``3_cat`` or
-            ``3``), and its normalisation is used. Left out: folder names are the class names, in sorted order, and
-            the normalisation is measured.
+            ``3``), images are brought to its shape, and its normalisation is used. Left out: folder names are the class
+            names, in sorted order, and the normalisation is measured.
 
     Returns:
-        The teacher.
+        The teacher. What was done to images is printed on stderr.
 
     Raises:
-        UserError: No images, images that cannot be read or of another shape, or folders that are no class.
+        UserError: No images, images that cannot be read or, without a description, of unequal shapes, or folders that
+            are no class.
     """
-    if (path / NOTES).is_file() and (path / INDEX).is_file():
-        return _read_export(path)
-    images, labels, folders = read_folder(path)
-    shape = (images.shape[1], images.shape[2], images.shape[3])
+    if (path / NOTES).is_file():
+        return read_export(path)
+    layout, name = find_layout(path), readable(path.resolve().name)
+    part, folders = layout.parts["train"], layout.class_names
+    images, said = _read(path, part, description)
+    labels = torch.tensor(part.labels)
     if description is None:
-        description = Description(path.resolve().name, folders, shape, measure(images))
+        description = Description(name, folders, (images.shape[1], images.shape[2], images.shape[3]), measure(images))
     else:
-        if shape != tuple(description.image_shape):
-            raise UserError(
-                f"images in '{path}' have shape {shape}, those of '{description.name}' "
-                f"{tuple(description.image_shape)}; resize them first"
-            )
         labels = torch.tensor([_label(folder, path, description) for folder in folders])[labels]
-    notes = {"source": {"folder": path.resolve().name, "images": len(images)}}
+    left = [f"{len(one.labels):,} of the {other} part" for other, one in layout.parts.items() if other != "train"]
+    if left or layout.passed_over:
+        said.append(f"{layout.taken}; passed over: {', '.join([*left, *layout.passed_over])}")
+    for one in said:
+        tell(f"pictures of the teacher '{name}': {one}")
+    notes = {"source": {"folder": name, "images": len(images)}}
     return StoredImages(description.normalisation.apply(images), labels, description, metadata=notes)
+
+
+def _read(path: Path, part: Part, description: Description | None) -> tuple[Tensor, list[str]]:
+    """Return images (N, C, H, W) uint8 in the shape of the data, and what a person should know of them."""
+    if description is None:
+        try:
+            images, said = read_parts({"train": part}, Wish())
+        except UnequalSizes as error:
+            raise UserError(
+                f"{error.found}; say which data set they stand for ({option('name')}), to whose shape they are brought"
+            ) from error
+        return images["train"], said
+    channels, height, width = description.image_shape
+    if description.embedding is not None or channels not in (1, 3):
+        raise UserError(
+            f"'{readable(str(path))}' holds pictures, and the data '{description.name}' has none that are grey or in "
+            "colour; choose the data set that they stand for"
+        )
+    images, said = read_parts({"train": part}, Wish((height, width), channels))
+    return images["train"], said
 
 
 def _label(folder: str, path: Path, description: Description) -> int:
@@ -86,55 +107,3 @@ def _label(folder: str, path: Path, description: Description) -> int:
         f"'{path / folder}' is named after none of the classes of '{description.name}': "
         f"{', '.join(description.class_names)}"
     )
-
-
-def _read_export(path: Path) -> StoredImages:
-    try:
-        notes = json.loads((path / NOTES).read_text(encoding="utf-8"))
-        with (path / INDEX).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        description = Description.from_dict(notes["description"])
-        labels = _labels(rows)
-        schedules = {name: torch.tensor(notes[name]) for name in ("learning_rates", "momenta") if name in notes}
-        order, batch_size = notes.get("order", "stratified"), notes.get("batch_size")
-        metadata = dict(notes.get("metadata", {}))
-        files = [_inside(path, row["file_name"]) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        raise UserError(f"'{path}' is not a whole export: {NOTES} or {INDEX} cannot be read ({error!r})") from error
-    if not files:
-        raise UserError(f"'{path / INDEX}' lists no images; export again")
-    images = torch.stack([_read_png(file, description) for file in files])
-    return StoredImages(
-        description.normalisation.apply(images),
-        labels,
-        description,
-        order=order,
-        batch_size=batch_size,
-        metadata=metadata,
-        **schedules,
-    )
-
-
-def _labels(rows: list[dict[str, Any]]) -> Tensor:
-    if rows and rows[0].get("soft_label"):
-        return torch.tensor([json.loads(row["soft_label"]) for row in rows], dtype=torch.float32)
-    return torch.tensor([int(row["label"]) for row in rows])
-
-
-def _inside(path: Path, name: str) -> Path:
-    file = path / name
-    if not file.resolve().is_relative_to(path.resolve()):
-        raise ValueError(f"{name} lies outside the folder")
-    return file
-
-
-def _read_png(file: Path, description: Description) -> Tensor:
-    channels, height, width = description.image_shape
-    try:
-        with Image.open(file) as opened:
-            array = np.array(opened.convert("L" if channels == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"'{file}' cannot be read as an image ({error}); export again") from error
-    if array.shape[:2] != (height, width):
-        raise UserError(f"'{file}' is {array.shape[1]}x{array.shape[0]} pixels, '{description.name}' {width}x{height}")
-    return torch.from_numpy(array).view(height, width, channels).permute(2, 0, 1)

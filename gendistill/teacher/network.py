@@ -19,6 +19,7 @@ from gendistill.errors import UserError
 from gendistill.nets.modes import of_the_batch
 from gendistill.seeds import initialisation
 from gendistill.teacher.base import first_line
+from gendistill.weights import bare, unwrapped
 
 BatchNorm = Literal["eval", "batch"]
 BORROWING = threading.RLock()
@@ -30,7 +31,8 @@ DOTTED = re.compile(r"[A-Za-z_]\w*(\.(?!__)[A-Za-z_]\w*)+")
 
 
 def snapshot(network: nn.Module) -> nn.Module:
-    """Return a copy of a network that no training touches, without gradients."""
+    """Return a copy of a network that no training touches, without gradients and without what wraps it."""
+    network = bare(network)
     # Some layers (hook-based spectral norm) keep a computed tensor as an attribute, which deepcopy refuses to copy.
     computed = {
         id(value): value.detach().clone()
@@ -85,8 +87,9 @@ def build_network(spec: Any, state: Mapping[str, Tensor], description: Descripti
         raise UserError(
             f"the generator '{spec['class_path']}' cannot be built from the file: {first_line(error)}"
         ) from error
+    state = unwrapped(state, network.state_dict().keys())
     _check_fit(network, state)
-    network.load_state_dict(dict(state))
+    network.load_state_dict(state)
     return network
 
 

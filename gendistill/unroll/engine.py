@@ -97,6 +97,7 @@ def unrolled_loss(
     # One node instead of T that each write a gradient of the size of all steps.
     images = images.unbind() if isinstance(images, Tensor) else images
     labels = labels.unbind() if isinstance(labels, Tensor) else labels
+    rate_of, momentum_of = learning_rates.unbind(), momenta.unbind()
     theta = initial_parameters(learner) if parameters is None else parameters
     tracked = {name: value.detach() for name, value in learner.named_buffers()} if buffers else {}
     draws = Draws(learner, seed, images[0].device)
@@ -107,10 +108,10 @@ def unrolled_loss(
         _require_graph(learner, draws, images[0])
     start = 0 if window is None else steps - window
     for t in range(start):
-        state = problem.step(t, state.leaves(), images[t].detach(), labels[t], learning_rates[t], momenta[t]).detached()
+        state = problem.step(t, state.leaves(), images[t].detach(), labels[t], rate_of[t], momentum_of[t]).detached()
     run = with_graph if memory == "full" else in_segments
     length = 1 if memory == "recompute" else None
-    loss, final = run(problem, state, start, learning_rates, momenta, images, labels, length)
+    loss, final = run(problem, state, start, rate_of, momentum_of, images, labels, length)
     final = final.detached()
     return Unrolled(
         loss,

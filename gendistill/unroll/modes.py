@@ -21,8 +21,8 @@ def with_graph(
     problem: Problem,
     state: State,
     start: int,
-    rates: Tensor,
-    momenta: Tensor,
+    rates: Sequence[Tensor],
+    momenta: Sequence[Tensor],
     images: Batches,
     labels: Batches,
     length: int | None = None,
@@ -50,8 +50,8 @@ def in_segments(
     problem: Problem,
     state: State,
     start: int,
-    rates: Tensor,
-    momenta: Tensor,
+    rates: Sequence[Tensor],
+    momenta: Sequence[Tensor],
     images: Batches,
     labels: Batches,
     length: int | None = None,
@@ -62,18 +62,18 @@ def in_segments(
         problem: The learner's training.
         state: Its state before step ``start``; only the parameters may require gradients.
         start: The first step.
-        rates: (T,) learning rates.
-        momenta: (T,) momenta.
+        rates: T learning rates.
+        momenta: T momenta.
         images: T batches.
         labels: T batches.
-        length: Steps in a segment; None: the square root of their number, rounded up.
+        length: Batches in a segment; None: the square root of their number, rounded up.
 
     Returns:
         The sum of the outer losses and the last state.
     """
     count = len(images) - start
     plan = _Plan(problem, state, start, count, length or math.ceil(math.sqrt(count)))
-    groups = (images[start:], labels[start:], rates[start:].unbind(), momenta[start:].unbind())
+    groups = (images[start:], labels[start:], rates[start:], momenta[start:])
     seen = [value for group in groups for value in group]
     loss, *final = _Segments.apply(plan, *seen, *state.theta)
     return loss, plan.unflatten(final)

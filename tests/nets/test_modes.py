@@ -83,7 +83,7 @@ def test_statistics_are_those_of_the_batch_whatever_they_were() -> None:
         other(images(number))
     before, state = [layer.momentum for layer in running_layers(other)], torch.random.get_rng_state()
     for one in (net, other.eval()):
-        set_statistics(one, images(7))
+        set_statistics(one, [images(7)])
     assert torch.equal(torch.random.get_rng_state(), state)
     assert net.training and not other.training
     assert [layer.momentum for layer in running_layers(other)] == before == [0.1, 0.1, 0.1, 1.0, None]

@@ -48,8 +48,9 @@ def test_folders_and_images_that_do_not_fit_are_refused(description: Description
     with pytest.raises(UserError, match="left' is named after none of the classes of 'bands': top, middle, bottom"):
         read_image_folder(tmp_path / "a", description)
     picture(tmp_path / "b" / "top" / "a.png", 0, size=5)
-    with pytest.raises(UserError, match=r"shape \(1, 5, 5\), those of 'bands' \(1, 4, 4\)"):
-        read_image_folder(tmp_path / "b", description)
+    picture(tmp_path / "b" / "top" / "b.png", 0, size=4)
+    with pytest.raises(UserError, match=r"b.png' is 4x4 but .*a.png' 5x5; say which data set they stand for \(name\)"):
+        read_image_folder(tmp_path / "b")
     (tmp_path / "c").mkdir()
     with pytest.raises(UserError, match="holds no folders"):
         read_image_folder(tmp_path / "c", description)

@@ -81,6 +81,10 @@ class Term(ABC):
         """
         self.trainer = trainer
 
+    def learned_rates(self) -> Tensor | None:
+        """Return learning rates of learners that the term trains, to be watched; by default there are none."""
+        return None
+
     def acts_on(self, network: str) -> bool:
         """Return whether the term belongs to the loss of the ``generator`` or of the ``discriminator``."""
         return self.apply_to in (network, "both")
