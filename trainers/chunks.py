@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import reduce
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from gendistill.nets.again import Remembered
 from gendistill.nets.weight_normalised import MeanOnlyBatchNorm
 
 Result = TypeVar("Result")
@@ -49,23 +51,25 @@ def _size(values: Tensor) -> int:
     return CPU_CHUNK if values.device.type == "cpu" else GPU_CHUNK
 
 
-def mapped(function: Callable[..., Tensor], *inputs: Tensor, apart: bool) -> Tensor:
+def mapped(function: Callable[..., Tensor], *inputs: Tensor, apart: bool, network: nn.Module | None = None) -> Tensor:
     """Return what a function gives for the inputs (N, ...), chunk by chunk.
 
     Args:
         function: Rows of the inputs -> as many rows; see :func:`rebuilt`.
         inputs: (N, ...) each.
         apart: See :func:`chunks`.
+        network: See :func:`rebuilt`.
     """
     rows = chunks(*inputs, apart=apart)
     again = len(rows) > 1 and len(inputs[0]) > KEPT and torch.is_grad_enabled()
-    return torch.cat([rebuilt(function, *some) if again else function(*some) for some in rows])
+    return torch.cat([rebuilt(function, *some, network=network) if again else function(*some) for some in rows])
 
 
 def class_means(
     features: Callable[[Tensor], Sequence[Tensor]],
     images: Tensor,
     *,
+    network: nn.Module | None = None,
     apart: bool = True,
     at_once: int | None = None,
     keep: int | None = None,
@@ -75,6 +79,7 @@ def class_means(
     Args:
         features: Images (N, C, H, W) -> features (N, F), of several kinds; see :func:`rebuilt`.
         images: (K, M, C, H, W), a row a class.
+        network: Whose features they are; see :func:`rebuilt`.
         apart: Whether an image's features depend on this image alone; else all go through together.
         at_once: Images that go through together; None: as in :func:`chunks`.
         keep: Images whose graph may be kept as a whole; None: :data:`KEPT`.
@@ -92,7 +97,7 @@ def class_means(
     means = []
     for group in images.split(max(1, limit // count)):
         parts = group.split(max(1, limit // len(group)), 1)
-        sums = [rebuilt(summed, part) if again else summed(part) for part in parts]
+        sums = [rebuilt(summed, part, network=network) if again else summed(part) for part in parts]
         means.append([reduce(torch.add, kind) / count for kind in zip(*sums, strict=True)])
     return [torch.cat(kind) for kind in zip(*means, strict=True)]
 
@@ -106,12 +111,23 @@ def rows_apart(network: nn.Module) -> bool:
     )
 
 
-def rebuilt(function: Callable[..., Result], *inputs: Tensor) -> Result:
+def rebuilt(function: Callable[..., Result], *inputs: Tensor, network: nn.Module | None = None) -> Result:
     """Return what a function gives for the inputs; its graph is not kept but made anew on the way back.
 
     Args:
-        function: Draws nothing at random, and leaves what it uses as it was: it is called twice.
+        function: It is called twice, and must give the same again.
         *inputs: Tensors.
+        network: What the function calls: it is then left alone by the second call, which draws what the first one drew
+            (:class:`gendistill.nets.again.Remembered`).
     """
-    found: Result = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+    before = None if network is None else Remembered(network, inputs[0].device)
+    calls = 0
+
+    def called(*given: Tensor) -> Result:
+        nonlocal calls
+        calls += 1
+        with nullcontext() if before is None or calls == 1 else before.again():
+            return function(*given)
+
+    found: Result = checkpoint(called, *inputs, use_reentrant=False, preserve_rng_state=False)
     return found

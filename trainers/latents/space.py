@@ -80,7 +80,7 @@ class Space:
         labels = self.labels
         if chosen is not None:
             points, latents, labels = points[chosen], latents[chosen], labels[chosen]
-        return mapped(self._render, points, latents, labels, apart=self.apart)
+        return mapped(self._render, points, latents, labels, apart=self.apart, network=self.source.network)
 
     def _render(self, points: Tensor, latents: Tensor, labels: Tensor) -> Tensor:
         if self.module is None:
