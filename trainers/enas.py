@@ -198,7 +198,7 @@ class ENASTrainer(Trainer):
     def shared_accuracy(self, cell: str, images: Tensor, labels: Tensor) -> Tensor:
         """Return the accuracy of a child with the shared weights on normalised images."""
         self.supernet.choose(cell)
-        return right(self.supernet(images), labels) / len(labels)
+        return right(self.supernet(images), labels).sum() / len(labels)
 
     def found(self) -> str:
         """Return the best of the finalists by shared weights on the whole validation split; changes no stream."""

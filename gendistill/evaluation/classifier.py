@@ -184,7 +184,7 @@ def classification_accuracy(classifier: ClassifierExtractor, split: Split, norma
     for index in torch.arange(len(split), device=split.labels.device).split(classifier.batch_size):
         images, labels = split.batch(index, normalisation)
         logits = classifier.forward_head(classifier.features(images, normalisation))
-        count += int(right(logits, labels))
+        count += int(right(logits, labels).sum())
     return count / max(1, len(split))
 
 
