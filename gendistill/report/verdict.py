@@ -53,7 +53,9 @@ class Verdict:
 
     def behind(self, name: str) -> list[int]:
         """Return the numbers of updates at which all real data is ahead of a teacher."""
-        return [count for (one, count), found in self.against.items() if one == name and found.decided and not found.ahead]
+        return [
+            count for (one, count), found in self.against.items() if one == name and found.decided and not found.ahead
+        ]
 
     def counts(self, name: str) -> list[int]:
         """Return the numbers of updates at which a teacher was compared with all real data."""

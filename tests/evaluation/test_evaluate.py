@@ -42,6 +42,11 @@ def subset(data: RealData, images_per_class: int = 4) -> RealSubset:
 def test_the_form_of_a_result(tiny_data: RealData) -> None:
     teacher = subset(tiny_data)
     result = evaluate(teacher, tiny_data, path="a/b.safetensors", name="real-subset", learning=LEARNING)
+    assert set(result["software"]) == {"gendistill", "torch"} and "everything" not in result["teacher"]
+    everything = evaluate(
+        RealSubset.all(tiny_data.train, tiny_data.description), tiny_data, learning=LEARNING, fidelity=None
+    )
+    assert everything["teacher"]["everything"] is True
     assert list(result) == ["name", "teacher", "dataset", "software", "learning", "fidelity", "budget"]
     assert result["teacher"] == {
         "kind": "real-subset",
