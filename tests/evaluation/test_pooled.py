@@ -72,3 +72,19 @@ def test_runs_must_match() -> None:
         pooled([result([0.1, 0.5], 3.0, 1.0, [0]), fewer])
     with pytest.raises(UserError, match="no run"):
         pooled([])
+
+
+def test_runs_of_other_settings_are_not_pooled() -> None:
+    other = result([0.1, 0.5], None, 1.0, [1])
+    other["learning"]["schedule"] = "constant"
+    with pytest.raises(UserError, match="runs differ in schedule: cosine, constant"):
+        pooled([result([0.1, 0.5], None, 1.0, [0]), other])
+
+
+def test_what_the_runs_chose_among_is_kept() -> None:
+    runs = [result([0.1, 0.5], None, 1.0, [seed]) for seed in (0, 1)]
+    for place, one in enumerate(runs):
+        found = [[0.1 * place, 0.2]]
+        one["learning"]["selection"] = {"select": "each", "candidates": [0.1, 0.3], "validation": found}
+    assert pooled(runs)["learning"]["selection"] == {"select": "each", "candidates": [0.1, 0.3]}
+    assert pooled([result([0.1, 0.5], None, 1.0, [0])])["learning"]["selection"] is None
