@@ -7,7 +7,7 @@ Classes are taken in small groups, each with a backward pass of its own, so that
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +17,19 @@ from gendistill.data.operations import Strength
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.data.siamese import Siamese, draw_siamese
-from gendistill.errors import UserError, did_you_mean
+from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.nets.learners import default_learner
 from gendistill.runs.context import RunContext
 from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
+from trainers.stored_start import check_start, is_stored, stored_images
 from trainers.terms.hosts import TrainerHost, set_statistics, statistics_of, with_learner
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Trunk
 from trainers.trainer import Trainer
 
-Start = Literal["real", "noise"]
+STARTS = ("real", "noise")
 STATISTICS_BATCH = 16
 """Real images of each class that a network with batch norm takes its statistics from, as in the papers' code."""
 
@@ -38,7 +39,9 @@ class MatchingTrainer(Trainer):
 
     Args:
         images_per_class: Synthetic images of each class; 1 or more.
-        images: What they start from: ``real`` training images or ``noise`` (standard normal).
+        images: What they start from: ``real`` training images, ``noise`` (standard normal), or images that are stored
+            somewhere, as :func:`gendistill.teacher.open_teacher` names them: a teacher file, a run,
+            ``real:kcenter=10``.
         lr_images: SGD's learning rate of the images, in normalised units; positive. Images are not clipped.
         momentum: SGD's momentum, in [0, 1).
         real_batch: Real images of each class at every step, from 1 to the size of the smallest class.
@@ -61,7 +64,7 @@ class MatchingTrainer(Trainer):
         self,
         *,
         images_per_class: int = 10,
-        images: Start = "real",
+        images: str = "real",
         lr_images: float = 0.1,
         momentum: float = 0.5,
         real_batch: int = 256,
@@ -80,9 +83,7 @@ class MatchingTrainer(Trainer):
         for name, value in counts.items():
             if value < 1:
                 raise UserError(f"{name} is {value}; give a whole number from 1")
-        if images not in get_args(Start):
-            hint = did_you_mean(str(images), get_args(Start))
-            raise UserError(f"images is '{images}'; {hint}choose one of {', '.join(get_args(Start))}")
+        check_start("images", images, STARTS)
         if not lr_images > 0 or not 0 <= momentum < 1:
             raise UserError(f"lr_images must be positive and momentum lie in [0, 1), got {lr_images} and {momentum}")
         if augment != "dsa":
@@ -110,7 +111,7 @@ class MatchingTrainer(Trainer):
         self.classes = ClassSampler(self.data.train.labels, description.num_classes)
         smallest = int(self.classes.counts.min())
         for name, value in (("real_batch", self.real_batch), ("images_per_class", self.images_per_class)):
-            if value > smallest and not (name == "images_per_class" and self.start == "noise"):
+            if value > smallest and not (name == "images_per_class" and self.start != "real"):
                 raise UserError(
                     f"{name} is {value}, but the smallest class has {smallest} images; choose a smaller one"
                 )
@@ -141,6 +142,9 @@ class MatchingTrainer(Trainer):
         shape = (description.num_classes, self.images_per_class, *description.image_shape)
         if self.start == "noise":
             return torch.randn(shape, generator=generator, device=self.device)
+        if is_stored(self.start, STARTS):
+            stored = stored_images(self.start, self.images_per_class, self.data, self.run).images
+            return stored.unflatten(0, (self.images_per_class, -1)).transpose(0, 1).contiguous()
         index = self.classes.draw(self.images_per_class, generator)
         return self.data.train.batch(index.flatten(), self.normalisation)[0].view(shape)
 

@@ -37,7 +37,11 @@ def parser() -> Options:
     add("--controls", default="random,loss,herding,kcenter,mixup", metavar="A,B", help="halves to measure beside it")
     add("--features", default="pixels", metavar="NAME", help="where herding and k-center measure: pixels, classifier, "
         "inception or a dotted path")  # fmt: skip
-    add("--learner", metavar="SPEC", help="dotted path or {class_path: ..., init_args: ...}; None: the data set's own")
+    add(
+        "--learner",
+        metavar="SPEC",
+        help="name, dotted path or {class_path: ..., init_args: ...}; None: the data set's own",
+    )
     add("--ages", type=update_list, default="0,20,200", metavar="N,N", help="updates on real data of the networks in "
         "which gradients are compared")  # fmt: skip
     add("--networks", type=positive, default=2, metavar="N", help="networks of each age")

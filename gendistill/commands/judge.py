@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 REFERENCES = (
     "a teacher file, a run directory, 'real' (all training images), 'real:subset=K' (K random ones), 'real:ipc=K' "
     "(K a class), a coreset such as 'real:herding=K' (kcenter, kmeans, kmeans-mean), a folder of images, "
-    "or a torch-mimicry checkpoint of a generator (.pth)"
+    "an export, or a torch-mimicry checkpoint of a generator (.pth)"
 )
 
 PROTOCOLS = (
@@ -50,6 +50,10 @@ def add_data_files(parser: argparse.ArgumentParser) -> None:
                         "frequent; None: 5000")  # fmt: skip
     parser.add_argument("--embedding", metavar="WHAT", help="numbers of a word's vector, learned from a text, or a "
                         "file of vectors in GloVe's form; None: see docs/data.md")  # fmt: skip
+    parser.add_argument("--text-column", metavar="NAME", help="column of a table that holds its texts, or its number "
+                        "from 1; None: found out")  # fmt: skip
+    parser.add_argument("--label-column", metavar="NAME", help="column of a table that holds the classes, or its "
+                        "number from 1; None: found out")  # fmt: skip
     parser.add_argument("--whitening", type=float, metavar="EPS", help="ZCA-whiten the real data with this epsilon, "
                         "such as 0.1; None: mean and standard deviation")  # fmt: skip
 
@@ -68,7 +72,7 @@ def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> arg
     add(
         "--learner",
         metavar="SPEC",
-        help="dotted path or {class_path: ..., init_args: ...}; None: the data set's own",
+        help="name (ConvNet), dotted path or {class_path: ..., init_args: ...}; None: the data set's own",
     )
     add("--updates", type=update_list, default="10,30,100,300,1000", metavar="N,N", help="updates to test after")
     add("--epochs", type=positive, metavar="N", help="length of the training in passes over the teacher; None: the "
@@ -130,7 +134,8 @@ def load_data(options: argparse.Namespace) -> RealData:
     """Load the data set that the options of :func:`add_data` name."""
     import gendistill.data
 
-    names = ("image_size", "channels", "whitening", "length", "vocabulary", "embedding")
+    names = ("image_size", "channels", "whitening", "length", "vocabulary", "embedding", "text_column",
+             "label_column")  # fmt: skip
     given = {name: getattr(options, name) for name in names}
     return gendistill.data.load(options.dataset, options.data_root, **given)
 
@@ -143,19 +148,24 @@ def dataset_name(dataset: str) -> str:
 
 
 def learner_spec(text: str | None) -> Any:
-    """Read ``--learner``: a dotted path or a mapping in YAML.
+    """Read ``--learner``: a class of this project by its name, a dotted path or a mapping in YAML.
 
     Raises:
-        UserError: It is neither.
+        UserError: It is none of them, or several classes have the name.
     """
-    if text is None or "{" not in text:
-        return text
+    if text is None:
+        return None
+    from torch import nn
+
+    from gendistill.objects import full_path, full_paths
     from gendistill.yaml_file import parse_yaml
 
+    if "{" not in text:
+        return full_path(text, nn.Module)
     spec = parse_yaml(text, "--learner")
     if not isinstance(spec, dict):
         raise UserError(f"--learner is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}")
-    return spec
+    return full_paths(spec)
 
 
 def short_name(reference: str) -> str:

@@ -177,17 +177,18 @@ def open_space(text: str) -> LearnerSpace:
     Raises:
         UserError: There is none.
     """
+    from gendistill.class_names import suggestion
     from gendistill.nets.spaces import LearnerSpace
-    from gendistill.objects import build
+    from gendistill.objects import build, full_path, full_paths
     from gendistill.yaml_file import parse_yaml
 
+    base: type[Any] = LearnerSpace
     spec: Any = SPACES.get(text, text)
     if "{" in text:
-        spec = parse_yaml(text, "--space")
-    elif "." not in text and text not in SPACES:
-        hint = did_you_mean(text, SPACES)
+        spec = full_paths(parse_yaml(text, "--space"))
+    elif "." not in (spec := full_path(spec, base)):
+        hint = did_you_mean(text, SPACES) or suggestion(text, base)
         raise UserError(f"there is no space '{text}'; {hint}choose among {', '.join(SPACES)} or give a dotted path")
-    base: type[Any] = LearnerSpace
     space: LearnerSpace = build(spec, base)
     return space
 

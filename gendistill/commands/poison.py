@@ -27,7 +27,11 @@ def parser() -> Options:
         "metadata say")  # fmt: skip
     add("--control", metavar="TEACHER", help="the same teacher made without poison, measured beside it")
     add_data(options)
-    add("--learner", metavar="SPEC", help="dotted path or {class_path: ..., init_args: ...}; None: the teacher's own")
+    add(
+        "--learner",
+        metavar="SPEC",
+        help="name, dotted path or {class_path: ..., init_args: ...}; None: the teacher's own",
+    )
     add("--updates", type=update_list, default="1,10,100", metavar="N,N", help="updates to measure after")
     add("--seeds", type=positive, default=5, metavar="N", help="number of victims, one seed each")
     add("--batch-size", type=positive, default=64, metavar="N", help="images an update; distilled ones have their own")

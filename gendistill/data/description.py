@@ -42,7 +42,8 @@ class Normalisation:
     def __post_init__(self) -> None:
         if self.embedding is not None and (self.mean, self.std, self.whitening) != ((0.0,), (1.0,), None):
             raise UserError("sentences have an embedding alone: no mean, standard deviation or whitening beside it")
-        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
+        sound = all(map(math.isfinite, (*self.mean, *self.std)))
+        if len(self.mean) != len(self.std) or not self.mean or not sound or min(self.std) <= 0:
             raise UserError(f"normalisation needs one mean and one positive std a channel, got {self.mean}, {self.std}")
 
     def apply(self, pixels: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from gendistill.data.mhist import load_mhist
 from gendistill.data.readers import Arrays
 from gendistill.data.real import RealData, Split
 from gendistill.data.split import stratified, validation_size
+from gendistill.data.text_tables import Columns
 from gendistill.errors import UserError, did_you_mean
 
 NAMES = ("digits", *sources.SOURCES, "mhist", *text.NAMES)
@@ -43,6 +44,8 @@ def load(
     length: int | None = None,
     vocabulary: int | None = None,
     embedding: int | str | None = None,
+    text_column: str | int | None = None,
+    label_column: str | int | None = None,
 ) -> RealData:
     """Load a data set with its fixed splits, as uint8 (sentences: tokens) on the device.
 
@@ -63,6 +66,8 @@ def load(
         length: For texts: words of a sentence; see :func:`gendistill.data.text.load_text`.
         vocabulary: For texts: the most frequent words that are kept.
         embedding: For texts: numbers of a word's vector, or a file of vectors in GloVe's form.
+        text_column: For tables of texts: name of the column that holds them, or its number from 1; None: found out.
+        label_column: For tables of texts: that of their classes.
 
     Returns:
         The data.
@@ -71,14 +76,19 @@ def load(
         UserError: Unknown name; files missing or damaged; a folder without two classes of equal images; images too
             large to be whitened.
     """
-    of_text = text.TextOptions(length, vocabulary, embedding)
+    of_text, columns = text.TextOptions(length, vocabulary, embedding), Columns(text_column, label_column)
     if name in text.NAMES:
         if image_size is not None or channels is not None:
             raise UserError(f"image_size and channels are for pictures; '{name}' holds sentences, leave them out")
         local = name == "text"
-        loaded = text.load_text(_root(root), of_text, seed=seed) if local else text.load_toytext(of_text)
-    elif of_text != text.TextOptions():
-        raise UserError(f"length, vocabulary and embedding are for texts; '{name}' holds pictures, leave them out")
+        if not local and columns != Columns():
+            raise UserError(f"text_column and label_column are for tables of texts; '{name}' is none, leave them out")
+        loaded = text.load_text(_root(root), of_text, columns, seed=seed) if local else text.load_toytext(of_text)
+    elif (of_text, columns) != (text.TextOptions(), Columns()):
+        raise UserError(
+            "length, vocabulary, embedding, text_column and label_column are for texts; "
+            f"'{name}' holds pictures, leave them out"
+        )
     else:
         loaded = _load(name, root, seed, image_size, channels)
     data = loaded.to(device)
@@ -106,6 +116,12 @@ def _load(name: str, root: str | Path | None, seed: int, image_size: int | None,
         return load_digits()
     train, test, class_names = sources.read(name, folder)
     full, test_split = to_split(train), to_split(test)
+    for part in (full, test_split):
+        if len(part) and not 0 <= int(part.labels.min()) <= int(part.labels.max()) < len(class_names):
+            raise UserError(
+                f"labels in the files of '{name}' go from {int(part.labels.min())} to {int(part.labels.max())}, its "
+                f"{len(class_names)} classes from 0; fetch the official files again"
+            )
     _, *shape = full.images.shape
     description = Description(name, class_names, (shape[0], shape[1], shape[2]), sources.SOURCES[name].normalisation)
     held_count = validation_size(len(full))

@@ -7,6 +7,7 @@ normalisation (:class:`gendistill.data.description.Normalisation`) and travels w
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from gendistill.data.description import Description, Normalisation
 from gendistill.data.embedding import Embedding
 from gendistill.data.real import RealData, Split
 from gendistill.data.split import SPLIT_SEED, stratified, validation_size
-from gendistill.data.text_files import Corpus, read_corpora
+from gendistill.data.text_files import Corpus, in_order, read_corpora, tell
+from gendistill.data.text_tables import Columns
 from gendistill.data.tokens import encode, tokenise, usual_length, vocabulary
 from gendistill.data.word_vectors import learned, read_glove
 from gendistill.errors import UserError
@@ -45,8 +47,12 @@ class TextOptions:
     embedding: int | str | None = None
 
 
-def load_text(path: Path, options: TextOptions = TextOptions(), *, seed: int = 0) -> RealData:
-    """Load texts from local files; see :func:`gendistill.data.text_files.read_corpora`.
+def load_text(
+    path: Path, options: TextOptions = TextOptions(), columns: Columns | None = None, *, seed: int = 0
+) -> RealData:
+    """Load texts from local files, and say on stderr what was understood of them.
+
+    See :func:`gendistill.data.text_files.read_corpora`.
 
     Without a test part a fifth of the texts is held out for it, without a validation part a tenth of the training
     texts, at most 5,000; stratified. Vocabulary and embedding come from the training part alone.
@@ -54,21 +60,24 @@ def load_text(path: Path, options: TextOptions = TextOptions(), *, seed: int = 0
     Args:
         path: The file or folder.
         options: See :class:`TextOptions`.
+        columns: Which columns of a table hold text and class; None: found out.
         seed: Seed of the split.
 
     Raises:
         UserError: Nothing is there, a file is damaged, classes are missing, or an option is out of range.
     """
-    corpora = read_corpora(path)
-    names = sorted(set(corpora["train"].classes))
-    if all(name.isdecimal() for name in names):
-        names.sort(key=int)
+    corpora = read_corpora(path, columns)
+    names = in_order(set(corpora["train"].classes))
+    print(tell(corpora, tuple(names)), file=sys.stderr)
     if len(names) < 2:
         raise UserError(f"'{path}' holds one class, '{names[0]}'; give texts of two or more")
     for part, corpus in corpora.items():
-        unknown = sorted(set(corpus.classes) - set(names))
+        unknown = in_order(set(corpus.classes) - set(names))
         if unknown:
-            raise UserError(f"the {part} texts of '{path}' have the class '{unknown[0]}', those for training do not")
+            raise UserError(
+                f"the {part} texts of '{path}' have the class '{unknown[0]}', those for training do not: they have "
+                f"{', '.join(names[:8])}"
+            )
     if "test" not in corpora:
         corpora["train"], corpora["test"] = _hold_out(corpora["train"], len(corpora["train"].classes) // 5, seed)
     if "validation" not in corpora:

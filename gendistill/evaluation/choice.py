@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gendistill import objects
+from gendistill.class_names import suggestion
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.classifier import trained_classifier
@@ -44,12 +45,13 @@ def choose_extractor(
         raise UserError(f"'{data.description.name}' holds sentences, which inception cannot see; use classifier")
     elif choice == "inception":
         extractor = InceptionExtractor(weights, allow_unverified_weights=allow_unverified_weights)
-    elif isinstance(choice, str) and "." not in choice:
-        raise UserError(
-            f"there is no extractor '{choice}'; {did_you_mean(choice, BUILT_IN)}choose one of: {', '.join(BUILT_IN)}, "
-            "or the dotted path of a subclass of gendistill.evaluation.extractors.Extractor"
-        )
     else:
+        if isinstance(choice, str) and "." not in (choice := objects.full_path(choice, Extractor)):
+            hint = did_you_mean(choice, BUILT_IN) or suggestion(choice, Extractor)
+            raise UserError(
+                f"there is no extractor '{choice}'; {hint}choose one of: {', '.join(BUILT_IN)}, or the dotted path of "
+                "a subclass of gendistill.evaluation.extractors.Extractor"
+            )
         description = data.description
         extractor = objects.build(
             choice,

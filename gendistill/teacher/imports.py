@@ -130,7 +130,8 @@ def _stranger(
         found, normalisation, images = "noted", noted, laid.images
     else:
         given = "pixels" if result.pixels and values == "auto" else values
-        found = understand_values(laid.images, given, result.usual)
+        usual = _normalisation(result.form, "normalised", epsilon, data)
+        found = understand_values(laid.images, given, result.usual, usual)
         normalisation = _normalisation(result.form, found, epsilon, data)
         images = laid.images / 255 if found == "bytes" else laid.images
     understood = understand_labels(result.labels, len(images), description, labels, used_as=result.used_as)

@@ -68,7 +68,13 @@ def test_glove_vectors_are_read_for_the_words_that_are_there(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [("film 1 x\n", "line 1"), ("film 1 0\ngood 1\n", "line 2"), ("other 1 0\n", "none of the text's 2 words")],
+    [
+        ("3 2\nfilm 1 0\ngood 0 1\n", "says that it has 3 words and has 2"),
+        ("2 3\nfilm 1 0\ngood 0 1\n", "line 2"),
+        ("film 1 x\n", "line 1"),
+        ("film 1 0\ngood 1\n", "line 2"),
+        ("other 1 0\n", "none of the text's 2 words"),
+    ],
 )
 def test_wrong_vector_files_get_one_sentence(tmp_path: Path, content: str, sentence: str) -> None:
     path = tmp_path / "glove.txt"
@@ -153,9 +159,9 @@ def test_official_parts_are_kept_and_reviews_without_a_label_passed_over(tmp_pat
     ("name", "content", "sentence"),
     [
         ("none.tsv", None, "there is no text at"),
-        ("a.txt", "yes\tx\n", "neither .tsv nor .csv"),
+        ("a.txt", "yes\tx\n", "a.txt' is none of .tsv, .csv, .jsonl"),
         ("a.tsv", "yes\tx\nno text\n", "row 2 .* is not a label and a text"),
-        ("a.tsv", "yes\tx\nno\t...\n", "row 2 .* holds no words"),
+        ("a.tsv", "yes\t...\nno\t...\n", "holds no texts"),
         ("a.tsv", "\n", "holds no texts"),
         ("a.tsv", "yes\tx\nyes\ty\n", "one class, 'yes'"),
         ("a.tsv", "yes\tx\nno\ty\n", "leaves 2 training, 0 validation and 0 test"),
