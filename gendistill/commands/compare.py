@@ -241,8 +241,8 @@ def _check_rank_at(given: argparse.Namespace, opened: Sequence[Any]) -> None:
     """Refuse, before anything is trained, a number to rank at that will not be measured."""
     planned = given.protocol is None and given.epochs is None and not all(isinstance(one, list) for one in opened)
     if given.rank_at is not None and planned and given.rank_at not in given.updates:
-        measured = ",".join(map(str, given.updates))
+        measured = ", ".join(map(str, given.updates))
         raise UserError(
-            f"--rank-at is {given.rank_at}, but --updates measures at {measured} updates; add {given.rank_at} to "
+            f"--rank-at is {given.rank_at}, but accuracy was measured at {measured} updates; add {given.rank_at} to "
             "--updates"
         )

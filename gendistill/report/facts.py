@@ -147,7 +147,7 @@ def fidelity_columns(table: Sequence[Row], measure: str = "fidelity") -> list[tu
 def heading(one: Fidelity, measured: Iterable[Fidelity]) -> str:
     """Return a column's heading: what was measured, of how many images and, where they differ, against which."""
     several_extractors = len({other.extractor for other in measured if other.name == one.name}) > 1
-    extractor = f" by {one.extractor}" if several_extractors else ""
+    extractor = f" by {one.extractor}" if several_extractors and one.extractor else ""
     against = f" to {one.reference}" if one.reference not in (None, "train") else ""
     images = "" if one.n is None else f" n={one.n:,}"
     return f"{one.name}{extractor}{against}{images}"

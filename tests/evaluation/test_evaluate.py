@@ -42,7 +42,7 @@ def subset(data: RealData, images_per_class: int = 4) -> RealSubset:
 def test_the_form_of_a_result(tiny_data: RealData) -> None:
     teacher = subset(tiny_data)
     result = evaluate(teacher, tiny_data, path="a/b.safetensors", name="real-subset", learning=LEARNING)
-    assert list(result) == ["name", "teacher", "dataset", "learning", "fidelity", "budget"]
+    assert list(result) == ["name", "teacher", "dataset", "software", "learning", "fidelity", "budget"]
     assert result["teacher"] == {
         "kind": "real-subset",
         "path": "a/b.safetensors",
