@@ -14,7 +14,9 @@ from typing import Any
 
 OWN = "teacher"
 """What a result calls the rates that a teacher learned."""
-ASKED_OWN = (OWN, "learned")
+LEARNED = "learned"
+"""What a result calls the one rate that a teacher learned, taken with the momentum, decay and schedule asked for."""
+ASKED_OWN = (OWN, LEARNED)
 """Requests for rates that are the teacher's own."""
 NOT_SAID = "not said"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gendistill.evaluation.settings import OWN
+from gendistill.evaluation.settings import LEARNED, OWN
 from gendistill.report.cells import number, per_update
 from gendistill.report.rows import Fidelity, Row
 from gendistill.words import counted, listed, several
@@ -97,11 +97,9 @@ def _rate_sentence(group: Sequence[Row]) -> str:
     if len(first.candidates) < 2:
         rates = list(dict.fromkeys(first.rates.values()))
         if first.own_rates:
-            return (
-                f"Learners of {names} take the rates that it learned."
-                if len(group) == 1
-                else (f"Learners of {names} take the rates that each learned.")
-            )
+            return f"Learners of {names} take the teacher's learned rates."
+        if rates == [LEARNED]:
+            return f"Learners of {names} take the teacher's one learned rate as a number."
         return f"Learners of {names} take {'the rate' if len(rates) == 1 else 'the rates'} {listed(rates)}."
     among = listed(["its own" if rate == OWN else number_of(rate) for rate in first.candidates])
     images = (
