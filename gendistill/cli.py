@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from gendistill import notes
 from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.plain import readable
@@ -42,6 +43,7 @@ COMMANDS = {
     "export": ("gendistill.commands.export", "write a teacher as PNG folder, .pt pair, Parquet or safetensors"),
     "tokens": ("gendistill.commands.tokens", "print the words nearest to a distilled text's sentences"),
     "import": ("gendistill.commands.import_teacher", "read results of the public code of DC, DSA, DM, MTT and DD"),
+    "verify": ("gendistill.commands.verify", "does a published set give the published number, and if not, why?"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
 }
@@ -114,6 +116,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in DISTRIBUTED and not _alone():
         return 0
     keep_freed_memory()
+    notes.begin()
     command = importlib.import_module(COMMANDS[name][0])
     with written(of_config if name in OF_CONFIGS else of_command):
         return int(command.main(arguments[1:]))

@@ -13,11 +13,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from gendistill.class_names import PACKAGES, paths_of, suggestion
 from gendistill.errors import UserError, did_you_mean
 
 T = TypeVar("T")
-
-OUR_PACKAGES = ("gendistill", "trainers")
 
 
 def locate(path: str, base: type | None = None, *, trusted: bool = True) -> Any:
@@ -38,8 +37,9 @@ def locate(path: str, base: type | None = None, *, trusted: bool = True) -> Any:
     """
     module_name, _, name = path.rpartition(".")
     if not module_name:
-        raise UserError(f"'{path}' is not a dotted path; write it as package.module.Name")
-    if not trusted and module_name.split(".")[0] not in OUR_PACKAGES and module_name not in sys.modules:
+        hint = suggestion(path, base) if trusted else ""
+        raise UserError(f"'{path}' is not a dotted path; {hint}write it as package.module.Name")
+    if not trusted and module_name.split(".")[0] not in PACKAGES and module_name not in sys.modules:
         raise UserError(
             f"the file names the class '{path}' from outside this project; import '{module_name}' yourself before "
             "loading if you trust it"
@@ -47,13 +47,49 @@ def locate(path: str, base: type | None = None, *, trusted: bool = True) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise UserError(f"'{path}' cannot be imported: {error}") from error
+        hint = f"; {suggestion(path, base)}" if trusted else ""
+        raise UserError(f"'{path}' cannot be imported: {error}{hint}".rstrip("; ")) from error
     if not hasattr(module, name):
-        raise UserError(f"module '{module_name}' has no '{name}'; {did_you_mean(name, vars(module))}".rstrip("; "))
+        hint = did_you_mean(name, vars(module)) or (suggestion(path, base) if trusted else "")
+        raise UserError(f"module '{module_name}' has no '{name}'; {hint}".rstrip("; "))
     found = getattr(module, name)
     if base is not None and not (isinstance(found, type) and issubclass(found, base)):
         raise UserError(f"'{path}' is not a subclass of {base.__module__}.{base.__qualname__}")
     return found
+
+
+def full_path(name: str, base: type | None = None) -> str:
+    """Return the dotted path of a class of this project that is given by its name alone, other words as they are.
+
+    Args:
+        name: Such as ``ConvNet``, or a dotted path.
+        base: What the class must be; None: any class.
+
+    Raises:
+        UserError: Several classes have the name.
+    """
+    if not name[:1].isupper() or not name.isidentifier():
+        return name
+    found = paths_of(name, base)
+    if len(found) > 1:
+        raise UserError(f"'{name}' may be {' or '.join(found)}; write the whole dotted path")
+    return found[0] if found else name
+
+
+def full_paths(spec: Any) -> Any:
+    """Return plain values in which every ``class_path`` that names a class of this project alone has its dotted path.
+
+    Names that several classes have are left as they are: who builds the object knows what it must be.
+    """
+    if isinstance(spec, list | tuple):
+        return type(spec)(full_paths(item) for item in spec)
+    if not isinstance(spec, Mapping):
+        return spec
+    whole = {key: full_paths(value) for key, value in spec.items()}
+    name = whole.get("class_path")
+    if isinstance(name, str) and name.isidentifier() and len(found := paths_of(name)) == 1:
+        whole["class_path"] = found[0]
+    return whole
 
 
 def accepted_arguments(target: type) -> dict[str, inspect.Parameter]:

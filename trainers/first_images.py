@@ -14,6 +14,8 @@ from gendistill.data.sampling import ClassSampler
 FirstImages = Literal["noise", "real", "correct"]
 CANDIDATES = 10
 """Real images looked at for each one that is kept, where those that are answered rightly are wanted."""
+AT_ONCE = 1024
+"""Real images in one batch that is answered, about."""
 
 
 def first_images(
@@ -31,7 +33,8 @@ def first_images(
         images_per_class: M.
         data: Where real ones come from; its normalisation is that of the images.
         generator: Draws, on the device of the data.
-        answer: images (N, C, H, W) -> logits (N, K); only asked for ``correct``.
+        answer: images (N, C, H, W) -> logits (N, K); only asked for ``correct``, of all classes in one batch: a batch
+            norm answers otherwise among images of one class.
 
     Returns:
         (M * K, C, H, W), classes in turn.
@@ -49,14 +52,18 @@ def first_images(
         looked_at = max(images_per_class, min(CANDIDATES * images_per_class, int(sampler.counts.min())))
     drawn = sampler.draw(looked_at, generator)  # (K, L)
     if kind == "correct":
-        with torch.no_grad():
-            drawn = torch.stack([_right_first(index, data, answer) for index in drawn])
+        wrong = _wrong(drawn, data, answer)
+        drawn = drawn.gather(1, wrong.int().argsort(dim=1, stable=True))
     # (K, M) -> (M, K): classes in turn.
     index = drawn[:, :images_per_class].T.flatten()
     return data.train.batch(index, description.normalisation)[0]
 
 
-def _right_first(index: Tensor, data: RealData, answer: Callable[[Tensor], Tensor]) -> Tensor:
-    images, labels = data.train.batch(index, data.description.normalisation)
-    wrong = answer(images).argmax(1) != labels
-    return index[wrong.int().argsort(stable=True)]
+@torch.no_grad()
+def _wrong(drawn: Tensor, data: RealData, answer: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return which of the images (K, L) are answered wrongly, asked in batches that hold all classes alike."""
+    mixed = drawn.T.flatten()
+    parts = mixed.tensor_split(-(-len(mixed) // max(AT_ONCE, len(drawn))))
+    batches = (data.train.batch(part, data.description.normalisation) for part in parts)
+    wrong = torch.cat([answer(images).argmax(1) != labels for images, labels in batches])
+    return wrong.view(drawn.shape[::-1]).T

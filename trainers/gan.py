@@ -19,6 +19,7 @@ from gendistill.losses.adversarial import check_loss_type
 from gendistill.losses.penalty import gradient_penalty
 from gendistill.nets.ema import EMA
 from gendistill.nets.modes import frozen, untracked
+from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.batch import Batch
 from trainers.diff_augment import diff_augment as augmented
@@ -28,6 +29,12 @@ from trainers.trainer import Trainer
 
 Spec = Mapping[str, Any]
 LR_DECAYS = ("linear", "none")
+COLLAPSED = {"wasserstein": 1e-9}
+"""How near to 0 the discriminator's loss must stay to say that it is 0; of other losses, which end there, 1e-3."""
+SATURATED = (
+    "the discriminator's loss stays at 0: it tells all images apart and learns no more, and the generator learns "
+    "little from it; try a smaller --trainer.lr_discriminator or --trainer.n_dis, or --trainer.diff_augment"
+)
 
 
 class GANTrainer(Trainer):
@@ -259,6 +266,18 @@ class GANTrainer(Trainer):
                 group["lr"] = group["initial_lr"] * factor
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def watched(self) -> Watched:
+        """Return the generator's weights, the discriminator's loss, and rates that a term learns."""
+        rates = [rates for term in self.terms if (rates := term.learned_rates()) is not None]
+        near = COLLAPSED.get(self.loss_type, 1e-3)
+        own = not (self.term_only and any(term.acts_on("discriminator") for term in self.terms))
+        return Watched(
+            rates=torch.cat(rates) if rates else None,
+            rates_option="schedule_lr of the term",
+            moved={"the generator's weights": list(self.generator.parameters())},
+            collapsed={"loss/discriminator": (near, SATURATED)} if own else {},
+        )
 
     def teacher(self) -> Teacher:
         """Return the averaged generator with fresh noise, its batch norm in eval mode."""

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from gendistill.data.classes import ClassFit, compare_classes, differences, listed
 from gendistill.errors import UserError
 from gendistill.nets.ema import EMA
+from gendistill.nets.reordered import ReorderedGenerator
 from gendistill.objects import build
 from gendistill.runs.checkpoint import load_state
 from gendistill.runs.directory import RunDirectory
 from gendistill.teacher import GeneratorTeacher
 from gendistill.teacher.reference import open_teacher
+from gendistill.weights import checked
 
 if TYPE_CHECKING:
     from trainers.gan import GANTrainer
@@ -73,7 +76,9 @@ def start_from(reference: str, trainer: GANTrainer) -> None:
     if not run.has_state:
         _from_teacher(reference, trainer)
         return
-    state: Any = (load_state(run, torch.device("cpu")) or {}).get("trainer", {})
+    whole: Any = load_state(run, torch.device("cpu")) or {}
+    _check_classes(whole.get("data"), reference, trainer)
+    state: Any = whole.get("trainer", {})
     lacking = [name for name in ("generator", "discriminator", "ema") if not isinstance(state.get(name), dict)]
     if lacking:
         raise UserError(
@@ -82,7 +87,25 @@ def start_from(reference: str, trainer: GANTrainer) -> None:
         )
     _fill(trainer.generator, state["generator"], reference, "generator")
     _fill(trainer.discriminator, state["discriminator"], reference, "discriminator")
-    trainer.ema.load_state_dict(state["ema"])
+    average, updates = (state["ema"].get(part) for part in ("module", "updates"))
+    if not isinstance(average, dict) or not isinstance(updates, int):
+        raise UserError(f"initial_generator '{reference}' holds no average of a generator; give another run of a GAN")
+    _fill(trainer.ema.module, average, reference, "generator")
+    trainer.ema.updates = updates
+
+
+def _check_classes(known: Any, reference: str, trainer: GANTrainer) -> None:
+    """Refuse a conditional GAN whose classes are not those of the run, as far as its state says what they were."""
+    if not trainer.labelled or not isinstance(known, dict):
+        return
+    before, now = list(known.get("classes", ())), trainer.data.description.class_names
+    fit = compare_classes(before, now) if len(before) == len(now) else ClassFit(True)  # else the networks do not fit
+    if not fit.same or fit.order is not None:
+        own, others = (listed(before), listed(now)) if fit.same else differences(before, now)
+        raise UserError(
+            f"initial_generator '{reference}' was trained with the classes {own}, the classes of "
+            f"'{trainer.data.description.name}' are {others}; start from a GAN of the same classes in the same order"
+        )
 
 
 def _from_teacher(reference: str, trainer: GANTrainer) -> None:
@@ -95,6 +118,11 @@ def _from_teacher(reference: str, trainer: GANTrainer) -> None:
             f"initial_generator '{reference}' is a teacher of kind '{teacher.kind}', which has no network; give a "
             "generator's file, or the directory of a GAN's run"
         )
+    if isinstance(teacher.network, ReorderedGenerator):
+        raise UserError(
+            f"initial_generator '{reference}' was trained with the classes in another order than those of "
+            f"'{trainer.data.description.name}'; bring the data's classes into its order"
+        )
     if teacher.description.normalisation != trainer.normalisation:
         raise UserError(
             f"initial_generator '{reference}' makes images of another range than [-1, 1]; give a GAN's generator"
@@ -104,6 +132,7 @@ def _from_teacher(reference: str, trainer: GANTrainer) -> None:
 
 
 def _fill(network: nn.Module, weights: Any, reference: str, name: str) -> None:
+    weights = checked(weights, reference, network.state_dict().keys())
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -22,6 +22,7 @@ from gendistill.nets.learners import default_learner
 from gendistill.objects import build
 from gendistill.poison import require_made_here
 from gendistill.runs.context import RunContext
+from gendistill.runs.watch import Watched
 from gendistill.teacher import Teacher
 from trainers.batch import Batch
 from trainers.latent_objectives.assemble import attach_objectives, build_objectives
@@ -271,6 +272,10 @@ class LatentSearchTrainer(Trainer):
         self.film.look(step, lambda: self._pixels(self.latents, self._rows(count)))
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def watched(self) -> Watched:
+        """Return the latents, which are to move as long as the search goes on."""
+        return Watched(moved={} if self.held_out.stopped else {"the latents": [self.latents]})
 
     def teacher(self) -> Teacher:
         """Return what was found, with patience the best of it; its metadata has the path of the latents."""

@@ -1,13 +1,14 @@
 """What gradient and distribution matching share: stored images, moved until networks take them for real ones.
 
 A step draws real images of every class and compares them with the synthetic ones of the same class in a network.
-Classes are taken in small groups, each with a backward pass of its own, so that memory does not grow with their number.
+Classes are taken in small groups. A group's real images are read, normalised and augmented when its turn comes, and it
+has a backward pass of its own: what a step needs beside the synthetic images does not grow with the number of classes.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +18,27 @@ from gendistill.data.operations import Strength
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.data.siamese import Siamese, draw_siamese
-from gendistill.errors import UserError, did_you_mean
+from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.nets.learners import default_learner
+from gendistill.nets.modes import running_layers
+from gendistill.nets.statistics import set_statistics
 from gendistill.runs.context import RunContext
+from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
-from trainers.terms.hosts import TrainerHost, set_statistics, statistics_of, with_learner
+from trainers.chunks import images_at_once
+from trainers.stored_start import check_start, is_stored, stored_images
+from trainers.terms.hosts import TrainerHost, with_learner
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Trunk
 from trainers.trainer import Trainer
 
-Start = Literal["real", "noise"]
+STARTS = ("real", "noise")
 STATISTICS_BATCH = 16
 """Real images of each class that a network with batch norm takes its statistics from, as in the papers' code."""
+STATISTICS_AT_ONCE = 160
+"""Of these images so many pass through the network together, ten classes' as a rule."""
 
 
 class MatchingTrainer(Trainer):
@@ -38,7 +46,9 @@ class MatchingTrainer(Trainer):
 
     Args:
         images_per_class: Synthetic images of each class; 1 or more.
-        images: What they start from: ``real`` training images or ``noise`` (standard normal).
+        images: What they start from: ``real`` training images, ``noise`` (standard normal), or images that are stored
+            somewhere, as :func:`gendistill.teacher.open_teacher` names them: a teacher file, a run,
+            ``real:kcenter=10``.
         lr_images: SGD's learning rate of the images, in normalised units; positive. Images are not clipped.
         momentum: SGD's momentum, in [0, 1).
         real_batch: Real images of each class at every step, from 1 to the size of the smallest class.
@@ -51,7 +61,8 @@ class MatchingTrainer(Trainer):
             the data set), ``none``, or names joined by ``_``; see :func:`gendistill.data.augment.parse`.
         strength: How far operations reach where not as far as DSA's, such as ``{rotate: 45}``; see
             :class:`gendistill.data.operations.Strength`.
-        chunk: Images in one forward pass, about; None: 128 on a CPU, where they then fit its cache, 2048 on a GPU.
+        chunk: Images in one forward pass, about; None: 128 on a CPU, where they then fit its cache, 2048 on a GPU, and
+            fewer where images are larger than 32x32.
 
     Raises:
         UserError: An option is out of range.
@@ -61,7 +72,7 @@ class MatchingTrainer(Trainer):
         self,
         *,
         images_per_class: int = 10,
-        images: Start = "real",
+        images: str = "real",
         lr_images: float = 0.1,
         momentum: float = 0.5,
         real_batch: int = 256,
@@ -80,9 +91,7 @@ class MatchingTrainer(Trainer):
         for name, value in counts.items():
             if value < 1:
                 raise UserError(f"{name} is {value}; give a whole number from 1")
-        if images not in get_args(Start):
-            hint = did_you_mean(str(images), get_args(Start))
-            raise UserError(f"images is '{images}'; {hint}choose one of {', '.join(get_args(Start))}")
+        check_start("images", images, STARTS)
         if not lr_images > 0 or not 0 <= momentum < 1:
             raise UserError(f"lr_images must be positive and momentum lie in [0, 1), got {lr_images} and {momentum}")
         if augment != "dsa":
@@ -110,13 +119,13 @@ class MatchingTrainer(Trainer):
         self.classes = ClassSampler(self.data.train.labels, description.num_classes)
         smallest = int(self.classes.counts.min())
         for name, value in (("real_batch", self.real_batch), ("images_per_class", self.images_per_class)):
-            if value > smallest and not (name == "images_per_class" and self.start == "noise"):
+            if value > smallest and not (name == "images_per_class" and self.start != "real"):
                 raise UserError(
                     f"{name} is {value}, but the smallest class has {smallest} images; choose a smaller one"
                 )
         self.mine = self._share()
         self.strategy = named_strategy(self.augment, description)
-        self.chunk = self.chunk_wanted or (128 if self.device.type == "cpu" else 2048)
+        self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape)
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.optimizer = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
@@ -141,6 +150,9 @@ class MatchingTrainer(Trainer):
         shape = (description.num_classes, self.images_per_class, *description.image_shape)
         if self.start == "noise":
             return torch.randn(shape, generator=generator, device=self.device)
+        if is_stored(self.start, STARTS):
+            stored = stored_images(self.start, self.images_per_class, self.data, self.run).images
+            return stored.unflatten(0, (self.images_per_class, -1)).transpose(0, 1).contiguous()
         index = self.classes.draw(self.images_per_class, generator)
         return self.data.train.batch(index.flatten(), self.normalisation)[0].view(shape)
 
@@ -166,10 +178,15 @@ class MatchingTrainer(Trainer):
         """Draw ``real_batch`` images of every class, the same in every process, and return those of this one's classes.
 
         Returns:
-            Images (k * real_batch, C, H, W), class by class, and their labels.
+            Indices (k, real_batch) of training images, a row a class, and labels (k * real_batch,); a group's images
+            are read in :meth:`match`.
         """
         index = self.classes.draw(self.real_batch, self.run.streams["data"])[self.mine.start : self.mine.stop]
-        return self.data.train.batch(index.flatten(), self.normalisation)
+        return index, self.data.train.labels[index.flatten()]
+
+    def real_images(self, index: Tensor) -> Tensor:
+        """Return training images (k, R, C, H, W), normalised, at indices (k, R)."""
+        return self.data.train.batch(index.flatten(), self.normalisation)[0].unflatten(0, index.shape)
 
     def new_network(self) -> nn.Module:
         """Return the network with the weights of the next one, in evaluation mode; see :meth:`take_statistics`.
@@ -181,38 +198,55 @@ class MatchingTrainer(Trainer):
         return self.network.eval()
 
     def take_statistics(self, network: nn.Module) -> None:
-        """Set a network's running statistics, if it has any, to those of 16 real images a class."""
-        if statistics_of(network):
+        """Set a network's running statistics, if it has any, to those of 16 real images a class.
+
+        With more than ten classes they are the mean of those of several batches, each of as many classes as can be.
+        """
+        if running_layers(network):
             per_class = min(STATISTICS_BATCH, int(self.classes.counts.min()))
             index = self.classes.draw(per_class, self.run.streams["statistics"])
-            set_statistics(network, self.data.train.batch(index.flatten(), self.normalisation)[0])
+            parts = -(-index.numel() // STATISTICS_AT_ONCE)
+            rows = (index.T if parts > 1 else index).flatten().tensor_split(parts)
+            set_statistics(network, (self.data.train.batch(some, self.normalisation)[0] for some in rows))
 
     def match(self, network: nn.Module, real: Tensor) -> Tensor:
         """Move the images by one step of SGD.
 
         Args:
             network: See :meth:`new_network`.
-            real: (k * real_batch, C, H, W), as :meth:`next_batch` returns them.
+            real: Indices (k, real_batch) of real images, as :meth:`next_batch` returns them.
 
         Returns:
             The distance before the step, of which the mean over processes is the sum over classes.
         """
         processes = self.run.processes
-        real = real.unflatten(0, (len(self.mine), -1))
         change = self.siamese()
-        self.optimizer.zero_grad(set_to_none=True)
+        gradient = torch.zeros_like(self.images)
         total = torch.zeros((), device=self.device)
         for first in self.mine[:: self.classes_together]:
             last = min(first + self.classes_together, self.mine.stop)
-            wanted = change(real[first - self.mine.start : last - self.mine.start], first)
-            shown = change(self.images[first:last], first)
-            distance = self.distance(network, wanted, shown, first)
-            # Gradients are averaged over processes, and each has its own classes: times their number is the sum.
-            (distance * processes.world).backward(inputs=[self.images])
-            total = total + distance.detach()
+            index = real[first - self.mine.start : last - self.mine.start]
+            distance, gradient[first:last] = self._match_group(network, index, change, first, last)
+            total = total + distance
+        self.optimizer.zero_grad(set_to_none=True)
+        self.images.grad = gradient
         processes.average_gradients([self.images])
         self.optimizer.step()
         return total * processes.world
+
+    def _match_group(
+        self, network: nn.Module, index: Tensor, change: Siamese, first: int, last: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the distance of the classes ``first`` to ``last - 1``, and its gradient by their images (k, M, ...).
+
+        What is made for a group is gone when the next one's turn comes.
+        """
+        wanted = change(self.real_images(index), first)
+        # A leaf of their own: the way back through a slice would write a gradient of all images for each group.
+        own = self.images.detach()[first:last].requires_grad_()
+        distance = self.distance(network, wanted, change(own, first), first)
+        # Gradients are averaged over processes, and each has its own classes: times their number is the sum.
+        return distance.detach(), torch.autograd.grad(distance * self.run.processes.world, own)[0]
 
     def siamese(self) -> Siamese:
         """Draw this step's augmentation of every class."""
@@ -245,6 +279,10 @@ class MatchingTrainer(Trainer):
             self.data.description.with_normalisation(self.normalisation),
             metadata=metadata,
         )
+
+    def watched(self) -> Watched:
+        """Return the images, which are to move."""
+        return Watched(moved={"the images": [self.images]})
 
     def samples(self) -> dict[str, Tensor]:
         """Return the images as pixels, one column a class, at most ten rows."""

@@ -25,6 +25,8 @@ from gendistill.mimicry import (
     read_checkpoint,
     write_checkpoint,
 )
+from gendistill.runs.attributes import not_finite
+from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.teacher.network import snapshot
 from trainers.trainer import Trainer
@@ -162,6 +164,8 @@ class MimicryTrainer(Trainer):
             checkpoint = checkpoints[name]
             load_weights(network, checkpoint.model, files[name])
             if checkpoint.optimizer is not None:
+                if bad := not_finite(checkpoint.optimizer):
+                    raise UserError(f"the optimiser in '{files[name]}' holds NaN or infinite values in '{bad[0]}'")
                 try:
                     optimizer.load_state_dict(checkpoint.optimizer)
                     for group in optimizer.param_groups:
@@ -236,6 +240,13 @@ class MimicryTrainer(Trainer):
             write_checkpoint(folder, name, Checkpoint(network.state_dict(), state, step))
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def watched(self) -> Watched:
+        """Return the generator's weights, and the discriminator's loss under torch-mimicry's name for it."""
+        return Watched(
+            moved={"the generator's weights": list(self.generator.parameters())},
+            collapsed={"loss/errD": (1e-9, "the discriminator's loss stays at 0: it learns no more")},
+        )
 
     def teacher(self) -> Teacher:
         """Return the generator with fresh noise, its batch norm in eval mode.

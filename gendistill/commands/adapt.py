@@ -8,6 +8,7 @@ from typing import Any
 from gendistill.commands.judge import add_data, load_data
 from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import hand_over, result_only
+from gendistill.words import counted
 
 
 def parser() -> Options:
@@ -57,7 +58,7 @@ def text(result: Mapping[str, Any]) -> str:
     """Return the result as a table."""
     from gendistill.report.terminal import aligned
 
-    steps, images = f"{result['updates']} steps", f"{result['images']} images"
+    steps, images = counted(result["updates"], "step"), counted(result["images"], "image")
     shown = {
         "before": (f"as trained on {result['source']}", "–"),
         "distilled": (f"{images}, {steps}", "its own"),
@@ -67,6 +68,6 @@ def text(result: Mapping[str, Any]) -> str:
     for name, measured in result["accuracy"].items():
         spread = "" if measured["std"] is None else f" ± {100 * measured['std']:.2f}"
         lines.append([name, *shown[name], f"{100 * measured['mean']:.2f}{spread}"])
-    which = "the one known network" if result["known"] else f"{len(result['networks'])} held-out networks"
+    which = "the one known network" if result["known"] else counted(len(result["networks"]), "held-out network")
     head = f"{result['source']} -> {result['target']}, {result['split']} images, {which}"
     return "\n".join([head, "", *aligned(lines)])

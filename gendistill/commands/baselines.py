@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 BASELINES = ("ipc", "herding", "kcenter")
 """Random images of each class, herding and k-center."""
 
-OF_CONDENSED_SETS = ("condensation", "condensation-dsa", "condensation-mnist", "shi-chen")
+OF_CONDENSED_SETS = (
+    "condensation", "condensation-dsa", "condensation-mnist", "condensation-mtt", "condensation-datadam", "shi-chen",
+)  # fmt: skip
 """The protocols whose papers show those choices beside every set."""
 
 

@@ -5,26 +5,39 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.baselines import OF_CONDENSED_SETS, baselines
-from gendistill.commands.judge import REFERENCES, add_data, add_judging, dataset_name, judge, load_data, short_name
-from gendistill.commands.options import Options, add_json
+from gendistill.commands.judge import (
+    REFERENCES,
+    add_data,
+    add_judging,
+    dataset_name,
+    judge,
+    learning_options,
+    load_data,
+    running,
+    short_name,
+)
+from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import hand_over, read_results, result_only
 from gendistill.commands.report import pictures_of
 from gendistill.errors import UserError
+from gendistill.words import counted
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
+    from gendistill.report.rows import Score
 
 
 def parser() -> Options:
     """Return the command's options."""
     options = Options(
         prog="gendistill compare",
-        description="Judge several teachers with the same learners, seeds and budgets, and rank them by test accuracy.",
+        description="Judge several teachers with the same learners, seeds and budgets, rank them by accuracy, and say "
+        "which are ahead of all real data. docs/evaluation-comparing.md has the rule.",
     )
     options.add_argument(
         "teachers", metavar="TEACHER", nargs="+",
@@ -34,7 +47,12 @@ def parser() -> Options:
     options.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=None, help="also judge as many "
                          "real images of each class as the teachers store: random ones, herding and k-center; None: "
                          f"with a protocol of condensed sets ({', '.join(OF_CONDENSED_SETS)})")  # fmt: skip
-    options.add_argument("--rank-at", type=int, metavar="N", help="updates to rank at; None: the largest number")
+    options.add_argument("--ablate-rates", action="store_true", help="beside each teacher that learned learning rates "
+                         "also judge its images at grid rates, and real images at its rates")  # fmt: skip
+    options.add_argument("--rank-at", type=positive, metavar="N", help="the one number of updates that counts, chosen "
+                         "before anything is measured: teachers are ranked and held against real data there alone, "
+                         "which takes fewer comparisons; None: rank at the largest that all share, and compare at "
+                         "every one")  # fmt: skip
     options.add_argument("--output", metavar="FILE", help='write {"teachers": [...]} to this JSON file')
     options.add_argument("--report", metavar="FILE", help="write a self-contained HTML report to this file")
     add_json(options)
@@ -49,7 +67,9 @@ def main(argv: Sequence[str]) -> int:
 
     with result_only(given.json):
         found, data = judge_all(given)
-        results = {"teachers": rank(found, given.rank_at)}
+        results: dict[str, Any] = {"teachers": rank(found, given.rank_at), "notes": [rank_words(found, given.rank_at)]}
+        if given.rank_at is not None:
+            results["rank_at"] = given.rank_at
     return hand_over(
         results,
         text_table,
@@ -67,9 +87,14 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
         The results, and the real data unless all results were read.
 
     Raises:
-        UserError: A teacher cannot be opened, or earlier results are of another data set.
+        UserError: A teacher cannot be opened, earlier results are of another data set, or nothing is measured at
+            ``--rank-at``.
     """
+    from gendistill.evaluation.ablation import judge_ablations
+    from gendistill.evaluation.fidelity import common_count
+    from gendistill.report.rows import told_apart
     from gendistill.teacher.reference import open_teacher
+    from gendistill.teacher.subset import is_everything
 
     named = [named_reference(word) for word in given.teachers]
     data = None
@@ -84,9 +109,8 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
     if given.baselines or (given.baselines is None and given.protocol in OF_CONDENSED_SETS):
         known = [reference for _, reference in named]
         # All real images are no choice of some, and earlier results are no teachers any more.
-        pairs = zip(known, opened, strict=True)
-        stored = [one for word, one in pairs if word != "real" and not isinstance(one, list)]
-        wanted = baselines(stored, data) if data is not None else []
+        stored = [one for one in opened if not isinstance(one, list)]
+        wanted = [] if data is None else baselines([one for one in stored if not is_everything(one, data.train)], data)
         if given.baselines and not wanted:
             raise UserError(
                 "--baselines needs a teacher with as many stored images of every class, and no more than there are "
@@ -97,6 +121,15 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
                 assert data is not None
                 named.append((None, reference))
                 opened.append(open_teacher(reference, data, seed=given.seed))
+    if given.ablate_rates and all(isinstance(one, list) or one.learning_rates is None for one in opened):
+        raise UserError("--ablate-rates needs a teacher that learned learning rates with its images; none of these did")
+    _check_rank_at(given, opened)
+    if data is not None:
+        _warn(opened, [reference for _, reference in named], given, data)
+    count = given.count
+    if count is None and given.fidelity and data is not None:
+        # Distances of different numbers of images cannot be compared.
+        count = common_count([one for one in opened if not isinstance(one, list)], data)
     found: list[dict[str, Any]] = []
     for (name, reference), teacher in zip(named, opened, strict=True):
         if isinstance(teacher, list):
@@ -104,8 +137,13 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
             continue
         assert data is not None
         print(f"judging {reference}", file=sys.stderr)
-        found.append(judge(teacher, data, given, reference, name or short_name(reference)))
-    _tell_apart(found)
+        name = name or short_name(reference)
+        found.append(judge(teacher, data, given, reference, name, count=count))
+        if given.ablate_rates:
+            learning = learning_options(given) | running(given)
+            found += judge_ablations(name, teacher, data, learning, path=reference)
+    for one, distinct in zip(found, told_apart([str(one["name"]) for one in found]), strict=True):
+        one["name"] = distinct
     return found, data
 
 
@@ -116,28 +154,77 @@ def named_reference(word: str) -> tuple[str | None, str]:
 
 
 def rank(results: list[dict[str, Any]], updates: int | None) -> list[dict[str, Any]]:
-    """Sort results by mean accuracy after a number of updates, the best first.
+    """Sort results by mean accuracy after one number of updates, the same for all, the best first.
 
     Args:
         results: Evaluations.
-        updates: The number of updates; ``None`` takes the largest that each was measured at.
+        updates: The number of updates; ``None`` takes the largest that all were measured at.
+
+    Returns:
+        The results; in the order given where there is no such number, and where they were measured under different
+        settings. Those that were not measured at the number come last.
 
     Raises:
-        UserError: Nothing was measured at that number.
+        UserError: Nothing was measured at that number, or something has not the form of results.
     """
     from gendistill.report.rows import row
 
-    table = [row(result) for result in results]
-    if updates is not None and not any(updates in one.scores for one in table):
-        measured = sorted({count for one in table for count in one.scores})
-        raise UserError(f"--rank-at is {updates}, but accuracy was measured at {', '.join(map(str, measured))} updates")
+    at, _ = _ranked_at(results, updates)
+    if at is None:
+        return results
+    scores = [row(result).scores for result in results]
+    return [results[place] for place in sorted(range(len(results)), key=lambda place: _rank(scores[place], at))]
 
-    def score(place: int) -> float:
-        scores = table[place].scores
-        at = updates if updates is not None else max(scores, default=0)
-        return -scores[at].mean if at in scores else 1.0
 
-    return [results[place] for place in sorted(range(len(results)), key=score)]
+def _rank(scores: Mapping[int, Score], at: int) -> float:
+    return -scores[at].mean if at in scores else 1.0
+
+
+def rank_words(results: list[dict[str, Any]], updates: int | None) -> str:
+    """Say how :func:`rank` has put results in order."""
+    at, why = _ranked_at(results, updates)
+    if at is None:
+        return f"In the order given: {why}."
+    beforehand = ", the number named by --rank-at" if updates is not None else ", the largest number that all share"
+    return f"Ranked by accuracy after {counted(at, 'update')}{beforehand}."
+
+
+def _ranked_at(results: list[dict[str, Any]], updates: int | None) -> tuple[int | None, str]:
+    """Return the number of updates at which results are ranked, or None and why they are not."""
+    from gendistill.evaluation.settings import differing
+    from gendistill.report.rows import row
+
+    measured = [set(one.scores) for one in map(row, results) if one.scores]
+    if updates is not None and not any(updates in counts for counts in measured):
+        known = ", ".join(map(str, sorted(set[int]().union(*measured)))) or "no"
+        raise UserError(f"--rank-at is {updates}, but accuracy was measured at {known} updates")
+    if differing(results):
+        return None, "results of different settings are not ranked"
+    common = set.intersection(*measured) if measured else set()
+    if updates is None and not common:
+        return None, "no number of updates was measured for all"
+    return (max(common), "") if updates is None else (updates, "")
+
+
+def _warn(opened: Sequence[Any], references: Sequence[str], given: argparse.Namespace, data: RealData) -> None:
+    """Say before anything is trained that earlier results were measured under other settings than those given."""
+    from gendistill.evaluation.protocols import expand
+    from gendistill.evaluation.settings import differing
+    from gendistill.plain import plain
+
+    options = learning_options(given)
+    ours = {"protocol": options.get("protocol")} | plain(expand(options, data.description))
+    # The teacher has a say in these, or nothing was asked for.
+    ours = {key: value for key, value in ours.items() if key not in ("normalisation", "lr") and value is not None}
+    for reference, earlier in zip(references, opened, strict=True):
+        for one in earlier if isinstance(earlier, list) else []:
+            theirs = {key: (one["learning"] or {}).get(key, value) for key, value in ours.items()}
+            found = differing([{"learning": ours}, {"learning": theirs}])
+            if found and one["learning"]:
+                said = ", ".join(f"{setting.name} {setting.values[1]}, not {setting.values[0]}" for setting in found)
+                print(
+                    f"{reference}: measured under other settings ({said}); nothing will be concluded", file=sys.stderr
+                )
 
 
 def _earlier(name: str | None, reference: str, dataset: str) -> list[dict[str, Any]]:
@@ -147,14 +234,15 @@ def _earlier(name: str | None, reference: str, dataset: str) -> list[dict[str, A
             raise UserError(f"{reference} was measured on '{one['dataset']}', the comparison is on '{dataset}'")
     if name is not None:
         found = [{**one, "name": name} for one in found]
-    return [{"name": short_name(str(one["teacher"].get("path", Path(reference).stem))), **one} for one in found]
+    return [{"name": short_name(str(one["teacher"].get("path") or Path(reference).stem)), **one} for one in found]
 
 
-def _tell_apart(results: list[dict[str, Any]]) -> None:
-    """Number the names that occur more than once."""
-    seen: dict[str, int] = {}
-    for one in results:
-        name = str(one["name"])
-        seen[name] = seen.get(name, 0) + 1
-        if seen[name] > 1:
-            one["name"] = f"{name} ({seen[name]})"
+def _check_rank_at(given: argparse.Namespace, opened: Sequence[Any]) -> None:
+    """Refuse, before anything is trained, a number to rank at that will not be measured."""
+    planned = given.protocol is None and given.epochs is None and not all(isinstance(one, list) for one in opened)
+    if given.rank_at is not None and planned and given.rank_at not in given.updates:
+        measured = ", ".join(map(str, given.updates))
+        raise UserError(
+            f"--rank-at is {given.rank_at}, but accuracy was measured at {measured} updates; add {given.rank_at} to "
+            "--updates"
+        )

@@ -9,6 +9,7 @@ from typing import Any
 from gendistill.commands.judge import add_data, learner_spec, load_data
 from gendistill.commands.options import Options, add_json, positive, update_list
 from gendistill.commands.output import hand_over, result_only
+from gendistill.words import counted
 
 
 def numbers(text: str) -> list[float]:
@@ -36,7 +37,11 @@ def parser() -> Options:
     add("--controls", default="random,loss,herding,kcenter,mixup", metavar="A,B", help="halves to measure beside it")
     add("--features", default="pixels", metavar="NAME", help="where herding and k-center measure: pixels, classifier, "
         "inception or a dotted path")  # fmt: skip
-    add("--learner", metavar="SPEC", help="dotted path or {class_path: ..., init_args: ...}; None: the data set's own")
+    add(
+        "--learner",
+        metavar="SPEC",
+        help="name, dotted path or {class_path: ..., init_args: ...}; None: the data set's own",
+    )
     add("--ages", type=update_list, default="0,20,200", metavar="N,N", help="updates on real data of the networks in "
         "which gradients are compared")  # fmt: skip
     add("--networks", type=positive, default=2, metavar="N", help="networks of each age")
@@ -109,14 +114,15 @@ def text(result: Mapping[str, Any]) -> str:
         )
     sizes, cost = " -> ".join(map(str, result["sizes"])), result["cost"]
     said = [
-        f"{result['batches']:,} batches, {sizes} images; {result['updates']:,} updates, {result['seeds']} learners, "
-        f"{len(result['settings'])} ways to train, accuracy in % of the {result['split']} images",
+        f"{counted(result['batches'], 'batch', 'batches')}, {sizes} images; {counted(result['updates'], 'update')}, "
+        f"{counted(result['seeds'], 'learner')}, {counted(len(result['settings']), 'way')} to train, "
+        f"accuracy in % of the {result['split']} images",
         "",
         *aligned(lines),
         "",
         "cosine at N: of gradients with those of the real batch, in networks after N updates on real data",
         "its choice: accuracy on the real batches of the way to train that looks best on the smaller ones",
-        f"made for {cost['image_gradients']:,} gradients of one image, {cost['epochs_of_the_original']:,.0f} epochs of "
-        f"the real batches; saved again after {cost['break_even_epochs']:,.0f} epochs of the condensed ones",
+        f"made for {counted(cost['image_gradients'], 'gradient')} of one image, {cost['epochs_of_the_original']:,.0f} "
+        f"epochs of the real batches; saved again after {cost['break_even_epochs']:,.0f} epochs of the condensed ones",
     ]
     return "\n".join(said)

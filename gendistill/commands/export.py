@@ -8,7 +8,7 @@ from gendistill.commands.judge import REFERENCES, add_data_files, load_data
 from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import result_only, to_json
 
-FORMATS = ("png", "pt", "parquet", "safetensors", "dc", "mtt", "dd")
+FORMATS = ("png", "pt", "parquet", "safetensors", "dc", "mtt", "datm", "dd")
 
 
 def parser() -> Options:
@@ -16,8 +16,8 @@ def parser() -> Options:
     options = Options(
         prog="gendistill export",
         description="Write a teacher's images to a new folder: png (a folder a class), pt (images.pt and labels.pt), "
-        "parquet, safetensors, or as the public code of DC, DSA and DM (dc), MTT (mtt) or Dataset Distillation (dd) "
-        "does, with a data card.",
+        "parquet, safetensors, or as the public code of DC, DSA and DM (dc), MTT (mtt), DATM (datm) or Dataset "
+        "Distillation (dd) does, with a data card.",
     )
     options.add_argument("teacher", metavar="TEACHER", help=REFERENCES)
     options.add_argument("--format", choices=FORMATS, default="png", help="what to write")
@@ -54,4 +54,6 @@ def main(argv: Sequence[str]) -> int:
     print(f"wrote {result['images']:,} images as {result['format']} to {result['path']}")
     if "max_quantisation_error" in result:
         print(f"8 bits a channel changed a pixel in [0, 1] by at most {result['max_quantisation_error']:.4f}")
+    for sentence in result["lost"]:
+        print(f"lost: {sentence}")
     return 0

@@ -22,11 +22,15 @@ REFERENCES = (
 )
 
 FILE_NAME = "teacher.safetensors"
-PROTOCOLS = ("thesis", "condensation", "condensation-dsa", "condensation-mnist", "shi-chen")
+PROTOCOLS = (
+    "thesis", "condensation", "condensation-dsa", "condensation-mnist", "condensation-mtt", "condensation-datadam",
+    "shi-chen",
+)  # fmt: skip
 """Those of gendistill.evaluation.protocols, named here so that --help need not wait for torch."""
 SAME_NAME = (
-    "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "momentum",
-    "weight_decay", "schedule", "augment", "augment_mode", "augment_strength", "labels", "normalisation", "split",
+    "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "measure",
+    "momentum", "weight_decay", "schedule", "augment", "augment_mode", "augment_strength", "labels", "normalisation",
+    "split",
 )  # fmt: skip
 
 
@@ -51,12 +55,21 @@ def add_data_files(parser: argparse.ArgumentParser) -> None:
                         "frequent; None: 5000")  # fmt: skip
     parser.add_argument("--embedding", metavar="WHAT", help="numbers of a word's vector, learned from a text, or a "
                         "file of vectors in GloVe's form; None: see docs/data.md")  # fmt: skip
+    parser.add_argument("--text-column", metavar="NAME", help="column of a table that holds its texts, or its number "
+                        "from 1; None: found out")  # fmt: skip
+    parser.add_argument("--label-column", metavar="NAME", help="column of a table that holds the classes, or its "
+                        "number from 1; None: found out")  # fmt: skip
     parser.add_argument("--whitening", type=float, metavar="EPS", help="ZCA-whiten the real data with this epsilon, "
                         "such as 0.1; None: mean and standard deviation")  # fmt: skip
 
 
-def add_judging(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the evaluators."""
+def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> argparse._ArgumentGroup:
+    """Add the options of training learners and testing them, and return their group.
+
+    Args:
+        parser: Gets them.
+        labels: Whether ``--labels`` is among them; another command's may say what a file's labels are.
+    """
     learning = parser.add_argument_group("learning: fresh learners train on the teacher and are tested on real images")
     add = learning.add_argument
     add("--protocol", choices=PROTOCOLS, metavar="NAME", help="take the options below from a published protocol, but "
@@ -64,7 +77,7 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add(
         "--learner",
         metavar="SPEC",
-        help="dotted path or {class_path: ..., init_args: ...}; None: the data set's own",
+        help="name (ConvNet), dotted path or {class_path: ..., init_args: ...}; None: the data set's own",
     )
     add("--updates", type=update_list, default="10,30,100,300,1000", metavar="N,N", help="updates to test after")
     add("--epochs", type=positive, metavar="N", help="length of the training in passes over the teacher; None: the "
@@ -81,9 +94,12 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=positive, default=5, metavar="N", help="number of learners, one seed each")
     add("--batch-size", type=positive, default=64, metavar="N", help="images per learner update")
     add("--optimizer", default="sgd", metavar="NAME", help="the learner's: sgd or adam")
-    add("--lr", type=rate_list, metavar="LR,LR", help="learning rates, 'grid' or 'teacher', the validation "
-        "split chooses; None: the teacher's own where it learned some, else a grid")  # fmt: skip
+    add("--lr", type=rate_list, metavar="LR,LR", help="learning rates, 'grid', 'teacher' (its learned ones, by plain "
+        "SGD) or 'learned' (its one rate, with the momentum, decay and schedule below), the validation split chooses; "
+        "None: the teacher's own where it learned some, else a grid")  # fmt: skip
     add("--select", default="each", metavar="HOW", help="choose the rate for each number of updates, or at the last")
+    add("--measure", default="accuracy", metavar="NAME", help="what that choice is by: accuracy, or balanced, the mean "
+        "of the classes' accuracies; both are reported")  # fmt: skip
     add("--momentum", type=momentum, default=0.9, metavar="M", help="of sgd, in [0, 1); two numbers are cycled")
     add("--weight-decay", type=float, default=5e-4, metavar="W", help="of the learner, at least 0")
     add("--schedule", default="constant", metavar="NAME", help="of the learning rate: constant, cosine, "
@@ -93,11 +109,18 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "for each image; all: each of them")  # fmt: skip
     add("--augment-strength", type=named_numbers, metavar="OP=X,OP=X", help="how far they reach, such as rotate=45; "
         "None: as far as DSA's")  # fmt: skip
-    add("--labels", default="given", metavar="HOW", help="given: the teacher's labels; hard: their likeliest class")
+    if labels:
+        add("--labels", default="given", metavar="HOW", help="given: the teacher's labels; hard: their likeliest class")
     add("--normalisation", default="auto", metavar="WHOSE", help="in which learners see images: data, teacher, or "
         "auto: the teacher's where it is whitened and the data is not")  # fmt: skip
     add("--split", default="test", metavar="NAME", help="real images to test on: test, validation or train")
     add("--device", default="auto", metavar="NAME", help="auto (a GPU if there is one), cpu, cuda or cuda:1")
+    return learning
+
+
+def add_judging(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the evaluators."""
+    add = add_learning(parser).add_argument
     add("--seed", type=int, default=0, metavar="N", help="seed of random subsets and of the fidelity scores")
     add("--continual", type=positive, metavar="N", help="also learn the classes in N stages from the images kept of "
         "those seen so far; None: do not")  # fmt: skip
@@ -110,14 +133,16 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "images), inception, or a dotted path")  # fmt: skip
     add("--reference", choices=("train", "test"), default="train", help="real images to compare with")
     add("--weights", metavar="FILE", help="weights of inception; None: torch's hub folder, else a download")
-    add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000")
+    add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000; "
+        "compare: as many as the smallest set has, so that distances can be compared")  # fmt: skip
 
 
 def load_data(options: argparse.Namespace) -> RealData:
     """Load the data set that the options of :func:`add_data` name."""
     import gendistill.data
 
-    names = ("image_size", "channels", "background", "whitening", "length", "vocabulary", "embedding")
+    names = ("image_size", "channels", "background", "whitening", "length", "vocabulary", "embedding",
+             "text_column", "label_column")  # fmt: skip
     given = {name: getattr(options, name) for name in names}
     return gendistill.data.load(options.dataset, options.data_root, **given)
 
@@ -131,19 +156,24 @@ def dataset_name(dataset: str) -> str:
 
 
 def learner_spec(text: str | None) -> Any:
-    """Read ``--learner``: a dotted path or a mapping in YAML.
+    """Read ``--learner``: a class of this project by its name, a dotted path or a mapping in YAML.
 
     Raises:
-        UserError: It is neither.
+        UserError: It is none of them, or several classes have the name.
     """
-    if text is None or "{" not in text:
-        return text
+    if text is None:
+        return None
+    from torch import nn
+
+    from gendistill.objects import full_path, full_paths
     from gendistill.yaml_file import parse_yaml
 
+    if "{" not in text:
+        return full_path(text, nn.Module)
     spec = parse_yaml(text, "--learner")
     if not isinstance(spec, dict):
         raise UserError(f"--learner is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}")
-    return spec
+    return full_paths(spec)
 
 
 def short_name(reference: str) -> str:
@@ -154,26 +184,53 @@ def short_name(reference: str) -> str:
     return readable(path.resolve().parent.name if path.name == FILE_NAME else path.stem or path.resolve().name)
 
 
-def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: str, name: str) -> dict[str, Any]:
+def learning_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of learning that were given: all of them, or a protocol and what stands beside it."""
+    learning = named_learning(options)
+    if options.protocol is not None:
+        # Whatever stands at its default is the protocol's to say.
+        learning = {name: value for name, value in learning.items() if name in options.explicit}
+        learning["protocol"] = options.protocol
+    return learning
+
+
+def named_learning(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of :func:`gendistill.evaluation.learning.learning_curve` that a command line has."""
+    rates = options.lr
+    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
+    return learning | {name: getattr(options, name) for name in SAME_NAME}
+
+
+def running(options: argparse.Namespace) -> dict[str, Any]:
+    """Return where learners train and a count of their updates on stderr, as options of learning."""
+    from gendistill.runs.counter import Counter
+    from gendistill.runs.device import choose_device
+
+    return {"device": choose_device(options.device), "progress": Counter("learners", "updates")}
+
+
+def judge(
+    teacher: Teacher, data: RealData, options: argparse.Namespace, path: str, name: str, *, count: int | None = None
+) -> dict[str, Any]:
     """Run the evaluators on one teacher.
+
+    Args:
+        teacher: The teacher.
+        data: The real data.
+        options: Those of :func:`add_judging`.
+        path: How the teacher was named.
+        name: What to call it.
+        count: Images drawn for fidelity; None: what the options say.
 
     Returns:
         The result of :func:`gendistill.evaluation.evaluate.evaluate`.
     """
     from gendistill.evaluation.evaluate import evaluate
-    from gendistill.runs.counter import Counter
-    from gendistill.runs.device import choose_device
 
-    rates, device = options.lr, choose_device(options.device)
-    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
-    learning |= {name: getattr(options, name) for name in SAME_NAME}
-    if options.protocol is not None:
-        # Whatever stands at its default is the protocol's to say.
-        learning = {name: value for name, value in learning.items() if name in options.explicit}
-        learning["protocol"] = options.protocol
-    learning |= {"device": device, "progress": Counter("learners", "updates")}
-    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "reference", "seed")}
-    fidelity["device"] = device
+    learning = learning_options(options) | running(options)
+    device = learning["device"]
+    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "reference", "seed")}
+    fidelity |= {"device": device, "count": options.count if count is None else count}
     result = evaluate(
         teacher,
         data,

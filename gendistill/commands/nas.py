@@ -103,6 +103,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     """
     import torch
 
+    from gendistill.data.fingerprint import contents
     from gendistill.evaluation.workers import Workers
     from gendistill.nas.proxies import with_baselines
     from gendistill.nas.report import markdown, scatter
@@ -114,7 +115,9 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 
     check_search(given.search)
     device = choose_device(given.device)
-    data = load_data(given).to(device)
+    data = load_data(given)
+    held = contents(data)
+    data = data.to(device)
     space = open_space(given.space)
     table = None if given.truth in TRUTHS else read_table(_file(given.truth), space)
     teacher = open_teacher(given.teacher, data, seed=given.seed, device=device)
@@ -139,7 +142,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     with Workers(cores) as workers:
         study = Study(
             space, proxies if given.baselines else proxies[:1], folder / "architectures.json", settings,
-            workers=workers, pilots=given.pilots, seed=given.seed, fresh=given.fresh, progress=_shown(),
+            workers=workers, pilots=given.pilots, seed=given.seed, data=held, fresh=given.fresh, progress=_shown(),
         )  # fmt: skip
         study.prepare()
         names = study.search(given.search, given.count, given.budget)
@@ -147,7 +150,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
             study.baselines(names)
         _find_truth(study, names, given.truth, table, truth)
         results = study.results(names)
-        results["others"] = _others(study, found, names, truth)
+        results["others"] = _others(study, found, names, table, truth)
     results |= {
         "teacher": {"path": given.teacher, **teacher.budget()},
         "dataset": data.description.name,
@@ -177,17 +180,18 @@ def open_space(text: str) -> LearnerSpace:
     Raises:
         UserError: There is none.
     """
+    from gendistill.class_names import suggestion
     from gendistill.nets.spaces import LearnerSpace
-    from gendistill.objects import build
+    from gendistill.objects import build, full_path, full_paths
     from gendistill.yaml_file import parse_yaml
 
+    base: type[Any] = LearnerSpace
     spec: Any = SPACES.get(text, text)
     if "{" in text:
-        spec = parse_yaml(text, "--space")
-    elif "." not in text and text not in SPACES:
-        hint = did_you_mean(text, SPACES)
+        spec = full_paths(parse_yaml(text, "--space"))
+    elif "." not in (spec := full_path(spec, base)):
+        hint = did_you_mean(text, SPACES) or suggestion(text, base)
         raise UserError(f"there is no space '{text}'; {hint}choose among {', '.join(SPACES)} or give a dotted path")
-    base: type[Any] = LearnerSpace
     space: LearnerSpace = build(spec, base)
     return space
 
@@ -242,8 +246,19 @@ def _find_truth(
         study.train([study.best(names)], truth)
 
 
-def _others(study: Study, found: Mapping[str, str], names: Sequence[str], truth: TrainedTruth) -> dict[str, Any]:
-    study.train(list(dict.fromkeys(found.values())), truth)
+def _others(
+    study: Study,
+    found: Mapping[str, str],
+    names: Sequence[str],
+    table: Mapping[str, float] | None,
+    truth: TrainedTruth,
+) -> dict[str, Any]:
+    """Return where the architectures that runs have found stand; their truth is of the same source as the others'."""
+    others = list(dict.fromkeys(found.values()))
+    if table is None:
+        study.train(others, truth)
+    else:
+        study.look_up(others, table)
     return {path: study.standing(name, names) for path, name in found.items()}
 
 

@@ -8,6 +8,9 @@ from typing import Any, NoReturn
 
 from gendistill.errors import UserError, did_you_mean
 
+RATE_WORDS = ("grid", "teacher", "learned")
+"""What stands for learning rates; gendistill.evaluation.rates says what they mean."""
+
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows every default; wide enough for a sentence beside the option."""
@@ -25,6 +28,10 @@ class Options(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise argparse's complaint as one sentence."""
         raise UserError(f"{self.prog}: {message}; see {self.prog} --help")
+
+    def reword(self, option: str, words: str) -> None:
+        """Say something else of an option in ``--help``, where this command takes it for something else."""
+        self._option_string_actions[option].help = words
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse all of ``argv``.
@@ -105,10 +112,10 @@ def image_number(text: str) -> int | str:
 
 
 def rate_list(text: str) -> list[float | str]:
-    """Read ``0.1,0.01``: positive learning rates, ``grid`` or ``teacher``."""
+    """Read ``0.1,0.01``: positive learning rates, ``grid``, ``teacher`` or ``learned``."""
     rates: list[float | str] = []
     for part in text.split(","):
-        if part in ("grid", "teacher"):
+        if part in RATE_WORDS:
             rates.append(part)
             continue
         try:
@@ -116,7 +123,7 @@ def rate_list(text: str) -> list[float | str]:
         except ValueError:
             rates.append(0.0)
         if not 0 < float(rates[-1]) < float("inf"):
-            raise argparse.ArgumentTypeError(f"'{part}' is not a positive number, 'grid' or 'teacher'")
+            raise argparse.ArgumentTypeError(f"'{part}' is not a positive number or one of: {', '.join(RATE_WORDS)}")
     return rates
 
 

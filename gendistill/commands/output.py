@@ -47,16 +47,14 @@ def read_results(path: str | Path) -> dict[str, Any]:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"there is no {file}; gendistill evaluate or compare writes one with --output") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is not a readable JSON file: {' '.join(str(error).split())}") from error
     if isinstance(values, dict) and isinstance(values.get("teacher"), dict):
         values = {"teachers": [values]}
-    teachers = values.get("teachers") if isinstance(values, dict) else None
-    if not isinstance(teachers, list) or not teachers or not all(isinstance(one, dict) for one in teachers):
+    from gendistill.evaluation.result_form import check_results
+
+    if not check_results(values, str(file)):
         raise UserError(f"{file} holds no teachers; expected what gendistill evaluate or compare writes")
-    for place, one in enumerate(teachers):
-        if not isinstance(one.get("teacher"), dict) or not isinstance(one.get("learning"), dict):
-            raise UserError(f"{file}: entry {place} of teachers lacks 'teacher' or 'learning'")
     return dict(values)
 
 

@@ -10,6 +10,7 @@ from gendistill.commands.judge import REFERENCES, add_data, learner_spec, load_d
 from gendistill.commands.options import Options, add_json, positive, rate_list, update_list
 from gendistill.commands.output import hand_over, result_only
 from gendistill.errors import UserError
+from gendistill.words import counted
 
 
 def parser() -> Options:
@@ -26,7 +27,11 @@ def parser() -> Options:
         "metadata say")  # fmt: skip
     add("--control", metavar="TEACHER", help="the same teacher made without poison, measured beside it")
     add_data(options)
-    add("--learner", metavar="SPEC", help="dotted path or {class_path: ..., init_args: ...}; None: the teacher's own")
+    add(
+        "--learner",
+        metavar="SPEC",
+        help="name, dotted path or {class_path: ..., init_args: ...}; None: the teacher's own",
+    )
     add("--updates", type=update_list, default="1,10,100", metavar="N,N", help="updates to measure after")
     add("--seeds", type=positive, default=5, metavar="N", help="number of victims, one seed each")
     add("--batch-size", type=positive, default=64, metavar="N", help="images an update; distilled ones have their own")
@@ -124,13 +129,15 @@ def text(result: Mapping[str, Any]) -> str:
                 ]
             )
     first = next(iter(result["teachers"].values()))
-    seeds = f"mean ± std over {len(first['seeds'])} {first['victim']} victims"
+    victims = counted(len(first["seeds"]), f"{first['victim']} victim")
+    seeds = victims if len(first["seeds"]) == 1 else f"mean ± std over {victims}"
     said = [f"attack {result['attack']}: in % of the {first['split']} images, {seeds}", "", *aligned(lines)]
     if first["initialisation"]:
         said += ["", f"first weights: {first['initialisation']}"]
     if len(found) > 1:
         images = first["detectors"]["damage"]["images"]
-        note = f"detectors in %: agreement of labels; accuracy of the least class on {images} clean images of each"
+        clean = counted(images, "clean image")
+        note = f"detectors in %: agreement of labels; accuracy of the least class on {clean} of each"
         said += ["", note, "", *aligned(found)]
     return "\n".join(said)
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.options import Options, add_json, positive, rate_list, update_list
 from gendistill.commands.output import result_only, to_json, write_json
-from gendistill.commands.side_by_side import Lane, run_side_by_side, steps_done
+from gendistill.commands.side_by_side import Lane, run_side_by_side, steps_done, threads_each
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.errors import UserError
+from gendistill.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,19 +31,21 @@ UPDATES = (1, 2, 4, 8, 16, 32, 64, 128)
 COLUMNS = (2, 8, 16, 32, 128)
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 GRID_IMAGES = 60
-NOTES = (
-    "Seconds are those of making the teacher, on one core; for latent, its GAN included.",
-    "The real subset has as many images as the GTN stores. FD compares with the training images, so that of real is 0.",
-)
+SEEDS = 10
+"""Ten learners decide where five decide nothing: docs/evaluation-comparing.md has the figures."""
+LANES = (("gan", "latent"), ("gtn",))
+"""Stages that are trained one after another, in a process each."""
+FORM = 2
+"""Of an evaluation that is kept: results of another form are made again."""
 
 
 @dataclass
 class Made:
-    """One teacher to judge: its name, how to open it, what making it took in seconds."""
+    """One teacher to judge: its name, how to open it, what making it took in seconds (None: nothing was made)."""
 
     name: str
     reference: str
-    seconds: float
+    seconds: float | None
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,7 +68,7 @@ def _options() -> Options:
     )
     options.add_argument("--scale", default=None, help="named scale of the configs; smoke takes seconds")
     options.add_argument("--seed", type=int, default=0, help="seed of the three runs and of the random real subset")
-    options.add_argument("--seeds", type=positive, default=5, help="learners trained on each teacher")
+    options.add_argument("--seeds", type=positive, default=SEEDS, help="learners trained on each teacher")
     options.add_argument(
         "--updates", type=update_list, default=UPDATES, metavar="N,...", help="learner updates to measure after"
     )
@@ -99,8 +102,10 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
         UserError: A config is missing or does not fit.
     """
     from gendistill.data import load
+    from gendistill.evaluation.fidelity import common_count
     from gendistill.report.page import write_report
     from gendistill.report.terminal import text_table
+    from gendistill.teacher import open_teacher
 
     for stage in STAGES:
         if not (configs / f"{stage}.yaml").is_file():
@@ -112,15 +117,15 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
     print("[1/3] training a conditional GAN and searching its latents; beside it, meta-training a GTN")
     seconds = _train(root, name, configs, scale, seed)
     made = _teachers(directory, data, seconds)
-    print("[2/3] judging five teachers with the same learners")
-    judged = [_judge(one, data, directory, seed, learning) for one in made]
+    print(f"[2/3] judging {len(made)} teachers with the same learners")
+    count = common_count([open_teacher(one.reference, data, seed=seed) for one in made], data)
+    judged = [_judge(one, data, directory, seed, learning, {"count": count}) for one in made]
+    judged += [row for one in made for row in _ablations(one, data, directory, seed, learning)]
     curves = _latent_curves(directory)
-    results: dict[str, Any] = {"teachers": judged, "columns": list(COLUMNS), "notes": list(NOTES), "curves": curves}
+    results: dict[str, Any] = {"teachers": judged, "columns": list(COLUMNS), "notes": _notes(judged), "curves": curves}
     print("[3/3] writing the report")
     write_json(results, directory / "results.json")
-    write_report(
-        results, directory / "report.html", _grids(made, data, seed), title="Five teachers of handwritten digits"
-    )
+    write_report(results, directory / "report.html", _grids(made, data, seed), title="Teachers of handwritten digits")
     _log_to_tensorboard(judged, directory)
     print("")
     print(text_table(results))
@@ -155,7 +160,7 @@ def _train(root: Path, name: str, configs: Path, scale: str | None, seed: int) -
             lambda: sum(steps_done(directories[stage].log) for stage in stages),
         )
 
-    run_side_by_side([lane("gan, latent", "gan", "latent"), lane("gtn", "gtn")])
+    run_side_by_side([lane(", ".join(stages), *stages) for stages in LANES])
     cpu = torch.device("cpu")
     return {stage: float(read_state(directories[stage].state, cpu)["seconds"]) for stage in STAGES}
 
@@ -166,16 +171,31 @@ def _teachers(directory: Path, data: RealData, seconds: dict[str, float]) -> lis
 
     stored = open_teacher(directory / "gtn", data).images_stored or len(data.train)
     return [
-        Made("real", "real", 0.0),
-        Made("real-subset", f"real:subset={min(stored, len(data.train))}", 0.0),
+        Made("real", "real", None),
+        Made("real-subset", f"real:subset={min(stored, len(data.train))}", None),
         Made("gan", str(directory / "gan"), seconds["gan"]),
         Made("latent", str(directory / "latent"), seconds["gan"] + seconds["latent"]),
         Made("gtn", str(directory / "gtn"), seconds["gtn"]),
     ]
 
 
-def _judge(one: Made, data: RealData, directory: Path, seed: int, learning: dict[str, Any]) -> dict[str, Any]:
+def _notes(judged: Sequence[dict[str, Any]]) -> list[str]:
+    """Say what the table's seconds and images are."""
+    threads = threads_each(len(LANES))
+    sizes = {one["name"]: one["teacher"]["images"] for one in judged}
+    notes = [
+        f"Seconds of making are those of one process on {counted(threads, 'thread')}; for latent, its GAN included.",
+    ]
+    if sizes["real-subset"] == sizes["gtn"]:
+        notes.append("The real subset has as many images as the GTN stores.")
+    return notes
+
+
+def _judge(
+    one: Made, data: RealData, directory: Path, seed: int, learning: dict[str, Any], fidelity: dict[str, Any]
+) -> dict[str, Any]:
     """Evaluate a teacher, or take the result of an earlier call on the same teacher with the same options."""
+    from gendistill.data.fingerprint import fingerprint
     from gendistill.evaluation.evaluate import evaluate
     from gendistill.teacher import open_teacher
 
@@ -183,21 +203,40 @@ def _judge(one: Made, data: RealData, directory: Path, seed: int, learning: dict
     # None: the rates that it learned.
     options = learning | {"lr": list(learning["lr"]) if teacher.learning_rates is None else None}
     file = directory / "evaluations" / f"{one.name}.json"
-    key = _fingerprint(teacher, options)
+    key = _fingerprint(teacher, {"learning": options, "fidelity": fidelity, "data": fingerprint(data)})
     if file.is_file() and (known := json.loads(file.read_text())).get("fingerprint") == key:
         print(f"      {one.name}: judged already")
         return {"name": one.name, **known["result"], "seconds": one.seconds}
     print(f"      {one.name}")
-    result = evaluate(teacher, data, path=one.reference, name=one.name, learning=options)
+    result = evaluate(teacher, data, path=one.reference, name=one.name, learning=options, fidelity=fidelity)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json({"fingerprint": key, "result": result}, file)
     return {**result, "seconds": one.seconds}
 
 
+def _ablations(one: Made, data: RealData, directory: Path, seed: int, learning: dict[str, Any]) -> list[dict[str, Any]]:
+    """Judge a teacher's images without its learned rates and its rates without its images, if it has such rates."""
+    from gendistill.evaluation.ablation import judge_ablations
+    from gendistill.teacher import open_teacher
+
+    teacher = open_teacher(one.reference, data, seed=seed)
+    if teacher.learning_rates is None:
+        return []
+    options = learning | {"lr": ["teacher", *learning["lr"]]}  # beside its own those that all others choose among
+    file = directory / "evaluations" / f"{one.name}-ablation.json"
+    key = _fingerprint(teacher, {"learning": options})
+    if file.is_file() and (known := json.loads(file.read_text())).get("fingerprint") == key:
+        return list(known["results"])
+    print(f"      {one.name}: is it the images or the learning rates?")
+    results = judge_ablations(one.name, teacher, data, options, path=one.reference)
+    write_json({"fingerprint": key, "results": results}, file)
+    return results
+
+
 def _fingerprint(teacher: Teacher, options: dict[str, Any]) -> str:
     from gendistill import __version__
 
-    digest = hashlib.sha256(json.dumps([__version__, teacher.header(), options], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([FORM, __version__, teacher.header(), options], sort_keys=True).encode())
     for name, tensor in sorted(teacher.tensors().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -251,7 +290,8 @@ def _log_to_tensorboard(judged: Sequence[dict[str, Any]], directory: Path) -> No
                 learning["updates"], learning["accuracy"]["mean"], learning["accuracy"]["std"], strict=True
             ):
                 writer.add_scalar("evaluation/accuracy", mean, count)
-                writer.add_scalar("evaluation/accuracy_std", std, count)
+                if std is not None:
+                    writer.add_scalar("evaluation/accuracy_std", std, count)
             fidelity = result["fidelity"]
             if fidelity and fidelity["value"] is not None:
                 writer.add_scalar(f"evaluation/{fidelity['name']}", fidelity["value"], 0)

@@ -13,6 +13,7 @@ from gendistill.commands.replication import Judge, Replication, Replications, be
 from gendistill.config.command_line import Words, take_apart
 from gendistill.config.plan import Reported, is_real
 from gendistill.errors import UserError
+from gendistill.words import counted
 
 HELP = """usage: gendistill replicate ID [--scale NAME] [--seeds N] [--KEY VALUE ...]
        gendistill replicate --list
@@ -129,7 +130,8 @@ def text(results: Mapping[str, Any]) -> str:
                 _number(said.get("fid"), 1),
             ]
         )
-    where = f"{results['id']}, scale {results['scale']}, {results['dataset']}, {len(results['seeds'])} runs"
+    runs = counted(len(results["seeds"]), "run")
+    where = f"{results['id']}, scale {results['scale']}, {results['dataset']}, {runs}"
     return "\n".join([text_table(results), "", where, *aligned(lines)])
 
 
@@ -163,7 +165,7 @@ def _list(known: Replications, as_json: bool) -> int:
 
 def _row(result: Mapping[str, Any], said: Reported | None) -> dict[str, Any]:
     learning, fidelity = result["learning"], result["fidelity"]
-    last = {key: values[-1] for key, values in learning["accuracy"].items()} if learning else None
+    last = {key: learning["accuracy"][key][-1] for key in ("mean", "std", "runs")} if learning else None
     measured = (
         {key: fidelity[key] for key in ("name", "std", "runs")} | {"mean": fidelity["value"]} if fidelity else None
     )
@@ -176,7 +178,8 @@ def _row(result: Mapping[str, Any], said: Reported | None) -> dict[str, Any]:
 
 
 def _notes(replication: Replication, judge: Judge) -> list[str]:
-    notes = [f"{len(judge.seeds)} runs; ± is the standard deviation over runs."]
+    several = "; ± is the standard deviation over runs" if len(judge.seeds) > 1 else ""
+    notes = [f"{counted(len(judge.seeds), 'run')}{several}."]
     if replication.reported is not None:
         notes.append(f"Reported ({replication.reported.source}): {_sentence(replication.reported)}.")
     if replication.of.scale != "paper":

@@ -55,16 +55,16 @@ def pictures_of(results: Mapping[str, Any], root: str | None, data: RealData | N
         Pixels (N, C, H, W) by teacher's name. A teacher that has gone is named on stderr and left out.
     """
     import gendistill.data
-    from gendistill.report.rows import row
+    from gendistill.report.rows import rows
     from gendistill.teacher.reference import open_teacher
 
     loaded = {} if data is None else {data.description.name: data}
     pictures = {}
-    for result in results["teachers"]:
-        reference, name = result["teacher"].get("path"), row(result).name
+    for result, name in zip(results["teachers"], [row.name for row in rows(results)], strict=True):
+        reference = result["teacher"].get("path")
         if not reference:
             continue
-        dataset = str(result.get("dataset", "digits"))
+        dataset = str(result.get("dataset") or "digits")
         try:
             if dataset not in loaded:
                 loaded[dataset] = gendistill.data.load(dataset, root)

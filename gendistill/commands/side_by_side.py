@@ -55,9 +55,7 @@ def run_side_by_side(lanes: Sequence[Lane]) -> None:
         GendistillError: A command failed: its own sentence and exit code. The other lanes have saved their states.
         Interrupted: A signal came.
     """
-    # A core each, two at most: that is where networks of this size stop getting faster.
-    threads = min(2, max(1, (os.cpu_count() or 1) // len(lanes)))
-    running = [_Running(lane, threads) for lane in lanes]
+    running = [_Running(lane, threads_each(len(lanes))) for lane in lanes]
     try:
         with _passed_on(running) as received, _shown(lanes) as show:
             while any([one.goes_on(stopping=bool(received)) for one in running]):
@@ -69,6 +67,14 @@ def run_side_by_side(lanes: Sequence[Lane]) -> None:
             one.stop()
     if received:
         raise Interrupted(received[0], "interrupted and saved; give the same command again to continue")
+
+
+def threads_each(lanes: int) -> int:
+    """Return on how many threads each of several lanes computes.
+
+    A core each, two at most: that is where networks of this size stop getting faster.
+    """
+    return min(2, max(1, (os.cpu_count() or 1) // lanes))
 
 
 def steps_done(log: Path) -> int:

@@ -13,6 +13,7 @@ from gendistill.commands.replicate import replicate
 from gendistill.commands.replication import Replication, Replications
 from gendistill.config.command_line import Words, take_apart
 from gendistill.errors import UserError
+from gendistill.words import counted
 
 HELP = """usage: gendistill sweep CONFIG --over KEY=VALUE,VALUE,... [--scale NAME] [--seeds N] [--KEY VALUE ...]
 
@@ -103,23 +104,30 @@ def sweep(asked: Sweep) -> dict[str, Any]:
         asked: Which one, and how.
 
     Returns:
-        Plain values: ``config``, ``scale``, ``over``, ``dataset``, ``seeds`` and ``points``: for each ``value`` its
-        ``rows``, the teacher's first, each with ``name`` and ``accuracy`` (``mean``, ``std`` and ``runs`` over the
-        seeds, fractions).
+        Plain values: ``config``, ``scale``, ``over``, ``dataset``, ``seeds``, ``split`` (what accuracy was measured
+        on), ``differing`` (words on settings of the evaluation that are not the same at all values) and ``points``:
+        for each ``value`` its ``rows``, the teacher's first, each with ``name`` and ``accuracy`` (``mean``, ``std`` and
+        ``runs`` over the seeds, fractions).
 
     Raises:
         UserError: A config, a value, the data or an earlier run does not fit.
     """
+    from gendistill.evaluation.settings import differing
+    from gendistill.report.facts import split_of
+    from gendistill.report.rows import row
+
     # All are built before the first is trained: a value that is out of range shall not be found out after hours.
     parts = [(value, asked.at(value)) for value in asked.values]
     for _, part in parts:
         part.experiment(0).build_trainer()
     points: list[dict[str, Any]] = []
     found: dict[str, Any] = {}
+    judged: list[dict[str, Any]] = []
     for value, part in parts:
         found = replicate(part)
-        rows = [{"name": row["name"], "accuracy": row["accuracy"]} for row in found["replicated"]]
+        rows = [{"name": one["name"], "accuracy": one["accuracy"]} for one in found["replicated"]]
         rows[0]["name"] = asked.path.stem
+        judged += found["teachers"]
         points.append({"value": value, "rows": rows})
     return {
         "config": str(asked.path),
@@ -127,6 +135,8 @@ def sweep(asked: Sweep) -> dict[str, Any]:
         "over": asked.option,
         "dataset": found["dataset"],
         "seeds": found["seeds"],
+        "split": split_of([row(one) for one in judged]),
+        "differing": [f"{one.name}: {'; '.join(dict.fromkeys(filter(None, one.values)))}" for one in differing(judged)],
         "points": points,
     }
 
@@ -140,8 +150,13 @@ def text(results: Mapping[str, Any]) -> str:
     for point in results["points"]:
         scores = {row["name"]: row["accuracy"] for row in point["rows"]}
         lines.append([point["value"], *(_percent(scores.get(name)) for name in names)])
-    head = f"accuracy in % of the test images, mean ± std of {len(results['seeds'])} runs, {results['dataset']}"
-    return "\n".join([head, "", *aligned(lines)])
+    where = f" of the {results['split']} images" if results["split"] else ""
+    runs, spread = counted(len(results["seeds"]), "run"), "mean ± std of " if len(results["seeds"]) > 1 else ""
+    head = f"accuracy in %{where}, {spread}{runs}, {results['dataset']}"
+    unequal = [
+        f"The points cannot be compared, for they were not measured alike: {one}." for one in results["differing"]
+    ]
+    return "\n".join([head, "", *aligned(lines), *unequal])
 
 
 def _own(words: Words) -> tuple[Sweep, dict[str, str]]:

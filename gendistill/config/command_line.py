@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.config.base import read_config
-from gendistill.config.experiment import DATA_TYPES, Experiment, change, check, lay_over, run_types
+from gendistill.config.experiment import DATA_TYPES, Experiment, change, check, lay_over, run_types, trainer_path
 from gendistill.config.merge import at_scale
 from gendistill.config.typed import allows, check_value, declared_types
 from gendistill.errors import UserError, did_you_mean
+from gendistill.objects import full_path, full_paths
 from gendistill.yaml_file import parse_yaml
 
 FLAGS = ("--help", "--print_config", "--json")
@@ -90,6 +91,7 @@ def assemble(words: Words, default_trainer: str | None = None) -> Experiment:
     # A user's own trainer lies in the folder where the command is given. It comes last, so that it shadows nothing.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
+    words.trainer = trainer_path(words.trainer)
     trainer = words.trainer or default_trainer
     config: dict[str, Any] = {}
     source = words.configs[-1] if words.configs else "the command line"
@@ -136,7 +138,10 @@ def override(experiment: Experiment, option: str, text: str | None) -> None:
     for key in deeper[:-1]:
         nested[key] = dict(nested.get(key) or {})
         nested = nested[key]
-    nested[deeper[-1]] = parse_yaml(text, option)
+    found = parse_yaml(text, option)
+    nested[deeper[-1]] = (
+        full_path(found) if deeper[-1] == "class_path" and isinstance(found, str) else full_paths(found)
+    )
 
 
 def known_options(experiment: Experiment) -> list[str]:

@@ -11,7 +11,7 @@ from gendistill.config.merge import merge
 from gendistill.config.plan import plan, reported
 from gendistill.config.typed import check_value, declared_types
 from gendistill.errors import UserError, did_you_mean
-from gendistill.objects import accepted_arguments, build, locate
+from gendistill.objects import accepted_arguments, build, full_path, locate
 from gendistill.plain import plain
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ DATA_TYPES: dict[str, Any] = {
     "length": int | None,
     "vocabulary": int | None,
     "embedding": int | str | None,
+    "text_column": int | str | None,
+    "label_column": int | str | None,
 }
 # Without background, whitening and the options of texts: configs of runs without them are what they were before.
 DATA_DEFAULTS = {"name": "digits", "root": None, "image_size": None, "channels": None}
@@ -45,7 +47,8 @@ class Experiment:
         class_path: Its dotted path.
         init_args: Arguments given for it, of the declared types.
         data: ``name`` and ``root`` of the data set; ``image_size``, ``channels`` and ``background`` of a folder of
-            images; ``whitening`` (epsilon) to whiten; ``length``, ``vocabulary`` and ``embedding`` of a text.
+            images; ``whitening`` (epsilon) to whiten; ``length``, ``vocabulary`` and ``embedding`` of a text,
+            ``text_column`` and ``label_column`` of its table.
         run: Arguments given for :class:`RunOptions`.
     """
 
@@ -108,6 +111,11 @@ class Experiment:
         return gendistill.data.load(**(DATA_DEFAULTS | self.data))
 
 
+def trainer_path(name: Any) -> Any:
+    """Return the dotted path of a trainer of this project that is given by its name, anything else as it is."""
+    return full_path(name, locate(TRAINER)) if isinstance(name, str) else name
+
+
 def trainer_class(class_path: Any, where: str) -> type:
     """Import a trainer by its dotted path.
 
@@ -152,10 +160,11 @@ def check(config: Mapping[str, Any], source: str) -> Experiment:
     check_keys(trainer, ("class_path", "init_args"), source, "trainer.")
     if "class_path" not in trainer:
         raise UserError(f"{source} names no trainer; write trainer: {{class_path: package.module.Trainer}}")
-    cls = trainer_class(trainer["class_path"], f"{source}: trainer.class_path")
+    class_path = trainer_path(trainer["class_path"])
+    cls = trainer_class(class_path, f"{source}: trainer.class_path")
     return Experiment(
         trainer_class=cls,
-        class_path=trainer["class_path"],
+        class_path=class_path,
         init_args=_typed(_section(trainer, "init_args", source), declared_types(cls), source, "trainer.init_args."),
         data=_typed(_section(config, "data", source), DATA_TYPES, source, "data."),
         run=_typed(_section(config, "run", source), run_types(), source, "run."),

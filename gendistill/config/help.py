@@ -22,6 +22,8 @@ GENERAL = (
     ("--data.length N", "words of a text's sentence (default: what most have)"),
     ("--data.vocabulary N", "most frequent words of a text that are kept (default: 5000)"),
     ("--data.embedding WHAT", "numbers of a word's vector, learned, or a file in GloVe's form (default: 100)"),
+    ("--data.text-column NAME", "column of a table that holds its texts, or its number from 1 (default: found out)"),
+    ("--data.label-column NAME", "column of a table that holds the classes, or its number from 1 (default: found out)"),
     ("--print_config", "print the complete config as YAML and leave"),
     ("--json", "print one JSON object on stdout, all else on stderr"),
 )

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from gendistill.class_names import suggestion
 from gendistill.errors import UserError
-from gendistill.objects import accepted_arguments
+from gendistill.objects import accepted_arguments, full_path, full_paths
 
 _WORDS = {
     int: "a whole number",
@@ -69,6 +70,9 @@ def allows(hint: Any, kind: type) -> bool:
 def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = False) -> Any:
     """Return a value converted to the type that is declared for it.
 
+    Where a mapping of ``class_path`` and ``init_args`` is expected, the name or the path of a class alone is one;
+    classes of this project that are given by their names get their dotted paths.
+
     Args:
         value: A plain value from YAML, or the text of a command-line option.
         hint: The declared type.
@@ -80,14 +84,21 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
     """
     from jsonargparse import ArgumentParser
 
-    refusal = UserError(f"{where} is {value!r}, expected {describe(hint)}")
+    near = ""
+    if isinstance(value, str) and _is_spec(hint):
+        path = full_path(value)
+        if path.rpartition(".")[2][:1].isupper() and "." in path:
+            value, written_as_text = {"class_path": path}, False
+        else:
+            near = f"; {suggestion(value)}".rstrip("; ")
+    refusal = UserError(f"{where} is {value!r}, expected {describe(hint)}{near}")
     if value is None and not written_as_text:
         if not allows(hint, type(None)):
             raise refusal
         return None
     if not written_as_text and _leaves_open(hint, value):
         # jsonargparse would build what looks like a class in there, and fill in arguments that the program gives later.
-        return value
+        return full_paths(value)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=hint)
     try:
@@ -95,7 +106,15 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
     except Exception as error:  # jsonargparse raises several kinds, all of them about this one value
         raise refusal from error
     result = parsed.value
-    return result.as_dict() if hasattr(result, "as_dict") else result
+    return full_paths(result.as_dict() if hasattr(result, "as_dict") else result)
+
+
+def _is_spec(hint: Any) -> bool:
+    """Tell whether a type is a mapping of anything, such as class_path and init_args, and no text."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return not allows(hint, str) and any(_is_spec(part) for part in get_args(hint))
+    origin, args = get_origin(hint), get_args(hint)
+    return isinstance(origin, type) and issubclass(origin, Mapping) and args == (str, Any)
 
 
 def _leaves_open(hint: Any, value: Any) -> bool:

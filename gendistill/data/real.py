@@ -62,6 +62,20 @@ class RealData:
         parts = {name: getattr(self, name).to(device) for name in ("train", "validation", "test")}
         return replace(self, **parts)
 
+    def in_order(self, order: Tensor, class_names: tuple[str, ...]) -> RealData:
+        """Return the same images with the classes counted in another order.
+
+        Args:
+            order: (K,) int64, for each class its new number.
+            class_names: The names in the new order.
+        """
+
+        def part(split: Split) -> Split:
+            return Split(split.images, order.to(split.labels.device)[split.labels])
+
+        described = replace(self.description, class_names=class_names)
+        return RealData(described, part(self.train), part(self.validation), part(self.test))
+
     def with_normalisation(self, normalisation: Normalisation) -> RealData:
         """Return the same images in another normalisation."""
         return replace(self, description=self.description.with_normalisation(normalisation))

@@ -18,7 +18,8 @@ from gendistill.data.description import Description, Normalisation
 from gendistill.data.embedding import Embedding
 from gendistill.data.real import RealData, Split
 from gendistill.data.split import SPLIT_SEED, hold_out, missing_classes, stratified, validation_size
-from gendistill.data.text_files import Corpus, read_corpora
+from gendistill.data.text_files import Corpus, in_order, read_corpora, understood
+from gendistill.data.text_tables import Columns
 from gendistill.data.tokens import encode, tokenise, usual_length, vocabulary
 from gendistill.data.word_vectors import learned, read_glove
 from gendistill.errors import UserError
@@ -45,8 +46,12 @@ class TextOptions:
     embedding: int | str | None = None
 
 
-def load_text(path: Path, options: TextOptions = TextOptions(), *, seed: int = 0) -> RealData:
-    """Load texts from local files; see :func:`gendistill.data.text_files.read_corpora`.
+def load_text(
+    path: Path, options: TextOptions = TextOptions(), columns: Columns | None = None, *, seed: int = 0
+) -> RealData:
+    """Load texts from local files, and say on stderr what was understood of them.
+
+    See :func:`gendistill.data.text_files.read_corpora`.
 
     Without a test part a fifth of the texts is held out for it, without a validation part a tenth of the training
     texts, at most 5,000; stratified. Vocabulary and embedding come from the training part alone.
@@ -54,21 +59,24 @@ def load_text(path: Path, options: TextOptions = TextOptions(), *, seed: int = 0
     Args:
         path: The file or folder.
         options: See :class:`TextOptions`.
+        columns: Which columns of a table hold text and class; None: found out.
         seed: Seed of the split.
 
     Raises:
         UserError: Nothing is there, a file is damaged, classes are missing, or an option is out of range.
     """
-    corpora = read_corpora(path)
-    names = sorted(set(corpora["train"].classes))
-    if all(name.isdecimal() for name in names):
-        names.sort(key=int)
+    corpora = read_corpora(path, columns)
+    names = in_order(set(corpora["train"].classes))
+    said = understood(corpora, tuple(names))
     if len(names) < 2:
         raise UserError(f"'{path}' holds one class, '{names[0]}'; give texts of two or more")
     for part, corpus in corpora.items():
-        unknown = sorted(set(corpus.classes) - set(names))
+        unknown = in_order(set(corpus.classes) - set(names))
         if unknown:
-            raise UserError(f"the {part} texts of '{path}' have the class '{unknown[0]}', those for training do not")
+            raise UserError(
+                f"the {part} texts of '{path}' have the class '{unknown[0]}', those for training do not: they have "
+                f"{', '.join(names[:8])}"
+            )
     if "test" not in corpora:
         count, least = len(corpora["train"].classes) // 5, 1 if "validation" in corpora else 2
         corpora["train"], corpora["test"] = _hold_out(corpora["train"], count, seed, least)
@@ -83,7 +91,7 @@ def load_text(path: Path, options: TextOptions = TextOptions(), *, seed: int = 0
         )
     data = _data("text", names, corpora, options, usual_length(corpora["train"].sentences), SIZE)
     labels = {part: getattr(data, part).labels for part in sizes}
-    return replace(data, notes=tuple(f"'{path.name}': {one}" for one in missing_classes(labels, names)))
+    return replace(data, notes=(said, *(f"'{path.name}': {one}" for one in missing_classes(labels, names))))
 
 
 def load_toytext(options: TextOptions = TextOptions()) -> RealData:

@@ -1,23 +1,21 @@
-"""Texts from local files: a file with a label and a text on each line, or a folder of text files for each class."""
+"""Texts from local files: a table with a class and a text in each row, or a folder of text files for each class."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gendistill.data.text_tables import SUFFIXES, Choice, Columns, Table, choose, read_rows
 from gendistill.data.tokens import tokenise
 from gendistill.errors import UserError
 
-PARTS = {"train": ("train",), "test": ("test",), "validation": ("validation", "val", "dev")}
-SUFFIXES = (".tsv", ".csv")
+PARTS = {"train": ("train",), "test": ("test",), "validation": ("validation", "val", "valid", "dev")}
 UNLABELLED = "unsup"
 """The folder of the IMDB reviews that have no label; passed over."""
-LABEL, TEXT = "label", "text"
 FORMS = (
-    "a .tsv file (label, tab, text), a .csv file (with the columns label and text, or in this order), a folder with "
-    "train and test as such files, or with a folder of .txt files for each class, below train and test or not"
+    "a .csv, .tsv or .jsonl file with a column of texts and one of classes, a folder with train and test as such "
+    "files, or with a folder of .txt files for each class, below train and test or not"
 )
 
 
@@ -28,68 +26,138 @@ class Corpus:
     Attributes:
         sentences: Words of each.
         classes: Name of the class of each.
+        empty: Texts without words, which were left out.
+        source: Where they come from, for a person.
     """
 
     sentences: list[list[str]]
     classes: list[str]
+    empty: int = 0
+    source: str = ""
 
 
-def read_corpora(path: Path) -> dict[str, Corpus]:
+def read_corpora(path: Path, columns: Columns | None = None) -> dict[str, Corpus]:
     """Read the parts of a text: ``train`` and, where they are given, ``test`` and ``validation``.
 
     Args:
         path: One of :data:`FORMS`.
+        columns: Which columns of tables hold text and class; None: found out.
 
     Raises:
-        UserError: Nothing is there, a file cannot be read, a line has no label or no words.
+        UserError: Nothing is there, a file cannot be read, a row has no class, or columns stay unclear or differ.
     """
     if not path.exists():
         raise UserError(f"there is no text at '{path}'; give {FORMS}")
-    if path.is_file():
-        return {"train": _read_table(path)}
-    parts = {part: found for part, names in PARTS.items() if (found := _part(path, names)) is not None}
-    if not parts:
+    places = {"train": path} if path.is_file() else _parts(path)
+    if not places:
         return {"train": _read_folder(path)}
-    if "train" not in parts:
-        raise UserError(f"'{path}' holds {next(iter(parts.values())).name} but no train; give {FORMS}")
-    return {part: _read_folder(found) if found.is_dir() else _read_table(found) for part, found in parts.items()}
+    if "train" not in places:
+        raise UserError(f"'{path}' holds {next(iter(places.values())).name} but no train; give {FORMS}")
+    columns = columns or Columns()
+    corpora: dict[str, Corpus] = {}
+    known: tuple[Path, Choice] | None = None
+    for part, place in sorted(places.items(), key=lambda item: item[0] != "train"):
+        if place.is_dir():
+            corpora[part] = _read_folder(place)
+            continue
+        table = _table(place)
+        choice = choose(place, table, columns) if known is None else _like(known, place, table, columns)
+        known = known or (place, choice)
+        corpora[part] = _read_table(place, table, choice)
+    return corpora
 
 
-def _part(path: Path, names: tuple[str, ...]) -> Path | None:
-    places = [path / f"{name}{suffix}" for name in names for suffix in ("", *SUFFIXES)]
-    return next((place for place in places if place.exists()), None)
+def understood(corpora: Mapping[str, Corpus], class_names: tuple[str, ...]) -> str:
+    """Return what was understood of a text as one line for a person."""
+    names = ", ".join(class_names[:6]) + (", ..." if len(class_names) > 6 else "")
+    parts = "; ".join(f"{part} {corpus.source}" for part, corpus in corpora.items())
+    empty = sum(corpus.empty for corpus in corpora.values())
+    left_out = f"; {empty} without words left out" if empty else ""
+    several = "class" if len(class_names) == 1 else "classes"
+    return f"texts: {parts}; {len(class_names)} {several} ({names}){left_out}"
 
 
-def _read_table(path: Path) -> Corpus:
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"'{path}' is neither .tsv nor .csv; give {FORMS}")
-    corpus = Corpus([], [])
+def in_order(classes: set[str]) -> list[str]:
+    """Return class names in the order in which they are numbered: by value where all are numbers, else by the alphabet.
+
+    Args:
+        classes: The names.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = _tsv(file) if path.suffix.lower() == ".tsv" else csv.reader(file)
-            places = (0, 1)
-            for number, row in enumerate(rows, 1):
-                names = [cell.strip().lower() for cell in row]
-                if number == 1 and LABEL in names and TEXT in names:
-                    places = (names.index(LABEL), names.index(TEXT))
-                    continue
-                if not row:
-                    continue
-                if len(row) <= max(places) or not row[places[0]].strip():
-                    raise UserError(f"row {number} of '{path}' is not a label and a text; write {FORMS}")
-                _add(corpus, row[places[0]].strip(), row[places[1]], f"row {number} of '{path}'")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"'{path}' cannot be read as text in UTF-8 ({error}); convert or replace it") from error
-    if not corpus.classes:
+        return sorted(classes, key=lambda name: (float(name), name))
+    except ValueError:
+        return sorted(classes)
+
+
+def _parts(path: Path) -> dict[str, Path]:
+    """Return the files or folders of each part, by names in whatever case."""
+    there: dict[str, list[Path]] = {}
+    for entry in sorted(path.iterdir()):
+        stem = entry.name if entry.is_dir() else entry.stem if entry.suffix.lower() in SUFFIXES else ""
+        part = next((part for part, names in PARTS.items() if stem.lower() in names), None)
+        if part is not None:
+            there.setdefault(part, []).append(entry)
+    for part, entries in there.items():
+        if len(entries) > 1:
+            raise UserError(
+                f"'{path}' has {', '.join(entry.name for entry in entries)} for {part}; leave one of them there"
+            )
+    return {part: entries[0] for part, entries in there.items()}
+
+
+def _table(path: Path) -> Table:
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"'{path}' is none of {', '.join(SUFFIXES)}; give {FORMS}")
+    table = read_rows(path)
+    if not table.rows:
         raise UserError(f"'{path}' holds no texts; write {FORMS}")
-    return corpus
+    return table
 
 
-def _tsv(lines: Iterator[str]) -> Iterator[list[str]]:
-    """Yield label and text of each line: the text is all after the first tab, with no marks to be undone."""
-    for line in lines:
-        line = line.rstrip("\r\n")
-        yield line.split("\t", 1) if line else []
+def _like(known: tuple[Path, Choice], path: Path, table: Table, columns: Columns) -> Choice:
+    """Return the columns of another part, which must be those of the training texts."""
+    other, first = known
+    if first.heading is not None:
+        names = [name.strip() for name in table.rows[0][1]]
+        wanted = [first.heading[place] for place in (first.text, first.label)]
+        if all(name in names for name in wanted):
+            return Choice(names.index(wanted[0]), names.index(wanted[1]), tuple(names))
+        lacking = next(name for name in wanted if name not in names)
+        if any(name in names for name in wanted):
+            raise UserError(
+                f"'{path}' has no column '{lacking}' as '{other.name}' has, its columns are {', '.join(names[:8])}; "
+                "give it one, or take the file away"
+            )
+    choice = choose(path, table, columns)
+    if (first.heading is None) != (choice.heading is None) or first.names != choice.names:
+        here, there = (" and ".join(one.names) for one in (choice, first))
+        raise UserError(
+            f"'{path}' has text and class in {here}, '{other.name}' in {there}; give all parts the same columns"
+        )
+    return choice
+
+
+def _read_table(path: Path, table: Table, choice: Choice) -> Corpus:
+    sentences: list[list[str]] = []
+    classes: list[str] = []
+    empty = 0
+    for number, cells in table.rows[choice.heading is not None :]:
+        found = choice.fit(cells, table.delimiter)
+        if found is None:
+            raise UserError(
+                f"row {number} of '{path}' is not a label and a text: it has {len(cells)} cells, text is in "
+                f"{choice.names[0]}, class in {choice.names[1]}; mend it, and put texts with delimiters in quotes"
+            )
+        text, label = found
+        words = tokenise(text)
+        if not words:
+            empty += 1
+            continue
+        sentences.append(words)
+        classes.append(label)
+    if not classes:
+        raise UserError(f"'{path}' holds no texts; write {FORMS}")
+    return Corpus(sentences, classes, empty, f"'{path.name}' (text in {choice.names[0]}, class in {choice.names[1]})")
 
 
 def _read_folder(path: Path) -> Corpus:
@@ -97,23 +165,23 @@ def _read_folder(path: Path) -> Corpus:
     folders = [folder for folder in folders if folder.name != UNLABELLED]
     if not folders:
         raise UserError(f"'{path}' holds no folders of texts; give {FORMS}")
-    corpus = Corpus([], [])
+    sentences: list[list[str]] = []
+    classes: list[str] = []
+    empty = 0
     for folder in folders:
         files = sorted(folder.glob("*.txt"))
         if not files:
             raise UserError(f"class folder '{folder}' holds no .txt files; fill or delete it")
         for file in files:
             try:
-                text = file.read_text(encoding="utf-8-sig")
+                words = tokenise(file.read_text(encoding="utf-8-sig"))
             except (OSError, UnicodeDecodeError) as error:
                 raise UserError(f"'{file}' cannot be read as text in UTF-8 ({error}); convert it") from error
-            _add(corpus, folder.name, text, f"'{file}'")
-    return corpus
-
-
-def _add(corpus: Corpus, label: str, text: str, where: str) -> None:
-    words = tokenise(text)
-    if not words:
-        raise UserError(f"{where} holds no words; delete it")
-    corpus.sentences.append(words)
-    corpus.classes.append(label)
+            if not words:
+                empty += 1
+                continue
+            sentences.append(words)
+            classes.append(folder.name)
+    if not classes:
+        raise UserError(f"'{path}' holds no texts with words; give {FORMS}")
+    return Corpus(sentences, classes, empty, f"'{path.name}' (a folder of .txt files for each class)")

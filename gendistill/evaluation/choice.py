@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from gendistill import objects
+from gendistill.class_names import suggestion
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.classifier import trained_classifier
 from gendistill.evaluation.extractors import Extractor
 from gendistill.evaluation.inception import InceptionExtractor
+from gendistill.finite import check_finite
 
 BUILT_IN = ("classifier", "inception")
 
@@ -44,12 +46,13 @@ def choose_extractor(
         raise UserError(f"'{data.description.name}' holds sentences, which inception cannot see; use classifier")
     elif choice == "inception":
         extractor = InceptionExtractor(weights, allow_unverified_weights=allow_unverified_weights)
-    elif isinstance(choice, str) and "." not in choice:
-        raise UserError(
-            f"there is no extractor '{choice}'; {did_you_mean(choice, BUILT_IN)}choose one of: {', '.join(BUILT_IN)}, "
-            "or the dotted path of a subclass of gendistill.evaluation.extractors.Extractor"
-        )
     else:
+        if isinstance(choice, str) and "." not in (choice := objects.full_path(choice, Extractor)):
+            hint = did_you_mean(choice, BUILT_IN) or suggestion(choice, Extractor)
+            raise UserError(
+                f"there is no extractor '{choice}'; {hint}choose one of: {', '.join(BUILT_IN)}, or the dotted path of "
+                "a subclass of gendistill.evaluation.extractors.Extractor"
+            )
         description = data.description
         extractor = objects.build(
             choice,
@@ -57,4 +60,6 @@ def choose_extractor(
             num_classes=description.num_classes,
             image_shape=description.image_shape,
         )
+    for name, value in extractor.state_dict().items():
+        check_finite(f"{extractor.name}: {name}", value, "give the extractor other weights")
     return extractor.to(data.train.images.device).eval()

@@ -26,6 +26,7 @@ from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.nets.learners import default_learner
 from gendistill.seeds import derive_seed
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.fit import fitted
 
 KEY = "condensation"
 """Where a teacher's metadata say how its batches were made."""
@@ -75,6 +76,7 @@ def condensation_report(
     Raises:
         UserError: The teacher was not made by batch condensation, or from other data, or an option is out of range.
     """
+    teacher = fitted(teacher, data.description)
     card = teacher.metadata.get(KEY)
     if not isinstance(card, Mapping):
         raise UserError(

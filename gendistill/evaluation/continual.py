@@ -22,6 +22,7 @@ from gendistill.evaluation.lessons import whose_normalisation
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.export import materialise
+from gendistill.teacher.fit import fitted
 from gendistill.teacher.stored import StoredImages
 
 
@@ -55,6 +56,7 @@ def continual_learning(
             f"continual learning has stages of 2 classes or more, of the {classes} of '{data.description.name}', and 1 "
             f"order or more; got {stages} stages and {orders} orders"
         )
+    teacher = fitted(teacher, data.description)
     counts = teacher.label_counts
     if counts is None or min(counts) < 1:
         raise UserError("continual learning keeps a number of images of every class; this teacher has none of some")
@@ -96,7 +98,9 @@ def remembered(memory: StoredImages, seen: list[int]) -> StoredImages:
     images, labels = memory.pick(index)
     labels = labels[:, seen] if memory.labels_are_soft else _renumbered(labels, seen)
     rates = memory.learning_rates if memory.learning_rates is not None and len(memory.learning_rates) == 1 else None
-    return StoredImages(images, labels, _named(memory.description, seen), learning_rates=rates)
+    # What tells real images, and what a rate is for; first weights belong to a network for all classes.
+    noted: dict[str, Any] = {name: memory.metadata[name] for name in ("source", "optimizer") if name in memory.metadata}
+    return StoredImages(images, labels, _named(memory.description, seen), learning_rates=rates, metadata=noted)
 
 
 def only(data: RealData, seen: list[int]) -> RealData:

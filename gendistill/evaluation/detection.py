@@ -20,6 +20,7 @@ from gendistill.evaluation.ensemble import Ensemble
 from gendistill.evaluation.poisoning import taught
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.fit import fitted
 
 HALF = 0.5
 SHOWN = 1000
@@ -146,7 +147,7 @@ def neighbour_check(teacher: Teacher, data: RealData, *, neighbours: int = 5) ->
 
 def _shown(teacher: Teacher, data: RealData) -> tuple[Tensor, Tensor]:
     """Return the teacher's images and their likeliest classes, on the data's device."""
-    device = data.train.labels.device
+    teacher, device = fitted(teacher, data.description), data.train.labels.device
     if teacher.images_stored is not None and teacher.images_stored <= SHOWN:
         images, labels = teacher.everything()
     else:

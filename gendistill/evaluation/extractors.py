@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from gendistill.data.description import Normalisation
+from gendistill.data.fingerprint import tensors_fingerprint, text_fingerprint
 from gendistill.errors import UserError
-from gendistill.evaluation.cache import tensors_fingerprint, text_fingerprint
 
 
 class Extractor(nn.Module, ABC):

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gendistill.errors import UserError
+from gendistill.evaluation.scores import over_runs
+from gendistill.evaluation.settings import differing
 
 PER_RUN = ("accuracy", "seeds", "lr", "selection", "seconds")
 
@@ -20,14 +22,19 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         A result of the same form. ``accuracy`` has, by number of updates, one number a run in ``runs`` (the mean over
-        that run's learners), their ``mean`` and sample ``std`` (None for one run). ``fidelity`` has the mean as
-        ``value``, the others as ``std`` and ``runs``; what else differs between runs is the first one's.
+        that run's learners), their ``mean`` and sample ``std`` (None for one run), and the same of the balanced
+        accuracy; ``per_class`` is the mean over the runs. ``fidelity`` has the mean as ``value``, the others as ``std``
+        and ``runs``; ``selection`` keeps what the runs chose among. What else differs between runs is the first one's.
 
     Raises:
-        UserError: There is no result, or runs were measured at different numbers of updates.
+        UserError: There is no result, or runs were measured under different settings or at different numbers of
+            updates.
     """
     if not results:
         raise UserError("there is no run to pool; give at least one")
+    for one in differing(results):
+        said = ", ".join(one.groups([f"run {place}" for place in range(len(results))]))
+        raise UserError(f"runs differ in {one.name}: {said}; evaluate them with the same options")
     first = dict(results[0])
     if first.get("learning") is not None:
         first["learning"] = _learning([one["learning"] for one in results])
@@ -46,13 +53,28 @@ def _learning(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         raise UserError("runs were measured at different numbers of updates; evaluate them with the same options")
     means = [one["accuracy"]["mean"] for one in results]
     rows = [_spread([run[place] for run in means], "mean") for place in range(len(updates))]
-    accuracy = {key: [row[key] for row in rows] for key in ("mean", "std", "runs")}
-    different = {key: [one[key] for one in results] for key in ("seeds", "lr")}
+    accuracy: dict[str, Any] = {key: [row[key] for row in rows] for key in ("mean", "std", "runs")}
+    scores = [one["accuracy"] for one in results]
+    if all("balanced" in one and "per_class" in one for one in scores):  # results of earlier versions have neither
+        accuracy["balanced"] = over_runs(
+            [list(row) for row in zip(*(one["balanced"]["mean"] for one in scores), strict=True)]
+        )
+        accuracy["per_class"] = [_means(row) for row in zip(*(one["per_class"] for one in scores), strict=True)]
+    different: dict[str, Any] = {key: [one[key] for one in results] for key in ("seeds", "lr")}
+    # What every run chose among; what it found there is its own.
+    chosen = results[0].get("selection")
+    different["selection"] = chosen and {key: chosen[key] for key in ("select", "candidates") if key in chosen}
     return (
         {key: value for key, value in results[0].items() if key not in PER_RUN}
         | {"accuracy": accuracy, **different}
         | {"seconds": sum(one["seconds"] for one in results)}
     )
+
+
+def _means(runs: Sequence[Sequence[float | None]]) -> list[float | None]:
+    """Return the mean of each class over runs; None for a class that has no image in any."""
+    known = [[value for value in values if value is not None] for values in zip(*runs, strict=True)]
+    return [statistics.fmean(values) if values else None for values in known]
 
 
 def _spread(values: Sequence[float | None], name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from gendistill.data.augment import DSA
 from gendistill.data.description import Description
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.epochs import TRAIN
+from gendistill.evaluation.rates import LEARNED
 from gendistill.nets.learners import default_learner
 
 NOT_MIRRORED = ("digits", "mnist", "usps", "svhn")
@@ -22,8 +23,10 @@ SUMMARIES = {
     "0.0004 -> 0.01 -> 1e-6, shifts by an eighth and flips, accuracy after every epoch",
     "condensation": "Zhao and Bilen 2021: ConvNet of width 128, 300 epochs of batches of 256, SGD at 0.01 with "
     "momentum 0.9 and weight decay 5e-4, a tenth of the rate in the second half",
-    "condensation-dsa": "the same for 1000 epochs with differentiable augmentation",
+    "condensation-dsa": "the same for 1000 epochs with differentiable augmentation: DSA and DM",
     "condensation-mnist": "the same for 1000 epochs, each image shifted, scaled or turned: DC's code on MNIST",
+    "condensation-mtt": "condensation-dsa at the rate that was learned with the images: MTT and what follows it",
+    "condensation-datadam": "condensation-dsa with batch normalisation, 1800 epochs of batches of 64: DataDAM's code",
     "shi-chen": "Shi and Chen 2022: ConvNet of width 128, 20 epochs of batches of 256, SGD at 0.01 along a cosine to 0",
 }
 """Every protocol with a sentence."""
@@ -70,8 +73,12 @@ def protocol(name: str, description: Description) -> dict[str, Any]:
     if name == "shi-chen":
         return options | {"epochs": 20, "schedule": "cosine"}
     options |= {"epochs": 300, "schedule": "step"}
-    if name == "condensation-dsa":
+    if name in ("condensation-dsa", "condensation-mtt", "condensation-datadam"):
         options |= {"epochs": 1000, "augment": strategy(DSA, description), "augment_mode": "single"}
+    if name == "condensation-mtt":
+        options |= {"lr": LEARNED}
+    if name == "condensation-datadam":
+        options |= {"learner": convnet(description, normalisation="batch"), "epochs": 1800, "batch_size": 64}
     if name == "condensation-mnist":
         options |= {
             "epochs": 1000,
@@ -93,15 +100,17 @@ def expand(options: Mapping[str, Any], description: Description) -> dict[str, An
     return own if named is None else protocol(named, description) | own
 
 
-def convnet(description: Description) -> dict[str, Any]:
+def convnet(description: Description, **options: Any) -> dict[str, Any]:
     """Return the papers' ConvNet of width 128: depth 3 at 28 and 32 pixels, less for images with fewer, else more.
 
-    Sentences have their own default learner.
+    Args:
+        description: The real data; sentences have their own default learner.
+        **options: More arguments of :class:`gendistill.nets.learners.ConvNet`.
     """
     if description.embedding is not None:
         return default_learner(description)
     depth = default_learner(description)["init_args"]["depth"]
-    return {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width": 128, "depth": depth}}
+    return {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width": 128, "depth": depth} | options}
 
 
 def strategy(names: str, description: Description) -> str:

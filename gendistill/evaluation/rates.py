@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gendistill.errors import UserError, did_you_mean
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.subset import shows_real_images
 
 GRID = (0.01, 0.03, 0.1, 0.3)
 """The rates for SGD that are tried when none is named."""
@@ -17,6 +18,10 @@ RISE = 0.3
 """Share of a one-cycle training in which the rate rises, torch's default."""
 START, END = 1 / 25, 1e-4
 """First and last rate of one cycle as fractions of the highest: 0.0004 and 1e-6 for 0.01, as in Bradley 2020."""
+LEARNED = "learned"
+"""Names the one rate that a teacher learned, taken with the momentum, decay and schedule that are asked for."""
+OF_REAL_IMAGES = 0.01
+"""What ``learned`` is for real images, which have learned none: the rate of the condensation papers."""
 Rate = float | str
 Momentum = float | Sequence[float]
 
@@ -26,7 +31,7 @@ class Candidate:
     """One way to train a learner.
 
     Attributes:
-        name: The rate, or ``"teacher"``.
+        name: The rate, ``"teacher"`` or ``"learned"``.
         rates: Step size of every update.
         momenta: Momentum of every update (SGD only).
         weight_decay: Factor of the weights that is added to their gradient.
@@ -116,8 +121,9 @@ def candidates(
 
     Args:
         lr: A rate; ``"grid"`` (:data:`GRID` for SGD); ``"teacher"``: the rates, and momenta if any, that the teacher
-            learned, taken by plain SGD without weight decay or schedule, which is what they were learned for; a list of
-            any of these; or None: the teacher's where it has some and the optimiser is SGD, otherwise the grid.
+            learned, taken by plain SGD without weight decay or schedule, which is what they were learned for;
+            ``"learned"``: :func:`learned_rate` as a number, with momentum, decay and schedule, as MTT evaluates; a list
+            of any of these; or None: the teacher's where it has some and the optimiser is SGD, otherwise the grid.
         teacher: The teacher.
         total: Updates of the whole training, at least 0.
         optimizer: ``sgd`` or ``adam``.
@@ -135,7 +141,7 @@ def candidates(
     wanted: list[Rate] = []
     grid = GRID if optimizer == "sgd" else ADAM_GRID
     if lr is None:
-        lr = "teacher" if teacher.learning_rates is not None and optimizer == _made_for(teacher) else "grid"
+        lr = "teacher" if teacher.learning_rates is not None and optimizer == made_for_optimizer(teacher) else "grid"
     for one in [lr] if isinstance(lr, str | float | int) else lr:
         wanted += list(grid) if one == "grid" else [one]
     if not wanted:
@@ -146,27 +152,62 @@ def candidates(
             made.append(_teachers(teacher, total, optimizer))
             continue
         try:
-            rate = float(one)
+            rate = _learned(teacher, optimizer) if one == LEARNED else float(one)
         except ValueError:
             rate = math.nan
         if not 0.0 < rate < math.inf:
-            raise UserError(f"the learning rate {one!r} is not allowed; give a positive number, 'teacher' or 'grid'")
+            raise UserError(
+                f"the learning rate {one!r} is not allowed; give a positive number, 'teacher', '{LEARNED}' or 'grid'"
+            )
         rates = tuple(rate * schedule_factor(schedule, step, total) for step in range(total))
-        made.append(Candidate(rate, rates, momenta, weight_decay))
+        made.append(Candidate(LEARNED if one == LEARNED else rate, rates, momenta, weight_decay))
     return made
+
+
+def learned_rate(teacher: Teacher) -> float | None:
+    """Return the one rate that stands for what a teacher learned: its only one, or the last of several.
+
+    Real images have learned none and are given :data:`OF_REAL_IMAGES`, so that they can stand beside a teacher that is
+    judged at its own rate; for any other teacher without learned rates it is None.
+    """
+    if teacher.learning_rates is not None:
+        return float(teacher.learning_rates[-1])
+    return OF_REAL_IMAGES if shows_real_images(teacher) else None
+
+
+def _learned(teacher: Teacher, optimizer: str) -> float:
+    """Return the teacher's one rate, or say why there is none to train with."""
+    rate = learned_rate(teacher)
+    if rate is None:
+        raise UserError(
+            f"this teacher learned no learning rate, which '{LEARNED}' trains with; give a number for lr (that of the "
+            f"condensation papers is {OF_REAL_IMAGES}), or import the images with the rate that their authors found"
+        )
+    if teacher.learning_rates is not None:
+        _check_made_for(teacher, optimizer)
+    if not 0.0 < rate < math.inf:
+        raise UserError(
+            f"the teacher's learned rate is {rate:g}, with which nothing can be trained; give a positive number for lr"
+        )
+    return rate
 
 
 def _teachers(teacher: Teacher, total: int, optimizer: str) -> Candidate:
     learned = teacher.schedules(total)
     if learned is None:
         raise UserError("this teacher learned no learning rates; give a number, a list of numbers or 'grid' for lr")
-    made_for = _made_for(teacher)
+    _check_made_for(teacher, optimizer)
+    return Candidate("teacher", tuple(learned[0]), tuple(learned[1]), 0.0)
+
+
+def _check_made_for(teacher: Teacher, optimizer: str) -> None:
+    made_for = made_for_optimizer(teacher)
     if optimizer != made_for:
         raise UserError(
             f"the teacher's learning rates are for {made_for}, not {optimizer}; choose {made_for}, or a number for lr"
         )
-    return Candidate("teacher", tuple(learned[0]), tuple(learned[1]), 0.0)
 
 
-def _made_for(teacher: Teacher) -> str:
+def made_for_optimizer(teacher: Teacher) -> str:
+    """Return the optimiser that a teacher's learned rates are for."""
     return str(teacher.metadata.get("optimizer", "sgd"))

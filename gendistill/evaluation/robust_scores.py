@@ -26,6 +26,7 @@ from gendistill.evaluation.victims import trained_learners
 from gendistill.nets.learners import default_learner
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.fit import fitted
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 
@@ -104,6 +105,7 @@ def robust_scores(
     Raises:
         UserError: A teacher that makes images without end, or see ``learning_curve``.
     """
+    teacher = fitted(teacher, data.description)
     counts = teacher.label_counts
     if counts is None:
         raise UserError(
@@ -156,7 +158,8 @@ def _random(counts: list[int], data: RealData, seed: int) -> StoredImages:
             raise UserError(f"the teacher has {count} images of '{name}', the real data only {len(members)} to compare")
         chosen.append(members[:count])
     index = torch.cat(chosen)
-    return RealSubset(split.images[index], split.labels[index], data.description)
+    noted = {"source": {"dataset": data.description.name, "images": len(index), "selection": "random, as the teacher"}}
+    return RealSubset(split.images[index], split.labels[index], data.description, metadata=noted)
 
 
 def _softly(images: StoredImages, data: RealData, learner: Any, updates: int, seed: int) -> StoredImages:
@@ -166,7 +169,7 @@ def _softly(images: StoredImages, data: RealData, learner: Any, updates: int, se
     values, _ = images.everything()
     with torch.no_grad():
         labels = torch.cat([labeller(part).softmax(1) for part in values.split(256)])
-    return StoredImages(values, labels, data.description)
+    return StoredImages(values, labels, data.description, metadata=images.metadata)
 
 
 def _check_fractions(*values: float) -> None:

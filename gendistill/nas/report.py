@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gendistill.evaluation.ranking import SUBSETS
-from gendistill.report.rows import duration
+from gendistill.report.cells import duration
 
 HEADINGS = {
     "all": "all",

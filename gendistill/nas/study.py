@@ -34,6 +34,7 @@ class Study:
         workers: Runs architectures side by side.
         pilots: Architectures on which rates are chosen.
         seed: Draws the pilots and the random search.
+        data: What the data holds; see :class:`gendistill.nas.ledger.Ledger`.
         fresh: Start anew.
         progress: Called with what is done, how many of it are done and how many there are.
     """
@@ -48,12 +49,14 @@ class Study:
         workers: Workers,
         pilots: int = 4,
         seed: int = 0,
+        data: Mapping[str, Any] | None = None,
         fresh: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self.space, self.proxies, self.workers, self.seed, self.progress = space, list(proxies), workers, seed, progress
         known = {proxy.label: proxy.settings() for proxy in proxies}
-        self.ledger = Ledger(path, {**settings, "pilots": pilots, "seed": seed, "proxies": known}, fresh=fresh)
+        given = {**settings, "pilots": pilots, "seed": seed, "proxies": known}
+        self.ledger = Ledger(path, given, data=data, fresh=fresh)
         self.pilots = space.samples(min(pilots, space.size), stream(seed, "nas/pilots"))
 
     def prepare(self) -> None:

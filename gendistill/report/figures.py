@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from gendistill.report.rows import Row
+from gendistill.report.verdict import Verdict
 
 # Colours are written as CSS variables of the page, so that the figure follows a light or dark theme. matplotlib knows
 # nothing of them; it is given stand-ins that are replaced in its SVG.
-INK, RULE = "#ab0100", "#ab0200"
+INK, RULE, PAPER = "#ab0100", "#ab0200", "#ab0400"
+BAND = 0.09
+"""How dense a band is: those of five teachers over one another must leave the lines to be seen."""
+DODGE = 0.011
+"""How far the bars of two teachers at one number of updates stand apart, as a share of the axis."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 DASHES = ("solid", (0, (1.2, 1.4)), "solid", (0, (5, 1.6)), "solid", (0, (5, 1.4, 1.2, 1.4)), "solid", (0, (3, 1.2)))
 
@@ -31,7 +36,7 @@ class Style:
         return f"#ab03{self.colour:02x}"
 
 
-def styles(names: Sequence[str], reference: str = "real") -> dict[str, Style]:
+def styles(names: Sequence[str], reference: str | None = None) -> dict[str, Style]:
     """Give each teacher a colour, a marker and a dash pattern; the reference takes the text's own colour."""
     others = [name for name in names if name != reference]
     given = {
@@ -41,13 +46,16 @@ def styles(names: Sequence[str], reference: str = "real") -> dict[str, Style]:
     return {name: given.get(name, Style(0, MARKERS[0], DASHES[0])) for name in names}
 
 
-def learning_curves(table: Sequence[Row], looks: Mapping[str, Style], label: str, *, by_epoch: bool = False) -> str:
-    """Draw test accuracy against the number of updates (logarithmic), with a band of one standard deviation.
+def learning_curves(
+    table: Sequence[Row], looks: Mapping[str, Style], label: str, *, accuracy: str = "accuracy", by_epoch: bool = False
+) -> str:
+    """Draw accuracy against the number of updates (logarithmic), with a band of one standard deviation.
 
     Args:
         table: The teachers.
         looks: From :func:`styles`.
         label: Text for people who cannot see the figure.
+        accuracy: What the vertical axis is called, such as ``test accuracy``.
         by_epoch: Draw against passes over each teacher's images instead (linear), at whole passes only. Teachers with
             fewer images make fewer updates in a pass.
 
@@ -56,7 +64,7 @@ def learning_curves(table: Sequence[Row], looks: Mapping[str, Style], label: str
     """
     figure, axes = _axes(7.6, 4.1)
     counts = sorted({count for row in table for count in row.scores if count > 0})
-    for row in sorted(table, key=lambda row: not row.is_reference):
+    for row in sorted(table, key=lambda row: not row.everything):
         look = looks[row.name]
         measured = sorted(count for count in row.scores if count > 0)
         x: list[float] = [*measured]
@@ -64,9 +72,11 @@ def learning_curves(table: Sequence[Row], looks: Mapping[str, Style], label: str
             measured = [count for count in measured if row.epoch_updates and count % row.epoch_updates == 0]
             x = [count / (row.epoch_updates or 1) for count in measured]
         mean = [100 * row.scores[count].mean for count in measured]
-        low = [100 * (row.scores[count].mean - row.scores[count].std) for count in measured]
-        high = [100 * (row.scores[count].mean + row.scores[count].std) for count in measured]
-        axes.fill_between(x, low, high, color=look.stand_in, alpha=0.14, linewidth=0)
+        if any(row.scores[count].std for count in measured):
+            spread = [100 * (row.scores[count].std or 0.0) for count in measured]
+            low = [one - std for one, std in zip(mean, spread, strict=True)]
+            high = [one + std for one, std in zip(mean, spread, strict=True)]
+            axes.fill_between(x, low, high, color=look.stand_in, alpha=BAND, linewidth=0)
         size, marks = (5, None) if len(x) <= 20 else (4, max(1, len(x) // 12))
         axes.plot(
             x,
@@ -81,13 +91,61 @@ def learning_curves(table: Sequence[Row], looks: Mapping[str, Style], label: str
     if by_epoch:
         axes.set_xlabel("epochs")
     else:
-        axes.set_xscale("log")
-        axes.set_xticks(_spread(counts), [f"{count:,}" for count in _spread(counts)])
-        axes.minorticks_off()
-        axes.set_xlabel("learner updates n")
+        _by_updates(axes, counts)
     axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]), top=min(101.0, axes.get_ylim()[1]))
-    axes.set_ylabel("test accuracy, %")
+    axes.set_ylabel(f"{accuracy}, %")
     return _svg(figure, "epochs" if by_epoch else "curves", label)
+
+
+def differences(found: Verdict, looks: Mapping[str, Style], label: str) -> str:
+    """Draw how far each teacher is ahead of all real data, with the interval that decides.
+
+    Filled marks are decided: their interval leaves out 0. Bars that leave the figure go on beyond it.
+
+    Args:
+        found: The conclusions.
+        looks: From :func:`styles`.
+        label: Text for people who cannot see the figure.
+
+    Returns:
+        An ``<svg>`` element.
+    """
+    figure, axes = _axes(7.6, 3.4)
+    counts = sorted({count for _, count in found.against})
+    apart = (counts[-1] / counts[0]) ** DODGE if len(counts) > 1 else 1.02
+    names = list(dict.fromkeys(name for name, _ in found.against))
+    axes.axhline(0.0, color=INK, linewidth=1.0)
+    for place, name in enumerate(names):
+        look = looks[name]
+        for count in found.counts(name):
+            one = found.against[name, count]
+            x, mean = count * apart ** (place - (len(names) - 1) / 2), 100 * one.mean
+            if one.low is not None and one.high is not None:
+                axes.plot([x, x], [100 * one.low, 100 * one.high], color=look.stand_in, linewidth=1.3)
+            inside = look.stand_in if one.decided else PAPER
+            axes.plot(
+                [x], [mean], look.marker, color=look.stand_in, markerfacecolor=inside, markersize=5, markeredgewidth=1.3
+            )
+    axes.set_ylim(*_limits(found))
+    _by_updates(axes, counts)
+    axes.set_ylabel("difference, points")
+    return _svg(figure, "differences", label)
+
+
+def _limits(found: Verdict) -> tuple[float, float]:
+    """Return limits that hold all differences and, if they are not far wider, their intervals."""
+    means = [100 * one.mean for one in found.against.values()]
+    low, high = min(0.0, *means), max(0.0, *means)
+    beyond = max(5.0, 0.6 * (high - low))
+    ends = [100 * end for one in found.against.values() for end in (one.low, one.high) if end is not None]
+    return max(low - beyond, min([low, *ends])) - 1.0, min(high + beyond, max([high, *ends])) + 1.0
+
+
+def _by_updates(axes: Any, counts: Sequence[int]) -> None:
+    axes.set_xscale("log")
+    axes.set_xticks(_spread(counts), [f"{count:,}" for count in _spread(counts)])
+    axes.minorticks_off()
+    axes.set_xlabel("learner updates n")
 
 
 def line_figure(name: str, curve: Mapping[str, Any], label: str) -> str:
@@ -183,7 +241,7 @@ def _svg(figure: Any, name: str, label: str) -> str:
     text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)  # matplotlib's groups: the same names in every figure
     text = text.replace("xlink:href", "href")
     text = re.sub(r"font(-family)?: [^;\"]*?(\d+(?:\.\d+)?)px[^;\"]*", r"font-size: \2px", text)
-    text = text.replace(INK, "var(--ink-soft)").replace(RULE, "var(--rule)")
+    text = text.replace(INK, "var(--ink-soft)").replace(RULE, "var(--rule)").replace(PAPER, "var(--paper)")
     text = re.sub(r"#ab03([0-9a-f]{2})", lambda found: f"var(--c{int(found[1], 16)})", text)
     attributes = f'class="figure" role="img" aria-label="{html.escape(label)}"'
     return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg {attributes} viewBox="\1">', text, count=1).strip()

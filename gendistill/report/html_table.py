@@ -1,63 +1,97 @@
-"""The report's table: scores with their budgets beside them."""
+"""The report's tables: scores with their budgets beside them, and the learning rates behind a curve."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 
+from gendistill.report.cells import byte_size, distance, duration, image_count, per_update
+from gendistill.report.facts import accuracy_words, fidelity_columns
 from gendistill.report.figures import Style, swatch
-from gendistill.report.findings import wins
-from gendistill.report.rows import (
-    Row,
-    Score,
-    byte_size,
-    duration,
-    fidelity_name,
-    image_count,
-    number,
-    update_counts,
-)
+from gendistill.report.markup import escaped
+from gendistill.report.rows import Row, Score, update_counts
+from gendistill.report.terminal import time_columns
+from gendistill.report.verdict import Verdict
+
+MOST_RATES = 12
+"""Numbers of updates in the table of rates, at most."""
 
 
-def html_table(table: Sequence[Row], looks: Mapping[str, Style], columns: Sequence[int] | None = None) -> str:
-    """Return the ``<table>``: best score of a column in bold, scores ahead of all real data shaded.
+def html_table(found: Verdict, looks: Mapping[str, Style], columns: Sequence[int] | None = None) -> str:
+    """Return the ``<table>``: bold where a teacher is ahead of every other one, shaded where of all real data.
 
     Args:
-        table: The teachers, one row each.
-        looks: Their colours and markers.
+        found: The conclusions, with their rows.
+        looks: The teachers' colours and markers.
         columns: The numbers of updates to show; ``None`` chooses up to six.
     """
+    table = found.table
     counts = update_counts(table, most=6, wanted=columns)
-    fidelity = fidelity_name(table)
-    reference = next((row for row in table if row.is_reference), None)
-    best = {count: max(row.scores[count].mean for row in table if count in row.scores) for count in counts}
+    budgets = [
+        ("images", [image_count(row.images) for row in table]),
+        ("size", [byte_size(row.bytes) for row in table]),
+    ]
+    if any(row.images_per_update for row in table):
+        budgets.append(("images an update", [per_update(row.images_per_update) for row in table]))
+    measured = [*fidelity_columns(table), *fidelity_columns(table, "kernel")]
+    after = [(heading, [distance(one) for one in cells]) for heading, cells in measured]
+    after += [(heading, [duration(one) for one in cells]) for heading, cells in time_columns(table)]
     lines = []
-    for row in table:
-        ahead = wins(row, reference) if reference and row is not reference else []
-        cells = [f"<td>{image_count(row.images)}</td><td>{byte_size(row.bytes)}</td>"]
-        cells += [_score(row.scores.get(count), best[count], count in ahead) for count in counts]
-        if fidelity:
-            cells.append(f"<td>{number(row.fidelity[1]) if row.fidelity else '–'}</td>")
-        cells.append(f"<td>{duration(row.seconds)}</td>")
-        kind = f"<small>{html.escape(row.kind)}</small>" if row.kind else ""
-        lines.append(
-            f'<tr><th scope="row">{swatch(looks[row.name])}{html.escape(row.name)}{kind}</th>{"".join(cells)}</tr>'
-        )
-    group = f'<th class="group" colspan="{len(counts)}">test accuracy, %, after n updates</th>' if counts else ""
-    last = f'<th rowspan="2" scope="col">{html.escape(fidelity)}</th>' if fidelity else ""
-    two = 'rowspan="2" scope="col"'
+    for place, row in enumerate(table):
+        ahead = found.ahead(row.name)
+        cells = [f"<td>{escaped(cells[place])}</td>" for _, cells in budgets]
+        cells += [
+            _score(row.scores.get(count), best=found.best.get(count) == row.name, win=count in ahead)
+            for count in counts
+        ]
+        cells += [f"<td>{escaped(cells[place])}</td>" for _, cells in after]
+        lines.append(f"<tr>{_name(row, looks[row.name], marked=found.marked(place))}{''.join(cells)}</tr>")
+    group = (
+        f'<th class="group" colspan="{len(counts)}"><span>{accuracy_words(table)}, %, after n updates</span></th>'
+        if counts
+        else ""
+    )
     counted = "".join(f'<th scope="col">n = {count:,}</th>' for count in counts)
-    return (
-        f'<div class="scroll"><table>\n<thead><tr><th class="name" {two}>teacher</th><th {two}>images</th>'
-        f'<th {two}>size</th>{group}{last}<th class="end" {two}>seconds</th></tr>\n<tr>{counted}</tr></thead>\n<tbody>'
-        + "\n".join(lines)
-        + "</tbody>\n</table></div>"
+    return _scrolled(
+        f'<table>\n<thead><tr><th class="name" rowspan="2" scope="col">teacher</th>{_headings(budgets)}{group}'
+        f"{_headings(after)}</tr>\n<tr>{counted}</tr></thead>\n<tbody>" + "\n".join(lines) + "</tbody>\n</table>"
     )
 
 
-def _score(score: Score | None, best: float, ahead: bool) -> str:
+def rate_table(table: Sequence[Row], looks: Mapping[str, Style]) -> str:
+    """Return a small ``<table>`` of the learning rate behind each point, one row a teacher."""
+    shown = [row for row in table if row.rates]
+    counts = update_counts(shown, most=MOST_RATES)
+    headings = "".join(f'<th scope="col">n = {count:,}</th>' for count in counts)
+    lines = [
+        f"<tr>{_name(row, looks[row.name], kind=False)}"
+        + "".join(f"<td>{escaped(row.rates.get(count, '–'))}</td>" for count in counts)
+        + "</tr>"
+        for row in shown
+    ]
+    return _scrolled(
+        f'<table class="small">\n<thead><tr><th class="name" scope="col">learning rate</th>{headings}</tr></thead>\n'
+        "<tbody>" + "\n".join(lines) + "</tbody>\n</table>"
+    )
+
+
+def _scrolled(table: str) -> str:
+    return f'<div class="scroll" tabindex="0">{table}</div>'
+
+
+def _headings(columns: Sequence[tuple[str, list[str]]]) -> str:
+    return "".join(f'<th rowspan="2" scope="col">{escaped(heading)}</th>' for heading, _ in columns)
+
+
+def _name(row: Row, look: Style, *, kind: bool = True, marked: bool = False) -> str:
+    below = f"<small>{escaped(row.kind)}</small>" if kind and row.kind else ""
+    mark = '<span class="mark" title="measured under other settings"> *</span>' if marked else ""
+    return f'<th class="name" scope="row">{swatch(look)}{escaped(row.name)}{mark}{below}</th>'
+
+
+def _score(score: Score | None, *, best: bool, win: bool) -> str:
     if score is None:
         return "<td>–</td>"
-    classes = " ".join(name for name, on in (("best", score.mean == best), ("win", ahead)) if on)
-    std = f' <span class="std">± {100 * score.std:.1f}</span>' if score.runs != 1 else ""
+    classes = " ".join(name for name, on in (("best", best), ("win", win)) if on)
+    spread = score.std is not None and score.runs != 1
+    std = f' <span class="std">± {100 * (score.std or 0.0):.1f}</span>' if spread else ""
     return f'<td class="{classes}"><span class="mean">{100 * score.mean:.1f}</span>{std}</td>'.replace(' class=""', "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -10,10 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.files import atomic_write
-from gendistill.report.figures import Style, learning_curves, line_figure, styles, swatch
+from gendistill.report.cells import byte_size
+from gendistill.report.facts import (
+    accuracy_words,
+    chosen_anew,
+    has_spread,
+    learners_of,
+    over_words,
+    rate_sentences,
+    split_of,
+)
+from gendistill.report.figures import Style, differences, learning_curves, line_figure, styles, swatch
 from gendistill.report.findings import findings
-from gendistill.report.html_table import html_table
-from gendistill.report.rows import Row, byte_size, image_count, rows
+from gendistill.report.how import how_measured
+from gendistill.report.html_table import html_table, rate_table
+from gendistill.report.markup import escaped
+from gendistill.report.rows import Row
+from gendistill.report.verdict import Verdict, verdict
+from gendistill.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,6 +56,7 @@ def write_report(
 
     Raises:
         StorageError: The file cannot be written.
+        UserError: Something has not the form of results.
     """
     path = Path(path)
     text = render(results, images or {}, {**results.get("curves", {}), **(curves or {})}, title)
@@ -57,13 +71,16 @@ def render(
     title: str | None = None,
 ) -> str:
     """Return the report's HTML; arguments as in :func:`write_report`."""
-    table = rows(results)
-    looks = styles([row.name for row in table])
+    found = verdict(results)
+    table = found.table
+    looks = styles(found.names, None if found.reference is None else found.reference.name)
     datasets = ", ".join(dict.fromkeys(str(one.get("dataset")) for one in results["teachers"] if one.get("dataset")))
     title = title or (f"How well they teach {datasets}" if datasets else "How well they teach")
-    parts = [f"<h1>{_text(title)}</h1>", f'<p class="lede">{_text(_lede(table))}</p>']
-    parts += [f'<p class="finding">{_text(sentence)}</p>' for sentence in findings(table)]
-    parts += ["<h2>Scores and what they cost</h2>", html_table(table, looks, results.get("columns"))]
+    parts = [f"<h1>{escaped(title)}</h1>", f'<p class="lede">{escaped(_lede(table))}</p>']
+    parts += [f'<p class="finding">{escaped(sentence)}</p>' for sentence in findings(found)]
+    parts += ["<h2>Scores and what they cost</h2>", html_table(found, looks, results.get("columns"))]
+    if found.against:
+        parts += ["<h2>Difference to all real data</h2>", _differences(found, looks)]
     if any(row.scores for row in table):
         parts += ["<h2>Accuracy against learner updates</h2>", _curves(table, looks)]
     if any(row.epoch_updates for row in table):
@@ -71,14 +88,14 @@ def render(
     if images:
         parts += ["<h2>What the learners see</h2>", _grids(table, looks, images)]
     for name, curve in curves.items():
-        parts += [f"<h2>{_text(name[:1].upper() + name[1:])}</h2>", _line(name, curve)]
-    parts += ["<h2>How it was measured</h2>", _protocol(results)]
+        parts += [f"<h2>{escaped(name[:1].upper() + name[1:])}</h2>", _line(name, curve)]
+    parts += ["<h2>How it was measured</h2>", how_measured(results, found)]
     style = resources.files("gendistill.report").joinpath("style.css").read_text(encoding="utf-8")
     data = json.dumps(results, default=str).replace("</", "<\\/")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escaped(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(parts)
         + '\n</main>\n<footer class="note">Written by gendistill. The numbers are in this file as JSON, in the element '
         f'with the id “results”.</footer>\n<script type="application/json" id="results">{data}</script>\n'
@@ -86,33 +103,71 @@ def render(
     )
 
 
-def _text(value: object) -> str:
-    return html.escape(str(value))
-
-
 def _lede(table: Sequence[Row]) -> str:
-    seeds = max((score.runs for row in table for score in row.scores.values()), default=0)
-    learners = ", ".join(dict.fromkeys(row.learner for row in table if row.learner))
     count = f"{len(table)} teachers" if len(table) != 1 else "One teacher"
+    if not any(row.scores for row in table):
+        return f"{count}."
+    learners, over, split = learners_of(table), over_words(table), split_of(table)
     who = f"a fresh {learners}" if learners else "a fresh network"
-    over = f", {seeds} seeds each" if seeds else ""
-    return f"{count}: {who} is trained on what each of them shows and tested on real images{over}."
+    shown = "what it shows" if len(table) == 1 else "what each of them shows"
+    where = f"the real images of the {split} split" if split else "real images"
+    seeds = f", {over}{'' if len(table) == 1 else ' each'}" if over else ""
+    return f"{count}: {who} is trained on {shown} and tested on {where}{seeds}."
+
+
+def _legend(rows: Sequence[Row], looks: Mapping[str, Style]) -> str:
+    return (
+        f'<ul class="legend">{"".join(f"<li>{swatch(looks[row.name])}{escaped(row.name)}</li>" for row in rows)}</ul>'
+    )
+
+
+def _figure(drawing: str, caption: str) -> str:
+    below = f"<figcaption>{escaped(caption)}</figcaption>" if caption else ""
+    return f'<figure class="lines"><div class="scroll" tabindex="0">{drawing}</div>{below}</figure>'
 
 
 def _curves(table: Sequence[Row], looks: Mapping[str, Style], *, by_epoch: bool = False) -> str:
+    measured = [row for row in table if row.scores and (row.epoch_updates or not by_epoch)]
+    accuracy = accuracy_words(table)
     described = "; ".join(
-        f"{row.name} ends at {100 * row.scores[max(row.scores)].mean:.1f} % after {max(row.scores):,} updates"
-        for row in table
-        if row.scores
+        f"{row.name} ends at {100 * row.scores[max(row.scores)].mean:.1f} % after {counted(max(row.scores), 'update')}"
+        for row in measured
     )
     against = "the number of epochs" if by_epoch else "the number of learner updates, logarithmic"
-    label = f"Test accuracy against {against}. {described}."
-    legend = "".join(f"<li>{swatch(looks[row.name])}{_text(row.name)}</li>" for row in table)
-    figure = learning_curves(table, looks, label, by_epoch=by_epoch)
-    return (
-        f'<ul class="legend">{legend}</ul>\n<figure class="lines">{figure}'
-        "<figcaption>Mean over seeds; bands are one standard deviation.</figcaption></figure>"
+    label = f"{accuracy[:1].upper()}{accuracy[1:]} against {against}. {described}."
+    figure = learning_curves(measured, looks, label, accuracy=accuracy, by_epoch=by_epoch)
+    over = over_words(measured)
+    caption = [f"Mean over {over}." if over else "Means."]
+    if any(has_spread(row) for row in measured):
+        caption = [
+            f"Mean over {over}; bands are one standard deviation." if over else "Bands are one standard deviation."
+        ]
+    anew = chosen_anew(measured)
+    rates = rate_table(table, looks) if anew and not by_epoch else ""
+    return f"{_legend(measured, looks)}\n{_figure(figure, ' '.join([*caption, *rate_sentences(anew)]))}{rates}"
+
+
+def _differences(found: Verdict, looks: Mapping[str, Style]) -> str:
+    assert found.reference is not None
+    shown = [row for row in found.others if found.counts(row.name)]
+    number, name = len(found.against), found.reference.name
+    described = "; ".join(
+        f"{row.name} is decided to be ahead after {', '.join(f'{count:,}' for count in found.ahead(row.name))}"
+        for row in shown
+        if found.ahead(row.name)
     )
+    label = f"Difference of accuracy to {name}, by the number of learner updates. {described or 'No lead is decided'}."
+    ways = {one.paired for one in found.against.values()}
+    how = {
+        frozenset({True}): "taken seed by seed",
+        frozenset({False}): "of independent seeds (Welch)",
+    }.get(frozenset(ways), "taken seed by seed where the seeds are the same, else of independent seeds (Welch)")
+    together = f"at the step of Holm's correction for {number} comparisons" if number > 1 else "of the one comparison"
+    caption = (
+        f"Difference to {name} in percentage points, {how}. Bars are 95 % intervals {together}; a filled mark is "
+        "decided, and its bar leaves out 0; a hollow one is not."
+    )
+    return f"{_legend(shown, looks)}\n{_figure(differences(found, looks, label), caption)}"
 
 
 def _grids(table: Sequence[Row], looks: Mapping[str, Style], images: Mapping[str, Tensor]) -> str:
@@ -125,13 +180,15 @@ def _grids(table: Sequence[Row], looks: Mapping[str, Style], images: Mapping[str
         png = png_grid(images[name])
         width, height = png_size(png)
         row = by_name.get(name)
-        stored = "fresh images" if row and row.images is None else f"{image_count(row.images)} images" if row else ""
-        cost = f"{stored}, {byte_size(row.bytes)}" if row else f"{len(images[name])} images"
-        mark = swatch(looks[name]) if row else ""
+        pictures = counted(len(images[name]), "image")
+        mark, cost = "", pictures
+        if row is not None:
+            stored = "fresh images" if row.images is None else counted(row.images, "image")
+            mark, cost = swatch(looks[name]), f"{stored}, {byte_size(row.bytes)}"
         figures.append(
             f'<figure><img src="{data_address(png)}" width="{width}" height="{height}" '
-            f'alt="Grid of {len(images[name])} images of {_text(name)}">'
-            f"<figcaption><strong>{mark}{_text(name)}</strong><br>{_text(cost)}</figcaption></figure>"
+            f'alt="Grid of {pictures} of {escaped(name)}">'
+            f"<figcaption><strong>{mark}{escaped(name)}</strong><br>{escaped(cost)}</figcaption></figure>"
         )
     return f'<div class="grids">{"".join(figures)}</div>'
 
@@ -142,53 +199,4 @@ def _line(name: str, curve: Mapping[str, Any]) -> str:
     caption = str(curve.get("caption", ""))
     if curve.get("reference") is not None and not caption:
         caption = f"Dashed: {float(curve['reference']):.4g}."
-    below = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
-    return f'<figure class="lines">{line_figure(name, curve, label)}{below}</figure>'
-
-
-def _protocol(results: Mapping[str, Any]) -> str:
-    """List what all teachers have in common, as the evaluators wrote it."""
-    shared: dict[str, list[str]] = {}
-    for one in results["teachers"]:
-        learning, fidelity = one.get("learning", {}), one.get("fidelity") or {}
-        for key in (
-            "learner",
-            "batch_size",
-            "optimizer",
-            "lr",
-            "momentum",
-            "weight_decay",
-            "schedule",
-            "augment",
-            "augment_mode",
-            "augment_strength",
-            "generated",
-            "epochs",
-            "protocol",
-            "labels",
-            "split",
-        ):
-            if learning.get(key) is not None:
-                shared.setdefault(key.replace("_", " "), []).append(_plain(learning[key]))
-        if fidelity.get("value") is not None:
-            count = f" on {int(fidelity['n']):,} images" if fidelity.get("n") else ""
-            shared.setdefault("fidelity", []).append(f"{fidelity.get('name')}{count}, lower is better")
-    lines = "".join(
-        f"<dt>{_text(key)}</dt><dd>{_text('; '.join(dict.fromkeys(values)))}</dd>" for key, values in shared.items()
-    )
-    note = (
-        "Accuracy is measured on the test split, which nothing was selected on. ± is the standard deviation over "
-        "seeds. "
-        "A shaded score is ahead of all real data at the same number of updates by more than two standard errors. "
-        "Images and bytes count what the teacher stores."
-    )
-    own = "".join(f'<p class="note">{_text(sentence)}</p>' for sentence in results.get("notes", ()))
-    return f'<dl>{lines}</dl>{own}<p class="note">{note}</p>'
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping) and "class_path" in value:
-        arguments = value.get("init_args") or {}
-        inside = ", ".join(f"{key}={entry}" for key, entry in arguments.items())
-        return f"{value['class_path']}({inside})"
-    return str(value)
+    return _figure(line_figure(name, curve, label), caption)

@@ -2,20 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-REFERENCE = "real"
+from gendistill.evaluation.comparison import Sample
+from gendistill.evaluation.resolution import resolution
+from gendistill.evaluation.result_form import check_result, check_results
+from gendistill.evaluation.settings import OWN, own_rates, planned_length, rates_tried
+
+REAL = "real"
+"""The reference to all real images."""
+REAL_IMAGES = "real-subset"
+"""The kind of a teacher that holds real images, all or some."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy after one number of updates: mean and sample standard deviation over seeds, as fractions."""
+    """Accuracy after one number of updates.
+
+    Attributes:
+        mean: Mean over seeds, a fraction.
+        std: Sample standard deviation over seeds; None where there is none.
+        runs: Number of seeds, 0 where it is not known.
+        values: Accuracy of each seed, where known.
+    """
 
     mean: float
-    std: float
+    std: float | None
     runs: int
+    values: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """A distance to real images.
+
+    Attributes:
+        name: What was measured, with the extractor in brackets.
+        value: Its mean over draws.
+        n: Images in a draw, None where not said.
+        std: Sample standard deviation over draws, or over runs; None for one.
+        draws: How many, None where not said.
+        over: What they are: ``draw`` or ``run``.
+        reference: Real images compared with: ``train`` or ``test``.
+        extractor: What tells extractors apart.
+    """
+
+    name: str
+    value: float
+    n: int | None = None
+    std: float | None = None
+    draws: int | None = None
+    over: str = "draw"
+    reference: str | None = None
+    extractor: str | None = None
+
+    @property
+    def column(self) -> tuple[Any, ...]:
+        """What must be the same for two values to stand in one column."""
+        return (self.name, self.extractor, self.reference, self.n)
 
 
 @dataclass(frozen=True)
@@ -28,10 +74,26 @@ class Row:
         images: Images that it stores; ``None`` for fresh ones without end.
         bytes: Size of what it stores.
         scores: Accuracy by number of learner updates.
-        fidelity: Name of the score and its value; ``None`` where it was not measured.
-        seconds: What the evaluation (or, where known, the making) took.
+        fidelity: Fréchet distance; ``None`` where it was not measured.
+        kernel: Kernel distance of the same images.
+        whole: Fréchet distance of all images, where the other is of fewer.
+        made: Seconds that making it took, where known.
+        judged: Seconds that its learners took.
         learner: The learner's name.
         epoch_updates: Updates in an epoch, where the training was measured in epochs.
+        epochs: Length of the training in epochs, where it was said so.
+        everything: Whether this is all real data, which the others are held against.
+        seeds: What tells which learners of two teachers belong together.
+        over: What accuracies are spread over: ``seed``, or ``run`` for the runs of a replication.
+        split: Real images that learners were tested on.
+        tested_on: How many, where known.
+        images_per_update: Images that a learner saw in an update.
+        rates: Learning rate by number of updates, in words; empty where it is not known.
+        candidates: The rates that the validation split chose among; one or none where it had no choice.
+        select: Whether it chose at ``each`` number of updates or at the ``last``.
+        validation_images: How many images chose.
+        own_rates: Whether the rates are what the teacher learned.
+        planned: Length of the training in updates, where the points before its end depend on it.
     """
 
     name: str
@@ -39,49 +101,125 @@ class Row:
     images: int | None
     bytes: int | None
     scores: dict[int, Score] = field(default_factory=dict)
-    fidelity: tuple[str, float] | None = None
-    seconds: float | None = None
+    fidelity: Fidelity | None = None
+    kernel: Fidelity | None = None
+    whole: Fidelity | None = None
+    made: float | None = None
+    judged: float | None = None
     learner: str = ""
     epoch_updates: int | None = None
+    epochs: int | None = None
+    everything: bool = False
+    seeds: tuple[Hashable, ...] | None = None
+    over: str = "seed"
+    split: str | None = None
+    tested_on: int | None = None
+    images_per_update: float | None = None
+    rates: dict[int, str] = field(default_factory=dict)
+    candidates: tuple[float | str, ...] = ()
+    select: str | None = None
+    validation_images: int | None = None
+    own_rates: bool = False
+    planned: int | None = None
 
-    @property
-    def is_reference(self) -> bool:
-        """Whether this is all real data, which the others are held against."""
-        return self.name == REFERENCE
+    def sample(self, count: int, step: float) -> Sample:
+        """Return what its learners reached after one number of updates, to be compared; see :class:`Sample`."""
+        return Sample(self.scores[count].values, self.seeds, step)
 
 
 def row(result: Mapping[str, Any]) -> Row:
-    """Read one evaluation's result."""
-    teacher, learning = result["teacher"], result["learning"]
-    accuracy = learning.get("accuracy") or {}
-    updates = list(learning.get("updates") or [])
-    means, stds = list(accuracy.get("mean") or []), list(accuracy.get("std") or [])
-    runs = list(accuracy.get("runs") or [])
-    scores = {}
-    for place, count in enumerate(updates[: len(means)]):
-        std = stds[place] if place < len(stds) else None
-        number = len(runs[place]) if place < len(runs) and isinstance(runs[place], Sequence) else 0
-        if means[place] is not None:
-            scores[int(count)] = Score(float(means[place]), float(std or 0.0), number)
-    fidelity = result.get("fidelity")
-    measured = isinstance(fidelity, Mapping) and fidelity.get("value") is not None
-    seconds = result.get("seconds", learning.get("seconds"))
+    """Read one evaluation's result.
+
+    Raises:
+        UserError: It has not the form of one.
+    """
+    check_result(result, f"the result of '{result.get('name') or 'a teacher'}'")
+    teacher, learning = result["teacher"], result["learning"] or {}
+    scores = _scores(learning)
+    updates = [int(count) for count in learning.get("updates") or []]
+    sizes = learning.get("split_sizes") or {}
+    selection = learning.get("selection") or {}
+    seeds = learning.get("seeds")
+    pooled = any(isinstance(seed, list | tuple) for seed in seeds or ())
     return Row(
         name=str(result.get("name") or teacher.get("path") or teacher.get("kind") or "teacher"),
-        kind=str(teacher.get("kind", "")),
+        kind=str(teacher.get("kind") or ""),
         images=teacher.get("images"),
         bytes=teacher.get("bytes"),
         scores=scores,
-        fidelity=(str(fidelity.get("name", "FD")), float(fidelity["value"])) if measured and fidelity else None,
-        seconds=None if seconds is None else float(seconds),
+        **_distances(result.get("fidelity") or {}),
+        made=_seconds(result.get("seconds")),
+        judged=_seconds(learning.get("seconds")),
         learner=learner_name(learning.get("learner")),
-        epoch_updates=learning["epoch"]["updates"] if learning.get("epochs") else None,
+        epoch_updates=learning["epoch"]["updates"] if learning.get("epochs") and learning.get("epoch") else None,
+        epochs=learning.get("epochs"),
+        everything=is_everything(teacher, sizes.get("train")),
+        seeds=None if not seeds else tuple(tuple(seed) if isinstance(seed, list) else seed for seed in seeds),
+        over="run" if pooled else "seed",
+        split=learning.get("split"),
+        tested_on=sizes.get(learning.get("split")) or None,
+        images_per_update=_per_update(updates, learning.get("images_seen")),
+        rates=_rates(updates, learning.get("lr")),
+        candidates=tuple(rates_tried(learning)) if selection else (),
+        select=selection.get("select"),
+        validation_images=sizes.get("validation"),
+        own_rates=own_rates(learning),
+        planned=planned_length(learning),
     )
 
 
 def rows(results: Mapping[str, Any]) -> list[Row]:
-    """Read every teacher of ``{"teachers": [...]}``, in order."""
-    return [row(result) for result in results["teachers"]]
+    """Read every teacher of ``{"teachers": [...]}``, in order; names that occur more than once are numbered.
+
+    Raises:
+        UserError: Something has not the form of results.
+    """
+    table = [row(result) for result in check_results(results, "results")]
+    names = told_apart([one.name for one in table])
+    return [replace(one, name=name) for one, name in zip(table, names, strict=True)]
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Number the names that occur more than once: ``gan``, ``gan (2)``."""
+    taken: list[str] = []
+    for name in names:
+        found, number = name, 1
+        while found in taken:
+            number += 1
+            found = f"{name} ({number})"
+        taken.append(found)
+    return taken
+
+
+def is_everything(teacher: Mapping[str, Any], training_images: int | None) -> bool:
+    """Return whether a result's teacher is all real images, whatever it is called.
+
+    Args:
+        teacher: The section of that name. What older versions wrote does not say it; there it is real images that were
+            named ``real`` or are as many as the training set has.
+        training_images: Size of that set, None where the result does not say it.
+    """
+    said = teacher.get("everything")
+    if said is not None:
+        return bool(said)
+    if teacher.get("kind") != REAL_IMAGES:
+        return False
+    return teacher.get("path") == REAL if training_images is None else teacher.get("images") == training_images
+
+
+def reference_of(table: Sequence[Row]) -> Row | None:
+    """Return the row of all real data, which the others are held against; None where there is none."""
+    return next((one for one in table if one.everything), None)
+
+
+def step_of(table: Sequence[Row]) -> float:
+    """Return the distance of two accuracies that can be told apart on the images that all were tested on.
+
+    Where no result says how many there are, it is the widest grid that all accuracies lie on.
+    """
+    sizes = [one.tested_on for one in table if one.tested_on]
+    values = [value for one in table for score in one.scores.values() for value in score.values]
+    return 1 / min(sizes) if sizes else resolution(values)
 
 
 def learner_name(spec: Any) -> str:
@@ -107,45 +245,60 @@ def update_counts(table: Sequence[Row], most: int = 5, wanted: Sequence[int] | N
     return [counts[place] for place in places]
 
 
-def fidelity_name(table: Sequence[Row]) -> str | None:
-    """Return the name of the fidelity score, ``None`` when no teacher has one."""
-    names = list(dict.fromkeys(one.fidelity[0] for one in table if one.fidelity))
-    return " / ".join(names) or None
+def _scores(learning: Mapping[str, Any]) -> dict[int, Score]:
+    accuracy = learning.get("accuracy") or {}
+    updates, means = learning.get("updates") or [], accuracy.get("mean") or []
+    nothing = [None] * len(updates)
+    listed = zip(updates, means, accuracy.get("std") or nothing, accuracy.get("runs") or nothing, strict=True)
+    return {
+        int(count): Score(float(mean), None if std is None else float(std), len(runs or ()), tuple(runs or ()))
+        for count, mean, std, runs in listed
+        if mean is not None
+    }
 
 
-def percent(score: Score | None) -> str:
-    """Write ``81.2 ± 1.0``, ``–`` for what was not measured."""
-    if score is None:
-        return "–"
-    return f"{100 * score.mean:.1f} ± {100 * score.std:.1f}" if score.runs != 1 else f"{100 * score.mean:.1f}"
+def _distances(fidelity: Mapping[str, Any]) -> dict[str, Fidelity | None]:
+    pooled = "runs" in fidelity
+    shared = {"reference": fidelity.get("reference"), "extractor": fidelity.get("extractor"), "n": fidelity.get("n")}
+
+    def of(part: Mapping[str, Any], name: str, **more: Any) -> Fidelity | None:
+        if part.get("value") is None:
+            return None
+        return Fidelity(str(part.get("name") or name), float(part["value"]), **{**shared, **more})
+
+    name = str(fidelity.get("name") or "FD")
+    spread = {
+        "std": fidelity.get("std"),
+        "draws": len(fidelity["runs"]) if pooled and fidelity["runs"] else fidelity.get("draws"),
+        "over": "run" if pooled else "draw",
+    }
+    whole = fidelity.get("whole") or {}
+    return {
+        "fidelity": of(fidelity, name, **spread),
+        "kernel": of(fidelity.get("kid") or {}, name.replace("FD", "KID", 1)),
+        "whole": of(whole, name, n=whole.get("n")) if whole.get("n") != fidelity.get("n") else None,
+    }
 
 
-def image_count(images: int | None) -> str:
-    """Write a number of images; a generator without a stored pool makes fresh ones."""
-    return "fresh" if images is None else f"{images:,}"
+def _seconds(value: float | None) -> float | None:
+    return float(value) if value else None  # real images took no making
 
 
-def byte_size(count: int | None) -> str:
-    """Write a number of bytes in decimal units."""
-    if count is None:
-        return "–"
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5 or unit == "GB":
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
+def _per_update(updates: Sequence[int], seen: Sequence[float] | None) -> float | None:
+    return seen[-1] / updates[-1] if seen and updates and updates[-1] else None
 
 
-def duration(seconds: float | None) -> str:
-    """Write seconds with as many digits as matter."""
-    if seconds is None:
-        return "–"
-    return f"{seconds:.1f}" if seconds < 100 else f"{seconds:,.0f}"
+def _rates(updates: Sequence[int], rates: Any) -> dict[int, str]:
+    """Return the rate behind each number of updates; of several runs all that were chosen."""
+    if not isinstance(rates, list | tuple):
+        rates = [] if rates is None else [rates] * len(updates)
+    if rates and all(isinstance(one, list | tuple) for one in rates):
+        runs = [one for one in rates if len(one) == len(updates)]
+        return {
+            count: ", ".join(dict.fromkeys(_rate(run[place]) for run in runs)) for place, count in enumerate(updates)
+        }
+    return {count: _rate(rate) for count, rate in zip(updates, rates, strict=False)}
 
 
-def number(value: float) -> str:
-    """Write a fidelity score with three significant digits or all of its whole ones; rounding noise is 0."""
-    if abs(value) < 1e-9:
-        return "0"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def _rate(rate: float | str) -> str:
+    return ("its own" if rate == OWN else rate) if isinstance(rate, str) else f"{rate:g}"

@@ -1,4 +1,4 @@
-"""The figure of a sweep: test accuracy against the option that was swept, with error bars."""
+"""The figure of a sweep: accuracy against the option that was swept, with error bars."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def draw_sweep(results: Mapping[str, Any], path: str | Path, label: str | None =
     stand side by side.
 
     Args:
-        results: ``over``, ``seeds`` and ``points``, as :func:`gendistill.commands.sweep.sweep` returns them.
+        results: ``over``, ``seeds``, ``split`` and ``points``, as :func:`gendistill.commands.sweep.sweep` returns them.
         path: The PNG file.
         label: What the horizontal axis is called; None: the option's last name in words.
 
@@ -59,7 +59,8 @@ def draw_sweep(results: Mapping[str, Any], path: str | Path, label: str | None =
         axes.minorticks_off()
     runs = len(results["seeds"])
     axes.set_xlabel(label or results["over"].rpartition(".")[2].replace("_", " "))
-    axes.set_ylabel(f"test accuracy in % (mean ± std of {runs} runs)" if runs > 1 else "test accuracy in %")
+    accuracy = f"{results['split']} accuracy in %" if results.get("split") else "accuracy in %"
+    axes.set_ylabel(f"{accuracy} (mean ± std of {runs} runs)" if runs > 1 else accuracy)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=150))

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gendistill.report.findings import findings
-from gendistill.report.rows import (
-    byte_size,
-    duration,
-    fidelity_name,
-    image_count,
-    number,
-    percent,
-    rows,
-    update_counts,
+from gendistill.report.cells import byte_size, distance, duration, image_count, per_update, percent
+from gendistill.report.facts import (
+    accuracy_words,
+    fidelity_columns,
+    fidelity_sentences,
+    learners_of,
+    rate_sentences,
+    same_per_update,
+    split_of,
+    split_sentence,
+    spread_words,
 )
+from gendistill.report.findings import findings
+from gendistill.report.markup import SPACE
+from gendistill.report.rows import Row, update_counts
+from gendistill.report.verdict import Verdict, verdict
+
+MARK = " *"
+"""Stands behind the name of a teacher that was measured under other settings."""
 
 
 def text_table(results: Mapping[str, Any]) -> str:
@@ -26,24 +34,23 @@ def text_table(results: Mapping[str, Any]) -> str:
 
     Returns:
         Lines without a trailing line break.
+
+    Raises:
+        UserError: Something has not the form of results.
     """
-    table = rows(results)
-    counts = update_counts(table, wanted=results.get("columns"))
-    score = fidelity_name(table)
-    header = ["teacher", "images", "bytes", *(f"n={count:,}" for count in counts)]
-    header += [score] if score else []
-    header += ["seconds"]
-    body = []
-    for row in table:
-        cells = [row.name, image_count(row.images), byte_size(row.bytes)]
-        cells += [percent(row.scores.get(count)) for count in counts]
-        cells += [number(row.fidelity[1]) if row.fidelity else "–"] if score else []
-        body.append([*cells, duration(row.seconds)])
-    learners = ", ".join(dict.fromkeys(row.learner for row in table if row.learner))
-    seeds = max((score.runs for row in table for score in row.scores.values()), default=0)
-    note = f"test accuracy in % after n learner updates{f' ({learners})' if learners else ''}"
-    note += f", mean ± std over {seeds} seeds" if seeds else ""
-    return "\n".join([*aligned([header, *body]), "", note, *results.get("notes", ()), *findings(table)])
+    found = verdict(results)
+    table = found.table
+    columns = _columns(found, update_counts(table, wanted=results.get("columns")))
+    lines = aligned([[heading for heading, _ in columns], *zip(*(cells for _, cells in columns), strict=True)])
+    return "\n".join([*lines, "", *_notes(table), *results.get("notes", ()), *findings(found)])
+
+
+def time_columns(table: Sequence[Row]) -> list[tuple[str, list[float | None]]]:
+    """Return the columns of seconds: of making the teachers where that is known, else of judging them."""
+    made, judged = [row.made for row in table], [row.judged for row in table]
+    if any(made):
+        return [(f"making,{SPACE}s", made)]
+    return [(f"judging,{SPACE}s", judged)] if any(judged) else []
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -57,3 +64,34 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
         ]
         written.append("  ".join(cells).rstrip())
     return [written[0], "─" * (sum(widths) + 2 * (len(widths) - 1)), *written[1:]]
+
+
+def _columns(found: Verdict, counts: Sequence[int]) -> list[tuple[str, list[str]]]:
+    table = found.table
+    names = [row.name + (MARK if found.marked(place) else "") for place, row in enumerate(table)]
+    columns = [
+        ("teacher", names),
+        ("images", [image_count(row.images) for row in table]),
+        ("bytes", [byte_size(row.bytes) for row in table]),
+    ]
+    if same_per_update(table) is None and any(row.images_per_update for row in table):
+        columns.append(("per update", [per_update(row.images_per_update) for row in table]))
+    columns += [(f"n={count:,}", [percent(row.scores.get(count)) for row in table]) for count in counts]
+    columns += [(heading, [distance(one) for one in cells]) for heading, cells in fidelity_columns(table)]
+    return columns + [(heading, [duration(one) for one in cells]) for heading, cells in time_columns(table)]
+
+
+def _notes(table: Sequence[Row]) -> list[str]:
+    """Say what the numbers are; nothing of accuracy where none was measured."""
+    notes = []
+    if any(row.scores for row in table):
+        learners, spread, images = learners_of(table), spread_words(table), same_per_update(table)
+        parts = [f"{accuracy_words(table)} in % after n learner updates{f' ({learners})' if learners else ''}"]
+        parts += [f"{images} {'image' if images == '1' else 'images'} an update"] if images else []
+        parts += [spread] if spread else []
+        notes.append(", ".join(parts))
+        on_validation = split_of(table) == "validation" and any(len(row.candidates) > 1 for row in table)
+        if (sentence := split_sentence(table)) and (split_of(table) is None or on_validation):
+            notes.append(sentence)
+        notes += rate_sentences(table)
+    return notes + fidelity_sentences(table)

@@ -19,8 +19,11 @@ CONTENT = {
     "parquet": "`data/*.parquet` with the columns image (PNG bytes), label and, if learned, soft_label.",
     "safetensors": "`teacher.safetensors`: float32 images without loss, labels and all metadata in one file.",
     "dc": "`res.pt` as the public code of DC, DSA and DM writes it.",
-    "mtt": "`images_best.pt` and `labels_best.pt` as MTT writes them; `learning_rates.pt` and, if whitened, "
-    "`whitening.pt` (mean, matrix) are added.",
+    "mtt": "`images_best.pt` and `labels_best.pt` as MTT writes them; a learned rate is in `lr_best.pt` (one for each "
+    "step: `learning_rates.pt`) and, if whitened, `whitening.pt` (mean, matrix) and `images_zca_best.pt` (pixels) "
+    "are added.",
+    "datm": "`images_best.pt`, `labels_best.pt` (logits) and `lr_best.pt` as DATM writes them; if whitened, "
+    "`whitening.pt` (mean, matrix) and `images_zca_best.pt` (pixels) are added.",
     "dd": "`results.pth`, a list of (images, labels, learning rate), as Dataset Distillation writes it.",
 }
 
@@ -67,6 +70,7 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
         lines.append(f"| whitening | ZCA, then (image - mean) @ matrix; sha256 {normalisation.whitening.sha256} |")
     if "max_quantisation_error" in result:
         lines.append(f"| largest change of a pixel by 8 bits | {result['max_quantisation_error']:.4g} of 1 |")
+    lines += [f"| lost | {_cell(sentence)} |" for sentence in result["lost"]]
     for name in ("learning_rates", "momenta"):
         if name in notes:
             lines.append(f"| {name.replace('_', ' ')} | {len(notes[name])} learned, in `teacher.json` |")

@@ -21,8 +21,9 @@ from gendistill.teacher import export_formats, public_formats
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.card import write_card
 from gendistill.teacher.files import describe_teacher
-from gendistill.teacher.folder import NOTES
+from gendistill.teacher.own_exports import EMBEDDING_FILE, NOTES
 from gendistill.teacher.stored import StoredImages
+from gendistill.teacher.torch_files import own, write
 
 FORMATS: dict[str, Callable[[StoredImages, Path], dict[str, Any]]] = {
     "png": export_formats.write_png,
@@ -31,10 +32,12 @@ FORMATS: dict[str, Callable[[StoredImages, Path], dict[str, Any]]] = {
     "safetensors": export_formats.write_safetensors,
     "dc": public_formats.write_dc,
     "mtt": public_formats.write_mtt,
+    "datm": public_formats.write_datm,
     "dd": public_formats.write_dd,
 }
-WHITENED = ("safetensors", "mtt")
+WHITENED = ("safetensors", "mtt", "datm")
 """Formats that can say how images were whitened; in all others the whitening is inverted."""
+PICTURES = ("png", "parquet")
 
 
 def export(
@@ -52,16 +55,18 @@ def export(
         teacher: Any teacher.
         path: The folder; it must not exist or be empty. It appears complete or not at all.
         format: ``png``, ``pt``, ``parquet``, ``safetensors``, or that of the public code of a method: ``dc`` (DC, DSA,
-            DM), ``mtt``, ``dd``.
+            DM), ``mtt``, ``datm``, ``dd``.
         count: Images to draw, balanced over classes. ``None``: all stored ones, in stored order.
         generator: Draws them. ``None``: the stream of seed 0, so that the same images are drawn each time.
         normalisation: What images in ``pt``, ``safetensors`` and the public formats are normalised by. ``None``: for
             ``safetensors`` the teacher's own, for the others what public evaluators use for the data set
-            (the teacher's own for other data). A whitening is inverted but in ``safetensors`` and ``mtt``.
+            (the teacher's own for other data). A whitening is inverted but in ``safetensors``, ``mtt`` and ``datm``.
 
     Returns:
         ``format``, ``path``, ``images``, ``images_per_class``, ``normalisation`` and what the format adds: for ``png``
         and ``parquet`` ``max_quantisation_error``, the largest change of a pixel in [0, 1] by clipping to 8 bits.
+        ``lost``: sentences that say what does not come back from the folder, or what the readers of a public format do
+        not see.
 
     Raises:
         UserError: An unknown format, a folder that is not empty, a count that is missing, pyarrow not installed, soft
@@ -78,12 +83,17 @@ def export(
         images = renormalise(images, normalisation)
     with new_folder(path) as folder:
         added = FORMATS[format](images, folder)
+        if images.description.embedding is not None and format not in ("safetensors", *PICTURES):
+            table = images.description.embedding.tensors()
+            write(folder / EMBEDDING_FILE, {name.rpartition(".")[2]: own(tensor) for name, tensor in table.items()})
+            added["files"] = sorted([*added["files"], EMBEDDING_FILE])
         result = {
             "format": format,
             "path": str(path),
             "images": images.images_stored,
             "images_per_class": images.label_counts,
             "normalisation": images.description.to_dict()["normalisation"],
+            "lost": _lost(teacher, images, format),
         } | added
         notes = describe_teacher(images) | {"exported_from": teacher.kind, "export": result | {"path": path.name}}
         for name in ("learning_rates", "momenta"):
@@ -141,6 +151,22 @@ def renormalise(images: StoredImages, normalisation: Normalisation) -> StoredIma
         momenta=images.momenta,
         metadata=images.metadata,
     )
+
+
+def _lost(teacher: Teacher, images: StoredImages, format: str) -> list[str]:
+    """Return what of a teacher is not in its export, one sentence each."""
+    lost = []
+    if teacher.images_stored is None:
+        lost.append(f"{images.images_stored} images were drawn of a generator that makes fresh ones without end")
+    elif teacher.images_stored != images.images_stored:
+        lost.append(f"{images.images_stored} of {teacher.images_stored} images were drawn")
+    if format in PICTURES:
+        lost.append("pixels are clipped to [0, 1] and rounded to 8 bits")
+    if teacher.description.normalisation.whitening is not None and images.description.normalisation.whitening is None:
+        lost.append("the whitening is inverted: learners of these images see plain ones")
+    if format in public_formats.PUBLIC:
+        lost += public_formats.unseen(images, format)
+    return lost
 
 
 def _usual(format: str, description: Description) -> Normalisation:

@@ -13,12 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from gendistill.errors import UserError
-from gendistill.teacher import public_formats
 from gendistill.teacher.files import save
-from gendistill.teacher.folder import INDEX, class_folder
+from gendistill.teacher.folder import class_folder
+from gendistill.teacher.own_exports import INDEX, PARQUET_FILE, TEACHER_FILE
 from gendistill.teacher.stored import StoredImages
-
-PARQUET_FILE = "data/train-00000-of-00001.parquet"
+from gendistill.teacher.torch_files import own, write
 
 
 def quantise(images: StoredImages) -> tuple[Tensor, float]:
@@ -57,7 +56,7 @@ def write_pt(images: StoredImages, folder: Path) -> dict[str, Any]:
     named = {"images": values, "labels": labels, "learning_rates": images.learning_rates, "momenta": images.momenta}
     files = {f"{name}.pt": tensor for name, tensor in named.items() if tensor is not None}
     for name, tensor in files.items():
-        public_formats.write(folder / name, tensor.cpu().contiguous().clone())
+        write(folder / name, own(tensor))
     return {"files": sorted(files)}
 
 
@@ -98,8 +97,8 @@ def write_parquet(images: StoredImages, folder: Path) -> dict[str, Any]:
 
 def write_safetensors(images: StoredImages, folder: Path) -> dict[str, Any]:
     """Write ``teacher.safetensors``, a teacher of stored images without loss."""
-    save(images, folder / "teacher.safetensors")
-    return {"files": ["teacher.safetensors"]}
+    save(images, folder / TEACHER_FILE)
+    return {"files": [TEACHER_FILE]}
 
 
 def _picture(image: Tensor) -> Image.Image:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,15 +12,12 @@ from gendistill.data.description import Description
 from gendistill.data.folder import find_layout, measure
 from gendistill.data.layout import Part
 from gendistill.data.picture_stack import UnequalSizes, Wish, read_parts
-from gendistill.data.pictures import pixels, read_picture
 from gendistill.errors import UserError
+from gendistill.notes import note
 from gendistill.plain import readable
 from gendistill.spelling import option
+from gendistill.teacher.own_exports import NOTES, read_export
 from gendistill.teacher.stored import StoredImages
-from gendistill.telling import tell
-
-INDEX = "metadata.csv"
-NOTES = "teacher.json"
 
 
 def is_image_folder(path: Path) -> bool:
@@ -48,7 +42,7 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
     """Read a folder of images as a teacher.
 
     Args:
-        path: What ``gendistill export --format png`` wrote (soft labels, order and learned rates are then read as
+        path: What ``gendistill export`` wrote, in any format (soft labels, order and learned rates are then read as
             well), or any folder of images that :func:`gendistill.data.load` reads; of parts, the training part.
         description: Real data that the images stand for: folders must be named after its classes (``cat``, ``3_cat`` or
             ``3``), images are brought to its shape, and its normalisation is used. Left out: folder names are the class
@@ -61,8 +55,8 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
         UserError: No images, images that cannot be read or, without a description, of unequal shapes, or folders that
             are no class.
     """
-    if (path / NOTES).is_file() and (path / INDEX).is_file():
-        return _read_export(path)
+    if (path / NOTES).is_file():
+        return read_export(path)
     layout, name = find_layout(path), readable(path.resolve().name)
     if "column 'soft_label'" in layout.passed_over:
         raise UserError(
@@ -80,7 +74,7 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
     if left or layout.passed_over:
         said.append(f"{layout.taken}; passed over: {', '.join([*left, *layout.passed_over])}")
     for one in said:
-        tell(f"pictures of the teacher '{name}': {one}")
+        note(f"pictures of the teacher '{name}': {one}")
     notes = {"source": {"folder": name, "images": len(images)}}
     return StoredImages(description.normalisation.apply(images), labels, description, metadata=notes)
 
@@ -119,53 +113,3 @@ def _label(folder: str, path: Path, description: Description) -> int:
         f"{', '.join(description.class_names)}; rename it, or choose the data set that the images stand for "
         f"({option('name')})"
     )
-
-
-def _read_export(path: Path) -> StoredImages:
-    try:
-        notes = json.loads((path / NOTES).read_text(encoding="utf-8"))
-        with (path / INDEX).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        description = Description.from_dict(notes["description"])
-        labels = _labels(rows)
-        schedules = {name: torch.tensor(notes[name]) for name in ("learning_rates", "momenta") if name in notes}
-        order, batch_size = notes.get("order", "stratified"), notes.get("batch_size")
-        metadata = dict(notes.get("metadata", {}))
-        files = [_inside(path, row["file_name"]) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        raise UserError(f"'{path}' is not a whole export: {NOTES} or {INDEX} cannot be read ({error!r})") from error
-    if not files:
-        raise UserError(f"'{path / INDEX}' lists no images; export again")
-    images = torch.stack([_read_png(file, description) for file in files])
-    return StoredImages(
-        description.normalisation.apply(images),
-        labels,
-        description,
-        order=order,
-        batch_size=batch_size,
-        metadata=metadata,
-        **schedules,
-    )
-
-
-def _labels(rows: list[dict[str, Any]]) -> Tensor:
-    if rows and rows[0].get("soft_label"):
-        return torch.tensor([json.loads(row["soft_label"]) for row in rows], dtype=torch.float32)
-    return torch.tensor([int(row["label"]) for row in rows])
-
-
-def _inside(path: Path, name: str) -> Path:
-    file = path / name
-    if not file.resolve().is_relative_to(path.resolve()):
-        raise ValueError(f"{name} lies outside the folder")
-    return file
-
-
-def _read_png(file: Path, description: Description) -> Tensor:
-    channels, height, width = description.image_shape
-    image = read_picture(file).convert("L" if channels == 1 else "RGB")
-    if image.size != (width, height):
-        raise UserError(
-            f"'{file}' is {image.width}x{image.height} pixels, '{description.name}' {width}x{height}; export again"
-        )
-    return torch.from_numpy(pixels(image).copy())

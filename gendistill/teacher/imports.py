@@ -1,37 +1,30 @@
-"""Reads results of public code into teachers: DC, DSA and DM (``res_*.pt``), MTT, Dataset Distillation.
+"""Reads results of public code into teachers: DC, DSA, DM, DataDAM, MTT, TESLA, DATM, IDC, DREAM, NCFM, DD.
 
-The forms are described in :mod:`gendistill.teacher.public_formats`. Nothing in a file is run: tensors and plain numbers
-are read, anything else is refused.
+The forms are described in :mod:`gendistill.teacher.result_files`. Nothing in a file is run: tensors and plain numbers
+are read, anything else is refused. What a tensor holds is not believed but looked at, and said.
 """
 
 from __future__ import annotations
 
-import json
-import pickle
-import struct
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from gendistill.data.description import Normalisation
+from gendistill.data.description import Description, Normalisation, check_fits
 from gendistill.data.real import RealData
-from gendistill.data.whitening import EPSILON, Whitening
+from gendistill.data.whitening import EPSILON
 from gendistill.errors import UserError, did_you_mean
+from gendistill.finite import is_finite
 from gendistill.teacher import public_formats
 from gendistill.teacher.base import first_line
-from gendistill.teacher.folder import NOTES
-from gendistill.teacher.public_formats import DD_FILE, MTT_FILES, WHITENING_FILE
+from gendistill.teacher.image_forms import VALUES, lay_out, understand_values
+from gendistill.teacher.label_forms import LABELS, understand_labels
+from gendistill.teacher.own_exports import TENSOR_FILES, noted_normalisation, read_export, read_notes
+from gendistill.teacher.result_files import FORMS, Result, find_result, read_result
 from gendistill.teacher.stored import StoredImages
 
-FORMS = ("auto", "dc", "mtt", "dd", "pt")
-VALUES = ("auto", "normalised", "pixels", "whitened")
-ZCA_PIXELS = "images_zca"
-"""How MTT calls images whose whitening it has inverted."""
-WHITENING_KEYS = ("mean", "matrix", "pixel_mean", "pixel_std")
+__all__ = ["FORMS", "LABELS", "VALUES", "describe_source", "import_teacher"]
 
 
 def import_teacher(
@@ -40,246 +33,170 @@ def import_teacher(
     *,
     form: str = "auto",
     values: str = "auto",
+    labels: str = "auto",
     epsilon: float = EPSILON,
-    experiment: int = 0,
+    experiment: int | None = None,
     learning_rate: float | None = None,
 ) -> StoredImages:
-    """Read what public code of dataset distillation saved.
+    """Read what public code of dataset distillation saved, or an export of this project.
 
     Args:
         path: The file, or a folder that holds one result.
         data: The data set that the images stand for.
-        form: ``dc``, ``mtt``, ``dd``, ``pt`` (``images.pt`` and ``labels.pt``, as :func:`gendistill.teacher.export`
-            writes them), or ``auto``: by names and content.
-        values: What the numbers are: ``normalised`` by the mean and deviation of that code for this data set (by the
-            data's own where the code does not know it); ``pixels`` in [0, 1]; ``whitened``, as MTT's ``images_*.pt``
-            are where it ran with ``--zca``. ``auto``: by the files of an export of this project (``whitening.pt``,
-            ``teacher.json``), ``pixels`` for MTT's ``images_zca_*.pt``, else ``normalised``.
+        form: One of :data:`~gendistill.teacher.result_files.FORMS`, which that module describes; ``auto``: by names and
+            content.
+        values: What the images' numbers are: ``normalised`` by the mean and deviation of that code for this data set
+            (by the data's own where the code does not know it), ``pixels`` in [0, 1], ``bytes`` in 0..255, or
+            ``whitened``. ``auto``: by what an export of this project notes, by the values (whole numbers, all in [0,
+            1]), by the files (``images_zca_*.pt`` are pixels, and those beside them whitened), else as that code has
+            it.
+        labels: What they are: class ``indices``; ``probabilities``; ``logits``, of which the softmax is taken;
+            ``multi-hot``, rows that are divided by their sum; or ``targets``, real numbers that stay as they are.
+            ``auto``: by their values, and where those leave a choice as that code has it.
         epsilon: Of the whitening, which is fitted to the real training images again.
-        experiment: Which of a ``dc`` file's experiments, from 0.
-        learning_rate: That of the learner where the file has none, as MTT prints it; None: none.
+        experiment: Which of a ``dc`` file's sets, from 0; None: the first, of DataDAM's (one an evaluation) the last.
+        learning_rate: That of the learner where the file has none; None: none.
 
     Returns:
-        The images. Those of ``dd`` are shown in their own batches and order with their learned rates.
+        The images. Those of ``dd`` are shown in their own batches and order with their learned rates. What was
+        understood is in ``metadata["source"]``: ``file``, ``format``, ``values``, ``labels``, ``words`` (sentences).
 
     Raises:
-        UserError: The file is missing, holds something else, or does not fit the data or the options.
+        UserError: The file is missing, holds something else or may be more than one thing, or does not fit the data or
+            the options.
     """
     path = Path(path).expanduser()
-    for name, word, allowed in (("format", form, FORMS), ("values", values, VALUES)):
+    for name, word, allowed in (("format", form, FORMS), ("values", values, VALUES), ("labels", labels, LABELS)):
         if word not in allowed:
             raise UserError(f"{name} is '{word}'; {did_you_mean(word, allowed)}choose one of {', '.join(allowed)}")
-    file = _find(path)
-    content = read(file)
-    found = _recognise(file, content) if form == "auto" else form
-    rates: Tensor | None = None
-    momenta: Tensor | None = None
-    options: dict[str, Any] = {}
-    if found == "dc":
-        images, labels = _experiment(file, content, experiment)
-    elif found == "dd":
-        images, labels, rates, size = _steps(file, content)
-        options = {"order": "fixed", "batch_size": size}
-    else:
-        images, labels = _pair(file, content)
-        rates, momenta = (_beside(file, f"{name}.pt") for name in ("learning_rates", "momenta"))
-    if learning_rate is not None:
-        if rates is not None:
-            raise UserError(f"'{file}' has learned rates of its own; leave the learning rate out")
-        if not 0 < learning_rate < float("inf"):
-            raise UserError(f"the learning rate is {learning_rate}; it must be positive")
-        rates = torch.tensor([learning_rate])
-    description = data.description.with_normalisation(_normalisation(file, found, values, epsilon, data))
+    if learning_rate is not None and not 0 < learning_rate < float("inf"):
+        raise UserError(f"the learning rate is {learning_rate}; it must be positive")
+    folder = _export_of(path, form)
+    if folder is not None and values == labels == "auto":
+        return _own(folder, data.description, learning_rate)
+    file = find_result(path)
+    result = read_result(file, form, experiment)
     try:
-        return StoredImages(
-            _floats(images),
-            labels if labels.is_floating_point() and labels.ndim == 2 else _indices(labels),
-            description,
-            learning_rates=rates,
-            momenta=momenta,
-            metadata={"source": {"file": file.name, "format": found, "values": values}},
-            **options,
-        )
+        return _stranger(file, result, data, values, labels, epsilon, learning_rate)
     except UserError as error:
-        raise UserError(f"'{file}' cannot be used: {error}") from error
+        raise UserError(f"'{file}' cannot be used: {first_line(error)}") from error
 
 
-def read(path: Path) -> Any:
-    """Read a ``torch.save`` file of tensors, containers and numbers.
-
-    Raises:
-        UserError: It is missing, damaged or holds anything else, which might run code.
-    """
-    allowed = [
-        (_Type, "numpy.dtype"),
-        (_number, "numpy.core.multiarray.scalar"),
-        (_number, "numpy._core.multiarray.scalar"),
-    ]
-    try:
-        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():  # type: ignore[arg-type]
-            warnings.simplefilter("ignore")  # of other pickle protocols, which are read or refused below
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"there is no file '{path}'; give the result of public code, or a folder with one") from error
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"'{path}' is no torch.save file of tensors and numbers alone, and what else it holds might run code when "
-            "it is opened; load it in the program that made it and save the tensors"
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, struct.error) as error:
-        raise UserError(f"'{path}' is damaged or no torch.save file: {first_line(error)}") from error
-
-
-class _Type:
-    """Stands for a numpy type in a file, of which only the name is looked at."""
-
-    def __init__(self, name: str = "", *_: Any) -> None:
-        self.name = name
-
-    def __setstate__(self, state: Any) -> None:
-        pass  # byte order and alignment
-
-
-def _number(kind: _Type, content: Any) -> float:
-    """Read one of the accuracies that the condensation papers' code stores as numpy numbers."""
-    code = {"f8": "<d", "f4": "<f", "i8": "<q", "i4": "<i"}.get(kind.name)
-    if code is None or not isinstance(content, bytes):
-        raise pickle.UnpicklingError(f"a numpy number of type {kind.name!r}")
-    return float(struct.unpack(code, content)[0])
-
-
-def _find(path: Path) -> Path:
-    """Return the file that is meant by a file or a folder."""
-    if not path.is_dir():
-        return path
-    for name in (MTT_FILES[0], DD_FILE, "images.pt"):
-        if (path / name).is_file():
-            return path / name
-    results = sorted(path.glob("res*.pt"))
-    if len(results) == 1:
-        return results[0]
-    found = f"{len(results)} files res*.pt" if results else "none of them"
-    raise UserError(
-        f"'{path}' should hold one result ({MTT_FILES[0]}, {DD_FILE}, images.pt or one res_*.pt), there are {found}; "
-        "name the file"
-    )
-
-
-def _recognise(file: Path, content: Any) -> str:
-    if isinstance(content, dict) and "data" in content:
-        return "dc"
-    if isinstance(content, list | tuple):
-        return "dd"
-    if isinstance(content, Tensor):
-        return "pt" if file.name == "images.pt" else "mtt"
-    raise UserError(
-        f"'{file}' is no result that is known: neither a dictionary with 'data' (DC, DSA, DM), nor a tensor of images "
-        "with labels beside it (MTT), nor a list of steps (Dataset Distillation)"
-    )
-
-
-def _experiment(file: Path, content: Any, experiment: int) -> tuple[Tensor, Tensor]:
-    pairs = content.get("data") if isinstance(content, dict) else None
-    if not isinstance(pairs, list | tuple) or not pairs or not all(_tensors(pair, 2) for pair in pairs):
-        raise UserError(f"'{file}' is not of format dc: its 'data' must be a list of [images, labels]")
-    if not 0 <= experiment < len(pairs):
-        raise UserError(f"experiment is {experiment}; '{file}' has 0..{len(pairs) - 1}")
-    images, labels = pairs[experiment]
-    return images, labels
-
-
-def _steps(file: Path, content: Any) -> tuple[Tensor, Tensor, Tensor | None, int]:
-    """Return images, labels and rates of all steps, and the size of a batch; epochs that repeat images are folded."""
-    whole = isinstance(content, list | tuple) and content
-    if not whole or not all(_tensors(step, 3, last_may_lack=True) for step in content):
-        raise UserError(f"'{file}' is not of format dd: it must be a list of (images, labels, learning rate)")
-    images, labels = [step[0] for step in content], [step[1] for step in content]
-    if any(part.shape != images[0].shape for part in images) or any(part.shape != labels[0].shape for part in labels):
-        raise UserError(f"the steps in '{file}' are of unequal sizes; teachers have batches of one size")
-    given = [step[2] for step in content if step[2] is not None]
-    if len(given) not in (0, len(content)) or any(rate.numel() != 1 for rate in given):
-        raise UserError(f"'{file}' must have one learning rate for every step, or none")
-    rates = torch.stack([rate.detach().to(torch.float32).reshape(()) for rate in given]) if given else None
-    period = next(size for size in range(1, len(images) + 1) if _repeats(images, size) and _repeats(labels, size))
-    return torch.cat(images[:period]), torch.cat(labels[:period]), rates, len(images[0])
-
-
-def _repeats(parts: Sequence[Tensor], period: int) -> bool:
-    if len(parts) % period:
-        return False
-    return all(torch.equal(part, parts[place % period]) for place, part in enumerate(parts))
-
-
-def _pair(file: Path, content: Any) -> tuple[Tensor, Tensor]:
-    """Return the images and the labels that lie beside them."""
-    if not isinstance(content, Tensor):
-        raise UserError(f"'{file}' must hold one tensor of images, it holds {type(content).__name__}")
-    names = [file.name.replace("images", "labels", 1), file.name.replace(ZCA_PIXELS, "labels", 1)]
-    for name in names:
-        if name != file.name and (labels := _beside(file, name)) is not None:
-            return content, labels
-    raise UserError(f"'{file}' has no labels beside it; put them there (images_X.pt and labels_X.pt)")
-
-
-def _beside(file: Path, name: str) -> Tensor | None:
-    """Return the tensor in another file of the same folder, None where there is no such file."""
-    path = file.with_name(name)
-    if not path.is_file():
+def _export_of(path: Path, form: str) -> Path | None:
+    """Return the folder of the export that a path means, None where it is none of this project."""
+    folder = path if path.is_dir() else path.parent
+    notes = read_notes(folder)
+    if notes is None:
         return None
-    content = read(path)
-    if not isinstance(content, Tensor):
-        raise UserError(f"'{path}' must hold one tensor, it holds {type(content).__name__}")
-    return content
+    noted = notes["export"]["format"]
+    if form not in ("auto", noted) or not (path.is_dir() or path.name == TENSOR_FILES.get(noted)):
+        return None
+    return folder
 
 
-def _normalisation(file: Path, form: str, values: str, epsilon: float, data: RealData) -> Normalisation:
+def _own(folder: Path, real: Description, learning_rate: float | None) -> StoredImages:
+    teacher = read_export(folder)
+    check_fits(teacher.description, real, folder.name)
+    if learning_rate is not None:
+        if teacher.learning_rates is not None:
+            raise UserError(f"'{folder}' has learned rates of its own; leave the learning rate out")
+        teacher.learning_rates = torch.tensor([learning_rate])
+    notes = read_notes(folder)
+    assert notes is not None
+    soft = "targets of the cross-entropy" if teacher.labels_are_soft else "class indices"
+    teacher.metadata["source"] = {
+        "file": folder.name,
+        "format": str(notes["export"]["format"]),
+        "values": "noted",
+        "labels": "targets" if teacher.labels_are_soft else "indices",
+        "words": [f"an export of gendistill, by its notes: {soft}"],
+        "made": teacher.metadata.get("source"),
+    }
+    return teacher
+
+
+def _stranger(
+    file: Path, result: Result, data: RealData, values: str, labels: str, epsilon: float, learning_rate: float | None
+) -> StoredImages:
+    description = data.description
+    laid = lay_out(result.images, description)
+    words = list(result.words)
+    if laid.words:
+        words.append(f"images {laid.words}")
+    noted = noted_normalisation(file.parent) if result.form in TENSOR_FILES and values == "auto" else None
+    if description.embedding is not None:
+        found, normalisation, images = _sentences(laid.images, description, values)
+    elif noted is not None:
+        found, normalisation, images = "noted", noted, laid.images
+    else:
+        given = "pixels" if result.pixels and values == "auto" else values
+        found = understand_values(laid.images, given, result.usual)
+        normalisation = _normalisation(result.form, found, epsilon, data)
+        images = laid.images / 255 if found == "bytes" else laid.images
+    understood = understand_labels(result.labels, len(images), description, labels, used_as=result.used_as)
+    words += [f"images {found}", f"labels {understood.words}"]
+    return StoredImages(
+        images.to(torch.float32).contiguous(),
+        understood.values,
+        description.with_normalisation(normalisation),
+        learning_rates=_rates(result.rates, learning_rate),
+        momenta=_momenta(result.momenta),
+        order="stratified" if result.batch_size is None else "fixed",
+        batch_size=result.batch_size,
+        metadata={
+            "source": {
+                "file": file.name,
+                "format": result.form,
+                "values": found,
+                "labels": understood.form,
+                "words": words,
+            }
+        },
+    )
+
+
+def _sentences(images: Tensor, description: Description, values: str) -> tuple[str, Normalisation, Tensor]:
+    if values != "auto":
+        raise UserError(
+            f"values is '{values}', '{description.name}' holds sentences, which have no pixels; leave it out"
+        )
+    if not images.is_floating_point():
+        raise UserError(f"sentences must be vectors of words (N, {', '.join(map(str, description.image_shape))}) float")
+    return "vectors", description.normalisation, images
+
+
+def _normalisation(form: str, values: str, epsilon: float, data: RealData) -> Normalisation:
     channels = data.description.image_shape[0]
-    pixels = Normalisation((0.0,) * channels, (1.0,) * channels)
-    if values == "auto":
-        if form == "mtt" and file.name.startswith(ZCA_PIXELS):
-            return pixels
-        noted = _noted(file) if form in ("mtt", "pt") else None
-        if noted is not None:
-            return noted
-    if values == "pixels":
-        return pixels
+    if values in ("pixels", "bytes"):
+        return Normalisation((0.0,) * channels, (1.0,) * channels)
     if values == "whitened":
         return data.whitening(epsilon)
     return public_formats.normalisation(form, data.description.name) or data.description.normalisation.plain()
 
 
-def _noted(file: Path) -> Normalisation | None:
-    """Return the normalisation that an export of this project notes beside its tensors."""
-    beside, notes = file.with_name(WHITENING_FILE), file.with_name(NOTES)
-    if beside.is_file():
-        content = read(beside)
-        parts: list[Any] = [content.get(key) for key in WHITENING_KEYS] if isinstance(content, dict) else []
-        if not _tensors(parts, len(WHITENING_KEYS)):
-            raise UserError(f"'{beside}' must hold a dictionary with the tensors {', '.join(WHITENING_KEYS)}")
-        mean, matrix, pixel_mean, pixel_std = parts
-        return Normalisation(tuple(pixel_mean.tolist()), tuple(pixel_std.tolist()), Whitening(mean, matrix))
-    if not notes.is_file():
-        return None
-    try:
-        return Normalisation.from_dict(json.loads(notes.read_text(encoding="utf-8"))["export"]["normalisation"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"'{notes}' does not say how the images are normalised ({error!r}); give values") from error
+def _rates(rates: Tensor | None, given: float | None) -> Tensor | None:
+    """Return learned rates (T,), or the one that is given."""
+    if rates is not None:
+        sound = rates.is_floating_point() and is_finite(rates) and bool((rates > 0).all())
+        if sound and given is not None:
+            raise UserError("it has learned rates of its own; leave the learning rate out")
+        if sound:
+            return rates.to(torch.float32)
+        if given is None:
+            raise UserError(
+                f"its learned rate is {rates.reshape(-1)[:3].tolist()}, with which no learner can learn; give another "
+                "one with --learning-rate"
+            )
+    return None if given is None else torch.tensor([given])
 
 
-def _tensors(items: Any, count: int, *, last_may_lack: bool = False) -> bool:
-    if not isinstance(items, list | tuple) or len(items) != count:
-        return False
-    needed = items[:-1] if last_may_lack and items[-1] is None else items
-    return all(isinstance(item, Tensor) for item in needed)
+def _momenta(momenta: Tensor | None) -> Tensor | None:
+    if momenta is not None and not bool(((momenta >= 0) & (momenta < 1)).all()):
+        raise UserError(f"its learned momenta are {momenta.reshape(-1)[:3].tolist()}; they must lie in [0, 1)")
+    return momenta
 
 
-def _floats(images: Tensor) -> Tensor:
-    """Return images as float32, if they are numbers of that kind, else as they are, to be refused."""
-    return images.detach().to(torch.float32).contiguous() if images.is_floating_point() else images
-
-
-def _indices(labels: Tensor) -> Tensor:
-    """Return whole numbers that were stored as floats, as some code does, as class indices."""
-    if labels.is_floating_point() and bool((labels == labels.round()).all()):
-        return labels.to(torch.int64)
-    return labels
+def describe_source(teacher: StoredImages) -> str:
+    """Return what was understood of an imported teacher as one line for a person."""
+    source = teacher.metadata["source"]
+    return f"{source['file']}: format {source['format']}; {'; '.join(source['words'])}"

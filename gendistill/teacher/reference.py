@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from gendistill.data.description import check_fits
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.seeds import stream
@@ -14,6 +13,7 @@ from gendistill.spelling import option
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.coreset import METHODS, coreset
 from gendistill.teacher.files import load
+from gendistill.teacher.fit import fitted
 from gendistill.teacher.folder import is_image_folder, read_image_folder
 from gendistill.teacher.mimicry import generator_teacher
 from gendistill.teacher.stored import StoredImages
@@ -48,7 +48,8 @@ def open_teacher(
         The teacher.
 
     Raises:
-        UserError: An unknown form, a missing or damaged file, or a teacher that does not fit the data.
+        UserError: An unknown form, a missing or damaged file, or a teacher that does not fit the data; one whose
+            classes come in another order is mapped, see :func:`gendistill.teacher.fit.fitted`.
     """
     text = str(reference)
     if text == "real" or text.startswith("real:"):
@@ -75,7 +76,7 @@ def open_teacher(
         hint = did_you_mean(text, ("real", "real:subset=100", "real:ipc=10"))
         raise UserError(f"there is no teacher '{text}'; {hint}give {FORMS}")
     if data is not None:
-        check_fits(teacher.description, data.description, str(reference))
+        return fitted(teacher, data.description, str(reference))
     return teacher
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from gendistill.data.description import Description
 from gendistill.data.real import Split
 from gendistill.errors import UserError
+from gendistill.teacher.base import Teacher
+from gendistill.teacher.draw import even_shares
 from gendistill.teacher.stored import StoredImages
 
 
@@ -83,25 +86,45 @@ class RealSubset(StoredImages):
                 )
             shares = [images_per_class] * len(members)
         else:
-            shares = _even_shares(int(count or 0), available, generator, description.name)
+            total = int(count or 0)
+            if not 1 <= total <= sum(available):
+                raise UserError(
+                    f"the number of images must lie in 1..{sum(available)} for '{description.name}', got {total}"
+                )
+            shares = even_shares(total, available, generator)
         index = torch.cat([index[:share] for index, share in zip(members, shares, strict=True)])
         noted = {"source": {"dataset": description.name, "images": len(index), "selection": "random, stratified"}}
         return cls(split.images[index], split.labels[index], description, metadata=noted | dict(metadata or {}))
 
 
-def _even_shares(count: int, available: list[int], generator: torch.Generator, name: str) -> list[int]:
-    if not 1 <= count <= sum(available):
-        raise UserError(f"the number of images must lie in 1..{sum(available)} for '{name}', got {count}")
-    shares = [0] * len(available)
-    while count:
-        unfilled = [label for label, limit in enumerate(available) if shares[label] < limit]
-        if count >= len(unfilled):
-            step = min(count // len(unfilled), *(available[label] - shares[label] for label in unfilled))
-            chosen = unfilled
-        else:
-            picked = torch.randperm(len(unfilled), generator=generator, device=generator.device)[:count]
-            step, chosen = 1, [unfilled[position] for position in picked.tolist()]
-        for label in chosen:
-            shares[label] += step
-        count -= step * len(chosen)
-    return shares
+def shows_real_images(teacher: Teacher) -> bool:
+    """Return whether a teacher is real images, or means or softly labelled ones of them, that nothing was learned for.
+
+    Every choice of real images notes how it was chosen.
+    """
+    source = teacher.metadata.get("source")
+    return isinstance(teacher, RealSubset) or (isinstance(source, Mapping) and "selection" in source)
+
+
+def is_everything(teacher: Teacher, split: Split) -> bool:
+    """Return whether a teacher is all images of a split, each once, in whatever order.
+
+    Args:
+        teacher: The teacher.
+        split: The real images.
+    """
+    if not isinstance(teacher, RealSubset) or teacher.images_stored != len(split) or teacher.labels_are_soft:
+        return False
+    images, labels = teacher.images.cpu(), teacher.labels.cpu()
+    if images.shape != split.images.shape:
+        return False
+    if torch.equal(images, split.images.cpu()) and torch.equal(labels, split.labels.cpu()):
+        return True
+    ours, theirs = (_fingerprints(*pair) for pair in ((images, labels), (split.images.cpu(), split.labels.cpu())))
+    return ours == theirs
+
+
+def _fingerprints(images: Tensor, labels: Tensor) -> list[bytes]:
+    """Return what tells each image with its label apart, sorted."""
+    pairs = zip(images.flatten(1).numpy(), labels.tolist(), strict=True)
+    return sorted(hashlib.sha256(image.tobytes() + label.to_bytes(8, "little")).digest() for image, label in pairs)

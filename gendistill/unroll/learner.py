@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import cast
 
@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gendistill.nets.weight_normalised import statistics_with_graph
+from gendistill.nets.modes import resting
+from gendistill.nets.statistics import statistics_with_graph
 
 Parameters = dict[str, Tensor]
+InnerLoss = Callable[[Tensor, Tensor], Tensor]
+OuterLoss = Callable[[int, Parameters], Tensor | None]
 
 
 def call(learner: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, *, evaluation: bool = False) -> Tensor:
@@ -25,17 +28,14 @@ def call(learner: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, *
         learner: The network.
         parameters: Parameters by name, and buffers to use in place of the learner's.
         images: (B, C, H, W).
-        evaluation: Call the learner as it is used after training: with running statistics, without dropout.
+        evaluation: Call the learner as it is used after training: with running statistics, without dropout. Statistics
+            among ``parameters`` then have a gradient.
     """
     buffers = {name: buffer.clone() for name, buffer in learner.named_buffers() if name not in parameters}
     if not evaluation:
         return cast(Tensor, functional_call(learner, {**buffers, **parameters}, (images,)))
-    modes = [(module, module.training) for module in learner.modules()]
-    try:
-        return cast(Tensor, functional_call(learner.eval(), {**buffers, **parameters}, (images,)))
-    finally:
-        for module, training in modes:
-            module.training = training
+    with resting(learner), statistics_with_graph(learner):
+        return cast(Tensor, functional_call(learner, {**buffers, **parameters}, (images,)))
 
 
 def call_and_track(
@@ -43,8 +43,28 @@ def call_and_track(
 ) -> tuple[Tensor, Parameters]:
     """Return the learner's output and its buffers after the call, with the graph that the layers give them."""
     after = {name: buffer.clone() for name, buffer in buffers.items()}
-    with statistics_with_graph():
-        return cast(Tensor, functional_call(learner, {**after, **parameters}, (images,))), after
+    with statistics_with_graph(learner):
+        return call_and_write(learner, parameters, after, images), after
+
+
+def call_and_write(
+    learner: nn.Module, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], images: Tensor
+) -> Tensor:
+    """Return the learner's output, and write into ``buffers`` what the call makes of them.
+
+    Also where a layer does not write into its buffer but puts another tensor in its place.
+    """
+
+    def write(module: nn.Module, *_: object) -> None:
+        for name, buffer in module.named_buffers():
+            if name in buffers and buffer is not buffers[name]:
+                buffers[name].copy_(buffer)
+
+    handle = learner.register_forward_hook(write)
+    try:
+        return cast(Tensor, functional_call(learner, {**buffers, **parameters}, (images,)))
+    finally:
+        handle.remove()
 
 
 def initial_parameters(learner: nn.Module) -> Parameters:

@@ -15,12 +15,16 @@ def test_a_condensed_set_becomes_a_teacher(place: Path, run_json, capsys: pytest
     torch.save({"data": [[images, labels]], "accs_all_exps": {}}, place / "res_DM.pt")
     result = run_json("import", "res_DM.pt", "--dataset", "digits", "--output", "dm.safetensors", "--json")
     assert result["format"] == "dc" and result["images_per_class"] == [2] * 10 and not result["whitened"]
-    assert result["pixels"] == {"lowest": pytest.approx(0, abs=1e-6), "highest": pytest.approx(1), "outside":
-                                pytest.approx(0, abs=0.5)}  # fmt: skip
+    assert result["pixels"] == {"lowest": pytest.approx(0, abs=1e-6), "highest": pytest.approx(1), "outside": 0}
+    assert result["values"] == "normalised" and result["labels"] == "indices" and result["learning_rate"] is None
     again = open_teacher("dm.safetensors", load("digits"))
     assert torch.equal(again.everything()[0], images)
+    capsys.readouterr()
     assert main(["import", "res_DM.pt", "--output", "dm.safetensors"]) == 0
-    assert "wrote 20 images of digits (format dc)" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "wrote 20 images of digits (format dc)" in out
+    assert "pixels 0.00 to 1.00, all in [0, 1] up to rounding" in out
+    assert err == "res_DM.pt: format dc; images normalised; labels class indices\n"
 
 
 def test_whitened_images_with_an_epsilon(place: Path, run_json) -> None:
@@ -42,3 +46,26 @@ def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture[st
         assert main(["import", *words, "--output", "t.safetensors"]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (place / "t.safetensors").exists()
+
+
+def test_the_range_of_pixels_is_told_rightly(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half precision and an inverted whitening round a little beyond [0, 1]; distilled images go far."""
+    whitened, plain = load("digits", whitening=0.1), load("digits")
+    stored = {}
+    for name, data in (("plain", plain), ("whitened", whitened)):
+        stored[name], labels = open_teacher("real:ipc=2", data).everything()
+    torch.save(labels, place / "labels_best.pt")
+
+    def told(images: torch.Tensor, *words: str) -> str:
+        torch.save(images, place / "images_best.pt")
+        assert main(["import", "images_best.pt", "--output", "t.safetensors", *words]) == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    inside = "pixels 0.00 to 1.00, all in [0, 1] up to rounding"
+    assert told(stored["plain"]) == told(stored["plain"].half()) == told(stored["plain"].bfloat16()) == inside
+    assert told(stored["whitened"], "--values", "whitened") == inside
+    assert told(stored["whitened"].half(), "--values", "whitened") == inside
+    beyond = told(3 * stored["plain"])
+    assert "outside [0, 1], as distilled images are that nothing clips; if they look wrong" in beyond
+    beyond = told(3 * stored["whitened"], "--values", "whitened")
+    assert "where the whitening is inverted, as is usual" in beyond and "--values" not in beyond

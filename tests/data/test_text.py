@@ -153,9 +153,9 @@ def test_official_parts_are_kept_and_reviews_without_a_label_passed_over(tmp_pat
     ("name", "content", "sentence"),
     [
         ("none.tsv", None, "there is no text at"),
-        ("a.txt", "yes\tx\n", "neither .tsv nor .csv"),
+        ("a.txt", "yes\tx\n", "a.txt' is none of .tsv, .csv, .jsonl"),
         ("a.tsv", "yes\tx\nno text\n", "row 2 .* is not a label and a text"),
-        ("a.tsv", "yes\tx\nno\t...\n", "row 2 .* holds no words"),
+        ("a.tsv", "yes\t...\nno\t...\n", "holds no texts"),
         ("a.tsv", "\n", "holds no texts"),
         ("a.tsv", "yes\tx\nyes\ty\n", "one class, 'yes'"),
         ("a.tsv", "yes\tx\nno\ty\n", "leaves 2 training, 0 validation and 0 test"),

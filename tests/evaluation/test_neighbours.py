@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gendistill.errors import UserError
-from gendistill.evaluation import neighbours
+from gendistill.evaluation import gram
 from gendistill.evaluation.neighbours import neighbour_scores
 from gendistill.seeds import stream
 
@@ -33,12 +33,13 @@ def slow(real: Tensor, fake: Tensor, nearest: int) -> dict[str, float]:
         "density": sum(balls) / (nearest * len(fake)),
         "coverage": sum(covered) / len(real),
         "nearest": nearest,
+        "recall_nearest": nearest,
     }
 
 
 @pytest.mark.parametrize("nearest", [1, 3, 5])
 def test_equals_the_loops(nearest: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "ROWS", 7)
+    monkeypatch.setattr(gram, "VALUES", 7 * 31)
     generator = stream(0, "points")
     real = torch.randn(31, 3, generator=generator) + 100
     fake = 0.7 * torch.randn(23, 3, generator=generator) + 100.8
@@ -58,6 +59,7 @@ def test_the_same_points_score_one_and_distant_ones_zero() -> None:
         "density": 0,
         "coverage": 0,
         "nearest": 5,
+        "recall_nearest": 5,
     }
 
 
@@ -65,19 +67,23 @@ def test_a_collapsed_teacher_is_precise_without_recall() -> None:
     real = torch.randn(60, 2, generator=stream(0, "points")) * 1000
     collapsed = neighbour_scores(real, real[:1].expand(60, 2))
     assert collapsed["precision"] == 1
-    assert collapsed["recall"] == 0
+    assert collapsed["recall"] == 1 / 60  # the one image that it shows
+    assert (collapsed["nearest"], collapsed["recall_nearest"]) == (5, 1)
     assert collapsed["coverage"] < 0.3
 
 
 def test_small_sets_lower_the_neighbour() -> None:
     points = torch.randn(3, 2, generator=stream(0, "points"))
     assert neighbour_scores(points, points)["nearest"] == 2
+    more = torch.randn(30, 2, generator=stream(1, "points"))
+    scores = neighbour_scores(more, points)  # each side by itself: the real balls are those of other teachers
+    assert (scores["nearest"], scores["recall_nearest"]) == (5, 2)
 
 
 def test_bad_input() -> None:
     with pytest.raises(UserError, match="at least 2 images"):
         neighbour_scores(torch.zeros(1, 2), torch.zeros(5, 2))
-    with pytest.raises(UserError, match="neighbours need features"):
+    with pytest.raises(UserError, match="a score of neighbours needs features"):
         neighbour_scores(torch.zeros(5, 3), torch.zeros(5, 2))
-    with pytest.raises(UserError, match="nearest at least 1"):
+    with pytest.raises(UserError, match="nearest of at least 1"):
         neighbour_scores(torch.zeros(5, 2), torch.zeros(5, 2), nearest=0)

@@ -25,7 +25,7 @@ NARROW = {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width
 def test_a_protocol_is_a_set_of_options(name) -> None:
     accepted = inspect.signature(learning_curve).parameters
     assert set(protocol(name, CIFAR)) <= set(accepted)
-    assert protocol(name, CIFAR)["batch_size"] == 256
+    assert protocol(name, CIFAR)["batch_size"] == (64 if name == "condensation-datadam" else 256)
 
 
 @pytest.mark.parametrize(
@@ -35,19 +35,24 @@ def test_a_protocol_is_a_set_of_options(name) -> None:
         ("condensation", 100, 300, 0.01, 0.01, 0.001),
         ("condensation-dsa", 500, 2000, 0.01, 0.01, 0.001),
         ("condensation-mnist", 100, 1000, 0.01, 0.01, 0.001),
+        ("condensation-mtt", 100, 1000, 0.02, 0.02, 0.002),
+        ("condensation-datadam", 100, 3600, 0.01, 0.01, 0.001),
         ("shi-chen", 100, 20, 0.01, 0.01, 0.01 * 0.5 * (1 - torch.cos(torch.tensor(torch.pi / 20)).item())),
     ],
 )
 def test_length_and_rates_are_the_published_ones(tiny_data, name, images, updates, first, highest, last) -> None:
     options = protocol(name, CIFAR)
     assert options["epochs"] * -(-images // options["batch_size"]) == updates
-    teacher = StoredImages(torch.zeros(3, 1, 8, 8), torch.arange(3), tiny_data.description)
+    # Only the protocol of MTT looks at the rate that was learned with the images.
+    rates = torch.tensor([0.02])
+    teacher = StoredImages(torch.zeros(3, 1, 8, 8), torch.arange(3), tiny_data.description, learning_rates=rates)
     wanted = {key: options[key] for key in ("optimizer", "momentum", "weight_decay", "schedule")}
     (made,) = candidates(options["lr"], teacher, updates, **wanted)
     assert made.rates[0] == pytest.approx(first)
     assert max(made.rates) == pytest.approx(highest, rel=1e-5)
     assert made.rates[-1] == pytest.approx(last, rel=1e-4)
     assert made.weight_decay == 5e-4
+    assert made.momenta[-1] == pytest.approx(0.95 if name == "thesis" else 0.9)
 
 
 def test_condensation_drops_the_rate_once_at_half(tiny_data) -> None:
@@ -76,6 +81,8 @@ def test_signs_are_not_mirrored() -> None:
 def test_networks_fit_the_images() -> None:
     assert protocol("condensation", CIFAR)["learner"]["init_args"] == {"width": 128, "depth": 3}
     assert protocol("condensation", DIGITS)["learner"]["init_args"] == {"width": 128, "depth": 2}
+    datadam = protocol("condensation-datadam", CIFAR)["learner"]["init_args"]
+    assert datadam == {"width": 128, "depth": 3, "normalisation": "batch"}
     assert protocol("thesis", CIFAR)["learner"]["class_path"] == "gendistill.nets.resnet.ResNet"
 
 
@@ -99,6 +106,32 @@ def test_the_thesis_network_is_trained_alike_one_by_one_and_stacked(tiny_data) -
     separate, stacked = (learning_curve(teacher, tiny_data, batched=batched, **options) for batched in (False, True))
     runs = [torch.tensor(one["accuracy"]["runs"]) for one in (separate, stacked)]
     torch.testing.assert_close(*runs, rtol=0, atol=0.04)
+
+
+def test_mtts_protocol_is_that_of_dsa_at_the_learned_rate(tiny_data) -> None:
+    images, labels = tiny_data.train.batch(torch.arange(12), tiny_data.description.normalisation)
+    teacher = StoredImages(images, labels, tiny_data.description, learning_rates=torch.tensor([0.03]))
+    short = {"learner": NARROW, "epochs": 4, "seeds": 2}
+    mtt = evaluate(teacher, tiny_data, learning={"protocol": "condensation-mtt"} | short, fidelity=None)["learning"]
+    dsa = {"protocol": "condensation-dsa", "lr": teacher.learning_rates[0].item()} | short
+    fixed = evaluate(teacher, tiny_data, learning=dsa, fidelity=None)["learning"]
+    assert mtt["accuracy"]["runs"] == fixed["accuracy"]["runs"]
+    assert mtt["lr"] == ["learned"] and mtt["learned_rate"] == pytest.approx(0.03)
+    assert fixed["learned_rate"] is None
+
+
+def test_where_no_rate_was_learned_mtts_protocol_says_what_to_give_and_real_images_have_the_papers(tiny_data) -> None:
+    images, labels = tiny_data.train.batch(torch.arange(12), tiny_data.description.normalisation)
+    short = {"learner": NARROW, "epochs": 2, "seeds": 1}
+    with pytest.raises(UserError, match="give a number for lr"):
+        options = expand({"protocol": "condensation-mtt"} | short, tiny_data.description)
+        learning_curve(StoredImages(images, labels, tiny_data.description), tiny_data, **options)
+    real = RealSubset.random(tiny_data.train, tiny_data.description, generator=stream(0, "test"), images_per_class=4)
+    runs = [
+        evaluate(real, tiny_data, learning={"protocol": name} | short, fidelity=None)["learning"]["accuracy"]["runs"]
+        for name in ("condensation-mtt", "condensation-dsa")
+    ]
+    assert runs[0] == runs[1]
 
 
 def test_an_unknown_protocol_is_explained(tiny_data) -> None:

@@ -6,8 +6,18 @@ import pytest
 import torch
 
 from gendistill.errors import UserError
-from gendistill.evaluation.rates import ADAM_GRID, GRID, candidates, momentum_schedule, schedule_factor
-from gendistill.teacher import StoredImages
+from gendistill.evaluation.continual import remembered
+from gendistill.evaluation.rates import (
+    ADAM_GRID,
+    GRID,
+    OF_REAL_IMAGES,
+    candidates,
+    learned_rate,
+    momentum_schedule,
+    schedule_factor,
+)
+from gendistill.teacher import RealSubset, StoredImages
+from gendistill.teacher.coreset import coreset
 
 
 def teacher(tiny_data, **options):
@@ -83,6 +93,23 @@ def test_teachers_rates_without_momenta_are_for_plain_sgd(tiny_data):
     assert only.momenta == (0.0, 0.0, 0.0)
 
 
+def test_the_learned_rate_is_a_number_with_the_momentum_decay_and_schedule_that_are_asked_for(tiny_data):
+    for rates in ([0.5], [0.1, 0.5]):  # of several the last
+        learned = teacher(tiny_data, learning_rates=torch.tensor(rates), momenta=torch.tensor([0.3]))
+        for options in ({}, {"schedule": "step", "momentum": 0.9, "weight_decay": 1e-3}):
+            (own,), (fixed,) = (candidates(lr, learned, 6, **options) for lr in ("learned", 0.5))
+            assert own.name == "learned"
+            assert (own.rates, own.momenta, own.weight_decay) == (fixed.rates, fixed.momenta, fixed.weight_decay)
+
+
+def test_real_images_have_learned_nothing_and_are_known_as_real_however_they_were_chosen(tiny_data):
+    chosen = coreset(tiny_data, "kmeans-mean", 2, features="pixels")
+    for real in (RealSubset.all(tiny_data.train, tiny_data.description), chosen, remembered(chosen, [0, 2])):
+        (made,) = candidates("learned", real, 2)
+        assert made.rates == (OF_REAL_IMAGES,) * 2
+    assert learned_rate(teacher(tiny_data)) is None
+
+
 def test_lists_mix_and_drop_doubles(tiny_data):
     learned = teacher(tiny_data, learning_rates=torch.tensor([0.5]))
     made = candidates(["teacher", 0.02, "grid", 0.02], learned, 2, schedule="step", momentum=0.5)
@@ -101,6 +128,7 @@ def test_no_updates_need_no_rates(tiny_data):
     ("lr", "options", "message"),
     [
         ("teacher", {}, "learned no learning rates"),
+        ("learned", {}, "learned no learning rate, which 'learned' trains with; give a number for lr"),
         ([], {}, "at least one"),
         (0.0, {}, "positive number"),
         (math.inf, {}, "positive number"),
@@ -117,6 +145,13 @@ def test_bad_values_are_explained(tiny_data, lr, options, message):
         candidates(lr, teacher(tiny_data), 2, **options)
 
 
-def test_the_teachers_rates_are_not_for_adam(tiny_data):
+@pytest.mark.parametrize("rate", [0.0, -0.01])
+def test_a_learned_rate_that_is_none_is_refused(tiny_data, rate):
+    with pytest.raises(UserError, match="nothing can be trained"):
+        candidates("learned", teacher(tiny_data, learning_rates=torch.tensor([rate])), 2)
+
+
+@pytest.mark.parametrize("lr", ["teacher", "learned"])
+def test_the_teachers_rates_are_not_for_adam(tiny_data, lr):
     with pytest.raises(UserError, match="for sgd, not adam"):
-        candidates("teacher", teacher(tiny_data, learning_rates=torch.tensor([0.5])), 2, optimizer="adam")
+        candidates(lr, teacher(tiny_data, learning_rates=torch.tensor([0.5])), 2, optimizer="adam")

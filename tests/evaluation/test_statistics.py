@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from gendistill.data.description import Normalisation
+from gendistill.data.fingerprint import split_fingerprint
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
 from gendistill.evaluation import statistics
-from gendistill.evaluation.cache import split_fingerprint
 from gendistill.evaluation.extractors import Extractor, extract
 from gendistill.evaluation.frechet import frechet_distance, frechet_distance_from_features, moments
 from gendistill.evaluation.statistics import RealStatistics, real_statistics

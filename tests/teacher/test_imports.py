@@ -60,7 +60,9 @@ def test_a_condensed_set_of_each_experiment(tmp_path: Path, data: RealData, imag
     teacher = import_teacher(path, data)
     assert torch.equal(teacher.images, images) and torch.equal(teacher.labels, LABELS)
     assert teacher.description.normalisation == PLAIN and teacher.learning_rates is None
-    assert teacher.metadata["source"] == {"file": path.name, "format": "dc", "values": "auto"}
+    source = teacher.metadata["source"]
+    assert source.pop("words") == ["of 2 experiments, the first (0)", "images normalised", "labels class indices"]
+    assert source == {"file": path.name, "format": "dc", "values": "normalised", "labels": "indices"}
     assert torch.equal(import_teacher(tmp_path, data, experiment=1).images, 2 * images)
     with pytest.raises(UserError, match="experiment is 2; .* has 0..1"):
         import_teacher(path, data, experiment=2)
@@ -112,8 +114,9 @@ def test_whitened_trajectories_are_told_apart(tmp_path: Path, data: RealData) ->
     whitened = data.whitening(0.1)
     torch.save(whitened.apply(pixels), tmp_path / "images_500.pt")
     torch.save(pixels, tmp_path / "images_zca_500.pt")
-    torch.save(torch.eye(2)[LABELS] * 3, tmp_path / "labels_500.pt")
-    teacher = import_teacher(tmp_path / "images_500.pt", data, values="whitened")
+    torch.save(torch.eye(2)[LABELS], tmp_path / "labels_500.pt")
+    # Where MTT has inverted a whitening, it has trained with one.
+    teacher = import_teacher(tmp_path / "images_500.pt", data)
     assert teacher.description.normalisation == whitened and teacher.labels_are_soft
     torch.testing.assert_close(teacher.description.normalisation.invert(teacher.images), pixels, rtol=1e-3, atol=1e-3)
     # What MTT has inverted itself lies beside the same labels.
@@ -201,7 +204,7 @@ def test_other_files_and_options_are_refused(tmp_path: Path, data: RealData, ima
         import_teacher(tmp_path, data)
     path = condensed(tmp_path / "res_a.pt", images)
     condensed(tmp_path / "res_b.pt", images)
-    with pytest.raises(UserError, match="2 files res"):
+    with pytest.raises(UserError, match="2 of them: res_a.pt, res_b.pt"):
         import_teacher(tmp_path, data)
     with pytest.raises(UserError, match="format is 'dcc'; did you mean 'dc'"):
         import_teacher(path, data, form="dcc")

@@ -112,7 +112,9 @@ def test_images_are_brought_to_the_shape_of_the_data_and_it_is_said(
     assert (description.normalisation.invert(teacher.images) * 255).round().unique().tolist() == [40]
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "pictures of the teacher 'x': 6 brought to 4x4, the middle cut out (the last from 12x6)\n"
+    assert (
+        captured.err == "note: pictures of the teacher 'x': 6 brought to 4x4, the middle cut out (the last from 12x6)\n"
+    )
     colour = Description("colour", description.class_names, (3, 6, 8), symmetric(3))
     assert read_image_folder(tmp_path / "x", colour).images.shape == (9, 3, 6, 8)
 
@@ -132,6 +134,8 @@ def test_soft_labels_of_a_parquet_export_are_not_dropped(description: Descriptio
     pytest.importorskip("pyarrow")
     soft = StoredImages(torch.zeros(3, 1, 4, 4), torch.eye(3) * 0.7 + 0.1, description)
     export(soft, tmp_path / "soft", "parquet")
+    assert read_image_folder(tmp_path / "soft", description).labels_are_soft
+    (tmp_path / "soft" / "teacher.json").unlink()
     with pytest.raises(UserError, match="soft labels, which are not read from Parquet"):
         read_image_folder(tmp_path / "soft", description)
     hard = StoredImages(torch.zeros(3, 1, 4, 4), torch.arange(3), description)

@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from gendistill.class_names import suggestion
 from gendistill.errors import UserError, did_you_mean
-from gendistill.objects import build, locate
+from gendistill.objects import build, full_path, locate
 from trainers.batch import Batch
 from trainers.latent_objectives.matching import OfLatents
 from trainers.latent_objectives.objective import Objective
@@ -27,6 +28,8 @@ WORDS = {
     "confidence": f"{ROOM}.Confidence",
     "trajectory_matching": f"{ROOM}.TrajectoryMatching",
 }
+CLASSES = {path.rpartition(".")[2]: path for path in WORDS.values()}
+"""The same by the names of their classes, which some terms of a GAN have, too."""
 
 
 class OwnFunction(Objective):
@@ -105,9 +108,9 @@ def _objective(entry: Any, provided: Mapping[str, Any]) -> Term:
     weight = given.pop("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
         raise UserError(f"the weight of a latent objective is {weight!r}; give a finite number")
-    path = WORDS.get(given["class_path"], given["class_path"])
+    path = (WORDS | CLASSES).get(given["class_path"]) or full_path(given["class_path"], Term)
     if "." not in path:
-        hint = did_you_mean(path, WORDS)
+        hint = did_you_mean(path, WORDS) or suggestion(path, Term)
         raise UserError(
             f"the latent objective is '{path}'; {hint}choose one of {', '.join(WORDS)}, or give the dotted path of "
             "your own class or function"

@@ -68,4 +68,5 @@ class MetaLoss(Objective):
             look = PoisonedLoss(learner, steps, images, labels, self.poison)
         rates = self.learning_rates()
         shown, told = [fake.images] * self.inner_steps, [cast(Tensor, fake.labels)] * self.inner_steps
-        return unroll.unrolled_loss(learner, shown, told, rates, torch.zeros_like(rates), look, memory=self.memory).loss
+        momenta, seed = torch.zeros_like(rates), self.seed_of("draws")
+        return unroll.unrolled_loss(learner, shown, told, rates, momenta, look, memory=self.memory, seed=seed).loss

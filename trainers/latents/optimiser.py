@@ -16,6 +16,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {"class_path": "torch.optim.Adam"},
     "sgd": {"class_path": "torch.optim.SGD", "init_args": {"momentum": 0.9}},
 }
+OF_TORCH = [f"torch.optim.{name}" for name in torch.optim.__all__]
 PRIOR_ONLY = ("sphere", "clip", "truncation")
 
 
@@ -31,7 +32,7 @@ def check_optimizer(spec: str | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(spec, str) and spec in OPTIMIZERS:
         return OPTIMIZERS[spec]
     if isinstance(spec, str) and "." not in spec:
-        hint = did_you_mean(spec, OPTIMIZERS)
+        hint = did_you_mean(spec, OPTIMIZERS) or did_you_mean(f"torch.optim.{spec}", OF_TORCH)
         raise UserError(
             f"the latent optimizer is '{spec}'; {hint}choose one of {', '.join(OPTIMIZERS)}, or give the dotted path "
             "of a torch optimiser"

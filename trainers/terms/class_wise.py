@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from gendistill.data.augment import apply, draw_parameters, parse
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
 from trainers.batch import Batch
+from trainers.chunks import mapped
 from trainers.terms.generated import draw_generated
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Probe, Probes
@@ -108,4 +110,5 @@ class ClassWise(Term):
         # Outside of a digit or a photograph padded by the learners' augmentation is black.
         pixels = torch.zeros(1, channels, 1, 1, device=real.device)
         black = self.trainer.normalisation.apply(pixels).flatten()
-        return apply(real, parameters, black), apply(generated, parameters, black)
+        change = partial(apply, parameters=parameters, fill=black)
+        return mapped(change, real, apart=True), mapped(change, generated, apart=True)

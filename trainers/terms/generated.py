@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -59,6 +60,30 @@ def carry(value: Tensor, images: Tensor, gradient: Tensor) -> Tensor:
     """
     carried: Tensor = _Carry.apply(value.detach(), images, gradient.detach())
     return carried
+
+
+def class_by_class(value: Callable[[slice, Tensor], Tensor], images: Tensor, together: int = 1) -> Tensor:
+    """Return a sum over classes as a function of their images, with the graph of a few classes at a time.
+
+    Args:
+        value: Which classes, and their images (k, M, C, H, W) -> the sum of their values, a scalar.
+        images: (K, M, C, H, W), a row a class.
+        together: Classes whose graph is in memory at the same time.
+
+    Returns:
+        A scalar, differentiable once.
+    """
+    moved = images.requires_grad and torch.is_grad_enabled()
+    total, gradients = torch.zeros((), device=images.device), []
+    for first in range(0, len(images), together):
+        rows = slice(first, min(first + together, len(images)))
+        own = images.detach()[rows].requires_grad_(moved)
+        found = value(rows, own)
+        total = total + found.detach()
+        if moved:
+            with torch.autocast(images.device.type, enabled=False):  # as where a trainer differentiates its whole loss
+                gradients.append(torch.autograd.grad(found, own)[0])
+    return carry(total, images, torch.cat(gradients)) if moved else total
 
 
 class _Carry(torch.autograd.Function):

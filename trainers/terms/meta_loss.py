@@ -126,6 +126,10 @@ class MetaLoss(Term):
         windows = self.horizon // len(self.curriculum.labels)
         self.ages = [place * windows // self.meta_batch for place in range(self.meta_batch)]
 
+    def learned_rates(self) -> Tensor | None:
+        """Return the rates of the inner steps where they are trained."""
+        return self.curriculum.learning_rates.detach() if self.window["learn_learning_rates"] else None
+
     def _learner(self, position: int) -> nn.Module:
         """Return a new learner, initialised from the seed, the step and its position."""
         assert self.specs is not None
@@ -181,7 +185,10 @@ class MetaLoss(Term):
             torch.stack([look.labels for look in looks if look.labels is not None]),
         )
         rates, momenta = curriculum.learning_rates, curriculum.momenta
-        result = unroll.unrolled_loss(learner, shown, curriculum.labels, rates, momenta, outer, memory=self.memory)
+        seed = self.seed_of(f"draws/{position}")
+        result = unroll.unrolled_loss(
+            learner, shown, curriculum.labels, rates, momenta, outer, memory=self.memory, seed=seed
+        )
         if steps < self.horizon:
             with torch.no_grad():
                 for name, parameter in learner.named_parameters():

@@ -14,6 +14,7 @@ from torch import Tensor
 from gendistill.data.sampling import ClassSampler
 from gendistill.errors import UserError, did_you_mean
 from gendistill.runs.attributes import capture, holds_state, is_plain, restore
+from gendistill.seeds import derive_seed
 from trainers.batch import Batch
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ class Term(ABC):
         """
         self.trainer = trainer
 
+    def learned_rates(self) -> Tensor | None:
+        """Return learning rates of learners that the term trains, to be watched; by default there are none."""
+        return None
+
     def acts_on(self, network: str) -> bool:
         """Return whether the term belongs to the loss of the ``generator`` or of the ``discriminator``."""
         return self.apply_to in (network, "both")
@@ -94,6 +99,15 @@ class Term(ABC):
     def initialised(self, name: str) -> Any:
         """Return a context in which layers draw their initial weights from the run's seed, this term and ``name``."""
         return self.trainer.initialised(f"{self.key}/{name}")
+
+    def seed_of(self, name: str) -> int:
+        """Return the seed of what a network draws by itself while ``name`` is done: the term's, another at every step.
+
+        Args:
+            name: What is done; every process of a run has numbers of its own.
+        """
+        run = self.trainer.run
+        return derive_seed(run.options.seed, f"{self.key}/{name}/{run.step}/{run.processes.rank}")
 
     def draw_real(self, per_class: int) -> Batch:
         """Draw ``per_class`` real images of every class from the training data with the term's own stream.

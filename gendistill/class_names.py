@@ -1,0 +1,74 @@
+"""Which dotted path a class of this project has, when somebody gives its name alone or a path that is not quite right.
+
+The index is made from the source files without importing them, and only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import re
+from collections import defaultdict
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+PACKAGES = ("gendistill", "trainers")
+CLASS = re.compile(r"^class ([A-Z]\w*)", re.MULTILINE)
+NEAR, AT_MOST = 0.75, 3
+
+
+def paths_of(name: str, base: type | None = None) -> list[str]:
+    """Return the dotted paths of the classes of this project that have a name.
+
+    Args:
+        name: The class's name alone.
+        base: Only this class and its subclasses count; their modules are imported to know. None: all.
+    """
+    return [path for path in _index().get(name, ()) if base is None or _fits(path, base)]
+
+
+def suggestion(path: str, base: type | None = None) -> str:
+    """Return ``"did you mean 'package.module.Name'? "`` for what somebody has written, or an empty string.
+
+    Args:
+        path: A name, or a dotted path that does not lead to a class.
+        base: What the class must be.
+    """
+    name = path.rpartition(".")[2]
+    names = {known.lower().replace("_", ""): known for known in _index()}
+    plain = name.lower().replace("_", "")
+    found = paths_of(name, base) or paths_of(names.get(plain, ""), base)
+    if not found:
+        near = difflib.get_close_matches(plain, list(names), n=AT_MOST, cutoff=NEAR)
+        found = next((paths for other in near if (paths := paths_of(names[other], base))), [])
+    found = [other for other in found if other != path]
+    if not found:
+        return ""
+    return f"did you mean {' or '.join(repr(other) for other in found[:AT_MOST])}? "
+
+
+@lru_cache(maxsize=1)
+def _index() -> MappingProxyType[str, tuple[str, ...]]:
+    """Return the dotted paths of all classes of this project by name."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        for root in (spec.submodule_search_locations or ()) if spec else ():
+            for file in sorted(Path(root).rglob("*.py")):
+                module = ".".join((package, *file.relative_to(root).with_suffix("").parts))
+                module = module.removesuffix(".__init__")
+                for name in CLASS.findall(file.read_text(encoding="utf-8")):
+                    found[name].append(f"{module}.{name}")
+    return MappingProxyType({name: tuple(paths) for name, paths in found.items()})
+
+
+def _fits(path: str, base: type) -> bool:
+    module, _, name = path.rpartition(".")
+    try:
+        found: Any = getattr(importlib.import_module(module), name, None)
+    except ImportError:  # of an optional package
+        return False
+    return isinstance(found, type) and issubclass(found, base)

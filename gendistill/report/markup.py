@@ -1,0 +1,13 @@
+"""Text on the page."""
+
+from __future__ import annotations
+
+import html
+
+SPACE = "\u00a0"
+"""A space at which no line ends."""
+
+
+def escaped(value: object) -> str:
+    """Return text for the page; a number is not parted from its sign and its unit at the end of a line."""
+    return html.escape(str(value)).replace(" ± ", f"{SPACE}±{SPACE}").replace(" %", f"{SPACE}%")

@@ -1,0 +1,97 @@
+"""Files of ``torch.save`` that hold tensors and plain numbers, whoever wrote them; nothing in one is run."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import warnings
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+
+from gendistill.errors import UserError
+from gendistill.teacher.base import first_line
+
+
+def read(path: Path) -> Any:
+    """Read a ``torch.save`` file of tensors, containers and numbers.
+
+    Raises:
+        UserError: It is missing, damaged or holds anything else, which might run code.
+    """
+    allowed = [
+        (_Type, "numpy.dtype"),
+        (_number, "numpy.core.multiarray.scalar"),
+        (_number, "numpy._core.multiarray.scalar"),
+    ]
+    try:
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():  # type: ignore[arg-type]
+            warnings.simplefilter("ignore")  # of other pickle protocols, which are read or refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file '{path}'; give the result of public code, or a folder with one") from error
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"'{path}' is no torch.save file of tensors and numbers alone, and what else it holds might run code when "
+            "it is opened; load it in the program that made it and save the tensors"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, struct.error) as error:
+        raise UserError(f"'{path}' is damaged or no torch.save file: {first_line(error)}") from error
+
+
+def read_tensor(path: Path) -> Tensor:
+    """Read a file that holds one tensor, or one number.
+
+    Raises:
+        UserError: See :func:`read`; or it holds something else.
+    """
+    content = read(path)
+    if isinstance(content, float):
+        return torch.tensor(content)
+    if not isinstance(content, Tensor):
+        raise UserError(f"'{path}' must hold one tensor, it holds {type(content).__name__}")
+    return content.detach()
+
+
+def beside(file: Path, name: str) -> Tensor | None:
+    """Return the tensor in another file of the same folder, None where there is no such file."""
+    path = file.with_name(name)
+    return read_tensor(path) if path.is_file() else None
+
+
+def write(path: Path, content: Any) -> None:
+    """Write with ``torch.save``."""
+    buffer = io.BytesIO()  # torch.save to a full disk raises no OSError; a plain write does
+    torch.save(content, buffer)
+    path.write_bytes(buffer.getvalue())
+
+
+def own(tensor: Tensor) -> Tensor:
+    """Return a tensor that shares no memory, which a file would hold with it."""
+    return tensor.detach().cpu().contiguous().clone()
+
+
+def are_tensors(items: Any, count: int) -> TypeGuard[list[Tensor]]:
+    """Return whether something is a list or tuple of so many tensors."""
+    return isinstance(items, list | tuple) and len(items) == count and all(isinstance(item, Tensor) for item in items)
+
+
+class _Type:
+    """Stands for a numpy type in a file, of which only the name is looked at."""
+
+    def __init__(self, name: str = "", *_: Any) -> None:
+        self.name = name
+
+    def __setstate__(self, state: Any) -> None:
+        pass  # byte order and alignment
+
+
+def _number(kind: _Type, content: Any) -> float:
+    """Read one of the accuracies that the condensation papers' code stores as numpy numbers."""
+    code = {"f8": "<d", "f4": "<f", "i8": "<q", "i4": "<i"}.get(kind.name)
+    if code is None or not isinstance(content, bytes):
+        raise pickle.UnpicklingError(f"a numpy number of type {kind.name!r}")
+    return float(struct.unpack(code, content)[0])

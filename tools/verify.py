@@ -1,0 +1,13 @@
+"""``gendistill verify`` from a checkout that is not installed: ``python tools/verify.py --help``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from gendistill.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["verify", *sys.argv[1:]]))
