@@ -12,6 +12,7 @@ from pathlib import Path
 from gendistill.data.pictures import SUFFIXES, Source
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.spelling import option
 
 PARTS = {
     "train": ("train", "training"),
@@ -128,6 +129,22 @@ def listed(names: Sequence[str]) -> str:
 def counted(number: int, what: str) -> str:
     """Return a number with its word: ``1 picture``, ``1,200 pictures``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def column_named(wanted: str | int, there: Sequence[str], path: Path) -> str:
+    """Return the column of labels that a person names, or numbers from 1.
+
+    Raises:
+        UserError: There is none.
+    """
+    if wanted in there:
+        return str(wanted)
+    if str(wanted).isdecimal() and 1 <= int(wanted) <= len(there):
+        return there[int(wanted) - 1]
+    raise UserError(
+        f"{option('label_column')} is '{wanted}', but the columns of '{readable(str(path))}' are "
+        f"{', '.join(readable(name) for name in there)}; give one of them, or its number from 1"
+    )
 
 
 def one_name_each(top: Survey, found: Iterable[tuple[str, str]]) -> None:

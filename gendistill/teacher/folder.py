@@ -13,11 +13,11 @@ from gendistill.data.folder import find_layout, measure
 from gendistill.data.layout import Part
 from gendistill.data.picture_stack import UnequalSizes, Wish, read_parts
 from gendistill.errors import UserError
+from gendistill.notes import note
 from gendistill.plain import readable
 from gendistill.spelling import option
 from gendistill.teacher.own_exports import NOTES, read_export
 from gendistill.teacher.stored import StoredImages
-from gendistill.telling import tell
 
 
 def is_image_folder(path: Path) -> bool:
@@ -74,7 +74,7 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
     if left or layout.passed_over:
         said.append(f"{layout.taken}; passed over: {', '.join([*left, *layout.passed_over])}")
     for one in said:
-        tell(f"pictures of the teacher '{name}': {one}")
+        note(f"pictures of the teacher '{name}': {one}")
     notes = {"source": {"folder": name, "images": len(images)}}
     return StoredImages(description.normalisation.apply(images), labels, description, metadata=notes)
 

@@ -70,8 +70,8 @@ def test_the_layout_and_what_is_passed_over_are_said_on_stderr_alone(
     data = load(f"folder:{tmp_path / 'pets'}")
     assert capsys.readouterr() == (
         "",
-        "'pets': train/, val/ with a folder for each class; 2 classes, images: 12 train, 2 validation; test held out "
-        "of train; passed over: 1 picture in no class folder, extra/, README.md\n",
+        "note: 'pets': train/, val/ with a folder for each class; 2 classes, images: 12 train, 2 validation; test held "
+        "out of train; passed over: 1 picture in no class folder, extra/, README.md\n",
     )
     assert sizes(data) == [10, 2, 2]
 
@@ -310,7 +310,7 @@ def test_one_table_for_all_parts_and_one_without_parts(tmp_path: Path) -> None:
     assert "passed over: 1 picture that no row lists" in data.notes[0]
 
 
-def test_a_table_that_says_what_the_folders_say_changes_names_alone(tmp_path: Path) -> None:
+def test_a_table_that_says_what_the_folders_say_changes_nothing(tmp_path: Path) -> None:
     fill(tmp_path / "plain", ("0_cat", "1_dog"))
     fill(tmp_path / "noted", ("0_cat", "1_dog"))
     rows = [
@@ -320,9 +320,12 @@ def test_a_table_that_says_what_the_folders_say_changes_names_alone(tmp_path: Pa
     ]
     table(tmp_path / "noted" / "metadata.csv", rows)
     plain, noted = load(str(tmp_path / "plain")), load(str(tmp_path / "noted"))
-    assert plain.description.class_names == ("0_cat", "1_dog") and noted.description.class_names == ("cat", "dog")
+    assert plain.description.class_names == noted.description.class_names == ("0_cat", "1_dog")
     for part in ("train", "validation", "test"):
         assert levels(plain, part) == levels(noted, part)
+    # Unless it is asked.
+    named = load(str(tmp_path / "noted"), label_column="class_name")
+    assert named.description.class_names == ("cat", "dog")
     # Without labels it says nothing of classes.
     table(tmp_path / "plain" / "metadata.csv", [{"file_name": "0_cat/0.png", "text": "a cat"}])
     assert load(str(tmp_path / "plain")).description.class_names == ("0_cat", "1_dog")

@@ -112,7 +112,9 @@ def test_images_are_brought_to_the_shape_of_the_data_and_it_is_said(
     assert (description.normalisation.invert(teacher.images) * 255).round().unique().tolist() == [40]
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "pictures of the teacher 'x': 6 brought to 4x4, the middle cut out (the last from 12x6)\n"
+    assert (
+        captured.err == "note: pictures of the teacher 'x': 6 brought to 4x4, the middle cut out (the last from 12x6)\n"
+    )
     colour = Description("colour", description.class_names, (3, 6, 8), symmetric(3))
     assert read_image_folder(tmp_path / "x", colour).images.shape == (9, 3, 6, 8)
 
