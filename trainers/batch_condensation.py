@@ -23,14 +23,16 @@ from gendistill.evaluation.condensation_controls import CONTROLS, control
 from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.losses.class_gradients import class_gradient_distance
 from gendistill.losses.matching import DISTANCES
+from gendistill.runs.watch import Watched
 from gendistill.sphere_optimizer import SphereOptimizer
-from gendistill.teacher import Teacher
+from gendistill.teacher import Teacher, open_teacher
 from gendistill.teacher.stored import Order
 from trainers.checks import check_words
 from trainers.chunks import images_at_once
 from trainers.condensed_teacher import condensed_teacher
 from trainers.latents.source import open_generator
 from trainers.latents.space import Space
+from trainers.stored_start import check_start, is_stored
 from trainers.terms.hosts import TrainerHost
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Probe
@@ -55,7 +57,8 @@ class BatchCondensationTrainer(Trainer):
             shared out equally.
         num_batches: Real batches, those of one stratified epoch; None: all whole ones.
         start: What a condensed batch is at first: ``random``, ``loss``, ``herding``, ``kcenter`` (parts of its batch),
-            ``mixup`` (means of random pairs) or ``noise`` (standard normal, with the classes of a random part).
+            ``mixup`` (means of random pairs), ``noise`` (standard normal, with the classes of a random part), or images
+            that are stored somewhere, as :func:`gendistill.teacher.open_teacher` names them, batch after batch.
         features: Where herding and k-center measure: ``pixels``, ``classifier``, ``inception`` or an extractor's path.
         optimise: False leaves the start as it is: the control with that name.
         labels: ``given``: those of the start. ``learned``: any real numbers, beginning there (one-hot).
@@ -100,11 +103,13 @@ class BatchCondensationTrainer(Trainer):
     ) -> None:
         super().__init__(batch_size)
         check_words(
-            start=(start, STARTS),
             labels=(labels, get_args(Labels)),
             distance=(distance, DISTANCES),
             order=(order, get_args(Order)),
         )
+        check_start("start", start, STARTS)
+        if is_stored(start, STARTS) and (rounds > 1 or generator is not None):
+            raise UserError(f"start '{start}' holds pixels of one round; leave out rounds and generator with it")
         if rounds < 1 or (batches_at_once is not None and batches_at_once < 1):
             raise UserError(f"rounds and batches_at_once must be at least 1, got {rounds} and {batches_at_once}")
         if lr <= 0 or lr_labels <= 0:
@@ -174,6 +179,8 @@ class BatchCondensationTrainer(Trainer):
 
     def _first(self) -> tuple[Tensor, Tensor]:
         images, labels = self._target(slice(None))
+        if is_stored(self.start, STARTS):
+            return self._stored(images, labels)
         name, stream = "random" if self.start == "noise" else self.start, self.run.streams["start"]
         images, labels = control(
             name,
@@ -188,6 +195,23 @@ class BatchCondensationTrainer(Trainer):
         if self.start == "noise":
             images = torch.randn(images.shape, generator=stream, device=stream.device).to(images)
         return images, labels
+
+    def _stored(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images of a file cut into batches; of a run that is continued, whose state has them, anything."""
+        size = self.sizes[1]
+        if self.run.directory.has_state:
+            return images[:, :size], labels[:, :size]
+        stored = open_teacher(self.start, self.data, seed=self.run.options.seed)
+        wanted = len(images) * size
+        if stored.images_stored != wanted:
+            held = "fresh images without end" if stored.images_stored is None else f"{stored.images_stored} images"
+            raise UserError(
+                f"'{self.start}' holds {held}, {len(images)} batches of {size} are {wanted}; choose num_batches and "
+                "condensed_size so that they are as many"
+            )
+        values, targets = stored.everything()
+        values = stored.description.normalisation.convert(values, self.normalisation).to(images)
+        return values.unflatten(0, (-1, size)), targets.to(images.device).unflatten(0, (-1, size))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put the state back; a run that is in a later round gets that round's shapes first."""
@@ -320,6 +344,10 @@ class BatchCondensationTrainer(Trainer):
         """Return all condensed batches: images (T, S, C, H, W) and labels (T, S) or (T, S, K)."""
         images = [self._images(part) for part in range(len(self.values))]
         return torch.cat(images), torch.cat([part.detach() for part in self.labels])
+
+    def watched(self) -> Watched:
+        """Return what the condensed batches are made of, unless they are to stay what they are."""
+        return Watched(moved={"the condensed batches": self.values} if self.optimise else {})
 
     def teacher(self) -> Teacher:
         """Return the condensed batches: stored images, or the generator with its latents as a curriculum."""

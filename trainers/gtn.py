@@ -21,6 +21,7 @@ from gendistill.errors import UserError
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
 from gendistill.poison import Poison
+from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.inner_training import InnerTraining, Statistics
 from trainers.learner_source import LearnerSource, Spec
@@ -252,6 +253,18 @@ class GTNTrainer(Trainer):
         }
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def watched(self) -> Watched:
+        """Return the learned rates, the generator's weights, the meta-gradient and what learners reach."""
+        learned = self.curriculum_options["learn_learning_rates"]
+        return Watched(
+            rates=self.curriculum.learning_rates.detach() if learned else None,
+            rates_option="--trainer.schedule_lr",
+            moved={"the generator's weights": list(self.generator.parameters())},
+            gradients={"gradient/norm": "the meta-gradient"},
+            accuracy=None if self.poison else "accuracy/meta",
+            accuracy_images=self.meta_batch * self.batch_size,
+        )
 
     def samples(self) -> dict[str, Tensor]:
         """Return one image of each class at each of the first ten steps as pixels, one row a step."""

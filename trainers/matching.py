@@ -8,7 +8,7 @@ has a backward pass of its own: what a step needs beside the synthetic images do
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +18,24 @@ from gendistill.data.operations import Strength
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.data.siamese import Siamese, draw_siamese
-from gendistill.errors import UserError, did_you_mean
+from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.nets.learners import default_learner
+from gendistill.nets.modes import running_layers
+from gendistill.nets.statistics import set_statistics
 from gendistill.runs.context import RunContext
+from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
 from trainers.chunks import images_at_once
-from trainers.terms.hosts import TrainerHost, set_statistics, statistics_of, with_learner
+from trainers.class_sizes import require_images, taken_whole
+from trainers.stored_start import check_start, is_stored, stored_images
+from trainers.terms.hosts import TrainerHost, with_learner
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Trunk
 from trainers.trainer import Trainer
 
-Start = Literal["real", "noise"]
+STARTS = ("real", "noise")
 STATISTICS_BATCH = 16
 """Real images of each class that a network with batch norm takes its statistics from, as in the papers' code."""
 STATISTICS_AT_ONCE = 160
@@ -42,10 +47,12 @@ class MatchingTrainer(Trainer):
 
     Args:
         images_per_class: Synthetic images of each class; 1 or more.
-        images: What they start from: ``real`` training images or ``noise`` (standard normal).
+        images: What they start from: ``real`` training images, ``noise`` (standard normal), or images that are stored
+            somewhere, as :func:`gendistill.teacher.open_teacher` names them: a teacher file, a run,
+            ``real:kcenter=10``.
         lr_images: SGD's learning rate of the images, in normalised units; positive. Images are not clipped.
         momentum: SGD's momentum, in [0, 1).
-        real_batch: Real images of each class at every step, from 1 to the size of the smallest class.
+        real_batch: Real images of each class at every step; of a class with fewer all of them.
         learner: The network to compare in, as ``class_path`` and ``init_args``; by default the data set's default
             learner. A narrower one saves time; who learns from the images later need not be like it.
         probe: Where the networks come from: ``state: fresh`` (a new random one each time, the default), ``pool``
@@ -66,7 +73,7 @@ class MatchingTrainer(Trainer):
         self,
         *,
         images_per_class: int = 10,
-        images: Start = "real",
+        images: str = "real",
         lr_images: float = 0.1,
         momentum: float = 0.5,
         real_batch: int = 256,
@@ -85,9 +92,7 @@ class MatchingTrainer(Trainer):
         for name, value in counts.items():
             if value < 1:
                 raise UserError(f"{name} is {value}; give a whole number from 1")
-        if images not in get_args(Start):
-            hint = did_you_mean(str(images), get_args(Start))
-            raise UserError(f"images is '{images}'; {hint}choose one of {', '.join(get_args(Start))}")
+        check_start("images", images, STARTS)
         if not lr_images > 0 or not 0 <= momentum < 1:
             raise UserError(f"lr_images must be positive and momentum lie in [0, 1), got {lr_images} and {momentum}")
         if augment != "dsa":
@@ -112,13 +117,12 @@ class MatchingTrainer(Trainer):
     def build(self) -> None:
         """Make the images, their optimiser, the source of networks, and one that takes their weights."""
         description = self.data.description
-        self.classes = ClassSampler(self.data.train.labels, description.num_classes)
-        smallest = int(self.classes.counts.min())
-        for name, value in (("real_batch", self.real_batch), ("images_per_class", self.images_per_class)):
-            if value > smallest and not (name == "images_per_class" and self.start == "noise"):
-                raise UserError(
-                    f"{name} is {value}, but the smallest class has {smallest} images; choose a smaller one"
-                )
+        self.classes = ClassSampler(self.data.train.labels, description.num_classes, description.class_names)
+        few = taken_whole(self.classes, self.real_batch, "--trainer.real_batch")
+        self.rows = self.classes.counts.clamp(max=self.real_batch).tolist() if few else []
+        """Real images of each class at a step; none where all have ``real_batch``."""
+        if self.start == "real":
+            require_images(self.classes, self.images_per_class)
         self.mine = self._share()
         self.strategy = named_strategy(self.augment, description)
         self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape)
@@ -146,6 +150,9 @@ class MatchingTrainer(Trainer):
         shape = (description.num_classes, self.images_per_class, *description.image_shape)
         if self.start == "noise":
             return torch.randn(shape, generator=generator, device=self.device)
+        if is_stored(self.start, STARTS):
+            stored = stored_images(self.start, self.images_per_class, self.data, self.run).images
+            return stored.unflatten(0, (self.images_per_class, -1)).transpose(0, 1).contiguous()
         index = self.classes.draw(self.images_per_class, generator)
         return self.data.train.batch(index.flatten(), self.normalisation)[0].view(shape)
 
@@ -172,9 +179,10 @@ class MatchingTrainer(Trainer):
 
         Returns:
             Indices (k, real_batch) of training images, a row a class, and labels (k * real_batch,); a group's images
-            are read in :meth:`match`.
+            are read in :meth:`match`. Only the first images of a class that has fewer are different ones.
         """
-        index = self.classes.draw(self.real_batch, self.run.streams["data"])[self.mine.start : self.mine.stop]
+        drawn = self.classes.draw(self.real_batch, self.run.streams["data"], repeat=True)
+        index = drawn[self.mine.start : self.mine.stop]
         return index, self.data.train.labels[index.flatten()]
 
     def real_images(self, index: Tensor) -> Tensor:
@@ -195,9 +203,8 @@ class MatchingTrainer(Trainer):
 
         With more than ten classes they are the mean of those of several batches, each of as many classes as can be.
         """
-        if statistics_of(network):
-            per_class = min(STATISTICS_BATCH, int(self.classes.counts.min()))
-            index = self.classes.draw(per_class, self.run.streams["statistics"])
+        if running_layers(network):
+            index = self.classes.draw(STATISTICS_BATCH, self.run.streams["statistics"], repeat=True)
             parts = -(-index.numel() // STATISTICS_AT_ONCE)
             rows = (index.T if parts > 1 else index).flatten().tensor_split(parts)
             set_statistics(network, (self.data.train.batch(some, self.normalisation)[0] for some in rows))
@@ -216,9 +223,10 @@ class MatchingTrainer(Trainer):
         change = self.siamese()
         gradient = torch.zeros_like(self.images)
         total = torch.zeros((), device=self.device)
-        for first in self.mine[:: self.classes_together]:
-            last = min(first + self.classes_together, self.mine.stop)
+        for first, last in self.groups():
             index = real[first - self.mine.start : last - self.mine.start]
+            if self.rows:  # of a class that has fewer, all its images once, as the papers' code takes them
+                index = index[:, : self.rows[first]]
             distance, gradient[first:last] = self._match_group(network, index, change, first, last)
             total = total + distance
         self.optimizer.zero_grad(set_to_none=True)
@@ -226,6 +234,17 @@ class MatchingTrainer(Trainer):
         processes.average_gradients([self.images])
         self.optimizer.step()
         return total * processes.world
+
+    def groups(self) -> list[tuple[int, int]]:
+        """Return the first class of each group and the class after its last; all have as many real images at a step."""
+        found: list[tuple[int, int]] = []
+        for label in self.mine:
+            room = found and label - found[-1][0] < self.classes_together
+            if room and (not self.rows or self.rows[label] == self.rows[found[-1][0]]):
+                found[-1] = found[-1][0], label + 1
+            else:
+                found.append((label, label + 1))
+        return found
 
     def _match_group(
         self, network: nn.Module, index: Tensor, change: Siamese, first: int, last: int
@@ -272,6 +291,10 @@ class MatchingTrainer(Trainer):
             self.data.description.with_normalisation(self.normalisation),
             metadata=metadata,
         )
+
+    def watched(self) -> Watched:
+        """Return the images, which are to move."""
+        return Watched(moved={"the images": [self.images]})
 
     def samples(self) -> dict[str, Tensor]:
         """Return the images as pixels, one column a class, at most ten rows."""

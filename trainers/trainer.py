@@ -17,6 +17,7 @@ from gendistill.data.sampling import EpochSampler
 from gendistill.errors import UserError
 from gendistill.runs.attributes import capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
+from gendistill.runs.watch import Watched
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher import Teacher
 
@@ -85,6 +86,11 @@ class Trainer(ABC):
             raise UserError(
                 f"batch_size {self.batch_size} does not divide among {run.processes.world} processes; choose a multiple"
             )
+        if self.batch_size > len(data.train):
+            raise UserError(
+                f"batch size {self.batch_size} does not fit a data set of {len(data.train)} images; choose 1 to "
+                f"{len(data.train)} (--trainer.batch_size)"
+            )
         self.sampler = EpochSampler(len(data.train), self.batch_size, run.streams["data"])
         before = set(vars(self))
         self.build()
@@ -116,6 +122,10 @@ class Trainer(ABC):
         count = min(10 * self.data.description.num_classes, 100)
         images, _ = teacher.sample(count, self.run.streams["samples"])
         return {"teacher": teacher.description.normalisation.invert(images).clamp(0, 1)}
+
+    def watched(self) -> Watched:
+        """Return what is to be watched beside NaN: learned rates, gradients, what is to move; by default nothing."""
+        return Watched()
 
     def modules(self) -> dict[str, nn.Module]:
         """Return the networks by the attribute that holds them."""

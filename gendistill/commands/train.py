@@ -10,7 +10,7 @@ from gendistill.commands.output import result_only, to_json
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.config.experiment import Experiment
 from gendistill.config.help import show
-from gendistill.errors import UserError
+from gendistill.errors import DivergenceError, UserError
 from gendistill.spelling import of_command
 from gendistill.yaml_file import dump_yaml
 
@@ -41,6 +41,8 @@ def main(argv: Sequence[str]) -> int:
         announce(context, experiment.to_dict()["data"])
     if "--json" in words.flags and context.processes.main:
         print(to_json(summary(context)))
+    if context.useless is not None and context.processes.main:
+        raise DivergenceError(f"the teacher is of no use: {context.useless} (it is written, and says so itself)")
     return 0
 
 
@@ -89,4 +91,5 @@ def summary(context: Any) -> dict[str, Any]:
         "teacher": str(context.directory.teacher),
         "steps": context.step,
         "metrics": dict(context.metrics),
+        "warnings": list(context.warnings),
     }

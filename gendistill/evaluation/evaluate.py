@@ -108,8 +108,11 @@ def teacher_notes(teacher: Teacher, data: RealData) -> list[str]:
                 f"the {' and '.join(differ)} images of {whose} are other ones than when the teacher was made; images "
                 "that it was made from may be among those that judge it"
             )
-    notes += [str(warning) for warning in teacher.metadata.get("warnings") or ()]
-    return notes
+    noted = [str(warning) for warning in teacher.metadata.get("warnings") or ()]
+    fault = teacher.rates_at_fault()
+    if fault is not None and not any(one.startswith(fault) for one in noted):
+        noted.append(fault)
+    return notes + [f"of the teacher: {one}" for one in noted]
 
 
 def learning_notes(learning: Mapping[str, Any] | None, data: RealData) -> list[str]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gendistill.data.fingerprint import PARTS, contents, require_unchanged
 from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
+from gendistill.notes import collected
 from gendistill.plain import plain
 from gendistill.runs.attributes import not_finite
 from gendistill.runs.board import Board
@@ -27,6 +28,7 @@ from gendistill.runs.options import RunOptions
 from gendistill.runs.processes import Processes
 from gendistill.runs.progress import Progress
 from gendistill.runs.signals import Interrupted, StopSignals
+from gendistill.runs.watch import Watch, Watched
 from gendistill.seeds import Streams
 from gendistill.teacher import Teacher, save
 from gendistill.teacher.sentences import listing
@@ -60,6 +62,9 @@ class Trainable(Protocol):
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return the optimisers by name."""
+
+    def watched(self) -> Watched:
+        """Return what is to be watched beside NaN."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that training changes."""
@@ -102,6 +107,12 @@ def train(
     return run
 
 
+def largest_share(data: RealData) -> float:
+    """Return the accuracy of a guesser on the training images: the share of the largest class."""
+    counts = torch.bincount(data.train.labels, minlength=data.description.num_classes)
+    return float(counts.max()) / max(len(data.train), 1)
+
+
 class _Loop:
     """One call of :func:`train`."""
 
@@ -114,6 +125,7 @@ class _Loop:
         self.metrics = Metrics(run.processes)
         self.board: Board | None = None
         self.never_finite: set[str] = set()
+        self.watch = Watch(1.0)
         self.of_text = False
         self.contents: dict[str, Any] = {}
         """Of the data; the process that saves alone asks for them."""
@@ -124,17 +136,23 @@ class _Loop:
         self.processes.on_main(lambda: self.claim(config))
         self.processes.on_main(lambda: self.know(data))
         self.of_text = data.description.embedding is not None
-        self.trainer.attach(run, data.to(run.device))
+        self.watch = Watch(largest_share(data))
+        with collected() as said:
+            self.trainer.attach(run, data.to(run.device))
         self.never_finite = set(not_finite(self.trainer.state_dict()))
         notes = self.resume()
         log = run.directory.log if main else None
         self.progress = Progress(options.steps, run.step, log, options.progress and main, options.name)
         self.closing.callback(self.progress.close)
+        # On the screen they stand already; the data's own were said when it was loaded.
+        for line in dict.fromkeys((*data.notes, *said)):
+            self.progress.say(f"note: {line}", on_screen=False)
         if run.step >= options.steps:
             line = f"'{run.directory}' is finished at step {run.step}; a higher run.steps continues it"
             self.progress.say(line, above_bar=True)
             if not run.directory.teacher.exists():
                 self.processes.on_main(self.save_teacher)
+            self.conclude()
             return
         if main:
             self.board = Board(run.directory, run.step if notes else None)
@@ -179,6 +197,7 @@ class _Loop:
                 "run.root on a file system that all machines share"
             )
         if state is None:
+            self.watch.begin(run.step, self.trainer.watched())
             return []
         if bad := self.bad_values(state["trainer"]):
             raise UserError(
@@ -188,6 +207,10 @@ class _Loop:
         self.trainer.load_state_dict(state["trainer"])
         self.metrics.load_state_dict(state["metrics"])
         run.metrics = dict(state["reported"])
+        if "watch" in state:
+            self.watch.load_state_dict(state["watch"])
+        else:
+            self.watch.begin(run.step, self.trainer.watched())
         notes = [f"continued at step {run.step} of {run.options.steps} on {run.device}"]
         if "data" not in state:
             notes.append("the saved state does not say what its data held; whether that is the same today is not known")
@@ -219,7 +242,7 @@ class _Loop:
             if last or run.step % options.log_every == 0:
                 self.finite_or_stop(self.metrics.fold)
                 now = time.perf_counter()
-                self.log((run.step - began_at) / (now - began))
+                self.log((run.step - began_at) / (now - began), last=last)
                 began, began_at = now, run.step
             elif self.metrics.full:
                 self.finite_or_stop(self.metrics.fold)
@@ -233,6 +256,7 @@ class _Loop:
                 self.processes.on_main(self.save)
             if stop and not last:
                 self.interrupt(stop)
+        self.conclude()
 
     def finite_or_stop(self, check: Callable[[], None]) -> None:
         """Call a check; when it finds the run diverged, say what is kept and what to try."""
@@ -255,8 +279,8 @@ class _Loop:
         """Return what holds NaN or infinity in a state of the trainer, beyond what held it when it was built."""
         return [name for name in not_finite(state) if name not in self.never_finite]
 
-    def log(self, rate: float) -> None:
-        """Write the means since the last time."""
+    def log(self, rate: float, *, last: bool) -> None:
+        """Write the means since the last time, and look for what goes wrong without a NaN."""
         run = self.run
         run.metrics = self.metrics.flush()
         self.progress.report(run.step, run.metrics, rate)
@@ -265,6 +289,15 @@ class _Loop:
             for name, optimizer in self.trainer.optimizers().items():
                 scalars[f"lr/{name}"] = float(optimizer.param_groups[0]["lr"])
             self.board.scalars(run.step, scalars | {"speed/steps_per_second": rate})
+        if self.processes.main:
+            for sentence in self.watch.look(run.step, run.metrics, self.trainer.watched(), last=last):
+                self.progress.say(f"warning at step {run.step}: {sentence}", always=True)
+
+    def conclude(self) -> None:
+        """Say at the end of a run what is wrong with what it made."""
+        self.run.warnings, self.run.useless = self.watch.sentences, self.watch.useless
+        for sentence in self.watch.sentences if self.processes.main else ():
+            self.progress.say(f"at the end: {sentence}", always=True)
 
     def look(self) -> None:
         """Make the picture grids, or of a text the sentences in words; training does not notice."""
@@ -294,6 +327,7 @@ class _Loop:
                 "trainer": self.trainer.state_dict(),
                 "streams": self.run.streams.state_dict(),
                 "global": self.randomness.state_dict(),
+                "watch": self.watch.state_dict(),
                 "metrics": self.metrics.state_dict(),
                 "reported": self.run.metrics,
             },
@@ -307,6 +341,9 @@ class _Loop:
             teacher = self.trainer.teacher()
             # Not of a teacher that another run made and this one hands on: it brings its own.
             teacher.metadata.setdefault("data", {part: self.contents[part] for part in PARTS})
+            self.watch.judge(teacher)
+            if self.watch.sentences:
+                teacher.metadata["warnings"] = self.watch.sentences
             save(teacher, self.run.directory.teacher)
 
     def interrupt(self, signal_number: int) -> None:

@@ -20,6 +20,10 @@ Batch = tuple[Tensor, Tensor, Tensor | None]
 # Learned rates are made for fresh weights. Shown to a learner that has taken its T steps they undo what it has learned;
 # a tenth of the last one refines it. docs/methods/gtn.md has the measurement.
 LATER = 0.1
+SMALLEST_RATE = 1e-8
+"""A learning rate below this moves no float32 weight of a learner."""
+LARGEST_RATE = 100.0
+"""A learning rate above this is none that learners could use."""
 
 
 class Teacher(ABC):
@@ -33,7 +37,7 @@ class Teacher(ABC):
             ``source``, ``notes``.
 
     Raises:
-        UserError: The learned rates or momenta are not finite vectors, or the metadata is not plain.
+        UserError: The learned rates or momenta are not finite vectors or out of range, or the metadata is not plain.
     """
 
     kind: ClassVar[str]
@@ -196,6 +200,12 @@ class Teacher(ABC):
         momenta = [0.0] if self.momenta is None else [float(momentum) for momentum in self.momenta.double().cpu()]
         return _extended(rates, later, total), _extended(momenta, momenta[-1], total)
 
+    def rates_at_fault(self) -> str | None:
+        """Return what is wrong with the learned rates, None where there are none or nothing is."""
+        if self.learning_rates is None:
+            return None
+        return rates_at_fault(float(self.learning_rates.min()), float(self.learning_rates.max()))
+
     def _schedules(self) -> dict[str, Tensor]:
         named = {"learning_rates": self.learning_rates, "momenta": self.momenta}
         return {name: tensor for name, tensor in named.items() if tensor is not None}
@@ -243,6 +253,22 @@ def reordered_labels(labels: Tensor, order: Tensor) -> Tensor:
     return labels[..., order.argsort()] if labels.is_floating_point() else order[labels]
 
 
+def rates_at_fault(smallest: float, largest: float) -> str | None:
+    """Return what is wrong with learned learning rates as a clause, None where nothing is.
+
+    Args:
+        smallest: Of the rates.
+        largest: Of the rates; below :data:`SMALLEST_RATE` the teacher teaches nothing.
+    """
+    if largest < SMALLEST_RATE:
+        return f"the learned learning rate is {largest:.3g}, so that learners that use it do not move"
+    if smallest < SMALLEST_RATE:
+        return f"a learned learning rate is {smallest:.3g}, so that learners do not move in its step"
+    if largest > LARGEST_RATE:
+        return f"a learned learning rate is {largest:.3g}, so that learners that use it diverge"
+    return None
+
+
 def first_line(error: BaseException) -> str:
     """Return an error's message without the stack frames that some libraries add below it."""
     return (str(error) or type(error).__name__).strip().split("\n", 1)[0][:500]
@@ -257,4 +283,12 @@ def _schedule(name: str, values: Tensor | None) -> Tensor | None:
         return None
     if values.ndim != 1 or not len(values) or not values.is_floating_point():
         raise UserError(f"'{name}' must be a float vector (T,) with one entry a step, got shape {tuple(values.shape)}")
-    return check_finite(name, values.detach().to(torch.float32))
+    values = check_finite(name, values.detach().to(torch.float32))
+    # Learned as logarithms and logits, they round to these ends and go no further.
+    limit = float("inf") if name == "learning_rates" else 1.0
+    if not bool(((values >= 0) & (values <= limit)).all()):
+        allowed = "0 or more" if name == "learning_rates" else "from 0 to 1"
+        raise UserError(
+            f"'{name}' must be {allowed}, they go from {float(values.min()):.4g} to {float(values.max()):.4g}"
+        )
+    return values
