@@ -90,6 +90,7 @@ def sliced_backward(
     labels: Tensor,
     rate: Tensor,
     weight: float,
+    seed: int,
 ) -> Tensor:
     """Do what :meth:`trainers.student_training.StudentTraining.backward` does, by an index into all for each step."""
     with torch.no_grad():
@@ -98,7 +99,15 @@ def sliced_backward(
     told = [labels[index] for index, _ in lesson.batches]
     rates, distance = rate.expand(training.steps), ParameterDistance(training.steps, target, start)
     loss = unroll.unrolled_loss(
-        student, shown, told, rates, torch.zeros_like(rates), distance, parameters=start, memory=training.memory
+        student,
+        shown,
+        told,
+        rates,
+        torch.zeros_like(rates),
+        distance,
+        parameters=start,
+        memory=training.memory,
+        seed=seed,
     ).loss
     (weight * loss).backward()
     for image, (index, how) in zip(shown, lesson.batches, strict=True):
@@ -197,7 +206,7 @@ def mtt(root: str, classes: int, images: int, side: int, steps: int, batch: int,
         trainer.images.grad = None
         backward(
             trainer.training, trainer.student, lesson, start, target, trainer.images, trainer.labels,
-            trainer.raw_rate.exp(), 1.0,
+            trainer.raw_rate.exp(), 1.0, 0,
         )  # fmt: skip
         found: Tensor = trainer.images.grad
         return found

@@ -84,5 +84,7 @@ class DistributionMatchingTrainer(MatchingTrainer):
 
         with torch.no_grad():
             (wanted,) = class_means(features, real, at_once=self.chunk)
-        (found,) = class_means(features, synthetic, at_once=self.chunk, keep=self.chunk)
+        # A compiled network is called as it is: it would be compiled anew for buffers that are exchanged.
+        drawing = None if self.compile else network
+        (found,) = class_means(features, synthetic, network=drawing, at_once=self.chunk, keep=self.chunk)
         return feature_matching(wanted[:, None], found[:, None])

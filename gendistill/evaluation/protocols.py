@@ -12,7 +12,7 @@ from gendistill.data.augment import DSA
 from gendistill.data.description import Description
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.epochs import TRAIN
-from gendistill.evaluation.rates import LEARNED
+from gendistill.evaluation.settings import LEARNED
 from gendistill.nets.learners import default_learner
 
 NOT_MIRRORED = ("digits", "mnist", "usps", "svhn")

@@ -37,5 +37,6 @@ class Confidence(Objective):
         """Return the mean cross-entropy, a scalar; the real images are not looked at."""
         probe = self.probe()
         parameters = {name: value.detach() for name, value in probe.parameters.items()}
-        logits = mapped(partial(probe.logits, parameters), fake.images, apart=rows_apart(probe.network))
+        answer, network = partial(probe.logits, parameters), probe.network
+        logits = mapped(answer, fake.images, apart=rows_apart(network), network=network)
         return F.cross_entropy(logits, cast(Tensor, fake.labels))

@@ -14,7 +14,7 @@ from gendistill.losses.gradient_terms import batch_gradient, check_grad_wrt, gra
 from gendistill.losses.matching import DISTANCES
 from trainers.batch import Batch
 from trainers.chunks import KEPT
-from trainers.latent_objectives.objective import Objective, by_class
+from trainers.latent_objectives.objective import Objective, SearchHost, by_class
 from trainers.terms.generated import class_by_class
 from trainers.terms.gradient_matching import writes_statistics
 from trainers.terms.gradients import SIGNS
@@ -73,7 +73,7 @@ class ThesisLoss(Objective):
         self.normalise = normalise
         self.joint = joint
 
-    def attach(self, trainer: Any) -> None:
+    def attach(self, trainer: SearchHost) -> None:
         """Take the trainer and see that there are real images to compare with."""
         super().attach(trainer)
         if self.grad_wrt == "input" and trainer.real_batch < trainer.images_per_class:

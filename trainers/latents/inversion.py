@@ -72,8 +72,9 @@ class Inversion:
             candidate = best if turn == 0 else draw()
             with torch.no_grad():
                 found = _errors(render(candidate), targets)
-            best = torch.where((found < errors)[:, None], candidate, best)
-            errors = torch.minimum(found, errors)
+            nearer = found < errors  # a minimum would keep NaN for good
+            best = torch.where(nearer[:, None], candidate, best)
+            errors = torch.where(nearer, found, errors)
         latents = best.clone().requires_grad_()
         optimizer = SphereOptimizer(torch.optim.Adam([latents], lr=self.lr), constraint, **options)
         for _ in range(self.steps):
@@ -98,6 +99,11 @@ def first_latents(search: LatentSearchTrainer) -> Tensor:
     first = draw()
     if search.starts_from == "random" or search.run.directory.has_state:  # a saved state brings its own
         return first
+    if few := search.classes.fewer_than(search.images_per_class):
+        raise UserError(
+            f"the inversion starts from {search.images_per_class} real images of each class, but {few}; choose a "
+            "smaller --trainer.images_per_class, or --trainer.start random"
+        )
     index = search.classes.draw(search.images_per_class, search.run.streams["inversion"])
     targets, _ = search.data.train.batch(index.flatten(), source.description.normalisation)
     return search.inversion(

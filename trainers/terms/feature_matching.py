@@ -52,7 +52,10 @@ class FeatureMatching(ClassWise):
 
     def _means(self, probe: Probe, images: Tensor) -> list[Tensor]:
         """Return the mean embeddings (K, F) of images (K, M, C, H, W)."""
-        return class_means(lambda some: self._embed_rows(probe, some), images, apart=rows_apart(probe.network))
+        network = probe.network
+        return class_means(
+            lambda some: self._embed_rows(probe, some), images, network=network, apart=rows_apart(network)
+        )
 
     def _embed_rows(self, probe: Probe, images: Tensor) -> list[Tensor]:
         """Return embeddings (N, F) of images (N, C, H, W)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ class TrainerHost:
         self.trainer = trainer
         self.key = key
 
-    def initialised(self, name: str) -> Any:
+    def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed, the key and ``name``."""
         return self.trainer.initialised(f"{self.key}/{name}")
 
