@@ -83,6 +83,7 @@ def test_it_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
     assert {path.parent.name for path in directory.glob("evaluations/*/events.*")} == {*NAMES, *ABLATIONS}
     out = capsys.readouterr().out
+    assert "n=1" in out and "n=4" in out and "columns" not in results
     assert "report.html" in out and "tensorboard" in out
 
 
