@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.commands.baselines import OF_CONDENSED_SETS, baselines
+from gendistill.commands.fidelity_words import fidelity_words
 from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, more_words, short_name
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
@@ -54,4 +55,6 @@ def text(result: Mapping[str, Any]) -> str:
     """Return the result as a table, and what there is beyond it."""
     from gendistill.report.terminal import text_table
 
-    return "\n".join(filter(None, [text_table({"teachers": [result]}), more_words(result).rstrip("\n")]))
+    fidelity = result.get("fidelity")
+    parts = [text_table({"teachers": [result]}), fidelity_words(fidelity) if fidelity else ""]
+    return "\n".join(filter(None, [*parts, more_words(result).rstrip("\n")]))

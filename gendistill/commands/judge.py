@@ -104,9 +104,12 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add("--fidelity", action=argparse.BooleanOptionalAction, default=True, help="measure it")
     add("--extractor", default="classifier", metavar="NAME", help="features to compare in: classifier (trained on real "
         "images), inception, or a dotted path")  # fmt: skip
-    add("--reference", choices=("train", "test"), default="train", help="real images to compare with")
+    add("--reference", choices=("train", "test", "both"), default="train", help="real images to compare with; both: "
+        "train, and beside it the distance to test, which tells of memorising")  # fmt: skip
     add("--weights", metavar="FILE", help="weights of inception; None: torch's hub folder, else a download")
-    add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000")
+    add("--count", type=positive, metavar="N", help="images of a draw; None: as many as real ones, at most 10,000")
+    add("--draws", type=positive, default=5, metavar="N", help="draws of so many images where there are more; scores "
+        "are their means")  # fmt: skip
 
 
 def load_data(options: argparse.Namespace) -> RealData:
@@ -167,7 +170,9 @@ def judge(teacher: Teacher, data: RealData, options: argparse.Namespace, path: s
         learning = {name: value for name, value in learning.items() if name in options.explicit}
         learning["protocol"] = options.protocol
     learning |= {"device": device, "progress": Counter("learners", "updates")}
-    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "count", "reference", "seed")}
+    fidelity = {
+        name: getattr(options, name) for name in ("extractor", "weights", "count", "draws", "reference", "seed")
+    }
     fidelity["device"] = device
     result = evaluate(
         teacher,

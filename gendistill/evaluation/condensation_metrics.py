@@ -137,9 +137,9 @@ def gradient_agreement(
 
     Returns:
         By age ``cosine`` and ``norm`` (of the smaller batch's gradient by that of the real one), each with the ``mean``
-        over batches and networks and two sample standard deviations, since every batch meets the same networks and the pairs
-        are not independent: ``std_batches`` of the batches' means over networks, ``std_networks`` of the networks'
-        means over batches. Each is None where there is one batch or one network.
+        over batches and networks and two sample standard deviations, since every batch meets the same networks and the
+        pairs are not independent: ``std_batches`` of the batches' means over networks, ``std_networks`` of the
+        networks' means over batches. Each is None where there is one batch or one network.
 
     Raises:
         UserError: The teacher does not show its batches in order.
