@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gendistill.errors import UserError
+from gendistill.evaluation.checks import LARGEST
 
 Array = NDArray[np.float64]
 
@@ -63,7 +64,7 @@ def ranking(
     y = np.array([truth[name] for name in names], dtype=np.float64)
     x = np.where(np.isfinite(x), x, np.finfo(np.float64).min)
     for name in names:
-        if not math.isfinite(truth[name]):
+        if not abs(truth[name]) <= LARGEST:
             raise UserError(f"the true accuracy of '{name}' is {truth[name]}; leave it out, or train it again")
     result: dict[str, Any] = {"architectures": len(names)}
     for subset, chosen in zip(SUBSETS, (np.arange(len(x)), upper_half(x), upper_half(y)), strict=True):

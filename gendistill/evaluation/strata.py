@@ -80,8 +80,8 @@ def squared_mmd(
         ``value`` (NaN where no pair of classes can be compared); ``std``: its standard error for other images of both
         sides, by the jackknife within each class. It is right where the sets differ, and about 1.4 times too large
         where they do not, more with few images a class. A class with fewer than three images is given the mean spread
-        of the others; None where all are such, or both sets are the same images. ``estimator``: ``stratified`` or ``iid``.
-        ``class_pairs``: the share by weight of the pairs of classes that were compared, 1 as a rule.
+        of the others; None where all are such, or both sets are the same images. ``estimator``: ``stratified`` or
+        ``iid``. ``class_pairs``: the share by weight of the pairs of classes that were compared, 1 as a rule.
 
     Source:
         Efron & Stein 1981 for the jackknife's bias upwards.
