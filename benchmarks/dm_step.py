@@ -41,12 +41,12 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def random_data(images_a_class: int, shape: tuple[int, int, int] = SHAPE) -> RealData:
+def random_data(images_a_class: int, shape: tuple[int, int, int] = SHAPE, classes: int = CLASSES) -> RealData:
     """Return random pictures (C, H, W) of every class; what they show takes no time."""
-    labels = torch.arange(CLASSES * images_a_class) % CLASSES
+    labels = torch.arange(classes * images_a_class) % classes
     pictures = torch.randint(0, 256, (len(labels), *shape), generator=stream(0, "pictures"), dtype=torch.uint8)
     split = Split(pictures, labels)
-    names = tuple(str(label) for label in range(CLASSES))
+    names = tuple(str(label) for label in range(classes))
     normalisation = Normalisation((0.5,) * shape[0], (0.25,) * shape[0])
     description = Description("pictures", names, shape, normalisation)
     return RealData(description, split, split, split)
@@ -72,8 +72,8 @@ def obvious(trainer: DistributionMatchingTrainer) -> float:
     network: Any = trainer.new_network().requires_grad_(True)
     generator = stream(trainer.run.options.seed, f"siamese/{trainer.step}")
     loss = torch.zeros(())
-    images, _ = trainer.next_batch()
-    for label, real in enumerate(images.unflatten(0, (CLASSES, -1))):
+    index, _ = trainer.next_batch()
+    for label, real in enumerate(trainer.real_images(index)):
         parameters = draw_parameters(trainer.strategy, 1, SHAPE, generator)
         wanted = network.features(apply(real, parameters)).detach()
         found = network.features(apply(trainer.images[label], parameters))

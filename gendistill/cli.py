@@ -13,11 +13,17 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from gendistill import notes
 from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
+from gendistill.plain import readable
+from gendistill.spelling import of_command, of_config, written
 
 DISTRIBUTED = ("train", "latent-search")
 """The commands that several processes under torchrun share; every other one is done by the first process alone."""
+
+OF_CONFIGS = ("train", "latent-search", "replicate", "sweep")
+"""The commands whose options are keys of a config: ``--data.image_size``, not ``--image-size``."""
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The disk is full, the user's share of it is, the file is larger than allowed."""
@@ -67,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        _refuse_unreadable(arguments)
         done = _dispatch(arguments)
         sys.stdout.flush()  # here, where a full disk or a reader that has gone is still told apart from success
         return done
@@ -109,8 +116,17 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in DISTRIBUTED and not _alone():
         return 0
     keep_freed_memory()
+    notes.begin()
     command = importlib.import_module(COMMANDS[name][0])
-    return int(command.main(arguments[1:]))
+    with written(of_config if name in OF_CONFIGS else of_command):
+        return int(command.main(arguments[1:]))
+
+
+def _refuse_unreadable(arguments: list[str]) -> None:
+    """Refuse names that no config, result or report could hold, before anything is made of them."""
+    for word in arguments:
+        if readable(word) != word:
+            raise UserError(f"'{readable(word)}' is not UTF-8; rename the file or folder")
 
 
 def _alone() -> bool:
@@ -127,7 +143,7 @@ def _silence() -> None:
 
 def _say(error: BaseException, code: int) -> int:
     """Print an error as one line, whatever line breaks were in it."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"error: {readable(' '.join(str(error).split()))}", file=sys.stderr)
     return code
 
 

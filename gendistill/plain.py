@@ -18,7 +18,8 @@ def plain(value: Any, *, strict: bool = False) -> Any:
     Args:
         value: A configuration or a result.
         strict: ``False`` for configurations, in which everything unknown becomes its text. ``True`` for results, which
-            strict JSON must hold: numbers that are not finite become ``None``, and nothing unknown is let through.
+            strict JSON must hold: numbers that are not finite become ``None``, text is made :func:`readable`, and
+            nothing unknown is let through.
 
     Raises:
         UserError: ``strict``, and a value is of a kind that JSON cannot hold.
@@ -32,8 +33,22 @@ def plain(value: Any, *, strict: bool = False) -> Any:
         return plain(value.tolist(), strict=strict)
     if isinstance(value, float) and strict and not math.isfinite(value):
         return None
+    if isinstance(value, str | Path) and strict:
+        return readable(str(value))
     if value is None or isinstance(value, str | int | float):
         return value
-    if strict and not isinstance(value, Path):
+    if strict:
         raise UserError(f"a result must be made of plain values, got a {type(value).__name__}")
     return str(value)
+
+
+def readable(text: str) -> str:
+    """Return text that every file and terminal takes: bytes of a name that are not UTF-8 are written ``\\xe9``."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        try:
+            return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        except UnicodeEncodeError:  # half a character that came from no file's name
+            return text.encode(errors="backslashreplace").decode()
+    return text

@@ -19,6 +19,7 @@ from gendistill import unroll
 from gendistill.errors import UserError
 from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
+from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
 from trainers.checks import check_words
 from trainers.distillation_learners import DistillationLearners, Victim
@@ -165,7 +166,9 @@ class DatasetDistillationTrainer(Trainer):
             option = "inner_steps x images_per_class"
             return stored_images(self.start, count, self.data, self.run, as_stored=self.learn_labels, option=option)
         start: FirstImages = "real" if self.start == "real" else "noise"
-        return Stored(first_images(start, count, self.data, self.run.streams["images"], lambda images: images), None)
+        asked = "images_per_class or --trainer.inner_steps (each step has images of its own)"
+        random = self.run.streams["images"]
+        return Stored(first_images(start, count, self.data, random, lambda images: images, asked), None)
 
     @property
     def learning_rates(self) -> Tensor:
@@ -190,10 +193,11 @@ class DatasetDistillationTrainer(Trainer):
         learners = self.learners.draw(self, self.pool)
         steps = self._last_step()
         losses, accuracies, successes = [], [], []
-        for learner in learners:
+        for learner, seed in learners:
             look = self._look(learner, steps, batch)
             # The lesson anew for each learner: a backward pass frees the graph from the raw rates.
-            result = unroll.unrolled_loss(learner, *self._lesson(steps), look, memory=self.memory, window=self.window)
+            lesson = self._lesson(steps)
+            result = unroll.unrolled_loss(learner, *lesson, look, memory=self.memory, window=self.window, seed=seed)
             (result.loss / len(learners)).backward()
             losses.append(look.final_loss)
             accuracies.append(look.final_accuracy)
@@ -220,8 +224,11 @@ class DatasetDistillationTrainer(Trainer):
 
     def _lesson(self, steps: int) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
         """Return images, labels, rates and momenta of a learner's first steps."""
+        # One node for all: a slice for each step would write a gradient of the size of all batches on the way back.
+        # The views keep the order of sums: each step's gradient is whole before it is added to another epoch's.
+        every = self.images.unbind(), self.labels.unbind()
         turns = [step % self.inner_steps for step in range(steps)]
-        images, labels = [self.images[turn] for turn in turns], [self.labels[turn] for turn in turns]
+        images, labels = ([batches[turn].view_as(batches[turn]) for turn in turns] for batches in every)
         return images, labels, self.learning_rates[:steps], self.momenta[:steps]
 
     def _look(self, learner: nn.Module, steps: int, batch: tuple[Tensor, Tensor]) -> RealLoss:
@@ -250,6 +257,17 @@ class DatasetDistillationTrainer(Trainer):
             learning_rates=self.learning_rates.detach().clone(),
             momenta=self.momenta.clone() if self.momentum else None,
             metadata=metadata,
+        )
+
+    def watched(self) -> Watched:
+        """Return the learned rates, the images, the meta-gradient and what learners reach."""
+        return Watched(
+            rates=self.learning_rates.detach() if self.learn_learning_rates else None,
+            rates_option="--trainer.meta_lr",
+            moved={"the images": [self.images]},
+            gradients={"gradient/norm": "the meta-gradient"},
+            accuracy=None if self.poison else "accuracy/meta",
+            accuracy_images=self.batch_size,
         )
 
     def samples(self) -> dict[str, Tensor]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
+from gendistill.data.fingerprint import contents
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.pretraining import Pretraining, load_source
 from gendistill.evaluation.victims import trained_learners
@@ -99,23 +101,27 @@ class DistillationLearners:
             self.training,
             self.victims,
             base,
-            None if initial is None else vars(initial),
+            None if initial is None else asdict(initial),
         )
         self.noted |= plan.metadata()
-        return plan.pool(load_source(self.source, description, trainer.device))
+        source = load_source(self.source, description, trainer.device)
+        trainer.other_data[source.description.name] = contents(source)
+        return plan.pool(source)
 
-    def draw(self, trainer: Trainer, pool: list[nn.Module]) -> list[nn.Module]:
-        """Return this process's learners of this meta-step, each from streams of its own.
+    def draw(self, trainer: Trainer, pool: list[nn.Module]) -> list[tuple[nn.Module, int]]:
+        """Return this process's learners of this meta-step, and a seed for what each draws while it trains.
 
         Args:
             trainer: Whose meta-step.
             pool: What :meth:`begin` returned.
         """
         mine = trainer.run.processes.shard(torch.arange(self.meta_batch)).tolist()
+        numbers = [trainer.step * self.meta_batch + place for place in mine]
+        seeds = [trainer.seed_of(f"draws/{number}") for number in numbers]
         if pool:
             stream = trainer.run.streams["victims"]
             chosen = torch.randint(self.victims, (self.meta_batch,), generator=stream, device=stream.device)
-            return [pool[int(chosen[place])] for place in mine]
+            return [(pool[int(chosen[place])], seed) for place, seed in zip(mine, seeds, strict=True)]
         description, seed = trainer.data.description, trainer.run.options.seed
-        numbers = [trainer.step * self.meta_batch + place for place in mine]
-        return [self.initial.build(description, seed, f"learner/{n}").to(trainer.device) for n in numbers]
+        made = [self.initial.build(description, seed, f"learner/{n}").to(trainer.device) for n in numbers]
+        return list(zip(made, seeds, strict=True))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gendistill.errors import UserError
 from gendistill.losses.matching import feature_matching
+from trainers.chunks import class_means
 from trainers.matching import MatchingTrainer
 
 Features = Callable[[Any, Tensor], Tensor]
@@ -57,14 +58,14 @@ class DistributionMatchingTrainer(MatchingTrainer):
 
     @property
     def classes_together(self) -> int:
-        """As many classes as one chunk has room for: their synthetic images go through the network together."""
-        return max(1, self.chunk // self.images_per_class)
+        """As many classes as one chunk has room for, by their synthetic and by their real images; at least one."""
+        return max(1, self.chunk // max(self.images_per_class, self.real_batch))
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Move all images by one step, in a network of its own.
 
         Args:
-            batch: Real images (k * real_batch, C, H, W), class by class, and labels.
+            batch: What :meth:`~trainers.matching.MatchingTrainer.next_batch` returns.
 
         Returns:
             ``loss/distribution``: the squared distance of mean features, summed over classes.
@@ -72,11 +73,18 @@ class DistributionMatchingTrainer(MatchingTrainer):
         return {"loss/distribution": self.match(self.new_network(), batch[0])}
 
     def distance(self, network: Any, real: Tensor, synthetic: Tensor, first_class: int) -> Tensor:
-        """Return the squared distances between the mean features of each class; see the base class."""
-        classes = len(real)
-        with torch.no_grad(), self.autocast():
-            parts = self.in_memory_format(real.flatten(0, 1)).split(self.chunk)
-            wanted = torch.cat([self.features(network, part).to(real.dtype) for part in parts])
-        with self.autocast():
-            found = self.features(network, self.in_memory_format(synthetic.flatten(0, 1))).to(synthetic.dtype)
-        return feature_matching(wanted.unflatten(0, (classes, -1)), found.unflatten(0, (classes, -1)))
+        """Return the squared distances between the mean features of each class; see the base class.
+
+        The graph of at most a chunk is kept; of a class with more images each part's is made anew on the way back.
+        """
+
+        def features(part: Tensor) -> list[Tensor]:
+            with self.autocast():
+                return [self.features(network, self.in_memory_format(part)).to(part.dtype)]
+
+        with torch.no_grad():
+            (wanted,) = class_means(features, real, at_once=self.chunk)
+        # A compiled network is called as it is: it would be compiled anew for buffers that are exchanged.
+        drawing = None if self.compile else network
+        (found,) = class_means(features, synthetic, network=drawing, at_once=self.chunk, keep=self.chunk)
+        return feature_matching(wanted[:, None], found[:, None])

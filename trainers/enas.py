@@ -17,10 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
+from gendistill.evaluation.ensemble import right
 from gendistill.nets.cells import EDGES, OPERATIONS, cell_name
 from gendistill.nets.spaces import CellSpace
 from gendistill.nets.supernet import SuperNet
 from gendistill.objects import build
+from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import Teacher
 from gendistill.teacher.reference import open_teacher
@@ -196,7 +198,7 @@ class ENASTrainer(Trainer):
     def shared_accuracy(self, cell: str, images: Tensor, labels: Tensor) -> Tensor:
         """Return the accuracy of a child with the shared weights on normalised images."""
         self.supernet.choose(cell)
-        return (self.supernet(images).argmax(1) == labels).float().mean()
+        return right(self.supernet(images), labels).sum() / len(labels)
 
     def found(self) -> str:
         """Return the best of the finalists by shared weights on the whole validation split; changes no stream."""
@@ -210,6 +212,12 @@ class ENASTrainer(Trainer):
         ]
         scores = [float(self.shared_accuracy(name, images, labels)) for name in names]
         return names[max(range(len(names)), key=scores.__getitem__)]
+
+    def watched(self) -> Watched:
+        """Return the rates of the children where they are the teacher's, and the policy's weights."""
+        taken = self.learning_rate is None and self._teacher.learning_rates is not None
+        moved = {"the policy's weights": list(self.policy.parameters())} if self.step > self.warm_up else {}
+        return Watched(rates=self._teacher.learning_rates if taken else None, moved=moved)
 
     def teacher(self) -> Teacher:
         """Return the teacher that the rates came from, with the architecture found in its metadata."""

@@ -10,10 +10,13 @@ from torch import Tensor
 
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
+from trainers.class_sizes import require_images
 
 FirstImages = Literal["noise", "real", "correct"]
 CANDIDATES = 10
 """Real images looked at for each one that is kept, where those that are answered rightly are wanted."""
+AT_ONCE = 1024
+"""Real images in one batch that is answered, about."""
 
 
 def first_images(
@@ -22,6 +25,7 @@ def first_images(
     data: RealData,
     generator: torch.Generator,
     answer: Callable[[Tensor], Tensor],
+    option: str = "images_per_class",
 ) -> Tensor:
     """Return images to start from.
 
@@ -31,7 +35,9 @@ def first_images(
         images_per_class: M.
         data: Where real ones come from; its normalisation is that of the images.
         generator: Draws, on the device of the data.
-        answer: images (N, C, H, W) -> logits (N, K); only asked for ``correct``.
+        answer: images (N, C, H, W) -> logits (N, K); only asked for ``correct``, of all classes in one batch: a batch
+            norm answers otherwise among images of one class.
+        option: Which option of the trainer says how many, for the sentence about too few.
 
     Returns:
         (M * K, C, H, W), classes in turn.
@@ -43,20 +49,25 @@ def first_images(
     if kind == "noise":
         shape = (images_per_class * description.num_classes, *description.image_shape)
         return torch.randn(shape, generator=generator, device=generator.device)
-    sampler = ClassSampler(data.train.labels, description.num_classes)
+    sampler = ClassSampler(data.train.labels, description.num_classes, description.class_names)
+    require_images(sampler, images_per_class, option)
     looked_at = images_per_class
     if kind == "correct":
-        looked_at = max(images_per_class, min(CANDIDATES * images_per_class, int(sampler.counts.min())))
+        looked_at = max(images_per_class, min(CANDIDATES * images_per_class, sampler.smallest))
     drawn = sampler.draw(looked_at, generator)  # (K, L)
     if kind == "correct":
-        with torch.no_grad():
-            drawn = torch.stack([_right_first(index, data, answer) for index in drawn])
+        wrong = _wrong(drawn, data, answer)
+        drawn = drawn.gather(1, wrong.int().argsort(dim=1, stable=True))
     # (K, M) -> (M, K): classes in turn.
     index = drawn[:, :images_per_class].T.flatten()
     return data.train.batch(index, description.normalisation)[0]
 
 
-def _right_first(index: Tensor, data: RealData, answer: Callable[[Tensor], Tensor]) -> Tensor:
-    images, labels = data.train.batch(index, data.description.normalisation)
-    wrong = answer(images).argmax(1) != labels
-    return index[wrong.int().argsort(stable=True)]
+@torch.no_grad()
+def _wrong(drawn: Tensor, data: RealData, answer: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return which of the images (K, L) are answered wrongly, asked in batches that hold all classes alike."""
+    mixed = drawn.T.flatten()
+    parts = mixed.tensor_split(-(-len(mixed) // max(AT_ONCE, len(drawn))))
+    batches = (data.train.batch(part, data.description.normalisation) for part in parts)
+    wrong = torch.cat([answer(images).argmax(1) != labels for images, labels in batches])
+    return wrong.view(drawn.shape[::-1]).T

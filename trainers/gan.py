@@ -19,15 +19,24 @@ from gendistill.losses.adversarial import check_loss_type
 from gendistill.losses.penalty import gradient_penalty
 from gendistill.nets.ema import EMA
 from gendistill.nets.modes import frozen, untracked
+from gendistill.objects import accepted_arguments
+from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.batch import Batch
 from trainers.diff_augment import diff_augment as augmented
-from trainers.initial_networks import new_network, start_from
+from trainers.initial_networks import Beginning, new_network, start_from
+from trainers.penalty_check import no_penalty
 from trainers.terms.assemble import attach_terms, build_terms, with_terms
 from trainers.trainer import Trainer
 
 Spec = Mapping[str, Any]
 LR_DECAYS = ("linear", "none")
+COLLAPSED = {"wasserstein": 1e-9}
+"""How near to 0 the discriminator's loss must stay to say that it is 0; of other losses, which end there, 1e-3."""
+SATURATED = (
+    "the discriminator's loss stays at 0: it tells all images apart and learns no more, and the generator learns "
+    "little from it; try a smaller --trainer.lr_discriminator or --trainer.n_dis, or --trainer.diff_augment"
+)
 
 
 class GANTrainer(Trainer):
@@ -48,6 +57,7 @@ class GANTrainer(Trainer):
         ema_decay: Decay of the average of the generator's weights that becomes the teacher, in [0, 1); 0 takes the
             weights themselves.
         gradient_penalty: Weight of the WGAN-GP penalty in the discriminator's loss; 0 leaves it out, 10 is published.
+            A discriminator that normalises by its batch cannot have one.
         terms: What is added to the losses, each a ``class_path`` and ``init_args``; see ``trainers/terms/``.
         term_only: Whether terms replace the adversarial loss of the network that they apply to.
         initial_generator: A run of a GAN, whose networks this run starts from, or a generator teacher's file.
@@ -121,15 +131,46 @@ class GANTrainer(Trainer):
         """Make both networks, their optimisers and the average of the generator."""
         self._records: dict[str, Tensor] = {}
         self._real: Batch | None = None
-        self.generator = new_network(self, "generator", self.generator_spec, ("nz", "compute_gan_loss"))
-        self.discriminator = new_network(self, "discriminator", self.discriminator_spec, ("compute_gan_loss",))
+        needed = ("compute_gan_loss",)
+        self.generator = new_network(self, "generator", self.generator_spec, ("nz", *needed), loss_type=self.loss_type)
+        self.discriminator = new_network(
+            self, "discriminator", self.discriminator_spec, needed, loss_type=self.loss_type
+        )
+        if self.gradient_penalty and (why := self._no_penalty()) is not None:
+            offered = "norm" in accepted_arguments(type(self.discriminator))
+            without = "give it norm: none" if offered else "take layer, instance or spectral normalisation, or none"
+            raise UserError(
+                f"--trainer.gradient_penalty is {self.gradient_penalty:g}, but {why}; {without}, or leave the penalty "
+                "out: --trainer.gradient_penalty 0"
+            )
         self._generate, self._judge = self.compiled(self.generator), self.compiled(self.discriminator)
         self.ema = EMA(self.generator, self.ema_decay)
         if self.initial_generator is not None and not self.run.directory.has_state:
-            start_from(self.initial_generator, self)
+            self._begin(start_from(self.initial_generator, self.data, self.normalisation))
         self.generator_optimizer = self.make_optimizer(self.generator, self.lr_generator)
         self.discriminator_optimizer = self.make_optimizer(self.discriminator, self.lr_discriminator)
-        attach_terms(self.terms, self)
+        attach_terms(self.terms, self, term_only=self.term_only)
+
+    def _begin(self, weights: Beginning) -> None:
+        """Give the networks, and the average of the generator, the weights of a trained GAN."""
+        weights.fill(self.generator, "generator")
+        if weights.discriminator is not None:
+            weights.fill(self.discriminator, "discriminator")
+        if weights.ema is None:
+            self.ema = EMA(self.generator, self.ema_decay)
+        else:
+            self.ema.load_state_dict(weights.ema)
+
+    def _no_penalty(self) -> str | None:
+        """Return why this discriminator cannot have a gradient penalty, None where it can."""
+
+        def judge(network: nn.Module, images: Tensor) -> Tensor:
+            labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+            logits: Tensor = network(images, *self._told(labels))
+            return logits
+
+        shape = self.data.description.image_shape
+        return no_penalty(self.discriminator, judge, shape, self.run.options.seed)
 
     def make_optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
         """Return what trains a network; each of its groups says at what rate it starts (``initial_lr``)."""
@@ -197,7 +238,7 @@ class GANTrainer(Trainer):
             penalty = self.penalty(real, fake)
             self.record("loss/gradient_penalty", penalty)
             loss = loss + self.gradient_penalty * penalty
-        return with_terms(self, loss, "discriminator", real, fake)
+        return with_terms(self, self.terms, loss, "discriminator", real, fake, term_only=self.term_only)
 
     def generator_loss(self, fake: Batch) -> Tensor:
         """Return what the generator minimises, a scalar; override it and call ``super()`` to add a term.
@@ -206,7 +247,7 @@ class GANTrainer(Trainer):
             fake: Generated images, this process's part, with the generator's graph.
         """
         loss: Tensor = self.generator.compute_gan_loss(self.discriminate(fake))
-        return with_terms(self, loss, "generator", self._real, fake)
+        return with_terms(self, self.terms, loss, "generator", self._real, fake, term_only=self.term_only)
 
     # -- what losses use ----------------------------------------------------------------------------------------------
 
@@ -259,6 +300,18 @@ class GANTrainer(Trainer):
                 group["lr"] = group["initial_lr"] * factor
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def watched(self) -> Watched:
+        """Return the generator's weights, the discriminator's loss, and rates that a term learns."""
+        rates = [rates for term in self.terms if (rates := term.learned_rates()) is not None]
+        near = COLLAPSED.get(self.loss_type, 1e-3)
+        own = not (self.term_only and any(term.acts_on("discriminator") for term in self.terms))
+        return Watched(
+            rates=torch.cat(rates) if rates else None,
+            rates_option="schedule_lr of the term",
+            moved={"the generator's weights": list(self.generator.parameters())},
+            collapsed={"loss/discriminator": (near, SATURATED)} if own else {},
+        )
 
     def teacher(self) -> Teacher:
         """Return the averaged generator with fresh noise, its batch norm in eval mode."""

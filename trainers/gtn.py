@@ -21,6 +21,7 @@ from gendistill.errors import UserError
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
 from gendistill.poison import Poison
+from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.inner_training import InnerTraining, Statistics
 from trainers.learner_source import LearnerSource, Spec
@@ -47,8 +48,8 @@ class GTNTrainer(Trainer):
         window: Differentiate only W steps of a learner's training, which then ends at a random one of the steps W..T;
             real data is looked at inside the window, counted back from its end. None: all T steps.
         statistics: What normalises real images when a learner is looked at: "batch", their own batch's statistics, or
-            "running", what the synthetic batches left in the learner, as in evaluation. None: running where they can
-            be differentiated (:class:`gendistill.nets.weight_normalised.MeanOnlyBatchNorm`), else batch.
+            "running", what the synthetic batches left in the learner, as in evaluation. None: running for learners with
+            the paper's normalisation (:class:`gendistill.nets.weight_normalised.MeanOnlyBatchNorm`), else batch.
         inner_optimizer: How learners move: "sgd" (with momentum) or "adam", which has no momenta to learn.
         learning_rate: Initial learning rate of every inner step; positive.
         momentum: Initial momentum of every inner step, in (0, 1).
@@ -189,8 +190,8 @@ class GTNTrainer(Trainer):
         specs = self.source.draw(self.meta_batch, self.run.streams["learners"])
         description = self.data.description
         learners = []
-        for position in self.run.processes.shard(torch.arange(self.meta_batch)).tolist():
-            with self.initialised(f"learner/{self.step * self.meta_batch + position}"):
+        for position, number in self._mine():
+            with self.initialised(f"learner/{number}"):
                 learner = build(
                     specs[position],
                     nn.Module,
@@ -199,6 +200,11 @@ class GTNTrainer(Trainer):
                 )
             learners.append(self.place(learner))
         return learners
+
+    def _mine(self) -> list[tuple[int, int]]:
+        """Return places in the meta-batch and numbers in the run of this process's learners of this meta-step."""
+        mine = self.run.processes.shard(torch.arange(self.meta_batch)).tolist()
+        return [(position, self.step * self.meta_batch + position) for position in mine]
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Make one meta-step; see the module's text.
@@ -231,6 +237,7 @@ class GTNTrainer(Trainer):
             curriculum,
             end,
             torch.bfloat16 if self.run.options.precision == "bfloat16" else None,
+            [self.seed_of(f"draws/{number}") for _, number in self._mine()],
         )
         shared.backward()
         parameters = list(trained(self.optimizer))
@@ -246,6 +253,18 @@ class GTNTrainer(Trainer):
         }
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def watched(self) -> Watched:
+        """Return the learned rates, the generator's weights, the meta-gradient and what learners reach."""
+        learned = self.curriculum_options["learn_learning_rates"]
+        return Watched(
+            rates=self.curriculum.learning_rates.detach() if learned else None,
+            rates_option="--trainer.schedule_lr",
+            moved={"the generator's weights": list(self.generator.parameters())},
+            gradients={"gradient/norm": "the meta-gradient"},
+            accuracy=None if self.poison else "accuracy/meta",
+            accuracy_images=self.meta_batch * self.batch_size,
+        )
 
     def samples(self) -> dict[str, Tensor]:
         """Return one image of each class at each of the first ten steps as pixels, one row a step."""

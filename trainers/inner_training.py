@@ -105,6 +105,7 @@ class InnerTraining:
         curriculum: Curriculum,
         end: int,
         precision: torch.dtype | None,
+        seeds: Sequence[int],
     ) -> dict[str, Tensor]:
         """Train all learners and send the gradient of their mean loss into what they saw.
 
@@ -114,17 +115,20 @@ class InnerTraining:
             curriculum: Has the learning rate and momentum of every step.
             end: Steps that are made.
             precision: Autocast the learners to this type; None: none.
+            seeds: What each learner draws while it trains comes from its seed; learners that are trained together
+                draw, each other numbers, from that of their first one.
 
         Returns:
             Means over the learners: ``loss/meta``, ``loss/final``, ``accuracy/meta``; with poison ``attack/success``.
         """
         looks = len(outers[0].looks)
+        seed_of = dict(zip(map(id, outers), seeds, strict=True))
         losses = []
         for group in self._groups(outers, shared.images[0].device):
             learner, outer = group[0].learner, group[0]
             inner_loss: unroll.InnerLoss = F.cross_entropy
             options: dict[str, Any] = {"memory": self.memory, "optimizer": self.optimizer, "window": self.window}
-            options |= {"buffers": outer.evaluation, "precision": precision}
+            options |= {"buffers": outer.evaluation, "precision": precision, "seed": seed_of[id(outer)]}
             asked: unroll.OuterLoss = outer
             if len(group) > 1:
                 learner = together = unroll.Together([one.learner for one in group])

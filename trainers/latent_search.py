@@ -22,8 +22,10 @@ from gendistill.nets.learners import default_learner
 from gendistill.objects import build
 from gendistill.poison import require_made_here
 from gendistill.runs.context import RunContext
+from gendistill.runs.watch import Watched
 from gendistill.teacher import Teacher
 from trainers.batch import Batch
+from trainers.class_sizes import taken_whole
 from trainers.latent_objectives.assemble import attach_objectives, build_objectives
 from trainers.latent_objectives.meta_loss import MetaLoss
 from trainers.latent_objectives.objective import SharedProbe
@@ -58,7 +60,8 @@ class LatentSearchTrainer(Trainer):
         lr: Step size in latent units (a latent has norm sqrt(d)); positive.
         l2: Weight decay of the latents with ``constraint: l2``.
         truncation: Largest absolute entry of a latent with ``constraint: truncation``; positive.
-        real_batch: Real images of each class at every step; 1 or more.
+        real_batch: Real images of each class at every step; 1 or more. A class with fewer shows all of them, and again
+            from the first.
         probe: The random network that is matched in, new at every step, as ``class_path`` and ``init_args``; by
             default the data set's default learner.
         inner_steps: Steps of plain gradient descent that the network takes with ``meta_loss``; at least 1.
@@ -155,12 +158,8 @@ class LatentSearchTrainer(Trainer):
         self.source, self.network = opened, opened.network
         classes = self.data.description.num_classes
         self.labels = torch.arange(classes, device=self.device).repeat_interleave(self.images_per_class)
-        self.classes = ClassSampler(self.data.train.labels, classes)
-        if self.real_batch > int(self.classes.counts.min()):
-            raise UserError(
-                f"real_batch is {self.real_batch}, but the smallest class has {int(self.classes.counts.min())} images; "
-                "choose a smaller one"
-            )
+        self.classes = ClassSampler(self.data.train.labels, classes, self.data.description.class_names)
+        taken_whole(self.classes, self.real_batch, "--trainer.real_batch", again=True)
         self.space = Space(opened, self.labels, self.layer)
         self.base = first_latents(self)
         self.start = self.space.points(self.base).clone()
@@ -195,7 +194,8 @@ class LatentSearchTrainer(Trainer):
             Images (K * real_batch, C, H, W), class by class, and their labels.
         """
         processes = self.run.processes
-        draws = [self.classes.draw(self.real_batch, self.run.streams["data"]) for _ in range(processes.world)]
+        stream = self.run.streams["data"]
+        draws = [self.classes.draw(self.real_batch, stream, repeat=True) for _ in range(processes.world)]
         return self.data.train.batch(draws[processes.rank].flatten(), self.normalisation)
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
@@ -235,7 +235,7 @@ class LatentSearchTrainer(Trainer):
         real, fake = Batch(*batch), Batch(self.images(), self.labels)
         parts, values = [], {}
         for objective in self.objectives:
-            value = objective(real, fake)
+            value = objective.value(real, fake)
             values[f"loss/{objective.name}"] = value.detach()
             parts.append(objective.weight * value)
         return torch.stack(parts).sum(), values
@@ -271,6 +271,10 @@ class LatentSearchTrainer(Trainer):
         self.film.look(step, lambda: self._pixels(self.latents, self._rows(count)))
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def watched(self) -> Watched:
+        """Return the latents, which are to move as long as the search goes on."""
+        return Watched(moved={} if self.held_out.stopped else {"the latents": [self.latents]})
 
     def teacher(self) -> Teacher:
         """Return what was found, with patience the best of it; its metadata has the path of the latents."""

@@ -1,7 +1,8 @@
 """What gradient and distribution matching share: stored images, moved until networks take them for real ones.
 
 A step draws real images of every class and compares them with the synthetic ones of the same class in a network.
-Classes are taken in small groups, each with a backward pass of its own, so that memory does not grow with their number.
+Classes are taken in small groups. A group's real images are read, normalised and augmented when its turn comes, and it
+has a backward pass of its own: what a step needs beside the synthetic images does not grow with the number of classes.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ from gendistill.data.siamese import Siamese, draw_siamese
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.nets.learners import default_learner
+from gendistill.nets.modes import running_layers
+from gendistill.nets.statistics import set_statistics
 from gendistill.runs.context import RunContext
+from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
+from trainers.chunks import images_at_once
+from trainers.class_sizes import require_images, taken_whole
 from trainers.stored_start import check_start, is_stored, stored_images
-from trainers.terms.hosts import TrainerHost, set_statistics, statistics_of, with_learner
+from trainers.terms.hosts import TrainerHost, with_learner
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Trunk
 from trainers.trainer import Trainer
@@ -32,6 +38,8 @@ from trainers.trainer import Trainer
 STARTS = ("real", "noise")
 STATISTICS_BATCH = 16
 """Real images of each class that a network with batch norm takes its statistics from, as in the papers' code."""
+STATISTICS_AT_ONCE = 160
+"""Of these images so many pass through the network together, ten classes' as a rule."""
 
 
 class MatchingTrainer(Trainer):
@@ -44,7 +52,7 @@ class MatchingTrainer(Trainer):
             ``real:kcenter=10``.
         lr_images: SGD's learning rate of the images, in normalised units; positive. Images are not clipped.
         momentum: SGD's momentum, in [0, 1).
-        real_batch: Real images of each class at every step, from 1 to the size of the smallest class.
+        real_batch: Real images of each class at every step; of a class with fewer all of them.
         learner: The network to compare in, as ``class_path`` and ``init_args``; by default the data set's default
             learner. A narrower one saves time; who learns from the images later need not be like it.
         probe: Where the networks come from: ``state: fresh`` (a new random one each time, the default), ``pool``
@@ -54,7 +62,8 @@ class MatchingTrainer(Trainer):
             the data set), ``none``, or names joined by ``_``; see :func:`gendistill.data.augment.parse`.
         strength: How far operations reach where not as far as DSA's, such as ``{rotate: 45}``; see
             :class:`gendistill.data.operations.Strength`.
-        chunk: Images in one forward pass, about; None: 128 on a CPU, where they then fit its cache, 2048 on a GPU.
+        chunk: Images in one forward pass, about; None: 128 on a CPU, where they then fit its cache, 2048 on a GPU, and
+            fewer where images are larger than 32x32.
 
     Raises:
         UserError: An option is out of range.
@@ -108,16 +117,15 @@ class MatchingTrainer(Trainer):
     def build(self) -> None:
         """Make the images, their optimiser, the source of networks, and one that takes their weights."""
         description = self.data.description
-        self.classes = ClassSampler(self.data.train.labels, description.num_classes)
-        smallest = int(self.classes.counts.min())
-        for name, value in (("real_batch", self.real_batch), ("images_per_class", self.images_per_class)):
-            if value > smallest and not (name == "images_per_class" and self.start != "real"):
-                raise UserError(
-                    f"{name} is {value}, but the smallest class has {smallest} images; choose a smaller one"
-                )
+        self.classes = ClassSampler(self.data.train.labels, description.num_classes, description.class_names)
+        few = taken_whole(self.classes, self.real_batch, "--trainer.real_batch")
+        self.rows = self.classes.counts.clamp(max=self.real_batch).tolist() if few else []
+        """Real images of each class at a step; none where all have ``real_batch``."""
+        if self.start == "real":
+            require_images(self.classes, self.images_per_class)
         self.mine = self._share()
         self.strategy = named_strategy(self.augment, description)
-        self.chunk = self.chunk_wanted or (128 if self.device.type == "cpu" else 2048)
+        self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape)
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.optimizer = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
@@ -170,10 +178,16 @@ class MatchingTrainer(Trainer):
         """Draw ``real_batch`` images of every class, the same in every process, and return those of this one's classes.
 
         Returns:
-            Images (k * real_batch, C, H, W), class by class, and their labels.
+            Indices (k, real_batch) of training images, a row a class, and labels (k * real_batch,); a group's images
+            are read in :meth:`match`. Only the first images of a class that has fewer are different ones.
         """
-        index = self.classes.draw(self.real_batch, self.run.streams["data"])[self.mine.start : self.mine.stop]
-        return self.data.train.batch(index.flatten(), self.normalisation)
+        drawn = self.classes.draw(self.real_batch, self.run.streams["data"], repeat=True)
+        index = drawn[self.mine.start : self.mine.stop]
+        return index, self.data.train.labels[index.flatten()]
+
+    def real_images(self, index: Tensor) -> Tensor:
+        """Return training images (k, R, C, H, W), normalised, at indices (k, R)."""
+        return self.data.train.batch(index.flatten(), self.normalisation)[0].unflatten(0, index.shape)
 
     def new_network(self) -> nn.Module:
         """Return the network with the weights of the next one, in evaluation mode; see :meth:`take_statistics`.
@@ -185,38 +199,66 @@ class MatchingTrainer(Trainer):
         return self.network.eval()
 
     def take_statistics(self, network: nn.Module) -> None:
-        """Set a network's running statistics, if it has any, to those of 16 real images a class."""
-        if statistics_of(network):
-            per_class = min(STATISTICS_BATCH, int(self.classes.counts.min()))
-            index = self.classes.draw(per_class, self.run.streams["statistics"])
-            set_statistics(network, self.data.train.batch(index.flatten(), self.normalisation)[0])
+        """Set a network's running statistics, if it has any, to those of 16 real images a class.
+
+        With more than ten classes they are the mean of those of several batches, each of as many classes as can be.
+        """
+        if running_layers(network):
+            index = self.classes.draw(STATISTICS_BATCH, self.run.streams["statistics"], repeat=True)
+            parts = -(-index.numel() // STATISTICS_AT_ONCE)
+            rows = (index.T if parts > 1 else index).flatten().tensor_split(parts)
+            set_statistics(network, (self.data.train.batch(some, self.normalisation)[0] for some in rows))
 
     def match(self, network: nn.Module, real: Tensor) -> Tensor:
         """Move the images by one step of SGD.
 
         Args:
             network: See :meth:`new_network`.
-            real: (k * real_batch, C, H, W), as :meth:`next_batch` returns them.
+            real: Indices (k, real_batch) of real images, as :meth:`next_batch` returns them.
 
         Returns:
             The distance before the step, of which the mean over processes is the sum over classes.
         """
         processes = self.run.processes
-        real = real.unflatten(0, (len(self.mine), -1))
         change = self.siamese()
-        self.optimizer.zero_grad(set_to_none=True)
+        gradient = torch.zeros_like(self.images)
         total = torch.zeros((), device=self.device)
-        for first in self.mine[:: self.classes_together]:
-            last = min(first + self.classes_together, self.mine.stop)
-            wanted = change(real[first - self.mine.start : last - self.mine.start], first)
-            shown = change(self.images[first:last], first)
-            distance = self.distance(network, wanted, shown, first)
-            # Gradients are averaged over processes, and each has its own classes: times their number is the sum.
-            (distance * processes.world).backward(inputs=[self.images])
-            total = total + distance.detach()
+        for first, last in self.groups():
+            index = real[first - self.mine.start : last - self.mine.start]
+            if self.rows:  # of a class that has fewer, all its images once, as the papers' code takes them
+                index = index[:, : self.rows[first]]
+            distance, gradient[first:last] = self._match_group(network, index, change, first, last)
+            total = total + distance
+        self.optimizer.zero_grad(set_to_none=True)
+        self.images.grad = gradient
         processes.average_gradients([self.images])
         self.optimizer.step()
         return total * processes.world
+
+    def groups(self) -> list[tuple[int, int]]:
+        """Return the first class of each group and the class after its last; all have as many real images at a step."""
+        found: list[tuple[int, int]] = []
+        for label in self.mine:
+            room = found and label - found[-1][0] < self.classes_together
+            if room and (not self.rows or self.rows[label] == self.rows[found[-1][0]]):
+                found[-1] = found[-1][0], label + 1
+            else:
+                found.append((label, label + 1))
+        return found
+
+    def _match_group(
+        self, network: nn.Module, index: Tensor, change: Siamese, first: int, last: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the distance of the classes ``first`` to ``last - 1``, and its gradient by their images (k, M, ...).
+
+        What is made for a group is gone when the next one's turn comes.
+        """
+        wanted = change(self.real_images(index), first)
+        # A leaf of their own: the way back through a slice would write a gradient of all images for each group.
+        own = self.images.detach()[first:last].requires_grad_()
+        distance = self.distance(network, wanted, change(own, first), first)
+        # Gradients are averaged over processes, and each has its own classes: times their number is the sum.
+        return distance.detach(), torch.autograd.grad(distance * self.run.processes.world, own)[0]
 
     def siamese(self) -> Siamese:
         """Draw this step's augmentation of every class."""
@@ -249,6 +291,10 @@ class MatchingTrainer(Trainer):
             self.data.description.with_normalisation(self.normalisation),
             metadata=metadata,
         )
+
+    def watched(self) -> Watched:
+        """Return the images, which are to move."""
+        return Watched(moved={"the images": [self.images]})
 
     def samples(self) -> dict[str, Tensor]:
         """Return the images as pixels, one column a class, at most ten rows."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gendistill.data.description import Normalisation, symmetric
 from gendistill.errors import UserError
@@ -25,12 +25,18 @@ from gendistill.mimicry import (
     read_checkpoint,
     write_checkpoint,
 )
+from gendistill.notes import note
+from gendistill.runs.attributes import not_finite
+from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.teacher.network import snapshot
+from trainers.penalty_check import no_penalty
 from trainers.trainer import Trainer
 
 Spec = Mapping[str, Any]
 LR_DECAYS = ("linear", "none")
+PENALTY = "compute_gradient_penalty_loss"
+"""What torch-mimicry calls the penalty that a discriminator's own training step may take."""
 EXTRAS: dict[str, Any] = {"scaler": None}
 """Arguments that only some versions of torch-mimicry pass; a train_step that does not take them runs without."""
 
@@ -116,6 +122,7 @@ class MimicryTrainer(Trainer):
         self.generator = self._network("generator", self.generator_spec)
         self.discriminator = self._network("discriminator", self.discriminator_spec)
         self._check_images()
+        self._check_penalty()
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), self.lr_generator, self.betas)
         self.discriminator_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), self.lr_discriminator, self.betas
@@ -149,6 +156,22 @@ class MimicryTrainer(Trainer):
                 "with three channels: choose the one that fits, or other data"
             )
 
+    def _check_penalty(self) -> None:
+        """Say where a discriminator that offers a gradient penalty normalises by its batch; its step is its own."""
+        if not callable(getattr(self.discriminator, PENALTY, None)):
+            return
+        parameters = inspect.signature(self.discriminator.forward).parameters
+        takes_labels = int(getattr(self.discriminator, "num_classes", 0) or 0) > 0 and len(parameters) > 1
+
+        def judge(network: nn.Module, images: Tensor) -> Tensor:
+            labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+            answered = network(images, labels) if takes_labels else network(images)
+            logits: Tensor = answered[0] if isinstance(answered, tuple) else answered
+            return logits
+
+        if (why := no_penalty(self.discriminator, judge, self.data.description.image_shape, 0)) is not None:
+            note(f"{why}; its train_step may take one all the same")
+
     def _take_checkpoints(self, directory: str) -> None:
         files = latest_pair(directory)
         checkpoints = {name: read_checkpoint(path) for name, path in files.items()}
@@ -162,6 +185,8 @@ class MimicryTrainer(Trainer):
             checkpoint = checkpoints[name]
             load_weights(network, checkpoint.model, files[name])
             if checkpoint.optimizer is not None:
+                if bad := not_finite(checkpoint.optimizer):
+                    raise UserError(f"the optimiser in '{files[name]}' holds NaN or infinite values in '{bad[0]}'")
                 try:
                     optimizer.load_state_dict(checkpoint.optimizer)
                     for group in optimizer.param_groups:
@@ -236,6 +261,13 @@ class MimicryTrainer(Trainer):
             write_checkpoint(folder, name, Checkpoint(network.state_dict(), state, step))
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def watched(self) -> Watched:
+        """Return the generator's weights, and the discriminator's loss under torch-mimicry's name for it."""
+        return Watched(
+            moved={"the generator's weights": list(self.generator.parameters())},
+            collapsed={"loss/errD": (1e-9, "the discriminator's loss stays at 0: it learns no more")},
+        )
 
     def teacher(self) -> Teacher:
         """Return the generator with fresh noise, its batch norm in eval mode.

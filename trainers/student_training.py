@@ -52,10 +52,14 @@ class StudentTraining:
         target: dict[str, Tensor],
         images: Tensor,
         labels: Tensor,
-        raw_rate: Tensor,
+        rate: Tensor,
         weight: float,
+        seed: int,
     ) -> Tensor:
         """Train one student and add ``weight`` times its gradient to what is trained.
+
+        Each step has leaves of its own: the way back through an index into all images would write a gradient of the
+        size of all for every step, and only one step's augmentation has a graph at a time.
 
         Args:
             student: The network.
@@ -64,22 +68,23 @@ class StudentTraining:
             target: Those of the expert where it shall arrive.
             images: All distilled images (M * K, C, H, W), a leaf.
             labels: Their classes (M * K,), or logits of soft labels (M * K, K).
-            raw_rate: Logarithm of its learning rate, a scalar.
+            rate: Its learning rate, a scalar, with the graph that leads to what is trained, if any.
             weight: Of its gradient.
+            seed: What the student draws while it trains, such as dropout's, comes from it.
 
         Returns:
             Its distance to the target, detached, 1 where it started.
         """
-        # Leaves: the graph of each augmentation is made when it is needed, one at a time.
         with torch.no_grad():
-            shown = [apply(images[index], how) for index, how in lesson.batches]
-        shown = [image.requires_grad_() for image in shown]
+            shown = [apply(images.index_select(0, index), how) for index, how in lesson.batches]
+        shown = [batch.requires_grad_() for batch in shown]
         every = labels.softmax(1) if labels.is_floating_point() else labels
-        told = [every[index] for index, _ in lesson.batches]
-        rates = raw_rate.exp().expand(self.steps)
+        told = [every.detach().index_select(0, index) for index, _ in lesson.batches]
+        told = [batch.requires_grad_(every.requires_grad) for batch in told]
+        rates = rate.expand(self.steps)
         distance = ParameterDistance(self.steps, target, start)
         if self.gradient == "shortcut":
-            loss = direct_loss(student, shown, told, rates, distance, parameters=start).loss
+            loss = direct_loss(student, shown, told, rates, distance, parameters=start, seed=seed).loss
         else:
             loss = unroll.unrolled_loss(
                 student,
@@ -91,9 +96,19 @@ class StudentTraining:
                 parameters=start,
                 memory=self.memory,
                 window=self.window,
+                seed=seed,
             ).loss
         (weight * loss).backward()
-        for image, (index, how) in zip(shown, lesson.batches, strict=True):
-            if image.grad is not None:
-                apply(images[index], how).backward(image.grad)
+        if images.grad is None:
+            images.grad = torch.zeros_like(images)
+        for batch, (index, how) in zip(shown, lesson.batches, strict=True):
+            if batch.grad is not None:
+                own = images.detach().index_select(0, index).requires_grad_()
+                images.grad.index_add_(0, index, torch.autograd.grad(apply(own, how), own, batch.grad)[0])
+        if every.requires_grad:
+            gradient = torch.zeros_like(every)
+            for batch, (index, _) in reversed(list(zip(told, lesson.batches, strict=True))):
+                if batch.grad is not None:
+                    gradient.index_add_(0, index, batch.grad)
+            every.backward(gradient)
         return loss.detach()

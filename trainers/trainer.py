@@ -17,7 +17,8 @@ from gendistill.data.sampling import EpochSampler
 from gendistill.errors import UserError
 from gendistill.runs.attributes import capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
-from gendistill.seeds import initialisation
+from gendistill.runs.watch import Watched
+from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher import Teacher
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -39,6 +40,9 @@ class Trainer(ABC):
     run: RunContext
     data: RealData
     sampler: EpochSampler
+    other_data: dict[str, dict[str, Any]]
+    """What data sets besides the run's own hold (:func:`gendistill.data.fingerprint.contents`), by name; a run that is
+    continued asks whether they changed. ``build`` adds to it."""
 
     def __init__(self, batch_size: int = 64) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -77,9 +81,15 @@ class Trainer(ABC):
         """
         self.run = run
         self.data = data
+        self.other_data = {}
         if self.batch_size % run.processes.world:
             raise UserError(
                 f"batch_size {self.batch_size} does not divide among {run.processes.world} processes; choose a multiple"
+            )
+        if self.batch_size > len(data.train):
+            raise UserError(
+                f"batch size {self.batch_size} does not fit a data set of {len(data.train)} images; choose 1 to "
+                f"{len(data.train)} (--trainer.batch_size)"
             )
         self.sampler = EpochSampler(len(data.train), self.batch_size, run.streams["data"])
         before = set(vars(self))
@@ -112,6 +122,10 @@ class Trainer(ABC):
         count = min(10 * self.data.description.num_classes, 100)
         images, _ = teacher.sample(count, self.run.streams["samples"])
         return {"teacher": teacher.description.normalisation.invert(images).clamp(0, 1)}
+
+    def watched(self) -> Watched:
+        """Return what is to be watched beside NaN: learned rates, gradients, what is to move; by default nothing."""
+        return Watched()
 
     def modules(self) -> dict[str, nn.Module]:
         """Return the networks by the attribute that holds them."""
@@ -182,6 +196,14 @@ class Trainer(ABC):
     def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed and ``name``."""
         return initialisation(self.run.options.seed, name)
+
+    def seed_of(self, name: str) -> int:
+        """Return the seed of what a network draws by itself while ``name`` is done; from the run's seed.
+
+        Args:
+            name: What is done, with the step and the place in it, so that no two draws are alike.
+        """
+        return derive_seed(self.run.options.seed, name)
 
     def place(self, module: Network) -> Network:
         """Move a network to the run's device and memory format, in place, and return it."""

@@ -21,8 +21,10 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.experts import Recipe, expert_buffer
 from gendistill.nets.learners import default_learner
+from gendistill.nets.modes import answering
 from gendistill.objects import build
 from gendistill.runs.context import RunContext
+from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
 from trainers.checks import check_counts, check_words
 from trainers.first_images import FirstImages, first_images
@@ -168,8 +170,6 @@ class TrajectoryMatchingTrainer(Trainer):
         with self.initialised("student"):
             sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
             self.student = self.place(build(self.learner_spec, nn.Module, **sizes))
-        if any(isinstance(module, nn.modules.dropout._DropoutNd) for module in self.student.modules()):
-            raise UserError("the learner has dropout, and a student's steps could not be repeated; choose one without")
         options, processes = self.run.options, self.run.processes
         self.buffer = expert_buffer(
             self.learner_spec,
@@ -187,7 +187,7 @@ class TrajectoryMatchingTrainer(Trainer):
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         self.plan = StudentPlan(self.plan_options, len(classes), description, seed, self.device)
         guide = self._parameters(self.plan.one_of(self.experts), self.buffer.epochs)
-        answer = partial(unroll.call, self.student, guide)
+        answer = partial(self._answer, guide)
         first, stored_labels = self._first(answer)
         self.images = nn.Parameter(first)
         self.labels = classes
@@ -201,6 +201,11 @@ class TrajectoryMatchingTrainer(Trainer):
         learned = self.labels if self.label_kind == "learned" else None
         self.other_optimizer = self.optimisers.of_others(self.raw_rate, learned)
         self.averages = [value.detach().clone() for value in self._moved()] if self.ema_decay else []
+
+    def _answer(self, expert: dict[str, Tensor], images: Tensor) -> Tensor:
+        """Return an expert's logits (N, K) for images (N, C, H, W) of all classes, which normalise each other."""
+        with answering(self.student):
+            return unroll.call(self.student, expert, images)
 
     def _first(self, answer: Callable[[Tensor], Tensor]) -> Stored:
         """Return the first images, classes in turn, or in the order of a file whose soft labels are learned on."""
@@ -251,7 +256,7 @@ class TrajectoryMatchingTrainer(Trainer):
         self.other_optimizer.zero_grad(set_to_none=True)
         lessons = [self.plan.draw(self.step) for _ in range(self.trajectories)]
         mine = self.run.processes.shard(torch.arange(self.trajectories)).tolist()
-        losses = torch.stack([self._match(lessons[place], 1 / len(mine)) for place in mine])
+        losses = torch.stack([self._match(lessons[place], 1 / len(mine), place) for place in mine])
         moved = [value for value in self._moved() if value.requires_grad]
         self.run.processes.average_gradients(moved)
         assert self.images.grad is not None
@@ -267,12 +272,13 @@ class TrajectoryMatchingTrainer(Trainer):
             "start/epoch": torch.tensor([float(lesson.start) for lesson in lessons]).mean().to(self.device),
         }
 
-    def _match(self, lesson: Lesson, weight: float) -> Tensor:
+    def _match(self, lesson: Lesson, weight: float, place: int) -> Tensor:
         """Train one student, add ``weight`` times its gradient to what is trained, and return its distance."""
+        seed = self.seed_of(f"draws/{self.step * self.trajectories + place}")
         start = self._parameters(lesson.expert, lesson.start)
         target = self._parameters(lesson.expert, lesson.start + self.expert_epochs)
         return self.training.backward(
-            self.student, lesson, start, target, self.images, self.labels, self.raw_rate, weight
+            self.student, lesson, start, target, self.images, self.labels, self.raw_rate.exp(), weight, seed
         )
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
@@ -299,6 +305,15 @@ class TrajectoryMatchingTrainer(Trainer):
             self.data.description.with_normalisation(self.normalisation),
             learning_rates=raw_rate.detach().exp().reshape(1).clone(),
             metadata=metadata,
+        )
+
+    def watched(self) -> Watched:
+        """Return the students' rate where it is learned, the images and their gradient."""
+        return Watched(
+            rates=self.raw_rate.detach().exp() if self.learn_learning_rate else None,
+            rates_option="--trainer.lr_rate",
+            moved={"the images": [self.images]},
+            gradients={"gradient/images": "the images' gradient"},
         )
 
     def samples(self) -> dict[str, Tensor]:

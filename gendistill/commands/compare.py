@@ -18,8 +18,8 @@ from gendistill.commands.judge import (
     judge,
     learning_options,
     load_data,
+    running,
     short_name,
-    where_and_how_far,
 )
 from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import hand_over, read_results, result_only
@@ -140,7 +140,7 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
         name = name or short_name(reference)
         found.append(judge(teacher, data, given, reference, name, count=count))
         if given.ablate_rates:
-            learning = learning_options(given) | where_and_how_far(given)
+            learning = learning_options(given) | running(given)
             found += judge_ablations(name, teacher, data, learning, path=reference)
     for one, distinct in zip(found, told_apart([str(one["name"]) for one in found]), strict=True):
         one["name"] = distinct

@@ -13,6 +13,11 @@ from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
 from gendistill.config.plan import is_real
 
+UNEVEN = 1.5
+"""How many times as large as the smallest the largest class must be for each class's accuracy to be printed."""
+SHOWN = 10
+"""Classes that are printed."""
+
 
 def parser() -> Options:
     """Return the command's options."""
@@ -54,4 +59,27 @@ def text(result: Mapping[str, Any]) -> str:
     """Return the result as a table, and what there is beyond it."""
     from gendistill.report.terminal import text_table
 
-    return "\n".join(filter(None, [text_table({"teachers": [result]}), more_words(result).rstrip("\n")]))
+    parts = [text_table({"teachers": [result]}), *class_words(result["learning"]), more_words(result).rstrip("\n")]
+    return "\n".join(filter(None, [*parts, *(f"note: {sentence}" for sentence in result["notes"])]))
+
+
+def class_words(learning: Mapping[str, Any] | None) -> list[str]:
+    """Return the accuracy of the classes as lines, where they are of unequal size or one has no image."""
+    if learning is None:
+        return []
+    sizes = learning["class_sizes"]
+    if max(sizes) <= UNEVEN * min(sizes):
+        return []
+    accuracy, updates = learning["accuracy"], learning["updates"][-1]
+    balanced, std = accuracy["balanced"]["mean"][-1], accuracy["balanced"]["std"][-1]
+    spread = "" if std is None else f" ± {100 * std:.1f}"
+    named = list(zip(learning["class_names"], sizes, accuracy["per_class"][-1], strict=True))
+    known = [(name, size, value) for name, size, value in named if value is not None]
+    known = known if len(named) <= SHOWN else sorted(known, key=lambda one: one[2])[:SHOWN]
+    listed = [f"{name} {100 * value:.1f} ({size:,})" for name, size, value in known]
+    listed += [f"{name} – (0)" for name, size, _ in named if not size][:SHOWN]
+    which = "classes" if len(named) <= SHOWN else f"the lowest of {len(named)} classes"
+    return [
+        f"balanced accuracy {100 * balanced:.1f}{spread} % after {updates:,} updates, the mean of the classes'",
+        f"{which} in % (images of the {learning['split']} split): {', '.join(listed)}",
+    ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.options import image_number, momentum, named_numbers, positive, rate_list, update_list
 from gendistill.errors import UserError
+from gendistill.plain import readable
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -20,14 +21,16 @@ REFERENCES = (
     "an export, or a torch-mimicry checkpoint of a generator (.pth)"
 )
 
+FILE_NAME = "teacher.safetensors"
 PROTOCOLS = (
     "thesis", "condensation", "condensation-dsa", "condensation-mnist", "condensation-mtt", "condensation-datadam",
     "shi-chen",
 )  # fmt: skip
 """Those of gendistill.evaluation.protocols, named here so that --help need not wait for torch."""
 SAME_NAME = (
-    "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "momentum",
-    "weight_decay", "schedule", "augment", "augment_mode", "augment_strength", "labels", "normalisation", "split",
+    "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "measure",
+    "momentum", "weight_decay", "schedule", "augment", "augment_mode", "augment_strength", "labels", "normalisation",
+    "split",
 )  # fmt: skip
 
 
@@ -44,6 +47,8 @@ def add_data_files(parser: argparse.ArgumentParser) -> None:
                         "of a data folder are brought to; None: as they are")  # fmt: skip
     parser.add_argument("--channels", type=positive, metavar="N", help="1 or 3: bring the images of a data folder to "
                         "grey or colour; None: as they are")  # fmt: skip
+    parser.add_argument("--background", metavar="COLOUR", help="what transparent pixels of the images of a data folder "
+                        "let through, such as black or #8040ff; None: white")  # fmt: skip
     parser.add_argument("--length", type=positive, metavar="N", help="words of a sentence of a text; None: what most "
                         "have")  # fmt: skip
     parser.add_argument("--vocabulary", type=positive, metavar="N", help="words of a text that are kept, the most "
@@ -93,6 +98,8 @@ def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> arg
         "SGD) or 'learned' (its one rate, with the momentum, decay and schedule below), the validation split chooses; "
         "None: the teacher's own where it learned some, else a grid")  # fmt: skip
     add("--select", default="each", metavar="HOW", help="choose the rate for each number of updates, or at the last")
+    add("--measure", default="accuracy", metavar="NAME", help="what that choice is by: accuracy, or balanced, the mean "
+        "of the classes' accuracies; both are reported")  # fmt: skip
     add("--momentum", type=momentum, default=0.9, metavar="M", help="of sgd, in [0, 1); two numbers are cycled")
     add("--weight-decay", type=float, default=5e-4, metavar="W", help="of the learner, at least 0")
     add("--schedule", default="constant", metavar="NAME", help="of the learning rate: constant, cosine, "
@@ -134,8 +141,8 @@ def load_data(options: argparse.Namespace) -> RealData:
     """Load the data set that the options of :func:`add_data` name."""
     import gendistill.data
 
-    names = ("image_size", "channels", "whitening", "length", "vocabulary", "embedding", "text_column",
-             "label_column")  # fmt: skip
+    names = ("image_size", "channels", "background", "whitening", "length", "vocabulary", "embedding",
+             "text_column", "label_column")  # fmt: skip
     given = {name: getattr(options, name) for name in names}
     return gendistill.data.load(options.dataset, options.data_root, **given)
 
@@ -144,7 +151,8 @@ def dataset_name(dataset: str) -> str:
     """Return what results call the data set of ``--dataset``: a folder by its last name."""
     from gendistill.data.load import FOLDER_PREFIX, NAMES
 
-    return dataset if dataset in NAMES else Path(dataset.removeprefix(FOLDER_PREFIX)).expanduser().resolve().name
+    path = Path(dataset.removeprefix(FOLDER_PREFIX)).expanduser()
+    return dataset if dataset in NAMES else readable(path.resolve().name)
 
 
 def learner_spec(text: str | None) -> Any:
@@ -173,7 +181,7 @@ def short_name(reference: str) -> str:
     if reference == "real" or reference.startswith("real:"):
         return reference
     path = Path(reference)
-    return path.resolve().parent.name if path.name == "teacher.safetensors" else path.stem or path.resolve().name
+    return readable(path.resolve().parent.name if path.name == FILE_NAME else path.stem or path.resolve().name)
 
 
 def learning_options(options: argparse.Namespace) -> dict[str, Any]:
@@ -193,8 +201,8 @@ def named_learning(options: argparse.Namespace) -> dict[str, Any]:
     return learning | {name: getattr(options, name) for name in SAME_NAME}
 
 
-def where_and_how_far(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the device that was asked for, and a count of updates on stderr."""
+def running(options: argparse.Namespace) -> dict[str, Any]:
+    """Return where learners train and a count of their updates on stderr, as options of learning."""
     from gendistill.runs.counter import Counter
     from gendistill.runs.device import choose_device
 
@@ -219,9 +227,10 @@ def judge(
     """
     from gendistill.evaluation.evaluate import evaluate
 
-    learning = learning_options(options) | where_and_how_far(options)
+    learning = learning_options(options) | running(options)
+    device = learning["device"]
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "reference", "seed")}
-    fidelity |= {"device": learning["device"], "count": options.count if count is None else count}
+    fidelity |= {"device": device, "count": options.count if count is None else count}
     result = evaluate(
         teacher,
         data,

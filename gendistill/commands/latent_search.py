@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     print(f"norms    {results['norms']}")
     if results["film"]:
         print(f"film     {results['film']}")
-    announce(context, experiment.to_dict()["data"]["name"])
+    announce(context, experiment.to_dict()["data"])
     return 0
 
 

@@ -103,6 +103,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     """
     import torch
 
+    from gendistill.data.fingerprint import contents
     from gendistill.evaluation.workers import Workers
     from gendistill.nas.proxies import with_baselines
     from gendistill.nas.report import markdown, scatter
@@ -114,7 +115,9 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 
     check_search(given.search)
     device = choose_device(given.device)
-    data = load_data(given).to(device)
+    data = load_data(given)
+    held = contents(data)
+    data = data.to(device)
     space = open_space(given.space)
     table = None if given.truth in TRUTHS else read_table(_file(given.truth), space)
     teacher = open_teacher(given.teacher, data, seed=given.seed, device=device)
@@ -139,7 +142,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     with Workers(cores) as workers:
         study = Study(
             space, proxies if given.baselines else proxies[:1], folder / "architectures.json", settings,
-            workers=workers, pilots=given.pilots, seed=given.seed, fresh=given.fresh, progress=_shown(),
+            workers=workers, pilots=given.pilots, seed=given.seed, data=held, fresh=given.fresh, progress=_shown(),
         )  # fmt: skip
         study.prepare()
         names = study.search(given.search, given.count, given.budget)

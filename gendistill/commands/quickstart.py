@@ -195,6 +195,7 @@ def _judge(
     one: Made, data: RealData, directory: Path, seed: int, learning: dict[str, Any], fidelity: dict[str, Any]
 ) -> dict[str, Any]:
     """Evaluate a teacher, or take the result of an earlier call on the same teacher with the same options."""
+    from gendistill.data.fingerprint import fingerprint
     from gendistill.evaluation.evaluate import evaluate
     from gendistill.teacher import open_teacher
 
@@ -202,7 +203,7 @@ def _judge(
     # None: the rates that it learned.
     options = learning | {"lr": list(learning["lr"]) if teacher.learning_rates is None else None}
     file = directory / "evaluations" / f"{one.name}.json"
-    key = _fingerprint(teacher, {"learning": options, "fidelity": fidelity})
+    key = _fingerprint(teacher, {"learning": options, "fidelity": fidelity, "data": fingerprint(data)})
     if file.is_file() and (known := json.loads(file.read_text())).get("fingerprint") == key:
         print(f"      {one.name}: judged already")
         return {"name": one.name, **known["result"], "seconds": one.seconds}

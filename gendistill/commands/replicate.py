@@ -165,7 +165,7 @@ def _list(known: Replications, as_json: bool) -> int:
 
 def _row(result: Mapping[str, Any], said: Reported | None) -> dict[str, Any]:
     learning, fidelity = result["learning"], result["fidelity"]
-    last = {key: values[-1] for key, values in learning["accuracy"].items()} if learning else None
+    last = {key: learning["accuracy"][key][-1] for key in ("mean", "std", "runs")} if learning else None
     measured = (
         {key: fidelity[key] for key in ("name", "std", "runs")} | {"mean": fidelity["value"]} if fidelity else None
     )

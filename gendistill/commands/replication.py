@@ -194,12 +194,15 @@ class Judge:
         """Judge real data by this replication's plan; what is done already is read."""
         from gendistill.teacher import open_teacher
 
-        return self._kept(
-            reference, seed, {"reference": reference}, lambda: (open_teacher(reference, self.data, seed=seed), None)
-        )
+        # How the data was read says what real data is; a run's own config says it of a run.
+        given = self.replication.experiment(seed).to_dict()["data"]
+        read = {key: value for key, value in given.items() if key not in ("name", "root") and value is not None}
+        made = {"reference": reference} | ({"data": read} if read else {})
+        return self._kept(reference, seed, made, lambda: (open_teacher(reference, self.data, seed=seed), None))
 
     def _kept(self, name: str, seed: int, made: dict[str, Any], make: Any, path: Path | None = None) -> dict[str, Any]:
         from gendistill import __version__
+        from gendistill.data.fingerprint import contents, require_unchanged
         from gendistill.evaluation.evaluate import evaluate
         from gendistill.runs.counter import Counter
         from gendistill.runs.device import choose_device
@@ -212,13 +215,17 @@ class Judge:
         fidelity = None if judged.fidelity is None or is_real(name) else {"seed": seed} | judged.fidelity
         what = {"version": __version__, "seed": seed, "learning": learning, "fidelity": fidelity, **made}
         what["dataset"] = self.data.description.name
+        held = contents(self.data)
         text = json.dumps(json.loads(to_json(what)), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         kept = self.replication.of.root / self.replication.folder / "evaluations"
         file = kept / f"{name.replace(':', '-').replace('=', '-')}-seed-{seed}-{digest}.json"
         if file.is_file():
+            known = json.loads(file.read_text(encoding="utf-8"))
+            if (before := known.get("data")) is not None:
+                require_unchanged(before, held, f"'{file}' holds an evaluation", "choose another --root")
             print(f"{name}, seed {seed}: done already", file=sys.stderr)
-            result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["result"]
+            result: dict[str, Any] = known["result"]
             return result
         print(f"{name}, seed {seed}", file=sys.stderr)
         teacher, seconds = make()
@@ -233,7 +240,7 @@ class Judge:
         )
         result |= {"seconds": seconds}
         kept.mkdir(parents=True, exist_ok=True)
-        write_json({"what": what, "result": result}, file)
+        write_json({"what": what, "data": held, "result": result}, file)
         return result
 
 

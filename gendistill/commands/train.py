@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gendistill.commands.output import result_only, to_json
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.config.experiment import Experiment
 from gendistill.config.help import show
-from gendistill.errors import UserError
+from gendistill.errors import DivergenceError, UserError
+from gendistill.spelling import of_command
 from gendistill.yaml_file import dump_yaml
 
 TEXTS = ("toytext", "text")
@@ -36,9 +38,11 @@ def main(argv: Sequence[str]) -> int:
         return 0
     with result_only("--json" in words.flags):
         context = run_experiment(experiment)
-        announce(context, experiment.to_dict()["data"]["name"])
+        announce(context, experiment.to_dict()["data"])
     if "--json" in words.flags and context.processes.main:
         print(to_json(summary(context)))
+    if context.useless is not None and context.processes.main:
+        raise DivergenceError(f"the teacher is of no use: {context.useless} (it is written, and says so itself)")
     return 0
 
 
@@ -62,14 +66,15 @@ def run_experiment(experiment: Experiment, trainer: Any = None) -> Any:
     return train(trainer, experiment.load_data(), experiment.options, config=config)
 
 
-def announce(context: Any, dataset: str) -> None:
-    """Say where the run's files are and how to look at them."""
+def announce(context: Any, data: Mapping[str, Any]) -> None:
+    """Say where the run's files are and how to look at them, with the options that give the same data."""
     if not context.processes.main:
         return
-    directory = context.directory
+    directory, dataset = context.directory, data["name"]
+    words = [f"{of_command(name)} {shlex.quote(str(value))}" for name, value in data.items() if value is not None]
     print(f"run      {directory}  ({context.step} steps)")
     print(f"teacher  {directory.teacher}")
-    print(f"judge    gendistill evaluate {directory} --dataset {dataset}")
+    print(f"judge    gendistill evaluate {shlex.quote(str(directory))} {' '.join(words)}")
     print(f"curves   gendistill tensorboard --logdir {context.options.root}")
     if dataset in TEXTS:
         from gendistill.teacher import load
@@ -86,4 +91,5 @@ def summary(context: Any) -> dict[str, Any]:
         "teacher": str(context.directory.teacher),
         "steps": context.step,
         "metrics": dict(context.metrics),
+        "warnings": list(context.warnings),
     }

@@ -25,6 +25,7 @@ DATA_TYPES: dict[str, Any] = {
     "root": str | None,
     "image_size": int | None,
     "channels": int | None,
+    "background": str | None,
     "whitening": float | None,
     "length": int | None,
     "vocabulary": int | None,
@@ -32,7 +33,7 @@ DATA_TYPES: dict[str, Any] = {
     "text_column": int | str | None,
     "label_column": int | str | None,
 }
-# Without whitening and the options of texts, so that configs of runs without them are what they were before.
+# Without background, whitening and the options of texts: configs of runs without them are what they were before.
 DATA_DEFAULTS = {"name": "digits", "root": None, "image_size": None, "channels": None}
 SECTIONS = ("trainer", "data", "run", "scales", "evaluation", "reported")
 
@@ -45,9 +46,9 @@ class Experiment:
         trainer_class: The class that ``trainer.class_path`` names.
         class_path: Its dotted path.
         init_args: Arguments given for it, of the declared types.
-        data: ``name`` and ``root`` of the data set; ``image_size`` and ``channels`` of a folder of images;
-            ``whitening`` (epsilon) to whiten; ``length``, ``vocabulary`` and ``embedding`` of a text, ``text_column``
-            and ``label_column`` of its table.
+        data: ``name`` and ``root`` of the data set; ``image_size``, ``channels`` and ``background`` of a folder of
+            images; ``whitening`` (epsilon) to whiten; ``length``, ``vocabulary`` and ``embedding`` of a text,
+            ``text_column`` and ``label_column`` of its table.
         run: Arguments given for :class:`RunOptions`.
     """
 

@@ -17,6 +17,7 @@ GENERAL = (
     ("--data-root DIR", "where the data sets' files are (short for --data.root)"),
     ("--data.image_size N", "height and width in pixels that a folder's images are brought to (default: as they are)"),
     ("--data.channels N", "1 or 3: convert a folder's images to grey or colour (default: as they are)"),
+    ("--data.background COLOUR", "what transparent pixels of a folder's images let through (default: white)"),
     ("--data.whitening EPS", "ZCA-whiten the images, with this epsilon, such as 0.1 (default: mean and deviation)"),
     ("--data.length N", "words of a text's sentence (default: what most have)"),
     ("--data.vocabulary N", "most frequent words of a text that are kept (default: 5000)"),

@@ -11,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gendistill.data.classes import ClassFit, compare_classes, differences
 from gendistill.data.embedding import Embedding
 from gendistill.data.whitening import Whitening
 from gendistill.errors import UserError
+from gendistill.plain import readable
+from gendistill.spelling import option
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Normalisation:
     def __post_init__(self) -> None:
         if self.embedding is not None and (self.mean, self.std, self.whitening) != ((0.0,), (1.0,), None):
             raise UserError("sentences have an embedding alone: no mean, standard deviation or whitening beside it")
-        sound = all(map(math.isfinite, (*self.mean, *self.std)))
-        if len(self.mean) != len(self.std) or not self.mean or not sound or min(self.std) <= 0:
+        numbers = all(math.isfinite(value) for value in (*self.mean, *self.std))
+        if len(self.mean) != len(self.std) or not self.mean or not numbers or min(self.std) <= 0:
             raise UserError(f"normalisation needs one mean and one positive std a channel, got {self.mean}, {self.std}")
 
     def apply(self, pixels: Tensor) -> Tensor:
@@ -55,7 +58,10 @@ class Normalisation:
             return pixels if pixels.is_floating_point() else self.embedding.apply(pixels)
         scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
         mean, std = _channels(self.mean, self.std, pixels.device)
-        images = (pixels.to(torch.float32) - scale * mean) / (scale * std)
+        images = pixels.to(torch.float32)
+        # In place where the values are a copy: one temporary instead of three.
+        images = images - scale * mean if images is pixels else images.sub_(scale * mean)
+        images.div_(scale * std)
         return images if self.whitening is None else self.whitening.apply(images)
 
     def invert(self, images: Tensor) -> Tensor:
@@ -64,7 +70,7 @@ class Normalisation:
         Vectors of sentences stay as they are.
         """
         mean, std = _channels(self.mean, self.std, images.device)
-        return (images if self.whitening is None else self.whitening.invert(images)) * std + mean
+        return (images if self.whitening is None else self.whitening.invert(images)).mul(std).add_(mean)
 
     def convert(self, images: Tensor, other: Normalisation) -> Tensor:
         """Re-express images (N, C, H, W) that are normalised by ``self`` in the normalisation ``other``.
@@ -147,6 +153,9 @@ class Description:
     normalisation: Normalisation = field(default_factory=lambda: symmetric(1))
 
     def __post_init__(self) -> None:
+        for name in (self.name, *self.class_names):
+            if readable(name) != name:
+                raise UserError(f"the name '{readable(name)}' of a data set or a class is not UTF-8; rename it")
         channels = self.image_shape[0]
         if len(self.normalisation.mean) != channels:
             raise UserError(
@@ -219,13 +228,16 @@ class Description:
             raise UserError(f"the description of the data set is not complete: {error!r}") from error
 
 
-def check_fits(made_for: Description, real: Description, name: str | None = None) -> None:
-    """Refuse a teacher whose classes or image shape are not those of the real data.
+def check_fits(made_for: Description, real: Description, name: str | None = None) -> ClassFit:
+    """Refuse a teacher whose classes, image shape or vocabulary are not those of the real data.
 
     Args:
         made_for: What the teacher was made for.
         real: The real data.
         name: What the user calls the teacher.
+
+    Returns:
+        How the classes stand to each other: they may come in another order, or one side may only number them.
 
     Raises:
         UserError: They differ.
@@ -237,13 +249,25 @@ def check_fits(made_for: Description, real: Description, name: str | None = None
             f"{real.num_classes}; choose the data set that it was made for"
         )
     if tuple(made_for.image_shape) != tuple(real.image_shape):
+        of_what, names = ("images of a folder", ("image_size", "channels"))
+        if real.embedding is not None:
+            of_what, names = "a text", ("length", "embedding")
+        shaping = f"of {of_what} {option(names[0])} and {option(names[1])}"
         raise UserError(
             f"{teacher} makes images of shape {tuple(made_for.image_shape)} ('{made_for.name}'), but '{real.name}' has "
-            f"{tuple(real.image_shape)}; choose the data set that it was made for"
+            f"{tuple(real.image_shape)}; choose the data set that it was made for ({shaping} change the shape)"
         )
     of_teacher, of_data = made_for.embedding, real.embedding
     if (of_teacher is None) != (of_data is None) or (of_teacher and of_data and of_teacher.words != of_data.words):
         raise UserError(
-            f"{teacher} was made for another vocabulary than that of '{real.name}'; choose the text, and the options "
-            "length, vocabulary and embedding, that it was made for"
+            f"{teacher} was made for another vocabulary than that of '{real.name}'; choose the text, "
+            f"{option('length')}, {option('vocabulary')} and {option('embedding')} that it was made for"
         )
+    fit = compare_classes(made_for.class_names, real.class_names, (made_for.name, real.name))
+    if not fit.same:
+        own, others = differences(made_for.class_names, real.class_names)
+        raise UserError(
+            f"{teacher} was made for the classes {own} ('{made_for.name}'), but '{real.name}' has {others}; choose the "
+            "data set that it was made for, or give classes that are the same the same names"
+        )
+    return fit

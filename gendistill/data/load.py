@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +19,27 @@ from gendistill.data.real import RealData, Split
 from gendistill.data.split import stratified, validation_size
 from gendistill.data.text_tables import Columns
 from gendistill.errors import UserError, did_you_mean
+from gendistill.notes import note
+from gendistill.plain import readable
+from gendistill.spelling import option
 
 NAMES = ("digits", *sources.SOURCES, "mhist", *text.NAMES)
 """The data sets that have a name; any other is a folder of images."""
 
+TEXTS = ("length", "vocabulary", "embedding")
+COLUMNS = ("text_column", "label_column")
+"""The options that are for texts."""
+
 ROOT_VARIABLE = "GENDISTILL_DATA"
 FOLDER_PREFIX = "folder:"
+
+
+class Pictures(NamedTuple):
+    """The options that are for pictures of one's own; see :func:`load`."""
+
+    image_size: int | None = None
+    channels: int | None = None
+    background: str | None = None
 
 
 def default_root() -> Path:
@@ -40,6 +56,7 @@ def load(
     *,
     image_size: int | None = None,
     channels: int | None = None,
+    background: str | None = None,
     whitening: float | None = None,
     length: int | None = None,
     vocabulary: int | None = None,
@@ -53,7 +70,8 @@ def load(
     (digits: 200). The test part is the official one (digits: 400, held out the same way).
 
     Args:
-        name: One of :data:`NAMES`, or ``folder:PATH``, or a path with a folder of images a class.
+        name: One of :data:`NAMES`, or ``folder:PATH``, or the path of a folder of images or of a Parquet file
+            (:data:`gendistill.data.folder.LAYOUTS`).
         root: Where the official files lie or are downloaded to; of ``text`` the file or folder itself. None:
             :func:`default_root`.
         device: Where the images go.
@@ -61,57 +79,64 @@ def load(
         image_size: For an image folder and ``mhist``: height and width in pixels that images are brought to. None: as
             they are.
         channels: For an image folder and ``mhist``: 1 (grey) or 3 (colour) to convert to. None: as they are.
+        background: For an image folder and ``mhist``: the colour that transparent pixels let through, a name or
+            ``#rrggbb``. None: white.
         whitening: Fit ZCA whitening with this epsilon to the training images and describe the data so: networks then
             see whitened images, and teachers are made of such. None: mean and standard deviation.
         length: For texts: words of a sentence; see :func:`gendistill.data.text.load_text`.
         vocabulary: For texts: the most frequent words that are kept.
         embedding: For texts: numbers of a word's vector, or a file of vectors in GloVe's form.
         text_column: For tables of texts: name of the column that holds them, or its number from 1; None: found out.
-        label_column: For tables of texts: that of their classes.
+        label_column: For tables of texts, and of pictures (``metadata.csv``, Parquet): that of their classes.
 
     Returns:
-        The data.
+        The data. What its notes say is printed on stderr, too.
 
     Raises:
         UserError: Unknown name; files missing or damaged; a folder without two classes of equal images; images too
             large to be whitened.
     """
     of_text, columns = text.TextOptions(length, vocabulary, embedding), Columns(text_column, label_column)
+    of_pictures = Pictures(image_size, channels, background)
     if name in text.NAMES:
-        if image_size is not None or channels is not None:
-            raise UserError(f"image_size and channels are for pictures; '{name}' holds sentences, leave them out")
+        if of_pictures != Pictures():
+            raise UserError(f"{_options(Pictures._fields)} are for pictures; '{name}' holds sentences, leave them out")
         local = name == "text"
         if not local and columns != Columns():
-            raise UserError(f"text_column and label_column are for tables of texts; '{name}' is none, leave them out")
+            raise UserError(f"{_options(COLUMNS)} are for tables of texts; '{name}' is none, leave them out")
         loaded = text.load_text(_root(root), of_text, columns, seed=seed) if local else text.load_toytext(of_text)
-    elif (of_text, columns) != (text.TextOptions(), Columns()):
-        raise UserError(
-            "length, vocabulary, embedding, text_column and label_column are for texts; "
-            f"'{name}' holds pictures, leave them out"
-        )
+    elif (of_text, text_column) != (text.TextOptions(), None):
+        words = _options((*TEXTS, COLUMNS[0]))
+        raise UserError(f"{words} are for texts; '{readable(name)}' holds pictures, leave them out")
     else:
-        loaded = _load(name, root, seed, image_size, channels)
+        loaded = _load(name, root, seed, of_pictures, label_column)
     data = loaded.to(device)
+    for sentence in data.notes:
+        note(sentence)
     return data if whitening is None else data.with_normalisation(data.whitening(whitening))
 
 
-def _load(name: str, root: str | Path | None, seed: int, image_size: int | None, channels: int | None) -> RealData:
-    if name.startswith(FOLDER_PREFIX):
-        path = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
-        return load_folder(path, seed=seed, image_size=image_size, channels=channels)
+def _load(
+    name: str, root: str | Path | None, seed: int, of_pictures: Pictures, label_column: str | int | None
+) -> RealData:
     if name not in NAMES:
-        path = Path(name).expanduser()
-        if path.is_dir() or len(path.parts) > 1:
-            return load_folder(path, seed=seed, image_size=image_size, channels=channels)
+        path = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
+        if name.startswith(FOLDER_PREFIX) or path.exists() or len(path.parts) > 1:
+            return load_folder(path, seed=seed, label_column=label_column, **of_pictures._asdict())
         raise UserError(
-            f"there is no data set '{name}'; {did_you_mean(name.lower(), NAMES)}choose one of {', '.join(NAMES)} "
-            "or the path of a folder of images"
+            f"there is no data set '{readable(name)}'; {did_you_mean(name.lower(), NAMES)}choose one of "
+            f"{', '.join(NAMES)} or the path of a folder of images"
         )
     folder = _root(root)
+    if label_column is not None:
+        raise UserError(
+            f"{option('label_column')} is for tables of texts and of pictures of one's own; '{name}' has its labels, "
+            "leave it out"
+        )
     if name == "mhist":
-        return load_mhist(folder, image_size=image_size, channels=channels)
-    if image_size is not None or channels is not None:
-        raise UserError(f"image_size and channels are for folders of images; '{name}' has its own, leave them out")
+        return load_mhist(folder, **of_pictures._asdict())
+    if of_pictures != Pictures():
+        raise UserError(f"{_options(Pictures._fields)} are for folders of images; '{name}' has its own, leave them out")
     if name == "digits":
         return load_digits()
     train, test, class_names = sources.read(name, folder)
@@ -128,6 +153,12 @@ def _load(name: str, root: str | Path | None, seed: int, image_size: int | None,
     rest, held = stratified(full.labels, (len(full) - held_count, held_count))
     training, validation = (Split(full.images[index], full.labels[index]) for index in (rest, held))
     return RealData(description, training, validation, test_split)
+
+
+def _options(names: tuple[str, ...]) -> str:
+    """Return options as a person writes them here: ``--length, --vocabulary and --embedding``."""
+    words = [option(name) for name in names]
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _root(root: str | Path | None) -> Path:

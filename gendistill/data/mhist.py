@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from gendistill.data.description import Description
-from gendistill.data.folder import check_conversion, measure, read_image
+from gendistill.data.folder import measure
+from gendistill.data.layout import Part
+from gendistill.data.picture_stack import Wish, read_parts
 from gendistill.data.real import RealData, Split
-from gendistill.data.split import stratified, validation_size
+from gendistill.data.split import hold_out, missing_classes, validation_size
 from gendistill.errors import UserError
+from gendistill.spelling import option
 
 ANNOTATIONS = "annotations.csv"
 CLASS_NAMES = ("HP", "SSA")
@@ -22,7 +24,9 @@ IMAGE, LABEL, PARTITION = "Image Name", "Majority Vote Label", "Partition"
 PARTITIONS = ("train", "test")
 
 
-def load_mhist(root: Path, *, image_size: int | None = None, channels: int | None = None) -> RealData:
+def load_mhist(
+    root: Path, *, image_size: int | None = None, channels: int | None = None, background: str | None = None
+) -> RealData:
     """Load MHIST from ``annotations.csv`` and the folder ``images`` beside it.
 
     They are looked for in ``root``, ``root/mhist`` and ``root/MHIST``. Nothing is downloaded: the set is given out on
@@ -33,6 +37,7 @@ def load_mhist(root: Path, *, image_size: int | None = None, channels: int | Non
         root: Where data sets are kept.
         image_size: Height and width in pixels that images are brought to; None: 224 as they are.
         channels: 1 for grey, 3 or None for colour.
+        background: What transparent pixels let through; see :func:`gendistill.data.folder.load_folder`.
 
     Returns:
         The data; the normalisation is the mean and standard deviation of its training pixels.
@@ -43,27 +48,28 @@ def load_mhist(root: Path, *, image_size: int | None = None, channels: int | Non
     Source:
         Wei et al. 2021, "A Petri Dish for Histopathology Image Analysis".
     """
-    check_conversion(image_size, channels)
+    wish = Wish.of(image_size, channels or 3, background)
     places = (root, root / "mhist", root / "MHIST")
     folder = next((place for place in places if (place / ANNOTATIONS).is_file()), None)
     if folder is None:
         raise UserError(
             f"MHIST is not there and cannot be downloaded; ask for it at https://bmirds.github.io/MHIST and put "
-            f"{ANNOTATIONS} and the folder images into '{root / 'mhist'}', or name another folder with --data-root or "
-            "GENDISTILL_DATA"
+            f"{ANNOTATIONS} and the folder images into '{root / 'mhist'}', or name another folder with "
+            f"{option('root')} or GENDISTILL_DATA"
         )
-    parts = _read_annotations(folder / ANNOTATIONS)
-    train, test = (_read_split(folder / "images", parts[part], image_size, channels or 3) for part in PARTITIONS)
-    held_count = validation_size(len(train))
-    rest, held = stratified(train.labels, (len(train) - held_count, held_count))
+    listed = _read_annotations(folder / ANNOTATIONS)
+    parts = {part: _part(folder / "images", listed[part]) for part in PARTITIONS}
+    images, said = read_parts(parts, wish)
+    train, test = (Split(images[part], torch.tensor(parts[part].labels)) for part in PARTITIONS)
+    rest, held = hold_out(train.labels, validation_size(len(train)))
     training, validation = (Split(train.images[index], train.labels[index]) for index in (rest, held))
     if not len(validation):
-        raise UserError(f"'{folder / ANNOTATIONS}' lists {len(train)} training images; 10 or more are needed")
-    if train.images.shape[1:] != test.images.shape[1:]:
-        raise UserError(f"training and test images in '{folder / 'images'}' are of unequal sizes; give image_size")
+        raise UserError(f"'{folder / ANNOTATIONS}' lists {len(train)} training images; a class needs two or more")
     _, channel_count, height, width = train.images.shape
     description = Description("mhist", CLASS_NAMES, (channel_count, height, width), measure(training.images))
-    return RealData(description, training, validation, test)
+    labels = {"train": training.labels, "validation": validation.labels, "test": test.labels}
+    notes = (*(f"pictures of 'mhist': {one}" for one in said), *missing_classes(labels, CLASS_NAMES))
+    return RealData(description, training, validation, test, notes)
 
 
 def _read_annotations(path: Path) -> dict[str, list[tuple[str, int]]]:
@@ -88,12 +94,8 @@ def _read_annotations(path: Path) -> dict[str, list[tuple[str, int]]]:
     return parts
 
 
-def _read_split(folder: Path, listed: list[tuple[str, int]], image_size: int | None, channels: int) -> Split:
-    arrays = []
+def _part(folder: Path, listed: list[tuple[str, int]]) -> Part:
     for name, _ in listed:
         if not (folder / name).is_file():
             raise UserError(f"'{folder / name}' is not there; unpack all of MHIST's images into '{folder}'")
-        arrays.append(read_image(folder / name, image_size, channels))
-        if arrays[-1].shape != arrays[0].shape:
-            raise UserError(f"'{folder / name}' is of another size than '{listed[0][0]}'; give image_size")
-    return Split(torch.from_numpy(np.stack(arrays)), torch.tensor([label for _, label in listed]))
+    return Part([folder / name for name, _ in listed], [label for _, label in listed])

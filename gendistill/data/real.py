@@ -41,16 +41,40 @@ class Split:
 
 @dataclass(frozen=True)
 class RealData:
-    """A data set with its fixed split. Model selection looks at ``validation``, never at ``test``."""
+    """A data set with its fixed split. Model selection looks at ``validation``, never at ``test``.
+
+    Attributes:
+        description: Name, classes, shape, normalisation.
+        train: What teaches.
+        validation: What choices are made on.
+        test: What results are measured on.
+        notes: What a person should know of how the files were read, a sentence each.
+    """
 
     description: Description
     train: Split
     validation: Split
     test: Split
+    notes: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> RealData:
         """Return the data on another device."""
-        return RealData(self.description, self.train.to(device), self.validation.to(device), self.test.to(device))
+        parts = {name: getattr(self, name).to(device) for name in ("train", "validation", "test")}
+        return replace(self, **parts)
+
+    def in_order(self, order: Tensor, class_names: tuple[str, ...]) -> RealData:
+        """Return the same images with the classes counted in another order.
+
+        Args:
+            order: (K,) int64, for each class its new number.
+            class_names: The names in the new order.
+        """
+
+        def part(split: Split) -> Split:
+            return Split(split.images, order.to(split.labels.device)[split.labels])
+
+        described = replace(self.description, class_names=class_names)
+        return RealData(described, part(self.train), part(self.validation), part(self.test))
 
     def with_normalisation(self, normalisation: Normalisation) -> RealData:
         """Return the same images in another normalisation."""

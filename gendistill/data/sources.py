@@ -16,6 +16,7 @@ from gendistill.data import readers
 from gendistill.data.description import Normalisation
 from gendistill.data.readers import Arrays
 from gendistill.errors import UserError
+from gendistill.spelling import option
 
 DIGIT_NAMES = tuple("0123456789")
 CONNECTION_TIMEOUT = 20.0
@@ -137,7 +138,7 @@ def _missing(source: Source, root: Path, reason: str) -> UserError:
     archive = f", or the archive {source.archive} into '{root}'" if source.archive else ""
     return UserError(
         f"{source.title} is not there and was not downloaded ({reason}); put the official files {choices} into "
-        f"'{root / source.folder}'{archive}, or name another folder with --data-root or GENDISTILL_DATA"
+        f"'{root / source.folder}'{archive}, or name another folder with {option('root')} or GENDISTILL_DATA"
     )
 
 

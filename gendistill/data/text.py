@@ -7,9 +7,8 @@ normalisation (:class:`gendistill.data.description.Normalisation`) and travels w
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,8 +17,8 @@ from gendistill.data import toytext
 from gendistill.data.description import Description, Normalisation
 from gendistill.data.embedding import Embedding
 from gendistill.data.real import RealData, Split
-from gendistill.data.split import SPLIT_SEED, stratified, validation_size
-from gendistill.data.text_files import Corpus, in_order, read_corpora, tell
+from gendistill.data.split import SPLIT_SEED, hold_out, missing_classes, stratified, validation_size
+from gendistill.data.text_files import Corpus, in_order, read_corpora, understood
 from gendistill.data.text_tables import Columns
 from gendistill.data.tokens import encode, tokenise, usual_length, vocabulary
 from gendistill.data.word_vectors import learned, read_glove
@@ -68,7 +67,7 @@ def load_text(
     """
     corpora = read_corpora(path, columns)
     names = in_order(set(corpora["train"].classes))
-    print(tell(corpora, tuple(names)), file=sys.stderr)
+    said = understood(corpora, tuple(names))
     if len(names) < 2:
         raise UserError(f"'{path}' holds one class, '{names[0]}'; give texts of two or more")
     for part, corpus in corpora.items():
@@ -79,7 +78,8 @@ def load_text(
                 f"{', '.join(names[:8])}"
             )
     if "test" not in corpora:
-        corpora["train"], corpora["test"] = _hold_out(corpora["train"], len(corpora["train"].classes) // 5, seed)
+        count, least = len(corpora["train"].classes) // 5, 1 if "validation" in corpora else 2
+        corpora["train"], corpora["test"] = _hold_out(corpora["train"], count, seed, least)
     if "validation" not in corpora:
         held = validation_size(len(corpora["train"].classes))
         corpora["train"], corpora["validation"] = _hold_out(corpora["train"], held, seed)
@@ -87,9 +87,11 @@ def load_text(
     if not all(sizes.values()):
         raise UserError(
             f"'{path}' leaves {sizes['train']} training, {sizes['validation']} validation and {sizes['test']} test "
-            "texts; each part needs one or more, so give more texts"
+            "texts; each part needs one or more, so give more texts (a class of three gives one to each part)"
         )
-    return _data("text", names, corpora, options, usual_length(corpora["train"].sentences), SIZE)
+    data = _data("text", names, corpora, options, usual_length(corpora["train"].sentences), SIZE)
+    labels = {part: getattr(data, part).labels for part in sizes}
+    return replace(data, notes=(said, *(f"'{path.name}': {one}" for one in missing_classes(labels, names))))
 
 
 def load_toytext(options: TextOptions = TextOptions()) -> RealData:
@@ -141,11 +143,11 @@ def _embedding(
     return read_glove(Path(text).expanduser(), words)
 
 
-def _hold_out(corpus: Corpus, count: int, seed: int) -> tuple[Corpus, Corpus]:
+def _hold_out(corpus: Corpus, count: int, seed: int, least: int = 1) -> tuple[Corpus, Corpus]:
     names = sorted(set(corpus.classes))
     labels = torch.tensor([names.index(name) for name in corpus.classes])
     rest, held = (
         Corpus([corpus.sentences[place] for place in index], [corpus.classes[place] for place in index])
-        for index in (part.tolist() for part in stratified(labels, (len(labels) - count, count), SPLIT_SEED + seed))
+        for index in (part.tolist() for part in hold_out(labels, count, SPLIT_SEED + seed, least=least))
     )
     return rest, held

@@ -67,7 +67,7 @@ def read_corpora(path: Path, columns: Columns | None = None) -> dict[str, Corpus
     return corpora
 
 
-def tell(corpora: Mapping[str, Corpus], class_names: tuple[str, ...]) -> str:
+def understood(corpora: Mapping[str, Corpus], class_names: tuple[str, ...]) -> str:
     """Return what was understood of a text as one line for a person."""
     names = ", ".join(class_names[:6]) + (", ..." if len(class_names) > 6 else "")
     parts = "; ".join(f"{part} {corpus.source}" for part, corpus in corpora.items())

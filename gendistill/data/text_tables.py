@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gendistill.errors import UserError, did_you_mean
+from gendistill.spelling import option
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson")
 TEXT_NAMES = (
@@ -33,7 +34,11 @@ LOOKED_AT = 50
 """Rows from which the delimiter is told."""
 MANY = 20
 """Rows from which on a class in every second one is no class."""
-HOW = "--text-column and --label-column (in a config data.text_column and data.label_column)"
+
+
+def how() -> str:
+    """Return how the columns are said, as it is written where a person is."""
+    return f"{option('text_column')} and {option('label_column')}"
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ def choose(path: Path, table: Table, wanted: Columns) -> Choice:
         lacking = "text" if text is None else "class"
         raise UserError(
             f"it is not clear which column of '{path}' holds the {lacking}: its heading is {_list(first)}; name them "
-            f"with {HOW}"
+            f"with {how()}"
         )
     return _checked(path, Choice(text, label, tuple(name.strip() for name in first)), rest, "label" in asked)
 
@@ -181,7 +186,7 @@ def _without_heading(
     if len(first) > 2 and set(widths) <= {len(first)} and not asked:
         raise UserError(
             f"'{path}' has {len(first)} columns without known names, the first row is {_list(first)}; say which hold "
-            f"text and class with {HOW}: names, or numbers from 1"
+            f"text and class with {how()}: names, or numbers from 1"
         )
     label = asked.get("label", 1 - asked["text"] if asked.get("text") in (0, 1) else 0)
     text = asked.get("text", 1 - label if label in (0, 1) else 0)
@@ -195,7 +200,7 @@ def _without_heading(
         if min(classes.values()) > 1 and len(rest) >= 4:
             raise UserError(
                 f"the first row of '{path}', {_list(first)}, may be a heading or an example: say which columns hold "
-                f"text and class with {HOW}: by name where it is a heading, by number from 1 where it is none"
+                f"text and class with {how()}: by name where it is a heading, by number from 1 where it is none"
             )
     return _checked(path, Choice(text, label, None), [first, *rest], bool(asked))
 
@@ -214,13 +219,13 @@ def _checked(path: Path, choice: Choice, rows: Sequence[Sequence[str]], asked: b
     """Refuse a column of classes in which nearly every row is a class of its own."""
     if choice.text == choice.label:
         raise UserError(
-            f"text and class of '{path}' cannot be the same column, {choice.names[0]}; choose two with {HOW}"
+            f"text and class of '{path}' cannot be the same column, {choice.names[0]}; choose two with {how()}"
         )
     classes = {cells[choice.label].strip() for cells in rows if len(cells) > choice.label}
     if len(rows) >= MANY and 2 * len(classes) > len(rows) and not asked:
         raise UserError(
             f"{choice.names[1]} of '{path}' has {len(classes)} different values in {len(rows)} rows, too many for "
-            f"classes; say which columns hold text and class with {HOW}"
+            f"classes; say which columns hold text and class with {how()}"
         )
     return choice
 

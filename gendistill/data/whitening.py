@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gendistill.errors import UserError
+from gendistill.spelling import option
 
 EPSILON = 0.1
 """What trajectory matching adds to the eigenvalues (Cazenavette et al. 2022, through Kornia's ``ZCAWhitening``)."""
@@ -74,7 +75,8 @@ class Whitening:
         if size > LARGEST:
             raise UserError(
                 f"images of {size} values cannot be whitened, the matrix would have {size}x{size} numbers; at most "
-                f"{LARGEST} values are possible, so bring the images to a smaller size"
+                f"{LARGEST} values are possible, so leave {option('whitening')} out, or bring images of a folder to a "
+                f"smaller size ({option('image_size')})"
             )
         sums = torch.zeros(size, dtype=torch.float64, device=flat.device)
         for part in flat.split(BATCH):

@@ -13,6 +13,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.classifier import trained_classifier
 from gendistill.evaluation.extractors import Extractor
 from gendistill.evaluation.inception import InceptionExtractor
+from gendistill.finite import check_finite
 
 BUILT_IN = ("classifier", "inception")
 
@@ -59,4 +60,6 @@ def choose_extractor(
             num_classes=description.num_classes,
             image_shape=description.image_shape,
         )
+    for name, value in extractor.state_dict().items():
+        check_finite(f"{extractor.name}: {name}", value, "give the extractor other weights")
     return extractor.to(data.train.images.device).eval()

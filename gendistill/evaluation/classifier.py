@@ -17,9 +17,12 @@ from tqdm import tqdm
 import gendistill
 from gendistill import objects, seeds
 from gendistill.data.description import Description, Normalisation
+from gendistill.data.fingerprint import split_fingerprint, text_fingerprint
 from gendistill.data.real import RealData, Split
 from gendistill.data.sampling import EpochSampler
-from gendistill.evaluation.cache import cache_folder, read_tensors, split_fingerprint, text_fingerprint, write_tensors
+from gendistill.errors import UserError
+from gendistill.evaluation.cache import cache_folder, read_tensors, write_tensors
+from gendistill.evaluation.ensemble import right
 from gendistill.evaluation.extractors import Extractor
 from gendistill.nets.learners import Learner, default_learner
 
@@ -126,7 +129,11 @@ def trained_classifier(data: RealData, *, seed: int = 0, folder: Path | None = N
     text = json.dumps(key, sort_keys=True)
     path = (folder or cache_folder("classifiers")) / f"{text_fingerprint(text)}.safetensors"
     if path.is_file():
-        classifier.load_state_dict(read_tensors(path)[0])
+        try:
+            classifier.load_state_dict(read_tensors(path)[0])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"'{path}' is no {classifier.name} ({reason}); delete it to train it anew") from error
     else:
         # It can take minutes, and the bar of train_classifier is for terminals only.
         tell = partial(print, file=sys.stderr, flush=True)
@@ -171,14 +178,14 @@ def train_classifier(classifier: ClassifierExtractor, data: RealData, *, seed: i
 
 @torch.no_grad()
 def classification_accuracy(classifier: ClassifierExtractor, split: Split, normalisation: Normalisation) -> float:
-    """Return the fraction of a split that the classifier gets right; 0 for an empty split."""
+    """Return the fraction of a split that the classifier gets right, not finite being wrong; 0 for an empty split."""
     classifier.eval()
-    right = 0
+    count = 0
     for index in torch.arange(len(split), device=split.labels.device).split(classifier.batch_size):
         images, labels = split.batch(index, normalisation)
         logits = classifier.forward_head(classifier.features(images, normalisation))
-        right += int((logits.argmax(1) == labels).sum())
-    return right / max(1, len(split))
+        count += int(right(logits, labels).sum())
+    return count / max(1, len(split))
 
 
 def _shifted(images: Tensor, normalisation: Normalisation, generator: torch.Generator) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gendistill.data.description import Description
 from gendistill.data.real import Split
+from gendistill.errors import UserError
 from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.workers import Workers
@@ -111,11 +112,20 @@ class Ensemble(ABC):
         """
 
     @abstractmethod
-    def _correct(self, members: Sequence[int], images: Tensor, labels: Tensor) -> Tensor:
-        """Return how many images each member answers rightly (M,), in evaluation mode."""
+    def _right(self, members: Sequence[int], images: Tensor, labels: Tensor) -> Tensor:
+        """Return which images each member answers rightly (M, N), in evaluation mode."""
 
     def accuracy(self, members: Sequence[int], split: Split) -> Tensor:
-        """Return the fraction of a split's images that each member answers rightly.
+        """Return the fraction of a split's images that each member answers rightly, (M,) float64 on the CPU.
+
+        Args:
+            members: See :meth:`right_by_class`.
+            split: Images and labels.
+        """
+        return self.right_by_class(members, split).sum(1).double() / len(split)
+
+    def right_by_class(self, members: Sequence[int], split: Split) -> Tensor:
+        """Return how many of a split's images of each class each member answers rightly.
 
         A learner whose logits are not finite (it diverged) has answered wrongly.
 
@@ -124,19 +134,27 @@ class Ensemble(ABC):
             split: Images and labels.
 
         Returns:
-            (M,) float64 on the CPU.
+            (M, K) int64 on the CPU.
+
+        Raises:
+            UserError: The split is empty: 0 of 0 would be NaN, which a maximum takes for the best.
         """
+        if not len(split):
+            raise UserError("there are no images to measure accuracy on; choose another split, or a single rate")
         chunk = max(64, PIXELS // (split.images.shape[-1] * split.images.shape[-2]))
-        count = torch.zeros(len(members), dtype=torch.int64, device=self.parameters.device)
+        device = self.parameters.device
+        classes = torch.arange(self.description.num_classes, device=device)
+        count = torch.zeros(len(members), len(classes), dtype=torch.float64, device=device)
         for index in torch.arange(len(split), device=split.labels.device).split(chunk):
             images, labels = split.batch(index, self.description.normalisation)
-            count += self._correct(members, images, labels)
-        return count.double().cpu() / len(split)
+            # One product on the device, exact as long as a chunk has fewer than 2^24 images.
+            count += self._right(members, images, labels).float() @ (labels[:, None] == classes).float()
+        return count.cpu().long()
 
 
 def right(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the number of right answers (...) of logits (..., N, K) for labels (N,); not finite means wrong."""
-    return ((logits.argmax(-1) == labels) & logits.isfinite().all(-1)).sum(-1)
+    """Return which answers (..., N) of logits (..., N, K) are right for labels (N,); not finite means wrong."""
+    return (logits.argmax(-1) == labels) & logits.isfinite().all(-1)
 
 
 class Separate(Ensemble):
@@ -168,7 +186,7 @@ class Separate(Ensemble):
             rate, momentum = candidate.rates[step], candidate.momenta[step]
             self.optimiser.update(row, gradient, step, rate, momentum, candidate.weight_decay)
 
-    def _correct(self, members: Sequence[int], images: Tensor, labels: Tensor) -> Tensor:
+    def _right(self, members: Sequence[int], images: Tensor, labels: Tensor) -> Tensor:
         @torch.no_grad()
         def one(member: int) -> Tensor:
             return right(self.networks[member].eval()(images), labels)

@@ -11,14 +11,18 @@ from typing import Any
 import torch
 
 from gendistill import __version__
-from gendistill.data.description import check_fits
+from gendistill.data.classes import listed
+from gendistill.data.fingerprint import PARTS, contents, fingerprint
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.protocols import SUMMARIES, expand
+from gendistill.evaluation.scores import at_chance, chance_limit
 from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.fit import KEY as CLASSES
+from gendistill.teacher.fit import fitted
 from gendistill.teacher.subset import is_everything
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
@@ -49,13 +53,15 @@ def evaluate(
     Returns:
         Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``, ``images``,
         ``bytes``, and ``everything`` if it is all real training images, whatever it is called), ``dataset``,
-        ``software`` (versions), ``learning``, ``fidelity``, ``budget`` (``bytes``, ``images``, ``distinct_images``,
-        ``learner_updates``).
+        ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``software`` (versions),
+        ``learning``, ``fidelity``, ``budget`` (``bytes``, ``images``, ``distinct_images``, ``learner_updates``) and
+        ``notes``: sentences on what a reader of the numbers should know.
 
     Raises:
         UserError: The teacher does not belong to the data, or an option is not one.
     """
-    check_fits(teacher.description, data.description)
+    teacher, found = fitted(teacher, data.description), fingerprint(data)
+    notes = teacher_notes(teacher, data)
     if teacher.description.embedding is not None:
         # A text's words are seen as the teacher saw them, should another machine have learned other last digits.
         data = data.with_normalisation(teacher.description.normalisation)
@@ -76,13 +82,57 @@ def evaluate(
             **({"everything": True} if is_everything(teacher, data.train) else {}),
         },
         "dataset": data.description.name,
+        "dataset_fingerprint": found,
         "software": {"gendistill": __version__, "torch": str(torch.__version__)},
         "learning": judged_learning,
         "fidelity": judged_fidelity,
         "budget": budget | {"learner_updates": None if judged_learning is None else judged_learning["learner_updates"]},
+        "notes": notes + learning_notes(judged_learning, data),
     }
     plain_result: dict[str, Any] = plain(result, strict=True)
     return plain_result
+
+
+def teacher_notes(teacher: Teacher, data: RealData) -> list[str]:
+    """Return sentences on a teacher that was fitted to the data: its classes, its data then, how its run ended."""
+    notes = []
+    if isinstance(fit := teacher.metadata.get(CLASSES), Mapping) and fit.get("note"):
+        notes.append(str(fit["note"]))
+    made_from = teacher.metadata.get("data")
+    if isinstance(made_from, Mapping) and teacher.description.name == data.description.name:
+        now = contents(data)
+        differ = [words for part, words in PARTS.items() if part in made_from and made_from[part] != now[part]]
+        if differ:
+            whose = f"'{data.description.name}'"
+            notes.append(
+                f"the {' and '.join(differ)} images of {whose} are other ones than when the teacher was made; images "
+                "that it was made from may be among those that judge it"
+            )
+    noted = [str(warning) for warning in teacher.metadata.get("warnings") or ()]
+    fault = teacher.rates_at_fault()
+    if fault is not None and not any(one.startswith(fault) for one in noted):
+        noted.append(fault)
+    return notes + [f"of the teacher: {one}" for one in noted]
+
+
+def learning_notes(learning: Mapping[str, Any] | None, data: RealData) -> list[str]:
+    """Return sentences on a learning curve: classes without images, and accuracy that guessing would reach."""
+    if learning is None:
+        return []
+    notes, sizes, split = [], learning["class_sizes"], learning["split"]
+    names = data.description.class_names
+    if missing := [name for name, size in zip(names, sizes, strict=True) if not size]:
+        notes.append(
+            f"the {split} split has no image of {listed(missing)}; their accuracy is not known, and the balanced "
+            "accuracy is that of the other classes"
+        )
+    if at_chance(learning):
+        balanced, limit = learning["accuracy"]["balanced"]["mean"][-1], chance_limit(sizes)
+        notes.append(
+            f"after {learning['updates'][-1]:,} updates accuracy is at chance: balanced over the classes "
+            f"{100 * balanced:.1f} %, guessing reaches up to {100 * limit:.1f} % on so many images"
+        )
+    return notes
 
 
 def check_options(learning: Mapping[str, Any] | None, fidelity: Mapping[str, Any] | None) -> None:

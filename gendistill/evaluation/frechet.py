@@ -11,17 +11,101 @@ is then never squared.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from gendistill.errors import UserError
+from gendistill.evaluation.checks import ADVICE, check_matrix, check_same_width
+from gendistill.finite import check_finite
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """One side of a distance, with the factor of its covariance ready for any number of other sides.
+
+    Attributes:
+        mean: (D,) float64.
+        trace: Of the covariance S.
+        factor: (D, R), S = F Fᵀ.
+        covariance: (D, D), None unless it is positive definite; the factor is then that of Cholesky.
+    """
+
+    mean: Tensor
+    trace: Tensor
+    factor: Tensor
+    covariance: Tensor | None = None
+
+    @classmethod
+    def of_moments(cls, mean: Tensor, covariance: Tensor) -> Gaussian:
+        """Return the Gaussian of a mean (D,) and a covariance (D, D), symmetric positive semi-definite.
+
+        Raises:
+            UserError: Shapes that do not belong together, or values that are not finite.
+        """
+        if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)) or not len(mean):
+            raise UserError(
+                f"a Gaussian has a mean (D,) and a covariance (D, D), got {tuple(mean.shape)} and "
+                f"{tuple(covariance.shape)}"
+            )
+        mean = check_finite("mean", mean, ADVICE).to(torch.float64)
+        covariance = check_finite("covariance", covariance, ADVICE).to(torch.float64)
+        lower = _cholesky(covariance)
+        if lower is not None:
+            return cls(mean, covariance.trace(), lower, covariance)
+        return cls(mean, covariance.trace(), _eigenfactor(covariance))
+
+    @classmethod
+    def of_features(cls, features: Tensor) -> Gaussian:
+        """Return the Gaussian fitted to features (N, D), N at least 2.
+
+        With no more features than dimensions, or with features that span no more, the centred features themselves
+        serve as the factor.
+
+        Raises:
+            UserError: Too few features, or values that are not finite.
+        """
+        features = check_matrix("features", features)
+        if len(features) > features.shape[1]:
+            mean, covariance = moments(features)
+            lower = _cholesky(covariance)
+            if lower is not None:
+                return cls(mean, covariance.trace(), lower, covariance)
+        mean, factor = _feature_factor(features)
+        return cls(mean, factor.square().sum(), factor)
+
+    def distance(self, other: Gaussian) -> float:
+        """Return the squared Fréchet distance.
+
+        Raises:
+            UserError: The dimensions differ, or the distance is too large for a number.
+        """
+        if self.mean.shape != other.mean.shape:
+            raise UserError(
+                f"the two Gaussians must have one dimension, got {len(self.mean)} and {len(other.mean)} values"
+            )
+        if self.covariance is not None and other.covariance is not None:
+            # At full rank the symmetric eigenproblem is several times faster than singular values and as good.
+            product = self.factor.T @ other.covariance @ self.factor
+            root = torch.linalg.eigvalsh(product).clamp_(min=0).sqrt().sum()
+        else:
+            root = torch.linalg.svdvals(self.factor.T @ other.factor).sum()
+        value = float((self.mean - other.mean).square().sum() + self.trace + other.trace - 2 * root)
+        if not math.isfinite(value):
+            raise UserError("a Fréchet distance of values this large is no number any more; scale the features down")
+        # Rounding may leave a distance of zero at -1e-13; a squared distance is never negative.
+        return max(0.0, value)
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean (D,) and the unbiased covariance (D, D), float64, of features (N, D), N at least 2."""
-    if features.ndim != 2 or len(features) < 2:
-        raise UserError(f"a covariance needs features of shape (N, D) with N at least 2, got {tuple(features.shape)}")
-    features = features.to(torch.float64)
+    """Return the mean (D,) and the unbiased covariance (D, D), float64, of features (N, D), N at least 2.
+
+    Raises:
+        UserError: Too few features, or values that are not finite.
+    """
+    features = check_matrix("features", features)
     mean = features.mean(0)
     centred = features - mean
     return mean, centred.T @ centred / (len(features) - 1)
@@ -37,81 +121,32 @@ def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -
         sigma2: (D, D) covariance of the second.
 
     Raises:
-        UserError: The shapes do not belong together.
+        UserError: The shapes do not belong together, or a value is not finite.
     """
-    dimension = len(mu1)
-    if mu2.shape != (dimension,) or sigma1.shape != (dimension, dimension) or sigma2.shape != sigma1.shape:
-        raise UserError(
-            f"the two Gaussians must have one dimension, got means {tuple(mu1.shape)}, {tuple(mu2.shape)} and "
-            f"covariances {tuple(sigma1.shape)}, {tuple(sigma2.shape)}"
-        )
-    mu1, sigma1, mu2, sigma2 = (value.to(torch.float64) for value in (mu1, sigma1, mu2, sigma2))
-    lower1, lower2 = _cholesky(sigma1), _cholesky(sigma2)
-    if lower1 is not None and lower2 is not None:
-        # At full rank the symmetric eigenproblem is several times faster than singular values and as good.
-        trace = torch.linalg.eigvalsh(lower1.T @ sigma2 @ lower1).clamp_(min=0).sqrt().sum()
-    else:
-        factor1 = lower1 if lower1 is not None else _eigenfactor(sigma1)
-        factor2 = lower2 if lower2 is not None else _eigenfactor(sigma2)
-        trace = _trace_of_root(factor1, factor2)
-    return _assemble(mu1 - mu2, sigma1.trace() + sigma2.trace(), trace)
+    return Gaussian.of_moments(mu1, sigma1).distance(Gaussian.of_moments(mu2, sigma2))
 
 
 def frechet_distance_from_features(first: Tensor, second: Tensor) -> float:
     """Return the squared Fréchet distance between the Gaussians fitted to two sets of features.
-
-    With more samples than dimensions on both sides the moments are used. Otherwise the covariance of the smaller set is
-    singular, and its centred features serve as its factor.
 
     Args:
         first: (N, D) features, N at least 2.
         second: (M, D) features, M at least 2.
 
     Raises:
-        UserError: The widths differ or a set has fewer than 2 samples.
+        UserError: The widths differ, a set has fewer than 2 samples, or a value is not finite.
     """
-    _check_widths(first, second)
-    if min(len(first), len(second)) > first.shape[1]:
-        return frechet_distance(*moments(first), *moments(second))
-    mean1, factor1 = _feature_factor(first)
-    mean2, factor2 = _feature_factor(second)
-    return _assemble(mean1 - mean2, factor1.square().sum() + factor2.square().sum(), _trace_of_root(factor1, factor2))
+    first, second = check_same_width("a Fréchet distance", first, second)
+    return Gaussian.of_features(first).distance(Gaussian.of_features(second))
 
 
 def frechet_distance_to_moments(features: Tensor, mu: Tensor, sigma: Tensor) -> float:
     """Return the squared Fréchet distance between features (N, D) and stored moments (D,), (D, D)."""
-    _check_widths(features, sigma)
-    if len(features) > features.shape[1]:
-        return frechet_distance(*moments(features), mu, sigma)
-    mean, factor = _feature_factor(features)
-    sigma = sigma.to(torch.float64)
-    lower = _cholesky(sigma)
-    trace = _trace_of_root(factor, lower if lower is not None else _eigenfactor(sigma))
-    return _assemble(mean - mu.to(torch.float64), factor.square().sum() + sigma.trace(), trace)
-
-
-def _check_widths(first: Tensor, second: Tensor) -> None:
-    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
-        raise UserError(
-            f"two sets of features must be (N, D) and (M, D), got {tuple(first.shape)} and {tuple(second.shape)}"
-        )
-    if min(len(first), len(second)) < 2:
-        raise UserError(f"a Fréchet distance needs at least 2 images on each side, got {len(first)} and {len(second)}")
-
-
-def _assemble(difference: Tensor, traces: Tensor, trace_of_root: Tensor) -> float:
-    # Rounding may leave a distance of zero at -1e-13; a squared distance is never negative.
-    return max(0.0, float(difference.square().sum() + traces - 2 * trace_of_root))
-
-
-def _trace_of_root(factor1: Tensor, factor2: Tensor) -> Tensor:
-    """Tr((S1 S2)^(1/2)) from S1 = F1 F1ᵀ (D, R1) and S2 = F2 F2ᵀ (D, R2)."""
-    return torch.linalg.svdvals(factor1.T @ factor2).sum()
+    return Gaussian.of_features(features).distance(Gaussian.of_moments(mu, sigma))
 
 
 def _feature_factor(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (D,) and a factor (D, min(N, D)) of the covariance, without forming the covariance."""
-    features = features.to(torch.float64)
     mean = features.mean(0)
     rows = (features - mean) / (len(features) - 1) ** 0.5
     if len(rows) > rows.shape[1]:

@@ -14,6 +14,7 @@ from torchvision.models import Inception3, inception_v3
 from gendistill.data.description import Normalisation
 from gendistill.errors import UserError
 from gendistill.evaluation.extractors import Extractor
+from gendistill.weights import checked
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"
@@ -66,7 +67,7 @@ class InceptionExtractor(Extractor):
         if not self.verified and not allow_unverified_weights:
             raise UserError(
                 f"'{path}' is not pytorch-fid's weights: its SHA-256 starts with {digest[:8]}, not {HASH_PREFIX}; get "
-                f"the file anew from {URL}, or allow unverified weights and lose the name FID"
+                f"the file anew from {URL} (in Python, allow_unverified_weights takes it, and loses the name FID)"
             )
         self.name = "Inception" if self.verified else "Inception with unverified weights"
         self._id = f"{self.name}/{digest[:16]}"
@@ -138,7 +139,9 @@ def _load(network: nn.Module, path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about foreign files, which the error below is about
             state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state)
+        network.load_state_dict(checked(state, str(path), network.state_dict().keys()))
+    except UserError:
+        raise
     except Exception as error:  # torch raises many kinds for a damaged file; all mean the same to the user
         reason = str(error).splitlines()[0]
         raise UserError(f"'{path}' does not hold weights of FID's Inception network: {reason}") from error

@@ -15,8 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from gendistill.data.fingerprint import tensors_fingerprint
 from gendistill.errors import UserError
-from gendistill.evaluation.cache import tensors_fingerprint
 from gendistill.evaluation.comparison import paired, quantile
 from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.suspects import Case, Suspect, apply, more_suspects, quick_suspects

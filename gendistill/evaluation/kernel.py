@@ -1,93 +1,180 @@
-"""The kernel distance (KID): an unbiased squared maximum mean discrepancy that is right for small sets too."""
+"""The kernel distance (KID): an unbiased squared maximum mean discrepancy that is right for small sets too.
+
+The kernel is ``(x·y / D + 1)³``, section 4 of Binkowski et al. 2018. Sums of it are gathered by class;
+:mod:`gendistill.evaluation.strata` makes the estimate of them.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gendistill.errors import UserError
+from gendistill.evaluation.checks import check_same_width
+from gendistill.evaluation.gram import Points, blocks, blocks_within, kernel_of_pairs, kernels
+from gendistill.evaluation.strata import Between, Estimator, Within, squared_mmd
 
-ROWS = 2048
-"""Rows of a kernel matrix held at a time."""
+
+class Runs:
+    """Points in order of their classes, so that each class is one run.
+
+    Args:
+        classes: (N,) int64 class of each point, sorted.
+        count: Number of classes K.
+    """
+
+    def __init__(self, classes: Tensor, count: int) -> None:
+        self.classes = classes
+        self.counts = torch.bincount(classes, minlength=count)
+        ends = self.counts.cumsum(0)
+        self.spans = [
+            (label, end - size, end)
+            for label, (size, end) in enumerate(zip(self.counts.tolist(), ends.tolist(), strict=True))
+            if size
+        ]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def count(self) -> int:
+        """Number of classes K."""
+        return len(self.counts)
+
+    def among(self, rows: slice) -> list[tuple[int, int, int]]:
+        """Return the classes of some rows, each with its run among them."""
+        return [
+            (label, max(start, rows.start) - rows.start, min(end, rows.stop) - rows.start)
+            for label, start, end in self.spans
+            if start < rows.stop and end > rows.start
+        ]
+
+
+class SumsWithin:
+    """Sums of the kernel by class inside one set, gathered block by block.
+
+    Attributes:
+        rows: (N, K) for each point, over the points of each class.
+    """
+
+    def __init__(self, runs: Runs) -> None:
+        self.runs = runs
+        self.rows = torch.zeros(len(runs), runs.count, dtype=torch.float64)
+
+    def add(self, rows: slice, values: Tensor) -> None:
+        """Take in the kernel (B, N - start) of some rows with all points from the first of them on."""
+        for label, start, end in self.runs.among(slice(rows.start, len(self.runs))):
+            self.rows[rows, label] += values[:, start:end].sum(1)
+        later = values[:, rows.stop - rows.start :]
+        for label, start, end in self.runs.among(rows):
+            self.rows[rows.stop :, label] += later[start:end].sum(0)
+
+
+class SumsBetween:
+    """Sums of the kernel by class between two sets, gathered block by block.
+
+    Attributes:
+        rows: (N, K) for each of the first points, over the second ones of each class.
+        columns: (M, K) for each of the second points, over the first ones of each class.
+    """
+
+    def __init__(self, first: Runs, second: Runs) -> None:
+        self.first, self.second = first, second
+        self.rows = torch.zeros(len(first), second.count, dtype=torch.float64)
+        self.columns = torch.zeros(len(second), first.count, dtype=torch.float64)
+
+    def add(self, rows: slice, values: Tensor) -> None:
+        """Take in the kernel (B, M) of some of the first points with all of the second."""
+        for label, start, end in self.second.spans:
+            self.rows[rows, label] = values[:, start:end].sum(1)
+        for label, start, end in self.first.among(rows):
+            self.columns[:, label] += values[start:end].sum(0)
 
 
 def kernel_distance(
     first: Tensor,
     second: Tensor,
-    generator: torch.Generator,
     *,
-    subsets: int = 100,
-    subset_size: int = 1000,
-) -> dict[str, float]:
-    """Return the unbiased squared MMD with the kernel ``(x·y / D + 1)³``, as mean and spread over random subsets.
-
-    The mean over subsets estimates the same quantity as the whole sets; the spread says how much a set of
-    ``subset_size`` images varies. Section 4 of Binkowski et al. 2018.
+    first_classes: Tensor | None = None,
+    second_classes: Tensor | None = None,
+    shares: Tensor | None = None,
+    same: Tensor | None = None,
+) -> dict[str, Any]:
+    """Return the unbiased squared MMD with the kernel ``(x·y / D + 1)³`` and its standard error.
 
     Args:
         first: (N, D) features, N at least 2.
-        second: (M, D) features, M at least 2.
-        generator: Draws the subsets (CPU).
-        subsets: Number of subsets.
-        subset_size: Images of each side in a subset, without replacement; never more than the smaller set has.
+        second: (M, D) features, M at least 2: the reference.
+        first_classes: (N,) class indices; give those of both sides or of none, for the usual estimate.
+        second_classes: (M,) class indices.
+        shares: (K,) weights of the classes on both sides; None: their shares in the reference.
+        same: (S, 2) places of images of both sides that are one and the same image. Such a pair is no pair of
+            independent images and is left out, as each image with itself is within a set.
 
     Returns:
-        ``mean`` and ``std`` over the subsets, ``value`` from all images at once, ``subsets`` and ``subset_size`` used.
+        See :func:`gendistill.evaluation.strata.squared_mmd`.
 
     Raises:
-        UserError: The widths differ, or a set or ``subset_size`` is smaller than 2.
+        UserError: The widths differ, a set has fewer than 2 images, values are not finite, or classes are not those of
+            the features.
     """
-    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
-        raise UserError(f"KID needs features (N, D) and (M, D), got {tuple(first.shape)} and {tuple(second.shape)}")
-    if subsets < 1 or subset_size < 2:
-        raise UserError(f"KID needs at least 1 subset of at least 2 images, got {subsets} of {subset_size}")
-    if min(len(first), len(second)) < 2:
-        raise UserError(f"KID needs at least 2 images on each side, got {len(first)} and {len(second)}")
-    first, second = first.to(torch.float64), second.to(torch.float64)
-    size = min(subset_size, len(first), len(second))
-    # A subset is a row of zeros and ones, so its mean kernel value is a quadratic form. All subsets share one pass over
-    # the kernel matrix, and a last row of ones gives the estimate from the whole sets.
-    members1 = _members(len(first), subsets, size, generator).to(first.device)
-    members2 = _members(len(second), subsets, size, generator).to(first.device)
-    estimates = (
-        _within(first, members1)
-        + _within(second, members2)
-        - 2 * _between(first, second, members1, members2) / (members1.sum(1) * members2.sum(1))
+    first, second = check_same_width("KID", first, second)
+    if (first_classes is None) != (second_classes is None):
+        raise UserError("KID takes the classes of both sides or of none")
+    estimator: Estimator = "iid" if first_classes is None else "stratified"
+    kinds1 = _classes("first", first, first_classes)
+    kinds2 = _classes("second", second, second_classes)
+    count = 1 + max(int(kinds1.max()), int(kinds2.max())) if shares is None else len(shares)
+    if max(int(kinds1.max()), int(kinds2.max())) >= count:
+        raise UserError(f"KID was given shares of {count} classes, but classes up to {count}")
+    if shares is None:
+        shares = torch.bincount(kinds2, minlength=count)
+    order1, order2 = kinds1.argsort(stable=True), kinds2.argsort(stable=True)
+    centre = second.mean(0)
+    points1, points2 = Points.of(first[order1], centre), Points.of(second[order2], centre)
+    runs1, runs2 = Runs(kinds1[order1], count), Runs(kinds2[order2], count)
+    sums = SumsBetween(runs1, runs2)
+    for rows, products in blocks(points1, points2):
+        sums.add(rows, kernels(points1, rows, points2, products))
+    pairs = moved(same, order1, order2)
+    return squared_mmd(
+        within(points1, runs1),
+        within(points2, runs2),
+        between(sums, points1, points2, pairs),
+        shares,
+        estimator=estimator,
     )
-    chosen = estimates[:-1]
-    return {
-        "value": float(estimates[-1]),
-        "mean": float(chosen.mean()),
-        "std": float(chosen.std()) if subsets > 1 else 0.0,
-        "subsets": subsets,
-        "subset_size": size,
-    }
 
 
-def _kernel(first: Tensor, second: Tensor) -> Tensor:
-    return (first @ second.T / first.shape[1] + 1).pow_(3)
+def within(points: Points, runs: Runs) -> Within:
+    """Return the kernel inside one set, whose points are in order of their classes."""
+    sums = SumsWithin(runs)
+    for rows, later, products in blocks_within(points):
+        sums.add(rows, kernels(points, rows, later, products))
+    return Within(runs.classes, sums.rows, kernel_of_pairs(points, points))
 
 
-def _members(count: int, subsets: int, size: int, generator: torch.Generator) -> Tensor:
-    """Indicator rows (subsets + 1, count): random subsets of ``size``, then everything."""
-    members = torch.zeros(subsets + 1, count, dtype=torch.float64)
-    for row in members[:-1]:
-        row[torch.randperm(count, generator=generator)[:size]] = 1
-    members[-1] = 1
-    return members
+def between(sums: SumsBetween, first: Points, second: Points, same: Tensor) -> Between:
+    """Return the kernel between two sets from its sums; ``same`` (S, 2) are places of one and the same image."""
+    return Between(sums.rows, sums.columns, same, kernel_of_pairs(first.at(same[:, 0]), second.at(same[:, 1])))
 
 
-def _between(first: Tensor, second: Tensor, members1: Tensor, members2: Tensor) -> Tensor:
-    """Sum of kernel values over all pairs (i, j) of each subset (S,)."""
-    total = torch.zeros(len(members1), dtype=torch.float64, device=first.device)
-    for start in range(0, len(first), ROWS):
-        rows = slice(start, start + ROWS)
-        total += ((members1[:, rows] @ _kernel(first[rows], second)) * members2).sum(1)
-    return total
+def _classes(name: str, features: Tensor, classes: Tensor | None) -> Tensor:
+    if classes is None:
+        return torch.zeros(len(features), dtype=torch.int64)
+    if classes.shape != (len(features),) or classes.is_floating_point() or int(classes.min()) < 0:
+        raise UserError(
+            f"the classes of the {name} features must be {len(features)} whole numbers from 0, got "
+            f"{str(classes.dtype).removeprefix('torch.')} of shape {tuple(classes.shape)}"
+        )
+    return classes.to("cpu", torch.int64)
 
 
-def _within(features: Tensor, members: Tensor) -> Tensor:
-    """Mean of kernel values over the pairs i != j of each subset (S,)."""
-    diagonal = (features.square().sum(1) / features.shape[1] + 1).pow(3)
-    counts = members.sum(1)
-    return (_between(features, features, members, members) - members @ diagonal) / (counts * (counts - 1))
+def moved(same: Tensor | None, first: Tensor, second: Tensor) -> Tensor:
+    """Return the pairs of places (S, 2) as places in two orders (N,), (M,) of the images."""
+    if same is None:
+        return torch.empty(0, 2, dtype=torch.int64)
+    to1, to2 = (torch.empty_like(order).scatter_(0, order, torch.arange(len(order))) for order in (first, second))
+    return torch.stack((to1[same[:, 0]], to2[same[:, 1]]), 1)

@@ -5,7 +5,6 @@ The protocol, and what the numbers mean, is on the page docs/evaluation-learning
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from gendistill.evaluation.epochs import FRESH, Generated, measuring_points, one
 from gendistill.evaluation.lessons import Lessons, whose_normalisation
 from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.rates import Momentum, Rate, candidates, learned_rate
+from gendistill.evaluation.scores import MEASURES, summary
 from gendistill.evaluation.settings import LEARNED
 from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
@@ -47,6 +47,7 @@ def learning_curve(
     optimizer: str = "sgd",
     lr: Rate | Sequence[Rate] | None = None,
     select: str = "each",
+    measure: str = "accuracy",
     momentum: Momentum = 0.9,
     weight_decay: float = 5e-4,
     schedule: str = "constant",
@@ -87,6 +88,8 @@ def learning_curve(
             say.
         select: ``each``: the best rate is chosen for each number of updates by itself. ``last``: at the last number,
             for all. A schedule other than ``constant`` is laid out for the last number in both cases.
+        measure: What the best rate is best in, on the validation split: ``accuracy``, or ``balanced``, the mean of the
+            classes' accuracies, where classes are of unequal size. Both are reported in any case.
         momentum: SGD's momentum in [0, 1), or the lowest and highest of a cycle; see
             :func:`gendistill.evaluation.rates.momentum_schedule`.
         weight_decay: Not negative.
@@ -109,13 +112,14 @@ def learning_curve(
     Returns:
         Plain values: ``learner`` (spec), ``initialisation`` (where learners start, in words, if the teacher says so),
         ``parameters``, ``updates``, ``accuracy`` (``mean``, sample ``std`` and
-        ``runs``, each by number of updates; runs by seed; all fractions; std is None for one seed), ``split``,
-        ``split_sizes`` (images of each split), ``seeds``, ``batch_size``, ``optimizer``, ``momentum``,
-        ``weight_decay``, ``schedule``, ``augment``, ``augment_mode``, ``augment_strength``, ``labels``,
-        ``normalisation`` (``data`` or ``teacher``), ``generated``, ``epoch`` (``images`` and ``updates`` of one),
-        ``epochs``, ``lr_asked`` (the option, as it was given), ``lr`` (chosen, by number of updates), ``learned_rate``
-        (what ``learned`` stands for, if it was tried), ``selection`` (None, or candidates and their mean validation
-        accuracy),
+        ``runs``, each by number of updates; runs by seed; all fractions; std is None for one seed; ``balanced`` with
+        the same three, and ``per_class``; see :func:`gendistill.evaluation.scores.summary`), ``split``,
+        ``split_sizes`` (images of each split), ``class_names``, ``class_sizes`` (images of each in the reported split),
+        ``measure``, ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``,
+        ``augment``, ``augment_mode``, ``augment_strength``, ``labels``, ``normalisation`` (``data`` or ``teacher``),
+        ``generated``, ``epoch`` (``images`` and ``updates`` of one), ``epochs``, ``lr_asked`` (the option, as it was
+        given), ``lr`` (chosen, by number of updates), ``learned_rate`` (what ``learned`` stands for, if it was tried),
+        ``selection`` (None, or candidates and their mean validation accuracy),
         ``learner_updates`` (of one learner), ``learners_trained``, ``images_seen`` (by one learner, by number of
         updates), ``seconds``.
 
@@ -126,6 +130,7 @@ def learning_curve(
     counts, seeds = _counts(updates, needed=epochs is None), _seeds(seeds)
     _among("optimizer", optimizer, OPTIMISERS)
     _among("select", select, SELECT)
+    _among("measure", measure, MEASURES)
     reported = _split(data, split)
     device = data.train.labels.device if device is None else torch.device(device)
     data, teacher, reported = data.to(device), teacher.to(device), reported.to(device)
@@ -168,7 +173,7 @@ def learning_curve(
         ensemble = strategy(
             spec, data.description, seeds, tried, optimizer=optimizer, device=device, workers=workers, initial=initial
         )
-        curve = Curve(ensemble, len(seeds), data.validation, reported, each=select == "each")
+        curve = Curve(ensemble, len(seeds), data.validation, reported, each=select == "each", measure=measure)
         done = 0
         if counts[0] == 0:
             curve.measure()
@@ -181,19 +186,18 @@ def learning_curve(
                 progress(done, total)
             if done in counts:
                 curve.measure()
-    runs, chosen = curve.chosen()
+    right, chosen = curve.chosen()
     return {
         "learner": spec,
         "initialisation": None if initial is None else initial.sentence(data.description),
         "parameters": ensemble.parameter_count,
         "updates": counts,
-        "accuracy": {
-            "mean": [statistics.fmean(row) for row in runs],
-            "std": [statistics.stdev(row) if len(row) > 1 else None for row in runs],
-            "runs": runs,
-        },
+        "accuracy": summary(right, curve.sizes[1]),
         "split": split,
-        "split_sizes": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
+        "split_sizes": {name: len(getattr(data, name)) for name in reversed(SPLITS)},
+        "class_names": list(data.description.class_names),
+        "class_sizes": curve.sizes[1].tolist(),
+        "measure": measure,
         "seeds": seeds,
         "batch_size": batch_size,
         "optimizer": optimizer,

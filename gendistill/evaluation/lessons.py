@@ -10,12 +10,13 @@ from torch import Tensor
 
 from gendistill.data.augment import MODES
 from gendistill.data.augment import augment as augment_batch
-from gendistill.data.description import Description, check_fits
+from gendistill.data.description import Description
 from gendistill.data.operations import Strength
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.fit import fitted
 
 VALUES = 2**23
 """Image values (32 MiB) of a chunk at most; two chunks are in memory at a time."""
@@ -84,7 +85,7 @@ class Lessons:
         augment_strength: Mapping[str, float] | None = None,
         labels: str = "given",
     ) -> None:
-        check_fits(teacher.description, description)
+        teacher = fitted(teacher, description)
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}; it must be at least 1")
         if labels not in LABELS:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from gendistill.data.classes import compare_classes, differences
 from gendistill.data.conversion import like
 from gendistill.data.description import Description
 from gendistill.data.load import load
@@ -20,10 +21,12 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.victims import trained_learners
 from gendistill.initial import Initial
+from gendistill.notes import note
+from gendistill.spelling import written_of_source
 from gendistill.teacher.base import Teacher
 
 KEY = "pretraining"
-ARGUMENTS = ("name", "root", "image_size", "channels")
+ARGUMENTS = ("name", "root", "image_size", "channels", "background")
 
 
 @dataclass(frozen=True)
@@ -89,14 +92,15 @@ def load_source(
     """Load the data set that networks are trained on first, in the image shape of the one they are adapted to.
 
     Args:
-        source: ``name``, and where needed ``root``, ``image_size`` and ``channels``, of
+        source: ``name``, and where needed ``root``, ``image_size``, ``channels`` and ``background``, of
             :func:`gendistill.data.load`.
         target: The data set they are adapted to.
         device: Where the images go.
         root: Where the source's files are, if ``source`` does not say it.
 
     Raises:
-        UserError: An unknown key, no name, files that are missing, or classes that are not the target's.
+        UserError: An unknown key, no name, files that are missing, or another number of classes than the target's.
+            Classes that come in another order are mapped; those with other names stand for the target's one by one.
     """
     for key in source:
         if key not in ARGUMENTS:
@@ -105,4 +109,16 @@ def load_source(
     if not source.get("name"):
         raise UserError("source names no data set; give source: {name: usps}, or another of docs/data.md")
     given = {"root": root} | {key: value for key, value in source.items() if value is not None}
-    return like(load(device=device, **given), target)
+    with written_of_source():
+        found = like(load(device=device, **given), target)
+    own, name = found.description, f"'{target.name}'"
+    fit = compare_classes(own.class_names, target.class_names, (own.name, target.name))
+    if fit.order is not None:
+        note(f"the classes of '{own.name}' {fit.note}; they are mapped to those of {name}")
+        return found.in_order(torch.tensor(fit.order), target.class_names)
+    if not fit.same:
+        first, second = differences(own.class_names, target.class_names)
+        note(f"the classes of '{own.name}' ({first}) are taken for those of {name} ({second}) one by one")
+    elif fit.note is not None:
+        note(f"the classes of '{own.name}' {fit.note}")
+    return found

@@ -128,6 +128,6 @@ def named_strategy(augment: str | None, description: Description) -> str | None:
     """
     if augment not in (None, "", "none") and description.embedding is not None:
         raise UserError(
-            f"augment is '{augment}', which is for pictures; '{description.name}' holds sentences, set it to null"
+            f"augment is '{augment}', which is for pictures; '{description.name}' holds sentences, set it to none"
         )
     return strategy(DSA, description) if augment == "dsa" else augment

@@ -26,12 +26,19 @@ from gendistill.evaluation.victims import trained_learners
 from gendistill.nets.learners import default_learner
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.fit import fitted
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 
 
 def squashed(value: float) -> float:
-    """Map a difference of fractions in [-1, 1] to [0, 1] as DD-Ranking does."""
+    """Map a difference of fractions in [-1, 1] to [0, 1] as DD-Ranking does.
+
+    Raises:
+        UserError: It is no such difference.
+    """
+    if not -1 <= value <= 1:
+        raise UserError(f"a difference of fractions lies in [-1, 1], got {value}; divide percentages")
     return (math.exp(value) - math.exp(-1)) / (math.e - math.exp(-1))
 
 
@@ -104,6 +111,7 @@ def robust_scores(
     Raises:
         UserError: A teacher that makes images without end, or see ``learning_curve``.
     """
+    teacher = fitted(teacher, data.description)
     counts = teacher.label_counts
     if counts is None:
         raise UserError(

@@ -192,7 +192,7 @@ def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return f"{int(value):,}" if value == int(value) else f"{value:.12g}"
+        return f"{int(value):,}" if float(value).is_integer() else f"{value:.12g}"
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):

@@ -59,7 +59,7 @@ class Stacked(Ensemble):
             self.optimiser.update(slice(None), gradient, step, rate, momentum, decay)
 
     @torch.no_grad()
-    def _correct(self, members: Sequence[int], images: Tensor, labels: Tensor) -> Tensor:
+    def _right(self, members: Sequence[int], images: Tensor, labels: Tensor) -> Tensor:
         self.network.eval()
         rows = torch.tensor(members, device=self.parameters.device)
         parameters = {**self.views(self.parameters[rows]), **{name: v[rows] for name, v in self.frozen.items()}}

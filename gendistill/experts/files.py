@@ -19,6 +19,7 @@ from torch import Tensor
 import gendistill
 from gendistill.errors import UserError
 from gendistill.evaluation.cache import write_tensors
+from gendistill.finite import check_finite
 
 KEY = "gendistill_expert"
 FORMAT_VERSION = 1
@@ -105,6 +106,8 @@ def read_snapshot(path: Path, at: int) -> dict[str, Tensor]:
         raise _damaged(path, error) from error
     if _checksum(found) != checksums[at]:
         raise _damaged(path, ValueError(f"snapshot {at} does not match its checksum"))
+    for name, value in found.items():
+        check_finite(f"{path}: {name}", value, "delete the file to have the expert trained anew")
     return found
 
 

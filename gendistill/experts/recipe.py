@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from gendistill.data.augment import MODES, parse
+from gendistill.data.fingerprint import split_fingerprint, text_fingerprint
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
-from gendistill.evaluation.cache import split_fingerprint, text_fingerprint
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.plain import plain
 

@@ -30,6 +30,11 @@ try:
 except ImportError:  # not a POSIX system: two runs may then train the same experts, to the same files
     fcntl = None  # type: ignore[assignment]
 
+DIFFERENT = {
+    "train": "other training images: those of this data set changed since, or it is another one",
+    "description": "data with other classes, another shape or another normalisation",
+}
+"""What is said of an expert by the part of its identity that differs, where the values would say nothing."""
 ON_GPU = 10
 """Experts side by side on a GPU where nothing is said; on the CPU as many as cores."""
 
@@ -54,12 +59,11 @@ def missing_experts(folder: Path, known: Mapping[str, Any], numbers: Sequence[in
             continue
         header = read_header(path)
         found = header["identity"]
-        for part in known:
+        # The images first: a measured normalisation changes with them.
+        for part in dict.fromkeys(("train", *known)):
             if found.get(part) != known[part]:
-                raise UserError(
-                    f"'{path}' is an expert of another {'training set' if part == 'train' else part}: {found.get(part)}"
-                    f", wanted {known[part]}; choose another folder for experts"
-                )
+                wanted = DIFFERENT.get(part, f"another {part}: {found.get(part)}, wanted {known[part]}")
+                raise UserError(f"'{path}' is an expert of {wanted}; choose another folder for experts")
         if len(header["checksums"]) <= epochs:
             missing.append(number)
     return missing

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
+from gendistill.weights import checked
 
 KEYS = ("model_state_dict", "optimizer_state_dict", "global_step")
 NETWORKS = ("netG", "netD")
@@ -41,7 +42,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         path: A file that torch-mimicry or :func:`write_checkpoint` wrote.
 
     Raises:
-        UserError: The file is missing, damaged or not such a checkpoint.
+        UserError: The file is missing, damaged or not such a checkpoint, or a weight is NaN or infinite.
     """
     path = Path(path)
     if not path.is_file():
@@ -54,10 +55,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if lacking:
         raise UserError(f"'{path}' is not a checkpoint of torch-mimicry: it lacks {', '.join(lacking)}")
     model, optimizer, step = (content[key] for key in KEYS)
-    weights = isinstance(model, Mapping) and all(isinstance(value, Tensor) for value in model.values())
-    if not weights or not isinstance(optimizer, (dict, type(None))) or not isinstance(step, int):
+    if not isinstance(model, Mapping) or not isinstance(optimizer, (dict, type(None))) or not isinstance(step, int):
         raise UserError(f"'{path}' is not a checkpoint of torch-mimicry: its values are of other kinds")
-    return Checkpoint(dict(model), optimizer, step)
+    return Checkpoint(checked(model, str(path)), optimizer, step)
 
 
 def write_checkpoint(directory: str | Path, name: str, checkpoint: Checkpoint) -> Path:

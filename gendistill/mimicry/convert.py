@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
+from gendistill.weights import below_shared
 
 BLOCK = {"conv1": "c1", "conv2": "c2", "shortcut": "c_sc", "norm1": "b1", "norm2": "b2"}
 ORIGINAL, U, V = (f"parametrizations.weight.{part}" for part in ("original", "0._u", "0._v"))
@@ -39,7 +40,7 @@ def from_mimicry(state: Mapping[str, Tensor], network: nn.Module) -> None:
     _check_function(network)
     names = _layers(network)
     converted: dict[str, Tensor] = {}
-    left = dict(state)
+    left = below_shared(state)
     for ours, theirs in names.items():
         part = {key: left.pop(f"{theirs}.{key}") for key in _keys(left, theirs)}
         if {"weight", "sn_u"} <= part.keys():
@@ -100,6 +101,7 @@ def generator_spec(state: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         UserError: The weights are of another architecture.
     """
+    state = below_shared(state)
     blocks = {int(match[1]) for key in state if (match := re.match(r"block(\d+)\.", key))}
     last = len(blocks) + 2
     try:

@@ -13,6 +13,7 @@ from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.mimicry.loader import PACKAGE, installed, load
 from gendistill.objects import build, locate
+from gendistill.weights import unwrapped
 
 
 def build_network(spec: Mapping[str, Any], description: Description) -> nn.Module:
@@ -55,7 +56,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: str | 
         UserError: They do not fit.
     """
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(unwrapped(weights, network.state_dict().keys()))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"'{path}' does not fit {type(network).__name__} ({reason})") from error

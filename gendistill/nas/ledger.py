@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gendistill.data.fingerprint import require_unchanged
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.plain import plain
@@ -21,18 +22,28 @@ class Ledger:
     Args:
         path: The file; read when it is there.
         settings: What the results depend on. A file with others is refused.
+        data: What the data holds, see :func:`gendistill.data.fingerprint.contents`; a file with another is refused.
+            None: it is not known.
         fresh: Start anew, whatever is there.
 
     Raises:
-        UserError: The file is no such file, or was written with other settings.
+        UserError: The file is no such file, or was written with other settings or other data.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], *, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        *,
+        data: Mapping[str, Any] | None = None,
+        fresh: bool = False,
+    ) -> None:
         self.path = path
         self._lock = threading.Lock()
         self.content: dict[str, Any] = {
             "format": FORMAT,
             "settings": plain(settings, strict=True),
+            "data": plain(data, strict=True),
             "choices": {},
             "architectures": {},
         }
@@ -78,11 +89,17 @@ class Ledger:
 
     def _read(self) -> None:
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            read = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise UserError(f"'{self.path}' is not a readable JSON file ({error}); start anew with --fresh") from error
-        if not isinstance(found, dict) or set(found) != set(self.content) or found["format"] != FORMAT:
+        # Results that were kept before data was noted go on with the data as it is now.
+        found: dict[str, Any] = {"data": None, **read} if isinstance(read, dict) else {}
+        if set(found) != set(self.content) or found["format"] != FORMAT:
             raise UserError(f"'{self.path}' holds no results of a search; choose another --output")
+        # Before the settings, which tell of changed data too where the teacher is made of it, but not in these words.
+        if found["data"] is not None and self.content["data"] is not None:
+            way_out = "choose another --output, or start anew with --fresh"
+            require_unchanged(found["data"], self.content["data"], f"'{self.path}' holds results of a search", way_out)
         before, now = found["settings"], self.content["settings"]
         if before != now:
             keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
@@ -90,4 +107,4 @@ class Ledger:
                 f"'{self.path}' holds results of another search (different: {', '.join(keys)}); choose another "
                 "--output, or start anew with --fresh"
             )
-        self.content = found
+        self.content = found | {"data": found["data"] or self.content["data"]}

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from gendistill.data.fingerprint import tensors_fingerprint
 from gendistill.data.real import RealData
-from gendistill.evaluation.cache import tensors_fingerprint
 from gendistill.evaluation.rates import Candidate, Rate, candidates
 from gendistill.nas.course import Course, learn, parameter_count
 from gendistill.nets.spaces import LearnerSpace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -34,6 +35,7 @@ class Study:
         workers: Runs architectures side by side.
         pilots: Architectures on which rates are chosen.
         seed: Draws the pilots and the random search.
+        data: What the data holds; see :class:`gendistill.nas.ledger.Ledger`.
         fresh: Start anew.
         progress: Called with what is done, how many of it are done and how many there are.
     """
@@ -48,12 +50,14 @@ class Study:
         workers: Workers,
         pilots: int = 4,
         seed: int = 0,
+        data: Mapping[str, Any] | None = None,
         fresh: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self.space, self.proxies, self.workers, self.seed, self.progress = space, list(proxies), workers, seed, progress
         known = {proxy.label: proxy.settings() for proxy in proxies}
-        self.ledger = Ledger(path, {**settings, "pilots": pilots, "seed": seed, "proxies": known}, fresh=fresh)
+        given = {**settings, "pilots": pilots, "seed": seed, "proxies": known}
+        self.ledger = Ledger(path, given, data=data, fresh=fresh)
         self.pilots = space.samples(min(pilots, space.size), stream(seed, "nas/pilots"))
 
     def prepare(self) -> None:
@@ -108,8 +112,8 @@ class Study:
                 self.ledger.put(name, "truth", {"accuracy": table[name], "runs": [table[name]], "seconds": None})
 
     def best(self, names: Sequence[str]) -> str:
-        """Return the architecture with the highest score of the teacher; of equal ones the first."""
-        return max(names, key=lambda name: self.score_of(name))
+        """Return the architecture with the highest score of the teacher; of equal ones the first, NaN never."""
+        return max(names, key=lambda name: score if math.isfinite(score := self.score_of(name)) else -math.inf)
 
     def score_of(self, name: str) -> float:
         """Return the teacher's score of an architecture that was looked at."""

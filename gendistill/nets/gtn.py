@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as parametrise
 
 from gendistill.errors import UserError
+from gendistill.nets.resblocks import other_sizes
+from gendistill.spelling import option
 
 NORMALISATIONS = ("batch", "none")
 
@@ -51,7 +53,10 @@ class GTNGenerator(nn.Module):
         super().__init__()
         colours, height, width = image_shape
         if height % 4 or width % 4:
-            raise UserError(f"GTNGenerator doubles twice: height and width must be multiples of 4, got {image_shape}")
+            raise UserError(
+                f"GTNGenerator doubles twice: height and width must be multiples of 4, got {height} and {width}; "
+                f"{other_sizes(min(height, width), 4)} (of a text: {option('length')} and {option('embedding')})"
+            )
         if min(num_classes, nz, hidden, colours) < 1 or channels < 2:
             raise UserError("GTNGenerator needs nz, hidden and num_classes of at least 1 and channels of at least 2")
         if normalisation not in NORMALISATIONS:

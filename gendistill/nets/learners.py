@@ -141,7 +141,7 @@ class ConvNet(Learner):
             deepest = min(side).bit_length() - 1
             raise UserError(
                 f"ConvNet of depth {depth} halves a {height}x{columns} image {depth} times and nothing is left; "
-                f"use depth {deepest} or less, or pooling: none"
+                f"use {f'depth {deepest} or less, or ' if deepest else ''}pooling: none"
             )
         blocks: list[nn.Module] = []
         for block in range(depth):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.nets.layers import BatchNorm2d, ConditionalBatchNorm2d, SNConv2d, doubled_conv, pooled_conv
+from gendistill.spelling import option
 
 UPSAMPLINGS = ("bilinear", "nearest")
 
@@ -124,23 +125,33 @@ def fit_bottom_width(size: int, bottom_width: int | None = None) -> tuple[int, i
 
     Args:
         size: Height and width of the image in pixels.
-        bottom_width: The wish; when not given, ``size`` is halved while it stays whole and at least 4: 8, 16, 32 and 64
-            start at 4, 28 at 7, 48 at 6.
+        bottom_width: The wish; when not given, ``size`` is halved once, and on while it stays whole and at least 4: 8,
+            16, 32 and 64 start at 4, 28 at 7, 48 at 6.
 
     Raises:
-        UserError: No power of two leads from ``bottom_width`` to ``size``.
+        UserError: No power of two leads from ``bottom_width`` to ``size``, or none from any width.
     """
-    if bottom_width is None:
-        bottom_width = size
-        while bottom_width % 2 == 0 and bottom_width >= 8:
-            bottom_width //= 2
-    doublings = round(math.log2(size / bottom_width)) if 0 < bottom_width <= size else 0
-    if doublings < 1 or bottom_width * 2**doublings != size:
+    halvings = [size >> times for times in range(1, size.bit_length()) if size % (1 << times) == 0]
+    if not halvings:
         raise UserError(
-            f"images of {size}x{size} pixels do not go with bottom_width {bottom_width}: image size must be "
-            "bottom_width times 2, 4, 8, ...; resize the images or choose another bottom_width"
+            f"images of {size}x{size} pixels cannot be made by doubling, for the number is odd; {other_sizes(size, 2)}"
         )
-    return bottom_width, doublings
+    if bottom_width is None:
+        bottom_width = next((width for width in reversed(halvings) if width >= 4), halvings[0])
+    if bottom_width not in halvings:
+        raise UserError(
+            f"images of {size}x{size} pixels do not go with bottom_width {bottom_width}, which is doubled until it is "
+            f"the size of the image; choose {', '.join(map(str, halvings[:-1]))}{' or ' * (len(halvings) > 1)}"
+            f"{halvings[-1]}, or leave it out"
+        )
+    return bottom_width, halvings.index(bottom_width) + 1
+
+
+def other_sizes(size: int, factor: int) -> str:
+    """Return the advice to bring images to the next sizes that a factor divides, as it can be followed here."""
+    below, above = size // factor * factor, -(-size // factor) * factor
+    sizes = f"{below} or {above}" if 0 < below < above else f"{above}"
+    return f"bring the images of a folder to {sizes} pixels with {option('image_size')}"
 
 
 def square_size(image_shape: tuple[int, int, int]) -> int:
@@ -150,7 +161,10 @@ def square_size(image_shape: tuple[int, int, int]) -> int:
         UserError: The shape is not (C, S, S) with C of at least 1.
     """
     if len(image_shape) != 3 or image_shape[0] < 1 or image_shape[1] != image_shape[2]:
-        raise UserError(f"image_shape must be (C, S, S) with square images, got {tuple(image_shape)}")
+        raise UserError(
+            f"image_shape must be (C, S, S) with square images, got {tuple(image_shape)}; images of a folder are made "
+            f"square by {option('image_size')}"
+        )
     return int(image_shape[1])
 
 
@@ -182,8 +196,10 @@ def discriminator_blocks(
         while size >> downsamplings > 8:
             downsamplings += 1
     if downsamplings < 1 or size >> downsamplings < 1:
+        most = size.bit_length() - 1
         raise UserError(
-            f"images of {size} pixels cannot be halved {downsamplings} times; use 1 to {size.bit_length() - 1}"
+            f"images of {size}x{size} pixels cannot be halved {downsamplings} times; "
+            + (f"let downsamplings be 1 to {most}" if most else other_sizes(size, 2))
         )
     make = partial(DBlock, shortcut_relu=shortcut_relu, spectral=spectral)
     return nn.Sequential(

@@ -4,15 +4,15 @@ Such, Rawal, Lehman, Stanley, Clune 2020, "Generative Teaching Networks"; Salima
 Normalization", sections 2 and 4. Written from the descriptions.
 
 In evaluation a learner subtracts running means, which its synthetic batches left behind. Meta-training looks at the
-learner in the same way, so those means are part of what is differentiated: see :func:`statistics_with_graph`.
+learner in the same way, so those means are part of what is differentiated: see
+:mod:`gendistill.nets.statistics`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,21 +20,7 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.nets.learners import Learner
-
-_KEEP_GRAPH = ContextVar("keep_graph", default=False)
-
-
-@contextmanager
-def statistics_with_graph() -> Iterator[None]:
-    """Let running means updated inside keep their graph, for training that is differentiated.
-
-    Outside they are constants; a plain training loop would otherwise hold on to the graphs of all its steps.
-    """
-    token = _KEEP_GRAPH.set(True)
-    try:
-        yield
-    finally:
-        _KEEP_GRAPH.reset(token)
+from gendistill.nets.statistics import keeping_graph
 
 
 class MeanOnlyBatchNorm(nn.Module):
@@ -49,6 +35,8 @@ class MeanOnlyBatchNorm(nn.Module):
     """
 
     running_mean: Tensor
+    keeps_graph: ClassVar[bool] = True
+    """See :mod:`gendistill.nets.statistics`."""
 
     def __init__(self, channels: int, momentum: float = 1.0) -> None:
         super().__init__()
@@ -62,7 +50,7 @@ class MeanOnlyBatchNorm(nn.Module):
         """Return (N, C, ...) with the mean over all dimensions but the second moved to the bias."""
         if self.training:
             mean = x.mean([0, *range(2, x.dim())])
-            kept = mean if _KEEP_GRAPH.get() else mean.detach()
+            kept = mean if keeping_graph() else mean.detach()
             # In place: copies that functional_call or vmap put here are updated too.
             if self.momentum == 1:
                 self.running_mean.copy_(kept)
@@ -92,6 +80,10 @@ class WeightNormConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, 3, padding=1, bias=False)
         self.length = _draw(self.weight, slope, weight_norm)
 
+    def put_weight(self, value: Tensor) -> None:
+        """Take direction and length of ``value``; the weight is then that."""
+        _put(self, value)
+
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C, H, W)."""
         return self._conv_forward(x, _normalised(self.weight, self.length), None)
@@ -106,6 +98,10 @@ class WeightNormLinear(nn.Linear):
         if bias:
             nn.init.zeros_(self.bias)
 
+    def put_weight(self, value: Tensor) -> None:
+        """Take direction and length of ``value``; the weight is then that."""
+        _put(self, value)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, F) to (N, G)."""
         return F.linear(x, _normalised(self.weight, self.length), self.bias)
@@ -114,6 +110,13 @@ class WeightNormLinear(nn.Linear):
 def _draw(direction: Tensor, slope: float, weight_norm: bool) -> nn.Parameter | None:
     nn.init.kaiming_normal_(direction, a=slope)
     return nn.Parameter(_norm(direction).detach()) if weight_norm else None
+
+
+def _put(layer: WeightNormConv2d | WeightNormLinear, value: Tensor) -> None:
+    with torch.no_grad():
+        layer.weight.copy_(value)
+        if layer.length is not None:
+            layer.length.copy_(_norm(value))
 
 
 def _norm(direction: Tensor) -> Tensor:

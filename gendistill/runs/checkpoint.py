@@ -53,30 +53,34 @@ def save_state(directory: RunDirectory, state: dict[str, Any]) -> None:
         raise StorageError(storage_sentence(directory.state, error)) from error
 
 
-def load_state(directory: RunDirectory, device: torch.device) -> dict[str, Any] | None:
+def load_state(directory: RunDirectory, device: torch.device, *, mapped: bool = False) -> dict[str, Any] | None:
     """Return the latest saved state, ``None`` when the run has none.
 
     Args:
         directory: The run's directory.
         device: Where tensors that were on a GPU are put; the others stay on the CPU.
+        mapped: Leave tensors in the file until they are looked at, for a quick look at the plain values.
 
     Raises:
         UserError: The file is damaged, foreign, or of a version that this program cannot read.
     """
     if directory.state.exists():
-        return read_state(directory.state, device, fallback=directory.previous_state)
+        return read_state(directory.state, device, fallback=directory.previous_state, mapped=mapped)
     if directory.previous_state.exists():
-        return read_state(directory.previous_state, device)
+        return read_state(directory.previous_state, device, mapped=mapped)
     return None
 
 
-def read_state(path: Path, device: torch.device, fallback: Path | None = None) -> dict[str, Any]:
+def read_state(
+    path: Path, device: torch.device, fallback: Path | None = None, *, mapped: bool = False
+) -> dict[str, Any]:
     """Read one state file without running code from it.
 
     Args:
         path: The file.
         device: Where tensors that were on a GPU are put; the others stay on the CPU.
         fallback: An older state that the error may point to.
+        mapped: See :func:`load_state`.
 
     Raises:
         UserError: See :func:`load_state`.
@@ -92,7 +96,7 @@ def read_state(path: Path, device: torch.device, fallback: Path | None = None) -
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about foreign files, which the errors below are about
-            content = torch.load(path, map_location=elsewhere, weights_only=True)
+            content = torch.load(path, map_location=elsewhere, weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise UserError(f"'{path}' is not a state of this program, or it is damaged; {way_out}") from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -25,6 +25,8 @@ class RunContext:
         step: Completed training steps.
         seconds: Wall seconds of training up to the last saved state, over all parts of a run that was continued.
         metrics: Means of the metrics over the last logged interval.
+        warnings: What was wrong at the end without a NaN, as sentences; see :mod:`gendistill.runs.watch`.
+        useless: What of it makes the teacher useless; None: nothing.
     """
 
     options: RunOptions
@@ -35,3 +37,5 @@ class RunContext:
     step: int = 0
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    useless: str | None = None

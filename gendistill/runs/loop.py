@@ -10,8 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from gendistill.data.fingerprint import PARTS, contents, require_unchanged
 from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
+from gendistill.notes import collected
 from gendistill.plain import plain
 from gendistill.runs.attributes import not_finite
 from gendistill.runs.board import Board
@@ -26,13 +28,19 @@ from gendistill.runs.options import RunOptions
 from gendistill.runs.processes import Processes
 from gendistill.runs.progress import Progress
 from gendistill.runs.signals import Interrupted, StopSignals
+from gendistill.runs.watch import Watch, Watched
 from gendistill.seeds import Streams
 from gendistill.teacher import Teacher, save
 from gendistill.teacher.sentences import listing
 
+ANOTHER_RUN = "choose another run.name, or set run.fresh to true to discard that run"
+
 
 class Trainable(Protocol):
     """What the loop asks of a trainer."""
+
+    other_data: dict[str, dict[str, Any]]
+    """What data sets besides the run's own hold, by name, from :meth:`attach` on."""
 
     def attach(self, run: RunContext, data: RealData) -> None:
         """Take the run and the data; make networks and optimisers."""
@@ -54,6 +62,9 @@ class Trainable(Protocol):
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return the optimisers by name."""
+
+    def watched(self) -> Watched:
+        """Return what is to be watched beside NaN."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that training changes."""
@@ -77,7 +88,8 @@ def train(
         The run, after its last step.
 
     Raises:
-        UserError: The options do not fit the machine, the data, or the run that the directory holds.
+        UserError: The options do not fit the machine, the data, or the run that the directory holds, or that run was
+            made from other data.
         DivergenceError: A metric or a weight became NaN or infinite; the last good state is kept.
         StorageError: A file could not be written; the last saved state is intact.
         Interrupted: A signal came; the state after the current step is saved.
@@ -95,6 +107,12 @@ def train(
     return run
 
 
+def largest_share(data: RealData) -> float:
+    """Return the accuracy of a guesser on the training images: the share of the largest class."""
+    counts = torch.bincount(data.train.labels, minlength=data.description.num_classes)
+    return float(counts.max()) / max(len(data.train), 1)
+
+
 class _Loop:
     """One call of :func:`train`."""
 
@@ -107,24 +125,34 @@ class _Loop:
         self.metrics = Metrics(run.processes)
         self.board: Board | None = None
         self.never_finite: set[str] = set()
+        self.watch = Watch(1.0)
         self.of_text = False
+        self.contents: dict[str, Any] = {}
+        """Of the data; the process that saves alone asks for them."""
 
     def train(self, data: RealData, config: dict[str, Any]) -> None:
         """Prepare, then make the steps that are left."""
         run, options, main = self.run, self.run.options, self.processes.main
         self.processes.on_main(lambda: self.claim(config))
+        self.processes.on_main(lambda: self.know(data))
         self.of_text = data.description.embedding is not None
-        self.trainer.attach(run, data.to(run.device))
+        self.watch = Watch(largest_share(data))
+        with collected() as said:
+            self.trainer.attach(run, data.to(run.device))
         self.never_finite = set(not_finite(self.trainer.state_dict()))
         notes = self.resume()
         log = run.directory.log if main else None
         self.progress = Progress(options.steps, run.step, log, options.progress and main, options.name)
         self.closing.callback(self.progress.close)
+        # On the screen they stand already; the data's own were said when it was loaded.
+        for line in dict.fromkeys((*data.notes, *said)):
+            self.progress.say(f"note: {line}", on_screen=False)
         if run.step >= options.steps:
             line = f"'{run.directory}' is finished at step {run.step}; a higher run.steps continues it"
             self.progress.say(line, above_bar=True)
             if not run.directory.teacher.exists():
                 self.processes.on_main(self.save_teacher)
+            self.conclude()
             return
         if main:
             self.board = Board(run.directory, run.step if notes else None)
@@ -148,6 +176,14 @@ class _Loop:
             require_same(directory, config)
         directory.write_config(config)
 
+    def know(self, data: RealData) -> None:
+        """See that the run that the directory holds was made from this data, before anything is built from it."""
+        self.contents = contents(data)
+        directory = self.run.directory
+        known = (load_state(directory, torch.device("cpu"), mapped=True) or {}).get("data")
+        if known is not None:
+            require_unchanged(known, self.contents, f"'{directory}' holds a run", ANOTHER_RUN)
+
     def resume(self) -> list[str]:
         """Put the saved state back; return what to tell of it, nothing for a new run."""
         run, seed = self.run, self.run.options.seed
@@ -161,11 +197,26 @@ class _Loop:
                 "run.root on a file system that all machines share"
             )
         if state is None:
+            self.watch.begin(run.step, self.trainer.watched())
             return []
+        if bad := self.bad_values(state["trainer"]):
+            raise UserError(
+                f"the saved state in '{run.directory}' holds values that are NaN or infinite in '{bad[0]}'; put back "
+                "the state before it (state.previous.pt), or set run.fresh to true to start anew"
+            )
         self.trainer.load_state_dict(state["trainer"])
         self.metrics.load_state_dict(state["metrics"])
         run.metrics = dict(state["reported"])
+        if "watch" in state:
+            self.watch.load_state_dict(state["watch"])
+        else:
+            self.watch.begin(run.step, self.trainer.watched())
         notes = [f"continued at step {run.step} of {run.options.steps} on {run.device}"]
+        if "data" not in state:
+            notes.append("the saved state does not say what its data held; whether that is the same today is not known")
+        for name, known in state.get("other_data", {}).items():
+            what = f"'{run.directory}' holds a run that uses '{name}',"
+            require_unchanged(known, self.trainer.other_data.get(name, {}), what, ANOTHER_RUN)
         if state["device"] == run.device.type:
             run.streams.load_state_dict(state["streams"])
             self.randomness.load_state_dict(state["global"])
@@ -191,11 +242,12 @@ class _Loop:
             if last or run.step % options.log_every == 0:
                 self.finite_or_stop(self.metrics.fold)
                 now = time.perf_counter()
-                self.log((run.step - began_at) / (now - began))
+                self.log((run.step - began_at) / (now - began), last=last)
                 began, began_at = now, run.step
             elif self.metrics.full:
                 self.finite_or_stop(self.metrics.fold)
             if options.sample_every and (last or run.step % options.sample_every == 0):
+                self.finite_or_stop(self.metrics.fold)
                 self.processes.on_main(self.look)
             stop = self.processes.highest(signals.received)
             if last or stop or run.step % options.save_every == 0:
@@ -204,6 +256,7 @@ class _Loop:
                 self.processes.on_main(self.save)
             if stop and not last:
                 self.interrupt(stop)
+        self.conclude()
 
     def finite_or_stop(self, check: Callable[[], None]) -> None:
         """Call a check; when it finds the run diverged, say what is kept and what to try."""
@@ -217,13 +270,17 @@ class _Loop:
 
     def require_finite(self) -> None:
         """Refuse to save a state that holds NaN or infinity, beyond what it held when it was built."""
-        bad = [name for name in not_finite(self.trainer.state_dict()) if name not in self.never_finite]
+        bad = self.bad_values(self.trainer.state_dict())
         if self.processes.highest(len(bad)):
             named = f"'{bad[0]}'" if bad else "a weight"
             raise DivergenceError(f"{named} was found NaN or infinite at step {self.run.step}")
 
-    def log(self, rate: float) -> None:
-        """Write the means since the last time."""
+    def bad_values(self, state: dict[str, Any]) -> list[str]:
+        """Return what holds NaN or infinity in a state of the trainer, beyond what held it when it was built."""
+        return [name for name in not_finite(state) if name not in self.never_finite]
+
+    def log(self, rate: float, *, last: bool) -> None:
+        """Write the means since the last time, and look for what goes wrong without a NaN."""
         run = self.run
         run.metrics = self.metrics.flush()
         self.progress.report(run.step, run.metrics, rate)
@@ -232,6 +289,15 @@ class _Loop:
             for name, optimizer in self.trainer.optimizers().items():
                 scalars[f"lr/{name}"] = float(optimizer.param_groups[0]["lr"])
             self.board.scalars(run.step, scalars | {"speed/steps_per_second": rate})
+        if self.processes.main:
+            for sentence in self.watch.look(run.step, run.metrics, self.trainer.watched(), last=last):
+                self.progress.say(f"warning at step {run.step}: {sentence}", always=True)
+
+    def conclude(self) -> None:
+        """Say at the end of a run what is wrong with what it made."""
+        self.run.warnings, self.run.useless = self.watch.sentences, self.watch.useless
+        for sentence in self.watch.sentences if self.processes.main else ():
+            self.progress.say(f"at the end: {sentence}", always=True)
 
     def look(self) -> None:
         """Make the picture grids, or of a text the sentences in words; training does not notice."""
@@ -256,9 +322,12 @@ class _Loop:
                 "step": self.run.step,
                 "seconds": self.run.seconds,
                 "device": self.run.device.type,
+                "data": self.contents,
+                "other_data": self.trainer.other_data,
                 "trainer": self.trainer.state_dict(),
                 "streams": self.run.streams.state_dict(),
                 "global": self.randomness.state_dict(),
+                "watch": self.watch.state_dict(),
                 "metrics": self.metrics.state_dict(),
                 "reported": self.run.metrics,
             },
@@ -269,7 +338,13 @@ class _Loop:
     def save_teacher(self) -> None:
         """Write ``teacher.safetensors``."""
         with untouched(self.trainer.modules().values(), self.run.streams):
-            save(self.trainer.teacher(), self.run.directory.teacher)
+            teacher = self.trainer.teacher()
+            # Not of a teacher that another run made and this one hands on: it brings its own.
+            teacher.metadata.setdefault("data", {part: self.contents[part] for part in PARTS})
+            self.watch.judge(teacher)
+            if self.watch.sentences:
+                teacher.metadata["warnings"] = self.watch.sentences
+            save(teacher, self.run.directory.teacher)
 
     def interrupt(self, signal_number: int) -> None:
         """End the run after a signal.

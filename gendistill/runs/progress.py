@@ -67,13 +67,14 @@ class Progress:
             self._last_line = now
         self.say(line, on_screen=on_screen)
 
-    def say(self, line: str, *, on_screen: bool = True, above_bar: bool = False) -> None:
+    def say(self, line: str, *, on_screen: bool = True, above_bar: bool = False, always: bool = False) -> None:
         """Write a line to the log, and to stderr where there is no bar.
 
         Args:
             line: The line.
             on_screen: Whether it goes to stderr, too.
             above_bar: Whether it does so even where there is a bar.
+            always: Whether it does so even where no progress is to be shown.
         """
         if self._file is not None:
             try:
@@ -81,9 +82,9 @@ class Progress:
                 self._file.flush()
             except OSError as error:
                 raise StorageError(storage_sentence(str(self._path), error)) from error
-        if self._lines and on_screen:
+        if (self._lines and on_screen) or (always and self._bar is None):
             print(line, file=sys.stderr, flush=True)
-        if self._bar is not None and above_bar:
+        if self._bar is not None and (above_bar or always):
             self._bar.write(line, file=sys.stderr)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,10 @@ Batch = tuple[Tensor, Tensor, Tensor | None]
 # Learned rates are made for fresh weights. Shown to a learner that has taken its T steps they undo what it has learned;
 # a tenth of the last one refines it. docs/methods/gtn.md has the measurement.
 LATER = 0.1
+SMALLEST_RATE = 1e-8
+"""A learning rate below this moves no float32 weight of a learner."""
+LARGEST_RATE = 100.0
+"""A learning rate above this is none that learners could use."""
 
 
 class Teacher(ABC):
@@ -133,6 +138,25 @@ class Teacher(ABC):
     def tensors(self) -> dict[str, Tensor]:
         """Return the named tensors that its file holds."""
 
+    def in_order(self, order: Tensor, description: Description) -> Self:
+        """Return a teacher of the same images whose labels count the classes in another order.
+
+        Args:
+            order: (K,) int64, for each class its new number.
+            description: What the other teacher is described by, the class names in the new order.
+
+        Raises:
+            UserError: This kind of teacher cannot.
+        """
+        if torch.equal(order, torch.arange(len(order))):
+            other = copy.copy(self)
+            other.description = description
+            return other
+        raise UserError(
+            f"the classes of a '{self.kind}' teacher come in another order than those of '{description.name}'; bring "
+            "the real data's classes into that order"
+        )
+
     def header(self) -> dict[str, Any]:
         """Return the plain values, besides description and metadata, that :meth:`restore` needs."""
         return {}
@@ -176,6 +200,12 @@ class Teacher(ABC):
         momenta = [0.0] if self.momenta is None else [float(momentum) for momentum in self.momenta.double().cpu()]
         return _extended(rates, later, total), _extended(momenta, momenta[-1], total)
 
+    def rates_at_fault(self) -> str | None:
+        """Return what is wrong with the learned rates, None where there are none or nothing is."""
+        if self.learning_rates is None:
+            return None
+        return rates_at_fault(float(self.learning_rates.min()), float(self.learning_rates.max()))
+
     def _schedules(self) -> dict[str, Tensor]:
         named = {"learning_rates": self.learning_rates, "momenta": self.momenta}
         return {name: tensor for name, tensor in named.items() if tensor is not None}
@@ -215,6 +245,28 @@ def check_labels(labels: Tensor, leading: tuple[int, ...], description: Descript
         f"labels must be integers of shape {leading} or soft labels of shape {(*leading, classes)}, "
         f"got {str(labels.dtype).removeprefix('torch.')} of shape {tuple(labels.shape)}"
     )
+
+
+def reordered_labels(labels: Tensor, order: Tensor) -> Tensor:
+    """Return class indices (...), or soft labels (..., K), by the new numbers ``order`` (K,) of the classes."""
+    order = order.to(labels.device)
+    return labels[..., order.argsort()] if labels.is_floating_point() else order[labels]
+
+
+def rates_at_fault(smallest: float, largest: float) -> str | None:
+    """Return what is wrong with learned learning rates as a clause, None where nothing is.
+
+    Args:
+        smallest: Of the rates.
+        largest: Of the rates; below :data:`SMALLEST_RATE` the teacher teaches nothing.
+    """
+    if largest < SMALLEST_RATE:
+        return f"the learned learning rate is {largest:.3g}, so that learners that use it do not move"
+    if smallest < SMALLEST_RATE:
+        return f"a learned learning rate is {smallest:.3g}, so that learners do not move in its step"
+    if largest > LARGEST_RATE:
+        return f"a learned learning rate is {largest:.3g}, so that learners that use it diverge"
+    return None
 
 
 def first_line(error: BaseException) -> str:

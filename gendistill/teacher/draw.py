@@ -122,6 +122,48 @@ def draw(labels: Tensor, num_classes: int, count: int, generator: torch.Generato
     return _permuted(torch.cat(chosen), generator)
 
 
+def draw_once(labels: Tensor, num_classes: int, count: int, generator: torch.Generator) -> Tensor:
+    """Draw different stored items, as evenly over the classes as these allow.
+
+    Args:
+        labels: (N,) class indices.
+        num_classes: Number of classes K.
+        count: Number of items, at most N.
+        generator: Draws; the indices live on its device.
+
+    Returns:
+        (count,) different indices, ordered by class.
+    """
+    order = torch.randperm(len(labels), generator=generator, device=generator.device)
+    shuffled = labels.to(generator.device)[order]
+    members = [order[shuffled == label] for label in range(num_classes)]
+    shares = even_shares(count, [len(index) for index in members], generator)
+    return torch.cat([index[:share] for index, share in zip(members, shares, strict=True)])
+
+
+def even_shares(count: int, available: list[int], generator: torch.Generator) -> list[int]:
+    """Return how many items each class gives, as evenly as the classes allow: one that is too small gives all it has.
+
+    Args:
+        count: Items in total, 0 to the sum of ``available``.
+        available: Items of each class.
+        generator: Draws which classes give one more.
+    """
+    shares = [0] * len(available)
+    while count:
+        unfilled = [label for label, limit in enumerate(available) if shares[label] < limit]
+        if count >= len(unfilled):
+            step = min(count // len(unfilled), *(available[label] - shares[label] for label in unfilled))
+            chosen = unfilled
+        else:
+            picked = torch.randperm(len(unfilled), generator=generator, device=generator.device)[:count]
+            step, chosen = 1, [unfilled[position] for position in picked.tolist()]
+        for label in chosen:
+            shares[label] += step
+        count -= step * len(chosen)
+    return shares
+
+
 def balanced_labels(count: int, num_classes: int, generator: torch.Generator) -> Tensor:
     """Return (count,) class indices on the generator's device, every class equally often up to one, in random order."""
     whole, rest = divmod(count, num_classes)

@@ -6,10 +6,16 @@ import re
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from gendistill.data.description import Description
-from gendistill.data.folder import measure, read_folder
+from gendistill.data.folder import find_layout, measure
+from gendistill.data.layout import Part
+from gendistill.data.picture_stack import UnequalSizes, Wish, read_parts
 from gendistill.errors import UserError
+from gendistill.notes import note
+from gendistill.plain import readable
+from gendistill.spelling import option
 from gendistill.teacher.own_exports import NOTES, read_export
 from gendistill.teacher.stored import StoredImages
 
@@ -37,32 +43,60 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
 
     Args:
         path: What ``gendistill export`` wrote, in any format (soft labels, order and learned rates are then read as
-            well), or any folder with a folder of images for each class.
+            well), or any folder of images that :func:`gendistill.data.load` reads; of parts, the training part.
         description: Real data that the images stand for: folders must be named after its classes (``cat``, ``3_cat`` or
-            ``3``), and its normalisation is used. Left out: folder names are the class names, in sorted order, and
-            the normalisation is measured.
+            ``3``), images are brought to its shape, and its normalisation is used. Left out: folder names are the class
+            names, in sorted order, and the normalisation is measured.
 
     Returns:
-        The teacher.
+        The teacher. What was done to images is printed on stderr.
 
     Raises:
-        UserError: No images, images that cannot be read or of another shape, or folders that are no class.
+        UserError: No images, images that cannot be read or, without a description, of unequal shapes, or folders that
+            are no class.
     """
     if (path / NOTES).is_file():
         return read_export(path)
-    images, labels, folders = read_folder(path)
-    shape = (images.shape[1], images.shape[2], images.shape[3])
+    layout, name = find_layout(path), readable(path.resolve().name)
+    if "column 'soft_label'" in layout.passed_over:
+        raise UserError(
+            f"'{readable(str(path))}' has soft labels, which are not read from Parquet; give the teacher's file, or "
+            "export it as png or safetensors"
+        )
+    part, folders = layout.parts["train"], layout.class_names
+    images, said = _read(path, part, description)
+    labels = torch.tensor(part.labels)
     if description is None:
-        description = Description(path.resolve().name, folders, shape, measure(images))
+        description = Description(name, folders, (images.shape[1], images.shape[2], images.shape[3]), measure(images))
     else:
-        if shape != tuple(description.image_shape):
-            raise UserError(
-                f"images in '{path}' have shape {shape}, those of '{description.name}' "
-                f"{tuple(description.image_shape)}; resize them first"
-            )
         labels = torch.tensor([_label(folder, path, description) for folder in folders])[labels]
-    notes = {"source": {"folder": path.resolve().name, "images": len(images)}}
+    left = [f"{len(one.labels):,} of the {other} part" for other, one in layout.parts.items() if other != "train"]
+    if left or layout.passed_over:
+        said.append(f"{layout.taken}; passed over: {', '.join([*left, *layout.passed_over])}")
+    for one in said:
+        note(f"pictures of the teacher '{name}': {one}")
+    notes = {"source": {"folder": name, "images": len(images)}}
     return StoredImages(description.normalisation.apply(images), labels, description, metadata=notes)
+
+
+def _read(path: Path, part: Part, description: Description | None) -> tuple[Tensor, list[str]]:
+    """Return images (N, C, H, W) uint8 in the shape of the data, and what a person should know of them."""
+    if description is None:
+        try:
+            images, said = read_parts({"train": part}, Wish())
+        except UnequalSizes as error:
+            raise UserError(
+                f"{error.found}; say which data set they stand for ({option('name')}), to whose shape they are brought"
+            ) from error
+        return images["train"], said
+    channels, height, width = description.image_shape
+    if description.embedding is not None or channels not in (1, 3):
+        raise UserError(
+            f"'{readable(str(path))}' holds pictures, and the data '{description.name}' has none that are grey or in "
+            "colour; choose the data set that they stand for"
+        )
+    images, said = read_parts({"train": part}, Wish((height, width), channels))
+    return images["train"], said
 
 
 def _label(folder: str, path: Path, description: Description) -> int:
@@ -76,5 +110,6 @@ def _label(folder: str, path: Path, description: Description) -> int:
         return int(folder)
     raise UserError(
         f"'{path / folder}' is named after none of the classes of '{description.name}': "
-        f"{', '.join(description.class_names)}"
+        f"{', '.join(description.class_names)}; rename it, or choose the data set that the images stand for "
+        f"({option('name')})"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 
 from gendistill.data.description import Description
 from gendistill.errors import UserError
-from gendistill.finite import check_finite
-from gendistill.teacher.base import Batch, Teacher, check_labels, first_line
+from gendistill.finite import check_finite, is_finite
+from gendistill.nets.reordered import ReorderedGenerator
+from gendistill.teacher.base import Batch, Teacher, check_labels, first_line, reordered_labels
 from gendistill.teacher.draw import Shuffle, balanced_labels, draw, lesson_order, stratified_order
 from gendistill.teacher.network import BatchNorm, build_network, mode, snapshot
 from gendistill.teacher.stored import distinct_rows, expect
@@ -77,16 +79,17 @@ class GeneratorTeacher(Teacher):
             if value not in allowed:
                 raise UserError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         self.network = snapshot(network)
-        nz = getattr(network, "nz", None)
+        nz = getattr(self.network, "nz", None)
         if not isinstance(nz, int) or nz < 1:
-            raise UserError(f"a generator needs a latent size 'nz' of at least 1, {type(network).__name__} has {nz}")
+            name = type(self.network).__name__
+            raise UserError(f"a generator needs a latent size 'nz' of at least 1, {name} has {nz}")
         self.nz: int = nz
         self.shuffle: Shuffle = shuffle
         self.prior: Prior = prior
         self.batch_norm: BatchNorm = batch_norm
         self.latents, self.labels, self.conditions = self._check_latents(latents, labels, conditions)
         self._own_conditions = conditions is not None
-        self._shape_checked = False
+        self._checked = False
         self.to(self.device)
 
     @property
@@ -139,13 +142,23 @@ class GeneratorTeacher(Teacher):
         """Return what :meth:`generate` returns, differentiable with respect to the latents."""
         with mode(self.network, self.batch_norm):
             images: Tensor = self.network(latents, conditions)
-        if not self._shape_checked and tuple(images.shape[1:]) != tuple(self.description.image_shape):
+        if not self._checked:
+            self._check_images(images)
+        return images.to(torch.float32)
+
+    def _check_images(self, images: Tensor) -> None:
+        """Look at the first images once: their shape, and whether the network makes numbers at all."""
+        if tuple(images.shape[1:]) != tuple(self.description.image_shape):
             raise UserError(
                 f"the generator makes images of shape {tuple(images.shape[1:])}, but '{self.description.name}' has "
                 f"{tuple(self.description.image_shape)}; build it with the image_shape of the data set"
             )
-        self._shape_checked = True
-        return images.to(torch.float32)
+        if not is_finite(images.detach()):
+            raise UserError(
+                f"the generator {type(self.network).__name__} makes images that are NaN or infinite; give an earlier "
+                "state of it"
+            )
+        self._checked = True
 
     def batches(self, step_count: int, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Yield fresh, pooled or curriculum batches; see :meth:`Teacher.batches` and ``latents``."""
@@ -205,6 +218,18 @@ class GeneratorTeacher(Teacher):
             images = torch.cat([self.generate(latents, conditions) for latents, conditions in batches])
             return images, self.labels.flatten(0, 1)
         return self._generate_in_chunks(self.latents, self.conditions), self.labels
+
+    def in_order(self, order: Tensor, description: Description) -> Self:
+        """Return the generator, told the classes in another order, with its labels mapped."""
+        other = copy.copy(self)
+        other.description = description
+        # A network of its own, as teachers have: one may be moved to a device where the other does not follow.
+        other.network = snapshot(self.network)
+        if not torch.equal(order, torch.arange(len(order))):
+            other.network = ReorderedGenerator(other.network, order.tolist()).to(self.device).requires_grad_(False)
+        if self.labels is not None and self.conditions is not None:
+            other.labels, other.conditions = (reordered_labels(one, order) for one in (self.labels, self.conditions))
+        return other
 
     def to(self, device: torch.device | str) -> Self:
         """Move network, latents, labels and schedules to a device."""

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from gendistill.data.description import Description, check_fits, symmetric
+from gendistill.errors import UserError
 from gendistill.mimicry.adapter import GeneratorAdapter
 from gendistill.mimicry.checkpoints import read_checkpoint
 from gendistill.mimicry.convert import from_mimicry, generator_spec
@@ -58,4 +60,10 @@ def generator_teacher(
     if unlabelled:
         metadata["notes"] = "the generator takes no labels; the labels beside its images are random"
     described = description.with_normalisation(symmetric(description.image_shape[0]))
-    return GeneratorTeacher(generator, described, metadata=metadata)
+    teacher = GeneratorTeacher(generator, described, metadata=metadata)
+    try:
+        # Finite weights may still make no numbers, as where a running variance is negative: found out now.
+        next(teacher.batches(1, 2, torch.Generator()))
+    except UserError as error:
+        raise UserError(f"'{checkpoint}' cannot be used: {error}") from error
+    return teacher

@@ -16,8 +16,10 @@ from torch.overrides import TorchFunctionMode
 from gendistill import objects
 from gendistill.data.description import Description
 from gendistill.errors import UserError
+from gendistill.nets.modes import of_the_batch
 from gendistill.seeds import initialisation
 from gendistill.teacher.base import first_line
+from gendistill.weights import bare, unwrapped
 
 BatchNorm = Literal["eval", "batch"]
 BORROWING = threading.RLock()
@@ -29,7 +31,8 @@ DOTTED = re.compile(r"[A-Za-z_]\w*(\.(?!__)[A-Za-z_]\w*)+")
 
 
 def snapshot(network: nn.Module) -> nn.Module:
-    """Return a copy of a network that no training touches, without gradients."""
+    """Return a copy of a network that no training touches, without gradients and without what wraps it."""
+    network = bare(network)
     # Some layers (hook-based spectral norm) keep a computed tensor as an attribute, which deepcopy refuses to copy.
     computed = {
         id(value): value.detach().clone()
@@ -42,24 +45,13 @@ def snapshot(network: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def mode(network: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
-    """Evaluation mode; for ``"batch"`` batch norm layers lose their running statistics for as long as this lasts.
-
-    Without them torch normalises by the batch at hand, writes nothing, and no process waits for another.
-    """
+    """Evaluation mode; for ``"batch"`` norms use the batch at hand for as long as this lasts, as in training."""
     network.eval()
     if batch_norm == "eval":
         yield
         return
-    with BORROWING:
-        norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        kept = [(module, module.running_mean, module.running_var) for module in norms]
-        try:
-            for module in norms:
-                module.running_mean = module.running_var = None
-            yield
-        finally:
-            for module, mean, variance in kept:
-                module.running_mean, module.running_var = mean, variance
+    with BORROWING, of_the_batch(network):
+        yield
 
 
 def build_network(spec: Any, state: Mapping[str, Tensor], description: Description) -> nn.Module:
@@ -95,8 +87,9 @@ def build_network(spec: Any, state: Mapping[str, Tensor], description: Descripti
         raise UserError(
             f"the generator '{spec['class_path']}' cannot be built from the file: {first_line(error)}"
         ) from error
+    state = unwrapped(state, network.state_dict().keys())
     _check_fit(network, state)
-    network.load_state_dict(dict(state))
+    network.load_state_dict(state)
     return network
 
 

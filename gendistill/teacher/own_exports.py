@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from gendistill.data.description import Description, Normalisation
 from gendistill.data.embedding import VECTORS, WORDS, Embedding
+from gendistill.data.pictures import Blob, Source, pixels, read_picture
 from gendistill.data.whitening import Whitening
 from gendistill.errors import GendistillError, UserError
 from gendistill.teacher import files
@@ -226,11 +224,13 @@ def _parquet(file: Path, description: Description) -> tuple[Tensor, Tensor]:
         table = pyarrow.parquet.read_table(file)
     except pyarrow.ArrowException as error:
         raise UserError(f"{PARQUET_FILE} cannot be read: {first_line(error)}") from error
-    images = [entry["bytes"] for entry in table["image"].to_pylist()]
-    pixels = torch.stack([_picture(io.BytesIO(content), description) for content in images])
+    pictures = [
+        Blob(f"image {row} of {PARQUET_FILE}", one["bytes"]) for row, one in enumerate(table["image"].to_pylist())
+    ]
+    pixels_of_all = torch.stack([_picture(picture, description) for picture in pictures])
     if "soft_label" in table.column_names:
-        return pixels, torch.tensor(table["soft_label"].to_pylist(), dtype=torch.float32)
-    return pixels, torch.tensor(table["label"].to_pylist())
+        return pixels_of_all, torch.tensor(table["soft_label"].to_pylist(), dtype=torch.float32)
+    return pixels_of_all, torch.tensor(table["label"].to_pylist())
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -240,15 +240,11 @@ def _inside(folder: Path, name: str) -> Path:
     return file
 
 
-def _picture(source: Path | io.BytesIO, description: Description) -> Tensor:
+def _picture(source: Source, description: Description) -> Tensor:
     """Return an 8-bit picture (C, H, W) of an export."""
     channels, height, width = description.image_shape
-    name = f"'{source}'" if isinstance(source, Path) else "a picture"
-    try:
-        with Image.open(source) as opened:
-            array = np.array(opened.convert("L" if channels == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{name} cannot be read as an image ({error}); export again") from error
-    if array.shape[:2] != (height, width):
-        raise UserError(f"{name} is {array.shape[1]}x{array.shape[0]} pixels, '{description.name}' {width}x{height}")
-    return torch.from_numpy(array).view(height, width, channels).permute(2, 0, 1)
+    image = read_picture(source).convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        name = source if isinstance(source, Path) else source.name
+        raise UserError(f"'{name}' is {image.width}x{image.height} pixels, '{description.name}' {width}x{height}")
+    return torch.from_numpy(pixels(image).copy())

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
-from gendistill.data.description import check_fits
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.seeds import stream
+from gendistill.spelling import option
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.coreset import METHODS, coreset
 from gendistill.teacher.files import load
+from gendistill.teacher.fit import fitted
 from gendistill.teacher.folder import is_image_folder, read_image_folder
 from gendistill.teacher.mimicry import generator_teacher
 from gendistill.teacher.stored import StoredImages
@@ -47,7 +48,8 @@ def open_teacher(
         The teacher.
 
     Raises:
-        UserError: An unknown form, a missing or damaged file, or a teacher that does not fit the data.
+        UserError: An unknown form, a missing or damaged file, or a teacher that does not fit the data; one whose
+            classes come in another order is mapped, see :func:`gendistill.teacher.fit.fitted`.
     """
     text = str(reference)
     if text == "real" or text.startswith("real:"):
@@ -66,7 +68,9 @@ def open_teacher(
             raise UserError(f"'{path}' holds neither {FILE_NAME} nor folders of images; {hint}give {FORMS}")
     elif path.is_file() and path.suffix == ".pth":
         if data is None:
-            raise UserError(f"checkpoint '{path}' does not say which data set it was trained on; name the data set")
+            raise UserError(
+                f"checkpoint '{path}' does not say which data it was trained on; name the data set ({option('name')})"
+            )
         teacher = generator_teacher(path, data.description).to(device)
     elif path.is_file() or path.suffix == ".safetensors":
         teacher = load(path, device)
@@ -74,13 +78,15 @@ def open_teacher(
         hint = did_you_mean(text, ("real", "real:subset=100", "real:ipc=10"))
         raise UserError(f"there is no teacher '{text}'; {hint}give {FORMS}")
     if data is not None:
-        check_fits(teacher.description, data.description, str(reference))
+        return fitted(teacher, data.description, str(reference))
     return teacher
 
 
 def _real(text: str, data: RealData | None, seed: int) -> StoredImages:
     if data is None:
-        raise UserError(f"teacher '{text}' is made of real images; say which data set they come from")
+        raise UserError(
+            f"teacher '{text}' is made of real images; say which data set they come from ({option('name')})"
+        )
     if text == "real":
         return RealSubset.all(data.train, data.description)
     name, _, amount = text.removeprefix("real:").partition("=")

@@ -13,7 +13,7 @@ from torch import Tensor
 from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.finite import check_finite
-from gendistill.teacher.base import Batch, Teacher, check_labels
+from gendistill.teacher.base import Batch, Teacher, check_labels, reordered_labels
 from gendistill.teacher.draw import draw, fixed_order, shuffled_order, stratified_order
 
 Order = Literal["stratified", "shuffled", "fixed"]
@@ -149,6 +149,12 @@ class StoredImages(Teacher):
             raise UserError(f"order must be one of {', '.join(get_args(Order))}, got {order!r}")
         other = copy.copy(self)
         other.order = order
+        return other
+
+    def in_order(self, order: Tensor, description: Description) -> Self:
+        """Return the same images with their labels mapped; see :meth:`Teacher.in_order`."""
+        other = copy.copy(self)
+        other.description, other.labels = description, reordered_labels(self.labels, order)
         return other
 
     def to(self, device: torch.device | str) -> Self:

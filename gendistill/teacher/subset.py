@@ -13,6 +13,7 @@ from gendistill.data.description import Description
 from gendistill.data.real import Split
 from gendistill.errors import UserError
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.draw import even_shares
 from gendistill.teacher.stored import StoredImages
 
 
@@ -80,12 +81,20 @@ class RealSubset(StoredImages):
         available = [len(index) for index in members]
         if images_per_class is not None:
             if not 1 <= images_per_class <= min(available):
+                least = description.class_names[available.index(min(available))]
                 raise UserError(
-                    f"images_per_class must lie in 1..{min(available)} for '{description.name}', got {images_per_class}"
+                    f"images_per_class must lie in 1..{min(available)} for '{description.name}', got "
+                    f"{images_per_class}: class '{least}' has {min(available)}; a number in total (real:subset=K) "
+                    "takes of such a class what there is"
                 )
             shares = [images_per_class] * len(members)
         else:
-            shares = _even_shares(int(count or 0), available, generator, description.name)
+            total = int(count or 0)
+            if not 1 <= total <= sum(available):
+                raise UserError(
+                    f"the number of images must lie in 1..{sum(available)} for '{description.name}', got {total}"
+                )
+            shares = even_shares(total, available, generator)
         index = torch.cat([index[:share] for index, share in zip(members, shares, strict=True)])
         noted = {"source": {"dataset": description.name, "images": len(index), "selection": "random, stratified"}}
         return cls(split.images[index], split.labels[index], description, metadata=noted | dict(metadata or {}))
@@ -122,21 +131,3 @@ def _fingerprints(images: Tensor, labels: Tensor) -> list[bytes]:
     """Return what tells each image with its label apart, sorted."""
     pairs = zip(images.flatten(1).numpy(), labels.tolist(), strict=True)
     return sorted(hashlib.sha256(image.tobytes() + label.to_bytes(8, "little")).digest() for image, label in pairs)
-
-
-def _even_shares(count: int, available: list[int], generator: torch.Generator, name: str) -> list[int]:
-    if not 1 <= count <= sum(available):
-        raise UserError(f"the number of images must lie in 1..{sum(available)} for '{name}', got {count}")
-    shares = [0] * len(available)
-    while count:
-        unfilled = [label for label, limit in enumerate(available) if shares[label] < limit]
-        if count >= len(unfilled):
-            step = min(count // len(unfilled), *(available[label] - shares[label] for label in unfilled))
-            chosen = unfilled
-        else:
-            picked = torch.randperm(len(unfilled), generator=generator, device=generator.device)[:count]
-            step, chosen = 1, [unfilled[position] for position in picked.tolist()]
-        for label in chosen:
-            shares[label] += step
-        count -= step * len(chosen)
-    return shares

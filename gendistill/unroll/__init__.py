@@ -19,6 +19,11 @@ the initial parameters theta_0. The gradient is exact in all memory modes:
 With ``window=W`` only the last W steps are differentiated, in any of the modes: the steps before leave no graph, and
 memory and time of the way back do not depend on T (RaT-BPTT, Feng et al. 2024, draws where the window ends).
 
+The learner is a function of its weights, its batch and the step. What it draws, as dropout does, comes from a seed and
+the step (:mod:`gendistill.unroll.draws`); its running statistics can be carried along and are differentiated
+(:mod:`gendistill.nets.statistics`); layers whose second derivatives torch has wrong are called by other formulas
+(:mod:`gendistill.nets.exact`). Spectral norm's singular vectors are constants, as its authors define the gradient.
+
 Learners that share samples: :class:`SharedImages` makes the images once; call ``unrolled_loss(...).backward()``
 for one learner after another, and send the summed gradient of the images through the generator once. Learners of one
 architecture can also be trained at once: :class:`Together`.

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
+from gendistill.unroll.draws import Draws
 from gendistill.unroll.engine import Unrolled
-from gendistill.unroll.learner import Parameters
-from gendistill.unroll.problem import InnerLoss, OuterLoss, Problem, State
+from gendistill.unroll.learner import InnerLoss, OuterLoss, Parameters
+from gendistill.unroll.problem import Problem, State
 from gendistill.unroll.rules import SGD
 
 
@@ -32,6 +33,7 @@ def direct_loss(
     *,
     parameters: Parameters,
     inner_loss: InnerLoss = F.cross_entropy,
+    seed: int | None = None,
 ) -> Unrolled:
     """Train by plain SGD as :func:`gendistill.unroll.unrolled_loss` does; its value is exact, its gradient biased.
 
@@ -43,12 +45,14 @@ def direct_loss(
         outer_loss: Asked after the last step only; must then return a loss.
         parameters: theta_0; has no gradient.
         inner_loss: Scalar loss of (logits, labels).
+        seed: What the learner draws comes from it.
 
     Returns:
         The loss, with a gradient for images, soft labels and rates, and theta_N.
 
     Raises:
-        UserError: The lengths differ, or there is no outer loss after the last step.
+        UserError: The lengths differ, there is no outer loss after the last step, or the learner draws random numbers
+            and there is no seed.
     """
     count = len(images)
     if not len(labels) == len(learning_rates) == count > 0:
@@ -56,7 +60,8 @@ def direct_loss(
             "the shortcut needs as many images, labels and learning rates as steps, at least one; got "
             f"{count}, {len(labels)} and {len(learning_rates)}"
         )
-    problem = Problem(learner, tuple(parameters), (), outer_loss, inner_loss, SGD(), None)
+    draws = Draws(learner, seed, images[0].device)
+    problem = Problem(learner, tuple(parameters), (), outer_loss, inner_loss, SGD(), None, draws)
     theta = [value.detach() for value in parameters.values()]
     loss, *final = _Direct.apply(problem, theta, *images, *labels, *learning_rates.unbind())
     return Unrolled(loss, dict(zip(parameters, final, strict=True)), {})
@@ -75,7 +80,8 @@ class _Direct(torch.autograd.Function):
             ctx.starts.append(state)
             x, y, rate = (tensors[group * count + t].detach() for group in range(3))
             # Without what the optimiser remembers, every step is a first one: no momentum.
-            state = problem.step(0, state.leaves(), x, y, rate, still).detached()._replace(slots=[])
+            state = problem.step(t, state.leaves(), x, y, rate, still).detached()._replace(slots=[])
+        ctx.starts.append(state)
         with torch.enable_grad():
             end = state.leaves()
             loss = problem.outer(count, end.theta, [])
@@ -96,7 +102,8 @@ class _Direct(torch.autograd.Function):
             wanted = [place for place, value in zip(places, seen, strict=True) if value.requires_grad]
             if not wanted:
                 continue
-            moved = ctx.problem.step(0, ctx.starts[t].leaves(), *seen, ctx.still, graph=True)
+            moved = ctx.problem.step(t, ctx.starts[t].leaves(), *seen, ctx.still, graph=True)
+            ctx.problem.require_same(ctx.starts[t], ctx.starts[t + 1], moved)
             weights = [cotangents[0] * slope for slope in ctx.slope]
             leaves = [value for value in seen if value.requires_grad]
             found = torch.autograd.grad(moved.theta, leaves, weights, materialize_grads=True)

@@ -10,10 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
-from gendistill.unroll.learner import Parameters, initial_parameters
+from gendistill.nets.statistics import constant_statistics, statistics_with_graph
+from gendistill.unroll.draws import Draws
+from gendistill.unroll.learner import AsFunction, InnerLoss, OuterLoss, Parameters, initial_parameters
 from gendistill.unroll.modes import MEMORY_MODES, Memory, in_segments, with_graph
-from gendistill.unroll.problem import InnerLoss, OuterLoss, Problem, State
+from gendistill.unroll.problem import Problem, State
 from gendistill.unroll.rules import RULES, Optimizer
+from gendistill.unroll.together import representative
 
 __all__ = ["InnerLoss", "OuterLoss", "Unrolled", "unrolled_loss"]
 
@@ -47,6 +50,7 @@ def unrolled_loss(
     window: int | None = None,
     buffers: bool = False,
     precision: torch.dtype | None = None,
+    seed: int | None = None,
 ) -> Unrolled:
     """Train a learner for T steps and return the outer loss, differentiable with respect to everything it saw.
 
@@ -65,16 +69,19 @@ def unrolled_loss(
         window: Differentiate the last so many steps only, 1..T; None: all. ``outer_loss`` is then asked in the window
             only, and what the learner saw before has no gradient.
         buffers: Carry the learner's buffers (running statistics) along its training, and hand them to ``outer_loss``
-            with the parameters. They are differentiated as far as the layers give them a graph, as
-            :class:`gendistill.nets.weight_normalised.MeanOnlyBatchNorm` does; torch's layers treat theirs as
-            constants. False: every call starts from the learner's own buffers.
+            with the parameters. They are part of what is differentiated; see :mod:`gendistill.nets.statistics`. False:
+            every call starts from the learner's own buffers.
         precision: Autocast the inner forward passes to this type; None: none.
+        seed: What the learner draws in training, such as dropout's, comes from this seed and the number of the step:
+            another one for every learner and every training. No generator is moved, and all memory modes draw the
+            same. None: the learner must not draw.
 
     Returns:
         The loss, theta_T and the last buffers.
 
     Raises:
-        UserError: The lengths differ, an option is unknown or out of range, or ``outer_loss`` never returned a loss.
+        UserError: The lengths differ, an option is unknown or out of range, ``outer_loss`` never returned a loss, the
+            learner draws random numbers and there is no seed, or it moves buffers without a graph.
     """
     steps = len(images)
     if not (len(labels) == len(learning_rates) == len(momenta) == steps > 0):
@@ -90,19 +97,42 @@ def unrolled_loss(
     # One node instead of T that each write a gradient of the size of all steps.
     images = images.unbind() if isinstance(images, Tensor) else images
     labels = labels.unbind() if isinstance(labels, Tensor) else labels
+    rate_of, momentum_of = learning_rates.unbind(), momenta.unbind()
     theta = initial_parameters(learner) if parameters is None else parameters
     tracked = {name: value.detach() for name, value in learner.named_buffers()} if buffers else {}
-    problem = Problem(learner, tuple(theta), tuple(tracked), outer_loss, inner_loss, RULES[optimizer], precision)
+    draws = Draws(learner, seed, images[0].device)
+    rule = RULES[optimizer]
+    problem = Problem(learner, tuple(theta), tuple(tracked), outer_loss, inner_loss, rule, precision, draws)
     state = State(list(theta.values()), [], list(tracked.values()))
+    if tracked:
+        _require_graph(learner, draws, images[0])
     start = 0 if window is None else steps - window
     for t in range(start):
-        state = problem.step(t, state.leaves(), images[t].detach(), labels[t], learning_rates[t], momenta[t]).detached()
+        state = problem.step(t, state.leaves(), images[t].detach(), labels[t], rate_of[t], momentum_of[t]).detached()
     run = with_graph if memory == "full" else in_segments
     length = 1 if memory == "recompute" else None
-    loss, final = run(problem, state, start, learning_rates, momenta, images, labels, length)
+    loss, final = run(problem, state, start, rate_of, momentum_of, images, labels, length)
     final = final.detached()
     return Unrolled(
         loss,
         dict(zip(theta, final.theta, strict=True)),
         dict(zip(tracked, final.buffers, strict=True)),
     )
+
+
+def _require_graph(learner: nn.Module, draws: Draws, images: Tensor) -> None:
+    """Refuse a learner whose running statistics a gradient would take for constants."""
+    one = representative(learner)
+    shown = images.detach()[0] if images.dim() > 4 else images.detach()
+
+    def call(buffers: Parameters) -> object:
+        with draws.step(0), torch.enable_grad(), statistics_with_graph(one):
+            return AsFunction(one)(buffers, shown.requires_grad_())
+
+    constant = constant_statistics(one, call)
+    if constant:
+        raise UserError(
+            f"{type(one).__name__} moves its {', '.join(constant)} without a gradient, so that a gradient through what "
+            "they are used for would be wrong; use the statistics of each batch (statistics: batch), or let the layer "
+            "keep their graph where gendistill.nets.statistics.keeping_graph() says so"
+        )

@@ -21,8 +21,8 @@ def with_graph(
     problem: Problem,
     state: State,
     start: int,
-    rates: Tensor,
-    momenta: Tensor,
+    rates: Sequence[Tensor],
+    momenta: Sequence[Tensor],
     images: Batches,
     labels: Batches,
     length: int | None = None,
@@ -50,8 +50,8 @@ def in_segments(
     problem: Problem,
     state: State,
     start: int,
-    rates: Tensor,
-    momenta: Tensor,
+    rates: Sequence[Tensor],
+    momenta: Sequence[Tensor],
     images: Batches,
     labels: Batches,
     length: int | None = None,
@@ -62,18 +62,18 @@ def in_segments(
         problem: The learner's training.
         state: Its state before step ``start``; only the parameters may require gradients.
         start: The first step.
-        rates: (T,) learning rates.
-        momenta: (T,) momenta.
+        rates: T learning rates.
+        momenta: T momenta.
         images: T batches.
         labels: T batches.
-        length: Steps in a segment; None: the square root of their number, rounded up.
+        length: Batches in a segment; None: the square root of their number, rounded up.
 
     Returns:
         The sum of the outer losses and the last state.
     """
     count = len(images) - start
     plan = _Plan(problem, state, start, count, length or math.ceil(math.sqrt(count)))
-    groups = (images[start:], labels[start:], rates[start:].unbind(), momenta[start:].unbind())
+    groups = (images[start:], labels[start:], rates[start:], momenta[start:])
     seen = [value for group in groups for value in group]
     loss, *final = _Segments.apply(plan, *seen, *state.theta)
     return loss, plan.unflatten(final)
@@ -117,8 +117,10 @@ class _Segments(torch.autograd.Function):
             if t % plan.length == 0:
                 ctx.starts.append(state)
             x, y, rate, momentum = (value.detach() for value in plan.seen(tensors, t))
-            moved = plan.problem.step(plan.start + t, state.leaves(), x, y, rate, momentum)
-            # The flags stay: what has a gradient in this step has one on the way back.
+            # The flags stay: what has a gradient in this step has one on the way back. That also goes for statistics
+            # of the images themselves, and for those that this step leaves alone.
+            x.requires_grad_(plan.seen(tensors, t)[0].requires_grad)
+            moved = plan.problem.step(plan.start + t, state.leaves(everything=True), x, y, rate, momentum)
             state = moved.detached(keep_flags=True)
             with torch.enable_grad():
                 shown = state.leaves(everything=True)
@@ -127,6 +129,7 @@ class _Segments(torch.autograd.Function):
                     losses.append(loss.detach())
                     ctx.looks[t] = _pull([loss], [torch.ones_like(loss)], [*shown.theta, *shown.buffers])
         ctx.save_for_backward(*tensors)
+        ctx.starts.append(state)  # the end, where the last segment leads
         final = state.detached().tensors()
         ctx.mark_non_differentiable(*final)
         return (_total(losses), *final)
@@ -138,7 +141,7 @@ class _Segments(torch.autograd.Function):
         tensors = ctx.saved_tensors
         gradients: list[Tensor | None] = [None] * (4 * plan.count)
         after: list[Tensor | None] = []  # the gradient with respect to the state behind the segment
-        for number in reversed(range(len(ctx.starts))):
+        for number in reversed(range(len(ctx.starts) - 1)):
             steps = range(number * plan.length, min((number + 1) * plan.length, plan.count))
             if not after and not any(t in ctx.looks for t in steps):
                 continue
@@ -151,6 +154,7 @@ class _Segments(torch.autograd.Function):
                 if t in ctx.looks:
                     outputs += [*state.theta, *state.buffers]
                     cotangents += [None if gradient is None else scale * gradient for gradient in ctx.looks[t]]
+            plan.problem.require_same(begin, ctx.starts[number + 1], state)
             if after:
                 outputs += state.tensors()
                 cotangents += after

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gendistill.unroll.learner import Parameters, autocast, call, call_and_track
+from gendistill.errors import UserError
+from gendistill.nets.exact import TwiceDifferentiable
+from gendistill.unroll.draws import Draws
+from gendistill.unroll.learner import AsFunction, InnerLoss, OuterLoss, autocast, call_and_track
 from gendistill.unroll.rules import Rule
+from gendistill.unroll.together import representative
 
-InnerLoss = Callable[[Tensor, Tensor], Tensor]
-OuterLoss = Callable[[int, Parameters], Tensor | None]
+ROUNDING = 1e-3
+"""How far the same steps made twice may lie apart, as a fraction of the way; a graph is built by other kernels."""
+ROUNDING_LOW = 0.1
+"""The same in lower precision."""
 
 
 class State(NamedTuple):
@@ -68,6 +74,7 @@ class Problem:
         inner_loss: See there.
         rule: How the learner moves.
         precision: What the inner forward passes are autocast to.
+        draws: Lends the learner its random numbers.
     """
 
     def __init__(
@@ -79,6 +86,7 @@ class Problem:
         inner_loss: InnerLoss,
         rule: Rule,
         precision: torch.dtype | None,
+        draws: Draws,
     ) -> None:
         self.learner = learner
         self.names = names
@@ -87,6 +95,9 @@ class Problem:
         self.inner_loss = inner_loss
         self.rule = rule
         self.precision = precision
+        self.draws = draws
+        self.function, self.own = AsFunction(learner), dict(learner.named_buffers())
+        self.exact = TwiceDifferentiable(representative(learner))
 
     def step(
         self, t: int, state: State, images: Tensor, labels: Tensor, rate: Tensor, momentum: Tensor, graph: bool = False
@@ -97,20 +108,57 @@ class Problem:
         """
         with torch.enable_grad():
             theta = dict(zip(self.names, state.theta, strict=True))
-            with autocast(images, self.precision):
-                if self.buffers:
-                    kept = dict(zip(self.buffers, state.buffers, strict=True))
-                    logits, kept = call_and_track(self.learner, theta, kept, images)
-                    buffers = list(kept.values())
-                else:
-                    logits, buffers = call(self.learner, theta, images), []
-            loss = self.inner_loss(logits if self.precision is None else logits.float(), labels)
+            with self.draws.step(t):
+                with autocast(images, self.precision), self.exact():
+                    if self.buffers:
+                        kept = dict(zip(self.buffers, state.buffers, strict=True))
+                        logits, kept = call_and_track(self.function, theta, kept, images)
+                        buffers = list(kept.values())
+                    else:
+                        own = {name: buffer.clone() for name, buffer in self.own.items() if name not in theta}
+                        logits, buffers = self.function({**own, **theta}, images), []
+                loss = self.inner_loss(logits if self.precision is None else logits.float(), labels)
             gradient = torch.autograd.grad(loss, state.theta, create_graph=graph, materialize_grads=True)
         with torch.set_grad_enabled(graph):
             moved, slots = self.rule.step(t, state.theta, state.slots, gradient, rate, momentum)
         return State(moved, slots, buffers)
 
+    def require_same(self, before: State, recorded: State, repeated: State) -> None:
+        """Refuse a learner that was led elsewhere when its steps were made again: the gradient would be of neither.
+
+        On the CPU only; elsewhere the comparison would wait for the device.
+
+        Args:
+            before: Where the steps began.
+            recorded: Where they led at first.
+            repeated: Where they led the second time.
+
+        Raises:
+            UserError: They are further apart than rounding explains.
+        """
+        if recorded.theta[0].device.type != "cpu":
+            return
+        with torch.no_grad():
+            # What the optimiser remembers is a mean of gradients. The parameters themselves say less: Adam makes full
+            # steps of gradients that are rounding noise, as that of a bias before a normalisation is.
+            part = 1 if recorded.slots else 0
+            way = _squared_distance(recorded[part], [] if part else before.theta)
+            missed = _squared_distance(recorded[part], repeated[part])
+            limit = ROUNDING if self.precision is None else ROUNDING_LOW
+            if missed > limit**2 * way:
+                raise UserError(
+                    f"{type(self.learner).__name__} does not give the same twice: it keeps something from call to call "
+                    "that is neither a buffer nor a random generator; use memory: full, or make it a buffer"
+                )
+
     def outer(self, step: int, theta: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor | None:
         """Return the outer loss after ``step`` steps."""
         named = dict(zip(self.names, theta, strict=True)) | dict(zip(self.buffers, buffers, strict=True))
-        return self.outer_loss(step, named)
+        with self.draws.look(step):
+            return self.outer_loss(step, named)
+
+
+def _squared_distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+    """Return the squared distance of two lists of tensors; of one alone from zero."""
+    apart = one if not other else [a - b for a, b in zip(one, other, strict=True)]
+    return torch.stack([value.square().sum() for value in apart]).sum()

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from gendistill.nets.again import Remembered
 
 Generator = Callable[[Tensor, Tensor], Tensor]
 Context = Callable[[], AbstractContextManager[object]]
@@ -16,7 +18,10 @@ Context = Callable[[], AbstractContextManager[object]]
 class SharedImages:
     """What learners see in their first n steps, of which the last ones are differentiated.
 
-    The generator is called once a step: its normalisation sees one step's batch.
+    The generator is called once a step: its normalisation sees one step's batch. Where its graphs are made anew on the
+    way back (``keep_graph=False``) it is called a second time, which gives the same images to the bit and leaves its
+    buffers and the generators of random numbers alone (:class:`gendistill.nets.again.Remembered`): batch norm averages
+    its statistics, and spectral norm makes its power iterations, as often as with ``keep_graph=True``.
 
     Args:
         generator: latents (B, nz), classes (B,) -> images (B, C, H, W).
@@ -50,11 +55,18 @@ class SharedImages:
         if not keep_graph and latents.requires_grad and not latents.is_leaf:
             # The way back comes here once a step, and what made the latents can be passed only once.
             self.latents = latents.detach().requires_grad_()
+        network = generator if isinstance(generator, nn.Module) else getattr(generator, "__self__", None)
         # Two caches: a weight that was cached without a graph would cut the generator off.
         with torch.no_grad(), parametrize.cached():
             before = [self._make(step) for step in range(first)]
+        self._before: list[Remembered] = []
         with torch.set_grad_enabled(keep_graph), parametrize.cached():
-            self._made = torch.stack([self._make(step) for step in range(first, len(latents))])
+            made = []
+            for step in range(first, len(latents)):
+                if not keep_graph:
+                    self._before.append(Remembered(network, latents.device))
+                made.append(self._make(step))
+            self._made = torch.stack(made)
         self._shown = self._made.detach().requires_grad_()
         self.images = [*before, *self._shown.unbind()]
         self.labels = labels.detach().requires_grad_(labels.requires_grad)
@@ -69,8 +81,13 @@ class SharedImages:
         if self._made.requires_grad:
             self._made.backward(self._shown.grad)
         else:
-            for place, gradient in enumerate(self._shown.grad):
-                self._make(self.first + place).backward(gradient)
+            # Parametrised weights are made once, as on the way there; their graph is passed by every step.
+            with parametrize.cached():
+                for place, (before, gradient) in enumerate(zip(self._before, self._shown.grad, strict=True)):
+                    with before.again():
+                        made = self._make(self.first + place)
+                    made.backward(gradient, retain_graph=True)
+                    del made  # and with it the step's own graph
             if self.latents is not self._latents:
                 self._latents.backward(self.latents.grad)
         if self.labels.grad is not None:

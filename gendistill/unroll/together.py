@@ -8,14 +8,17 @@ learners are trained one after another.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import stack_module_state, vmap
 
 from gendistill.errors import UserError
-from gendistill.unroll.problem import InnerLoss
+from gendistill.nets.modes import resting
+from gendistill.nets.statistics import keeping_graph, statistics_with_graph
+from gendistill.unroll.learner import AsFunction, InnerLoss
 
 
 class Together(nn.Module):
@@ -55,15 +58,23 @@ class Together(nn.Module):
         Raises:
             UserError: The learners branch on values, which vmap cannot follow.
         """
-        first = self._first[0].train(self.training)
+        first = self._first[0]
+        function = AsFunction(first)
 
-        def one(state: dict[str, Tensor], shown: Tensor) -> Tensor:
-            return cast(Tensor, functional_call(first, state, (shown,)))
+        def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], shown: Tensor) -> Tensor:
+            return function({**parameters, **buffers}, shown)
 
-        state = {name.replace("/", "."): value for name, value in (*self.named_parameters(), *self.named_buffers())}
-        everyone = vmap(one, in_dims=(0, None if images.dim() == 4 else 0), randomness="different")
+        parameters, buffers = (
+            {name.replace("/", "."): value for name, value in part}
+            for part in (self.named_parameters(), self.named_buffers())
+        )
+        everyone = vmap(one, in_dims=(0, 0, None if images.dim() == 4 else 0), randomness="different")
         try:
-            return cast(Tensor, everyone(state, images))
+            with (
+                nullcontext() if self.training else resting(first),
+                statistics_with_graph(first) if keeping_graph() else nullcontext(),
+            ):
+                return cast(Tensor, everyone(parameters, buffers, images))
         except RuntimeError as error:
             if "vmap" not in str(error):
                 raise
@@ -71,6 +82,11 @@ class Together(nn.Module):
                 f"{type(first).__name__} cannot be trained together with others ({str(error).splitlines()[0]}); set "
                 "batched_learners to false"
             ) from error
+
+
+def representative(learner: nn.Module) -> nn.Module:
+    """Return the network whose modules are a learner's layers: itself, or one of those that are trained together."""
+    return learner._first[0] if isinstance(learner, Together) else learner
 
 
 def summed(inner_loss: InnerLoss) -> InnerLoss:

@@ -123,7 +123,7 @@ def pictures(place: Path) -> Path:
 
 def test_images_of_unequal_size_are_made_equal(pictures: Path, run_json, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "real", "--dataset", "pictures", *QUICK]) == 2
-    assert "give image_size" in capsys.readouterr().err
+    assert "give --image-size" in capsys.readouterr().err
     equal = ["--dataset", str(pictures), "--image-size", "8", "--channels", "1"]
     quick = ["--no-fidelity", "--learner", "gendistill.nets.learners.MLP", *QUICK]
     result = run_json("evaluate", "real:ipc=1", "--json", "--output", "one.json", *equal, *quick)

@@ -150,7 +150,7 @@ def test_official_parts_are_kept_and_reviews_without_a_label_passed_over(tmp_pat
             (tmp_path / part / label / f"{number}_7.txt").write_text(f"{label} {part} review {number}<br />")
     (tmp_path / "train" / "unsup").mkdir()
     (tmp_path / "train" / "unsup" / "0_0.txt").write_text("no label")
-    assert local(tmp_path, length=3) == (["neg", "pos"], [11, 1, 6])
+    assert local(tmp_path, length=3) == (["neg", "pos"], [10, 2, 6])
     (tmp_path / "val.tsv").write_text("pos\tone\nneg\ttwo\n")
     assert local(tmp_path)[1] == [12, 2, 6]
 

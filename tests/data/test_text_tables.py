@@ -107,7 +107,7 @@ def test_texts_that_are_not_quoted_keep_what_is_behind_their_commas(tmp_path: Pa
 
 def test_a_heading_with_unknown_names_is_never_an_example(tmp_path: Path) -> None:
     content = quoted("satz,klasse", "tl")
-    with pytest.raises(UserError, match="'satz', 'klasse', may be a heading or an example: .* --text-column"):
+    with pytest.raises(UserError, match="'satz', 'klasse', may be a heading or an example: .* text_column"):
         read(tmp_path / "a.csv", content)
     check(read(tmp_path / "a.csv", content, text="satz", label="klasse"))
     check(read(tmp_path / "a.csv", content, text="satz"))
@@ -149,7 +149,7 @@ def test_rows_without_words_are_counted_and_left_out(tmp_path: Path, capsys: pyt
     assert data.description.class_names == ("negative", "positive")
     assert sum(len(split) for split in (data.train, data.validation, data.test)) == 30
     assert capsys.readouterr().err == (
-        "texts: train 'reviews.csv' (text in 'review', class in 'sentiment'); 2 classes (negative, positive); "
+        "note: texts: train 'reviews.csv' (text in 'review', class in 'sentiment'); 2 classes (negative, positive); "
         "2 without words left out\n"
     )
 
@@ -190,4 +190,4 @@ def test_options_name_the_columns(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "text in 'satz', class in 'klasse'" in capsys.readouterr().err
     for other in (["--dataset", "digits"], ["--dataset", "toytext"]):
         assert cli.main(["evaluate", "real", *other, "--text-column", "satz"]) == 2
-        assert "text_column" in capsys.readouterr().err
+        assert "--text-column" in capsys.readouterr().err

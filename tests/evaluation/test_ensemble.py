@@ -123,4 +123,4 @@ def test_frozen_parameters_stay(tiny_data, monkeypatch):
 
 def test_a_diverged_learner_is_wrong():
     logits = torch.tensor([[[2.0, 1.0], [0.0, 1.0]], [[torch.nan, torch.nan], [torch.inf, 0.0]]])
-    assert right(logits, torch.tensor([0, 1])).tolist() == [2, 0]
+    assert right(logits, torch.tensor([0, 1])).tolist() == [[True, True], [False, False]]

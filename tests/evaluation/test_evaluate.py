@@ -9,6 +9,7 @@ import pytest
 from torch import Tensor
 
 from gendistill.data.description import Normalisation
+from gendistill.data.fingerprint import fingerprint
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.evaluation.evaluate import evaluate
@@ -42,7 +43,15 @@ def subset(data: RealData, images_per_class: int = 4) -> RealSubset:
 def test_the_form_of_a_result(tiny_data: RealData) -> None:
     teacher = subset(tiny_data)
     result = evaluate(teacher, tiny_data, path="a/b.safetensors", name="real-subset", learning=LEARNING)
-    assert list(result) == ["name", "teacher", "dataset", "software", "learning", "fidelity", "budget"]
+    assert list(result) == [
+        "name", "teacher", "dataset", "dataset_fingerprint", "software", "learning", "fidelity", "budget", "notes"
+    ]  # fmt: skip
+    assert result["dataset_fingerprint"] == fingerprint(tiny_data)
+    assert set(result["software"]) == {"gendistill", "torch"} and "everything" not in result["teacher"]
+    everything = evaluate(
+        RealSubset.all(tiny_data.train, tiny_data.description), tiny_data, learning=LEARNING, fidelity=None
+    )
+    assert everything["teacher"]["everything"] is True
     assert result["teacher"] == {
         "kind": "real-subset",
         "path": "a/b.safetensors",
@@ -67,9 +76,9 @@ def test_judges_can_be_left_out(tiny_data: RealData) -> None:
     teacher = subset(tiny_data)
     result = evaluate(teacher, tiny_data, learning=LEARNING, fidelity=None)
     assert result["fidelity"] is None and "name" not in result and result["teacher"]["path"] is None
-    result = evaluate(teacher, tiny_data, learning=None, fidelity={"subsets": 3, "extractor": Rows()})
+    result = evaluate(teacher, tiny_data, learning=None, fidelity={"draws": 3, "count": 9, "extractor": Rows()})
     assert result["learning"] is None and result["budget"]["learner_updates"] is None
-    assert result["fidelity"]["kid"]["subsets"] == 3
+    assert result["fidelity"]["draws"] == 3
 
 
 def test_the_seed_reaches_fidelity_unless_its_options_name_one(tiny_data: RealData) -> None:
@@ -78,7 +87,7 @@ def test_the_seed_reaches_fidelity_unless_its_options_name_one(tiny_data: RealDa
     def value(outer: int, **options: int) -> float:
         fidelity = {"count": 9, "extractor": Rows(), **options}
         result = evaluate(teacher, tiny_data, learning=None, fidelity=fidelity, seed=outer)
-        return float(result["fidelity"]["kid"]["mean"])
+        return float(result["fidelity"]["value"])
 
     assert value(0) == value(0) != value(1)
     assert value(0, seed=1) == value(1)

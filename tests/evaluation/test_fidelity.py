@@ -14,11 +14,12 @@ from torch import Tensor
 from gendistill.data.description import Normalisation
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.evaluation import fidelity as module
+from gendistill.evaluation import draws
 from gendistill.evaluation.cache import VARIABLE
 from gendistill.evaluation.extractors import Extractor, extract
-from gendistill.evaluation.fidelity import fidelity
+from gendistill.evaluation.fidelity import common_count, fidelity
 from gendistill.evaluation.frechet import frechet_distance_from_features
+from gendistill.evaluation.kernel import kernel_distance
 from gendistill.evaluation.neighbours import neighbour_scores
 from gendistill.seeds import stream
 from gendistill.teacher.stored import StoredImages
@@ -49,7 +50,7 @@ def noisy(data: RealData, count: int, noise: float) -> StoredImages:
 
 def test_numbers_are_those_of_the_parts(tiny_data: RealData) -> None:
     teacher = noisy(tiny_data, 60, 0.1)
-    result = fidelity(teacher, tiny_data, extractor=Rows(), subsets=7, subset_size=30)
+    result = fidelity(teacher, tiny_data, extractor=Rows())
     made = extract(Rows(), teacher.images, teacher.description.normalisation)
     real = extract(Rows(), tiny_data.train.images, tiny_data.description.normalisation)
     assert result["name"] == "FD[rows]"
@@ -57,9 +58,13 @@ def test_numbers_are_those_of_the_parts(tiny_data: RealData) -> None:
     assert (result["n"], result["reference"], result["reference_n"]) == (60, "train", 96)
     scores = neighbour_scores(real, made)
     assert {key: result[key] for key in scores} == scores
-    assert result["kid"]["name"] == "KID[rows]"
-    assert (result["kid"]["subsets"], result["kid"]["subset_size"]) == (7, 30)
-    assert result["inception_score"] is None
+    assert (result["draws"], result["std"], result["whole"]) == (1, None, {"n": 60, "value": result["value"]})
+    assert set(result["spread"].values()) == {None}
+    classes = {"first_classes": teacher.labels, "second_classes": tiny_data.train.labels}
+    kid = kernel_distance(made, real, **classes)
+    assert (result["kid"]["name"], result["kid"]["n"], kid["estimator"]) == ("KID[rows]", 60, "stratified")
+    assert {key: result["kid"][key] for key in kid} == pytest.approx(kid)
+    assert result["inception_score"] is None and result["shared"] == 0
     assert "trust the KID" in result["notes"][0]
 
 
@@ -73,9 +78,10 @@ def test_real_images_against_themselves_and_against_test(tiny_data: RealData) ->
     teacher = RealSubset.all(tiny_data.train, tiny_data.description)
     same = fidelity(teacher, tiny_data, extractor=Rows())
     assert same["value"] < 1e-9 and same["coverage"] == 1
-    assert any("among the reference images" in note for note in same["notes"])
+    assert same["shared"] == 96 and "96 of the 96 images are among the reference images" in same["notes"][1]
+    assert same["kid"]["value"] == pytest.approx(0, abs=1e-12) and same["kid"]["std"] is None
     other = fidelity(teacher, tiny_data, extractor=Rows(), reference="test")
-    assert other["value"] > 1e-5 and other["reference_n"] == 60
+    assert other["value"] > 1e-5 and other["reference_n"] == 60 and other["shared"] == 0
 
 
 def test_the_default_extractor_is_the_classifier_of_the_data(tiny_data: RealData, own_cache: Path) -> None:
@@ -110,20 +116,30 @@ class Fresh(StoredImages):
 
 
 def test_how_many_images_are_drawn(tiny_data: RealData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 40)
+    monkeypatch.setattr(draws, "CHUNK", 40)
+    monkeypatch.setattr(draws, "LIMIT", 250)
     stored = noisy(tiny_data, 60, 0.1)
     fresh = Fresh(stored.images, stored.labels, stored.description)
-    assert fidelity(fresh, tiny_data, extractor=Rows())["n"] == 96
-    assert fresh.asked == [40, 40, 16]
-    assert fidelity(fresh, tiny_data, extractor=Rows(), count=10)["n"] == 10
-    assert fidelity(stored, tiny_data, extractor=Rows(), count=30)["n"] == 30
-    assert fidelity(stored, tiny_data, extractor=Rows(), count=1000)["n"] == 60
+
+    def drawn(teacher: StoredImages, **options: int) -> tuple[int, int, int]:
+        result = fidelity(teacher, tiny_data, extractor=Rows(), **options)
+        assert (result["std"] is None) == (result["draws"] == 1)
+        return result["n"], result["draws"], result["whole"]["n"]
+
+    assert drawn(fresh) == (96, 2, 192)  # as many draws of 96 as 250 images allow
+    assert fresh.asked == [40, 40, 16] * 2
+    assert drawn(fresh, count=10) == (10, 5, 50)
+    assert drawn(fresh, count=300) == (300, 1, 300)
+    assert drawn(stored, count=30) == (30, 5, 60)
+    assert drawn(stored, count=30, draws=2) == (30, 2, 60)
+    assert drawn(stored, count=60) == drawn(stored, count=1000) == (60, 1, 60)
 
 
 def test_one_image_has_no_distance(tiny_data: RealData) -> None:
     result = fidelity(noisy(tiny_data, 1, 0.0), tiny_data, extractor=Rows())
     assert result["n"] == 1 and math.isnan(result["value"]) and math.isnan(result["kid"]["value"])
-    assert "one image has no spread" in result["notes"][1]
+    assert "one image has no spread" in result["notes"][0]
+    assert not any("trust the KID" in note for note in result["notes"])
 
 
 def test_a_teacher_of_other_data_is_refused(tiny_data: RealData) -> None:
@@ -142,3 +158,13 @@ def test_options_that_are_not_allowed(tiny_data: RealData) -> None:
         fidelity(teacher, tiny_data, extractor=Rows(), reference="validation")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="count must be at least 1"):
         fidelity(teacher, tiny_data, extractor=Rows(), count=0)
+
+
+def test_a_comparison_draws_as_many_images_as_the_smallest_set_has(tiny_data: RealData) -> None:
+    subsets = [
+        RealSubset.random(tiny_data.train, tiny_data.description, count=count, generator=stream(0, "subset"))
+        for count in (30, 12)
+    ]
+    everything = RealSubset.all(tiny_data.train, tiny_data.description)
+    assert common_count([everything, *subsets], tiny_data) == 12
+    assert common_count([everything], tiny_data) == common_count([], tiny_data) == len(tiny_data.train)

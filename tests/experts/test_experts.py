@@ -160,7 +160,7 @@ def test_a_named_folder_with_other_experts_is_refused(tiny_data: RealData, tmp_p
     with pytest.raises(UserError, match="another recipe.*'lr': 0.05.*wanted.*'lr': 0.01.*choose another folder"):
         buffer(tiny_data, tmp_path, folder=tmp_path / "mine", recipe=Recipe(batch_size=40))
     other = RealData(tiny_data.description, tiny_data.test, tiny_data.validation, tiny_data.test)
-    with pytest.raises(UserError, match="another training set"):
+    with pytest.raises(UserError, match="an expert of other training images"):
         buffer(other, tmp_path, folder=tmp_path / "mine")
 
 

@@ -118,5 +118,5 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "part.pth")
     for wrong in ({"model_state_dict": {"a": 1}}, {"global_step": "7"}, {"optimizer_state_dict": []}):
         torch.save({"model_state_dict": {}, "optimizer_state_dict": None, "global_step": 7} | wrong, tmp_path / "w.pth")
-        with pytest.raises(UserError, match="other kinds"):
+        with pytest.raises(UserError, match="other kinds|is no tensor but int"):
             read_checkpoint(tmp_path / "w.pth")

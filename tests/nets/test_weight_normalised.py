@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from gendistill.data.digits import load_digits
 from gendistill.errors import UserError
 from gendistill.evaluation.learning import learning_curve
-from gendistill.nets.weight_normalised import MeanOnlyBatchNorm, WeightNormConvNet, statistics_with_graph
+from gendistill.nets.statistics import statistics_with_graph
+from gendistill.nets.weight_normalised import MeanOnlyBatchNorm, WeightNormConvNet
 from gendistill.seeds import initialisation, stream
 from gendistill.teacher import RealSubset
 
@@ -89,7 +90,7 @@ def test_running_means_carry_a_graph_only_where_asked() -> None:
     layer(x)
     assert not layer.running_mean.requires_grad
     buffers = {"running_mean": layer.running_mean.clone()}
-    with statistics_with_graph():
+    with statistics_with_graph(layer):
         torch.func.functional_call(layer, buffers, (x,))
     torch.testing.assert_close(torch.autograd.grad(buffers["running_mean"].sum(), x)[0], torch.full((8, 3), 1 / 8))
     assert not layer.running_mean.requires_grad

@@ -47,7 +47,7 @@ def published_distance(real: list[Tensor], synthetic: list[Tensor]) -> Tensor:
 def of_every_class(trainer: GradientMatchingTrainer, network: nn.Module, real: Tensor) -> Tensor:
     change, total = trainer.siamese(), torch.zeros(())
     parameters = list(network.parameters())
-    for label, some in enumerate(real.unflatten(0, (3, -1))):
+    for label, some in enumerate(trainer.real_images(real)):
         shown = change(some[None], label)[0]
         wanted = torch.autograd.grad(F.cross_entropy(network(shown), torch.full((6,), label)), parameters)
         shown = change(trainer.images[label][None], label)[0]
@@ -83,7 +83,7 @@ def test_a_match_is_that_of_the_slow_version(
 def test_the_distance_agrees_with_finite_differences(tiny_data: RealData, tmp_path: Path, distance: str) -> None:
     smooth = {**LEARNER, "init_args": {"width": 2, "depth": 1, "activation": "tanh"}}
     trainer = attached(tiny(learner=smooth, distance=distance), tiny_data, tmp_path)
-    network, real = trainer.new_network().double(), trainer.next_batch()[0].double().unflatten(0, (3, -1))
+    network, real = trainer.new_network().double(), trainer.real_images(trainer.next_batch()[0]).double()
 
     def of_one(images: Tensor) -> Tensor:
         return trainer.distance(network, real[1:2], images, 1)

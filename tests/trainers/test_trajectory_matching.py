@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
-from trajectory_runs import EXPERT, LEARNER, Linear, attached, options, step, tiny
+from trajectory_runs import EXPERT, LEARNER, attached, options, step, tiny
 
 from gendistill import teacher as teachers
 from gendistill.data.real import RealData
@@ -18,14 +18,6 @@ from gendistill.errors import UserError
 from gendistill.runs.loop import train
 from gendistill.runs.processes import Processes
 from trainers.trajectory_matching import TrajectoryMatchingTrainer
-
-
-class Forgetful(Linear):
-    """A learner whose forward pass is random."""
-
-    def __init__(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
-        super().__init__(num_classes, image_shape)
-        self.dropout = nn.Dropout(0.5)
 
 
 def test_matching_brings_students_nearer_to_the_experts(tiny_data: RealData, tmp_path: Path) -> None:
@@ -198,5 +190,3 @@ def test_a_run_that_does_not_fit_is_refused(tiny_data: RealData, tmp_path: Path)
         attached(tiny(), tiny_data, tmp_path, precision="bfloat16")
     with pytest.raises(UserError, match="give 1 to 6"):
         attached(tiny(student_batch=7), tiny_data, tmp_path)
-    with pytest.raises(UserError, match="dropout"):
-        attached(tiny(learner={"class_path": f"{__name__}.Forgetful"}), tiny_data, tmp_path)

@@ -13,7 +13,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
 from trainers.batch import Batch
-from trainers.latent_objectives.objective import Objective
+from trainers.latent_objectives.objective import Objective, SearchHost
 
 
 class MetaLoss(Objective):
@@ -50,7 +50,7 @@ class MetaLoss(Objective):
         self.memory = memory
         self.poison_spec = poison
 
-    def attach(self, trainer: Any) -> None:
+    def attach(self, trainer: SearchHost) -> None:
         """Take the trainer and check the poison against its data."""
         super().attach(trainer)
         self.poison = Poison.of(self.poison_spec, trainer.data.description)
@@ -68,4 +68,5 @@ class MetaLoss(Objective):
             look = PoisonedLoss(learner, steps, images, labels, self.poison)
         rates = self.learning_rates()
         shown, told = [fake.images] * self.inner_steps, [cast(Tensor, fake.labels)] * self.inner_steps
-        return unroll.unrolled_loss(learner, shown, told, rates, torch.zeros_like(rates), look, memory=self.memory).loss
+        momenta, seed = torch.zeros_like(rates), self.seed_of("draws")
+        return unroll.unrolled_loss(learner, shown, told, rates, momenta, look, memory=self.memory, seed=seed).loss

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from gendistill import unroll
-from gendistill.data.augment import apply
-from gendistill.errors import UserError, did_you_mean
+from gendistill.errors import UserError
 from gendistill.experts import Recipe, expert_buffer
-from gendistill.losses.trajectory import ParameterDistance
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
 from trainers.batch import Batch
-from trainers.latent_objectives.objective import Objective
+from trainers.latent_objectives.objective import Objective, SearchHost
 from trainers.student_plan import PlanOptions, StudentPlan
+from trainers.student_training import StudentTraining
+from trainers.terms.generated import carry
 
 
 class TrajectoryMatching(Objective):
@@ -66,22 +66,19 @@ class TrajectoryMatching(Objective):
                 raise UserError(f"{name} is {value}; give a whole number from 1")
         if student_lr <= 0:
             raise UserError(f"student_lr is {student_lr}; give a positive number")
-        if memory not in unroll.MEMORY_MODES:
-            hint = did_you_mean(str(memory), unroll.MEMORY_MODES)
-            raise UserError(f"memory is '{memory}'; {hint}choose one of {', '.join(unroll.MEMORY_MODES)}")
         self.learner = learner
         self.experts = experts
         self.recipe = Recipe.of(expert)
         self.expert_folder = expert_folder
         self.student_lr = student_lr
         self.expert_epochs = expert_epochs
-        self.memory = memory
+        self.training = StudentTraining(student_steps, "exact", memory, window=None)
         self.options = PlanOptions(
             experts=experts, steps=student_steps, batch=student_batch, min_start=0, max_start=max_start_epoch,
             first_max_start=None, widen_steps=0, augment=augment, augment_mode="single", siamese=False,
         )  # fmt: skip
 
-    def attach(self, trainer: Any) -> None:
+    def attach(self, trainer: SearchHost) -> None:
         """Open the experts, training those that are missing, and make the student."""
         super().attach(trainer)
         description, run = trainer.data.description, trainer.run
@@ -115,15 +112,10 @@ class TrajectoryMatching(Objective):
             self.buffer.snapshot(lesson.expert, at, self.trainer.device)
             for at in (lesson.start, lesson.start + self.expert_epochs)
         )
-        labels = cast(Tensor, fake.labels)
-        rates = self.learning_rates().expand(self.options.steps)
-        return unroll.unrolled_loss(
-            self.student,
-            [apply(fake.images[index], how) for index, how in lesson.batches],
-            [labels[index] for index, _ in lesson.batches],
-            rates,
-            torch.zeros_like(rates),
-            ParameterDistance(self.options.steps, target, start),
-            parameters=start,
-            memory=self.memory,
-        ).loss
+        images = fake.images.detach().requires_grad_()
+        labels, rate = cast(Tensor, fake.labels), self.learning_rates()[0]
+        seed = self.seed_of("draws")
+        with torch.enable_grad():
+            distance = self.training.backward(self.student, lesson, start, target, images, labels, rate, 1.0, seed)
+        assert images.grad is not None
+        return carry(distance, fake.images, images.grad)

@@ -6,21 +6,73 @@ import copy
 import math
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gendistill.data.description import Normalisation
+from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.errors import UserError, did_you_mean
+from gendistill.nets.chance import Chance
 from gendistill.runs.attributes import capture, holds_state, is_plain, restore
+from gendistill.runs.context import RunContext
+from gendistill.seeds import derive_seed
 from trainers.batch import Batch
+from trainers.class_sizes import taken_whole
 
-if TYPE_CHECKING:
-    from trainers.gan import GANTrainer
-
+Network = TypeVar("Network", bound=nn.Module)
 NETWORKS = ("generator", "discriminator")
 APPLY_TO = (*NETWORKS, "both")
+
+
+class TermHost(Protocol):
+    """What every term uses of the trainer that it belongs to, which is attached to its run and data."""
+
+    @property
+    def run(self) -> RunContext:
+        """The run."""
+
+    @property
+    def data(self) -> RealData:
+        """The data set, on the run's device."""
+
+    @property
+    def step(self) -> int:
+        """Completed steps."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks and data are."""
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How real images are normalised."""
+
+    def initialised(self, name: str) -> AbstractContextManager[None]:
+        """Return a context in which layers draw their initial weights from the run's seed and ``name``."""
+
+    def place(self, module: Network) -> Network:
+        """Move a network to the run's device and memory format, in place, and return it."""
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context for forward passes in the run's precision."""
+
+
+class GANHost(TermHost, Protocol):
+    """What terms use of a GAN, whose networks exist."""
+
+    generator: Any
+    discriminator: Any
+
+    @property
+    def labelled(self) -> bool:
+        """Whether both networks are told the labels."""
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Log a scalar of this step."""
 
 
 class Term(ABC):
@@ -38,7 +90,8 @@ class Term(ABC):
     Attributes:
         name: Logged as ``term/<name>``; the class's name in lower case unless the class says otherwise.
         key: ``terms/<position>/<name>``, what the term's random streams are called after.
-        trainer: The trainer that the term belongs to, from :meth:`attach` on.
+        trainer: The trainer that the term belongs to, from :meth:`attach` on. A class that needs more of it than
+            :class:`TermHost` declares its own protocol, such as :class:`GANHost`.
         examined: Whether it was looked at in the discriminator's loss, to say once if it does nothing there.
 
     Raises:
@@ -46,6 +99,7 @@ class Term(ABC):
     """
 
     name: str = ""
+    trainer: TermHost
     needs_labels: ClassVar[bool] = False
     """Whether generated images must have labels."""
 
@@ -60,6 +114,7 @@ class Term(ABC):
         self.name = self.name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
         self.key = f"terms/0/{self.name}"
         self.examined = False
+        self._calls = (-1, 0)  # the step, and which call of it this is: no state, as a run stops between steps
 
     @abstractmethod
     def __call__(self, real: Batch, fake: Batch) -> Tensor:
@@ -72,13 +127,17 @@ class Term(ABC):
                 in the discriminator's.
         """
 
-    def attach(self, trainer: GANTrainer) -> None:
+    def attach(self, trainer: Any) -> None:
         """Take the trainer, whose networks exist; make networks and samplers of the term's own here.
 
         Args:
-            trainer: The trainer, inside its ``build()``.
+            trainer: The trainer, inside its ``build()``: what :attr:`trainer` is declared as.
         """
         self.trainer = trainer
+
+    def learned_rates(self) -> Tensor | None:
+        """Return learning rates of learners that the term trains, to be watched; by default there are none."""
+        return None
 
     def acts_on(self, network: str) -> bool:
         """Return whether the term belongs to the loss of the ``generator`` or of the ``discriminator``."""
@@ -91,21 +150,44 @@ class Term(ABC):
         """The term's own random stream, on the run's device."""
         return self.trainer.run.streams[self.key]
 
-    def initialised(self, name: str) -> Any:
+    def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed, this term and ``name``."""
         return self.trainer.initialised(f"{self.key}/{name}")
 
+    def seed_of(self, name: str) -> int:
+        """Return the seed of what a network draws by itself while ``name`` is done: the term's, another at every step.
+
+        Args:
+            name: What is done; every process of a run has numbers of its own.
+        """
+        run = self.trainer.run
+        return derive_seed(run.options.seed, f"{self.key}/{name}/{run.step}/{run.processes.rank}")
+
+    def value(self, real: Batch, fake: Batch) -> Tensor:
+        """Return the term, whatever networks draw by themselves meanwhile: the numbers are the term's own.
+
+        Args:
+            real: See :meth:`__call__`.
+            fake: See there.
+        """
+        step, calls = self._calls
+        self._calls = (self.trainer.step, calls + 1 if step == self.trainer.step else 0)
+        with Chance(None, self.trainer.device).seeded(self.seed_of(f"draws/{self._calls[1]}")):
+            return self(real, fake)
+
     def draw_real(self, per_class: int) -> Batch:
         """Draw ``per_class`` real images of every class from the training data with the term's own stream.
+
+        A class with fewer shows all of them, and again from the first, until there are as many.
 
         Returns:
             Images (K * per_class, C, H, W), class by class, and their labels.
 
         Raises:
-            UserError: ``per_class`` is not from 1 to the size of the smallest class.
+            UserError: ``per_class`` is below 1.
         """
-        index = self.sampler.draw(per_class, self.stream)
-        return self.real_images(index.flatten())
+        taken_whole(self.sampler, per_class, f"real_per_class of the term {self.name}", again=True)
+        return self.real_images(self.sampler.draw(per_class, self.stream, repeat=True).flatten())
 
     def draw_alike(self, labels: Tensor) -> Batch:
         """Draw for each label (B,) a real image of that class, with repetition, with the term's own stream."""
@@ -128,7 +210,8 @@ class Term(ABC):
         """Balanced draws from the training data; made once, and without state."""
         if not hasattr(self, "_sampler"):
             data = self.trainer.data
-            self._sampler = ClassSampler(data.train.labels, data.description.num_classes)
+            names = data.description.class_names
+            self._sampler = ClassSampler(data.train.labels, data.description.num_classes, names)
         return self._sampler
 
     # -- state --------------------------------------------------------------------------------------------------------
@@ -144,7 +227,7 @@ class Term(ABC):
         state: dict[str, Any] = {}
         built = getattr(self, "_built_plain", {})
         for name, value in vars(self).items():
-            if name in ("trainer", "_built_plain"):
+            if name in ("trainer", "_built_plain", "_calls"):
                 continue
             if holds_state(value) or (is_plain(value) and (name not in built or built[name] != value)):
                 state[name] = capture(value)

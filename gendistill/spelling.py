@@ -1,0 +1,66 @@
+"""How an option of the data is written where a person is, so that advice can be typed as it stands.
+
+One sentence is read in three places: a script, which gives an argument; a command with an option of its own,
+``--image-size``; and a run of a config, whose option is ``--data.image_size``. Who calls the library for a person says
+which of them it is; a sentence asks here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+Form = Callable[[str], str]
+
+WORDS = {"root": "--data-root", "name": "--dataset"}
+"""Options of commands that are not called after their argument."""
+
+
+def in_python(name: str) -> str:
+    """Write an option as an argument of a function; the data set itself is what most functions call ``data``."""
+    return "data" if name == "name" else name
+
+
+def of_command(name: str) -> str:
+    """Write an option as that of a command with options of its own: ``--image-size``."""
+    return WORDS.get(name, f"--{name.replace('_', '-')}")
+
+
+def of_config(name: str) -> str:
+    """Write an option as that of a config's data: ``--data.image_size``."""
+    return f"--data.{name}"
+
+
+_form: ContextVar[Form] = ContextVar("form", default=in_python)
+
+
+def option(name: str) -> str:
+    """Return how an option of :func:`gendistill.data.load` is written here."""
+    return _form.get()(name)
+
+
+@contextmanager
+def written(form: Form) -> Iterator[None]:
+    """Write options in this form while inside."""
+    before = _form.set(form)
+    try:
+        yield
+    finally:
+        _form.reset(before)
+
+
+@contextmanager
+def written_of_source() -> Iterator[None]:
+    """Write options as those of the data set that networks are trained on before the one they are adapted to."""
+    form = _form.get()
+    with written(_source_root if form is of_command else _in_source):
+        yield
+
+
+def _in_source(name: str) -> str:
+    return f"{name} in trainer.source"
+
+
+def _source_root(name: str) -> str:
+    return "--source-root" if name == "root" else f"{name} in trainer.source when the teacher is made"
