@@ -72,8 +72,8 @@ def obvious(trainer: DistributionMatchingTrainer) -> float:
     network: Any = trainer.new_network().requires_grad_(True)
     generator = stream(trainer.run.options.seed, f"siamese/{trainer.step}")
     loss = torch.zeros(())
-    images, _ = trainer.next_batch()
-    for label, real in enumerate(images.unflatten(0, (CLASSES, -1))):
+    index, _ = trainer.next_batch()
+    for label, real in enumerate(trainer.real_images(index)):
         parameters = draw_parameters(trainer.strategy, 1, SHAPE, generator)
         wanted = network.features(apply(real, parameters)).detach()
         found = network.features(apply(trainer.images[label], parameters))

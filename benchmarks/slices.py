@@ -67,7 +67,7 @@ def with_slices(match: GradientMatchingTrainer, network: nn.Module, real: Tensor
     match.images.grad = None
     for first in match.mine[:: match.classes_together]:
         last = min(first + match.classes_together, match.mine.stop)
-        wanted = change(real[first:last], first)
+        wanted = change(match.real_images(real[first:last]), first)
         match.distance(network, wanted, change(match.images[first:last], first), first).backward(inputs=[match.images])
     assert match.images.grad is not None
     return match.images.grad
@@ -90,6 +90,7 @@ def sliced_backward(
     labels: Tensor,
     rate: Tensor,
     weight: float,
+    seed: int,
 ) -> Tensor:
     """Do what :meth:`trainers.student_training.StudentTraining.backward` does, by an index into all for each step."""
     with torch.no_grad():
@@ -98,7 +99,15 @@ def sliced_backward(
     told = [labels[index] for index, _ in lesson.batches]
     rates, distance = rate.expand(training.steps), ParameterDistance(training.steps, target, start)
     loss = unroll.unrolled_loss(
-        student, shown, told, rates, torch.zeros_like(rates), distance, parameters=start, memory=training.memory
+        student,
+        shown,
+        told,
+        rates,
+        torch.zeros_like(rates),
+        distance,
+        parameters=start,
+        memory=training.memory,
+        seed=seed,
     ).loss
     (weight * loss).backward()
     for image, (index, how) in zip(shown, lesson.batches, strict=True):
@@ -123,10 +132,10 @@ def dsa(root: str, classes: int, images: int, side: int, width: int) -> dict[str
         images_per_class=images, real_batch=8, learner=_convnet(width, 3), outer_loops=1, inner_loops=0, lr_images=1e-30
     )
     trainer = _attached(made, root, classes, side, max(images, 8))
-    network, real = trainer.new_network(), trainer.next_batch()[0].unflatten(0, (classes, -1))
+    network, real = trainer.new_network(), trainer.next_batch()[0]
 
     def ours() -> Tensor:
-        trainer.match(network, real.flatten(0, 1))
+        trainer.match(network, real)
         found: Tensor = trainer.images.grad
         return found
 
@@ -197,7 +206,7 @@ def mtt(root: str, classes: int, images: int, side: int, steps: int, batch: int,
         trainer.images.grad = None
         backward(
             trainer.training, trainer.student, lesson, start, target, trainer.images, trainer.labels,
-            trainer.raw_rate.exp(), 1.0,
+            trainer.raw_rate.exp(), 1.0, 0,
         )  # fmt: skip
         found: Tensor = trainer.images.grad
         return found

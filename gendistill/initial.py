@@ -17,6 +17,7 @@ from torch import nn
 
 from gendistill.data.description import Description
 from gendistill.errors import UserError, did_you_mean
+from gendistill.nets.kinds import draw_xavier, layers
 from gendistill.objects import build
 from gendistill.plain import plain
 from gendistill.seeds import initialisation
@@ -130,18 +131,32 @@ class Initial:
         learner = self._drawn(description, seed, name, trusted=trusted)
         if not self.fixed_layers:
             return learner
-        shared = self._drawn(description, self.seed, self.name, trusted=trusted)
-        norm = _norm(shared, self.fixed_layers)
-        if not math.isclose(norm, self.norm, rel_tol=1e-4):
-            raise UserError(
-                f"the initial weights that this teacher was made for cannot be drawn again here (norm {norm:.6g} for "
-                f"{self.norm:.6g}): torch {torch.__version__} draws others; use the version that made the teacher"
-            )
-        pairs = zip(layers(learner)[: self.fixed_layers], layers(shared), strict=False)
-        with torch.no_grad():
-            for own, given in pairs:
-                own.load_state_dict(given.state_dict())
+        shared = self._shared(description, trusted=trusted)
+        own = layers(learner)
+        if self.fixed_layers == len(own):
+            # All of it: also what is drawn and no layer, as an embedding or a token.
+            learner.load_state_dict(shared[-1])
+        else:
+            for layer, weights in zip(own, shared[: self.fixed_layers], strict=False):
+                layer.load_state_dict(weights)
         return learner
+
+    def _shared(self, description: Description, *, trusted: bool) -> list[dict[str, Any]]:
+        """Return the shared weights of each layer, then those of the whole network; drawn once for a data set."""
+        key = (description.num_classes, description.image_shape, trusted)
+        # Not a field: neither compared nor written down.
+        kept: dict[Any, list[dict[str, Any]]] = self.__dict__.setdefault("_kept", {})
+        if key not in kept:
+            shared = self._drawn(description, self.seed, self.name, trusted=trusted)
+            norm = _norm(shared, self.fixed_layers)
+            if not math.isclose(norm, self.norm, rel_tol=1e-4):
+                raise UserError(
+                    f"the initial weights that this teacher was made for cannot be drawn again here (norm {norm:.6g} "
+                    f"for {self.norm:.6g}): torch {torch.__version__} draws others; use the version that made the "
+                    "teacher"
+                )
+            kept[key] = [dict(module.state_dict()) for module in (*layers(shared), shared)]
+        return kept[key]
 
     def _drawn(self, description: Description, seed: int, name: str, *, trusted: bool) -> nn.Module:
         sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
@@ -149,19 +164,8 @@ class Initial:
             learner = build(self.learner, nn.Module, trusted=trusted, **sizes)
             if self.weights == "xavier":
                 for layer in layers(learner):
-                    nn.init.xavier_normal_(layer.weight)  # type: ignore[arg-type]
-                    if layer.bias is not None:
-                        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+                    draw_xavier(layer)
         return learner
-
-
-def layers(learner: nn.Module) -> list[nn.Module]:
-    """Return the modules with a weight matrix or filters of their own, in the order of the network.
-
-    Normalisation layers have vectors only, which start at constants.
-    """
-    weights = ((module, getattr(module, "weight", None)) for module in learner.modules())
-    return [module for module, weight in weights if isinstance(weight, torch.Tensor) and weight.ndim >= 2]
 
 
 def _norm(learner: nn.Module, count: int) -> float:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gendistill.telling import tell
+from gendistill.plain import readable
 
 _said: set[str] = set()
 _listeners: list[list[str]] = []
 
 
 def note(sentence: str) -> None:
-    """Say a sentence on stderr, once in a command.
+    """Say a sentence on stderr, once in a command, and only in the first of several processes.
 
     Args:
         sentence: Without a full stop.
     """
+    sentence = readable(sentence)
     for kept in _listeners:
         if sentence not in kept:
             kept.append(sentence)
-    if sentence not in _said:
-        tell(f"note: {sentence}")
+    if sentence not in _said and os.environ.get("RANK", "0") == "0":
+        print(f"note: {sentence}", file=sys.stderr, flush=True)
     _said.add(sentence)
 
 

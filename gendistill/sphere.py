@@ -61,7 +61,9 @@ def clip(z: Tensor, radius: float | None = None) -> Tensor:
     """Bring points (..., d) outside the ball onto its surface; leave those inside alone."""
     norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
     limit = _radius(z, radius)
-    return torch.where(norm > limit, project(z, limit, check=False), z)
+    outside = norm > limit
+    # A point inside is not projected, not even to be thrown away: in the centre that has no gradient but NaN.
+    return torch.where(outside, project(torch.where(outside, z, 1.0), limit, check=False), z)
 
 
 def angle(a: Tensor, b: Tensor) -> Tensor:

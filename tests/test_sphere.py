@@ -152,3 +152,18 @@ def test_slerp_of_antipodes_goes_half_round() -> None:
 
 def test_slerp_interpolates_norms() -> None:
     torch.testing.assert_close(sphere.slerp(unit(1.0, 0.0), unit(0.0, 3.0), 0.5), unit(math.sqrt(2), math.sqrt(2)))
+
+
+def test_clip_has_a_gradient_everywhere() -> None:
+    """The identity's inside, also in the centre; outside that of a projection."""
+    z = torch.tensor([[0.0, 0.0, 0.0], [0.3, -0.2, 0.1], [2.0, 1.0, -3.0]], dtype=torch.float64, requires_grad=True)
+    weights = torch.tensor([[1.0, -2.0, 3.0]] * 3, dtype=torch.float64)
+    gradient = torch.autograd.grad((sphere.clip(z, 1.0) * weights).sum(), z)[0]
+    assert torch.equal(gradient[:2], weights[:2])
+    point = z.detach()[2]
+    jacobian = (torch.eye(3, dtype=torch.float64) - torch.outer(point, point) / point.dot(point)) / point.norm()
+    torch.testing.assert_close(gradient[2], jacobian @ weights[2])
+    huge = torch.tensor([[1e30, 1e30], [1e-30, 0.0]], requires_grad=True)
+    found = sphere.clip(huge, 2.0)
+    torch.testing.assert_close(found, torch.tensor([[2**0.5, 2**0.5], [1e-30, 0.0]]), atol=0, rtol=1e-6)
+    assert torch.autograd.grad(found.sum(), huge)[0].isfinite().all()

@@ -7,7 +7,8 @@ docs/methods/batch-condensation.md tells the rest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -24,11 +25,14 @@ from gendistill.losses.class_gradients import class_gradient_distance
 from gendistill.losses.matching import DISTANCES
 from gendistill.runs.watch import Watched
 from gendistill.sphere_optimizer import SphereOptimizer
-from gendistill.teacher import Teacher
+from gendistill.teacher import Teacher, open_teacher
 from gendistill.teacher.stored import Order
 from trainers.checks import check_words
+from trainers.chunks import images_at_once
 from trainers.condensed_teacher import condensed_teacher
 from trainers.latents.source import open_generator
+from trainers.latents.space import Space
+from trainers.stored_start import check_start, is_stored
 from trainers.terms.hosts import TrainerHost
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Probe
@@ -53,7 +57,8 @@ class BatchCondensationTrainer(Trainer):
             shared out equally.
         num_batches: Real batches, those of one stratified epoch; None: all whole ones.
         start: What a condensed batch is at first: ``random``, ``loss``, ``herding``, ``kcenter`` (parts of its batch),
-            ``mixup`` (means of random pairs) or ``noise`` (standard normal, with the classes of a random part).
+            ``mixup`` (means of random pairs), ``noise`` (standard normal, with the classes of a random part), or images
+            that are stored somewhere, as :func:`gendistill.teacher.open_teacher` names them, batch after batch.
         features: Where herding and k-center measure: ``pixels``, ``classifier``, ``inception`` or an extractor's path.
         optimise: False leaves the start as it is: the control with that name.
         labels: ``given``: those of the start. ``learned``: any real numbers, beginning there (one-hot).
@@ -67,7 +72,8 @@ class BatchCondensationTrainer(Trainer):
         augment: Strategy by which a real batch and its condensed one are changed in the same way, such as
             ``color_crop_cutout_scale_rotate``; None: none.
         batches_at_once: Batches that a step moves, those of the next step being the next ones; None: all.
-        vectorised: All batches of a step in one pass, for networks without batch norm in train mode; None: on a GPU.
+        vectorised: Several batches in one pass, for networks without batch norm in train mode; None: on a GPU. False:
+            one batch after another. Either way the gradients are the same, and only what is in one pass has a graph.
         order: How the teacher shows its images: ``fixed`` (the batches as they were made) or ``stratified``.
 
     Raises:
@@ -91,17 +97,19 @@ class BatchCondensationTrainer(Trainer):
         distance: str = "cosine_layerwise",
         probes: list[dict[str, Any]] | None = None,
         augment: str | None = None,
-        batches_at_once: int | None = None,
+        batches_at_once: int | None = 32,
         vectorised: bool | None = None,
         order: Order = "fixed",
     ) -> None:
         super().__init__(batch_size)
         check_words(
-            start=(start, STARTS),
             labels=(labels, get_args(Labels)),
             distance=(distance, DISTANCES),
             order=(order, get_args(Order)),
         )
+        check_start("start", start, STARTS)
+        if is_stored(start, STARTS) and (rounds > 1 or generator is not None):
+            raise UserError(f"start '{start}' holds pixels of one round; leave out rounds and generator with it")
         if rounds < 1 or (batches_at_once is not None and batches_at_once < 1):
             raise UserError(f"rounds and batches_at_once must be at least 1, got {rounds} and {batches_at_once}")
         if lr <= 0 or lr_labels <= 0:
@@ -135,9 +143,18 @@ class BatchCondensationTrainer(Trainer):
         for place, probes in enumerate(self.probes):
             probes.attach(TrainerHost(self, f"condensation/{place}"))
         self.at_once = self.vectorised if self.vectorised is not None else self.device.type != "cpu"
+        images = images_at_once(self.device, self.data.description.image_shape)
+        self.together = max(1, images // self.sizes[0]) if self.at_once else 1
         self.round = 0
         self.wanted: list[Tensor] = []  # images and labels of the batches that this round condenses, from round 1 on
         self._begin()
+        if self.optimise and self.steps // rounds < len(self.values):
+            moved, parts = self.steps // rounds, len(self.values)
+            warnings.warn(
+                f"{moved} steps of a round move the first {moved} of {parts} parts of the batches, the others stay as "
+                f"they start; give run.steps from {rounds * parts} on, or a larger batches_at_once",
+                stacklevel=2,
+            )
 
     def _begin(self) -> None:
         """Make the condensed batches of a round, as they are at the start, and their optimisers."""
@@ -162,6 +179,8 @@ class BatchCondensationTrainer(Trainer):
 
     def _first(self) -> tuple[Tensor, Tensor]:
         images, labels = self._target(slice(None))
+        if is_stored(self.start, STARTS):
+            return self._stored(images, labels)
         name, stream = "random" if self.start == "noise" else self.start, self.run.streams["start"]
         images, labels = control(
             name,
@@ -176,6 +195,23 @@ class BatchCondensationTrainer(Trainer):
         if self.start == "noise":
             images = torch.randn(images.shape, generator=stream, device=stream.device).to(images)
         return images, labels
+
+    def _stored(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images of a file cut into batches; of a run that is continued, whose state has them, anything."""
+        size = self.sizes[1]
+        if self.run.directory.has_state:
+            return images[:, :size], labels[:, :size]
+        stored = open_teacher(self.start, self.data, seed=self.run.options.seed)
+        wanted = len(images) * size
+        if stored.images_stored != wanted:
+            held = "fresh images without end" if stored.images_stored is None else f"{stored.images_stored} images"
+            raise UserError(
+                f"'{self.start}' holds {held}, {len(images)} batches of {size} are {wanted}; choose num_batches and "
+                "condensed_size so that they are as many"
+            )
+        values, targets = stored.everything()
+        values = stored.description.normalisation.convert(values, self.normalisation).to(images)
+        return values.unflatten(0, (-1, size)), targets.to(images.device).unflatten(0, (-1, size))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put the state back; a run that is in a later round gets that round's shapes first."""
@@ -224,48 +260,71 @@ class BatchCondensationTrainer(Trainer):
             ``loss/gradient_matching``, mean over batches and probes, and ``cosine/gradient``, the cosine of whole
             gradients, before the step: in networks that are new at every step.
         """
-        losses, cosines = [], []
+        images, labels = self._images(self.part), self.labels[self.part]
+        gradients = [torch.zeros_like(images), torch.zeros_like(labels)] if self.optimise else []
+        total, cosines = torch.zeros((), device=self.device), list[Tensor]()
+        # Pass by pass and probe by probe, so that one pass's graph is in memory; gradients add up.
         for source in self.probes:
-            probe = source.draw()
-            real, made = self._changed(batch[0], self._images(self.part))
-            labels = self.labels[self.part]
-            wanted = self._gradients(probe, real, batch[1], create_graph=False)
-            given = self._gradients(probe, made, labels, create_graph=self.optimise)
-            losses.append(class_gradient_distance(wanted, given, self.distance) / len(self.probes))
-            cosines.append(batch_cosines(wanted, [part.detach() for part in given]).mean())
-            if self.optimise:
-                # Probe by probe, so that only one graph is in memory; gradients add up.
-                losses[-1].backward(inputs=self._moved())
-                losses[-1] = losses[-1].detach()
+            probe, change = source.draw(), self._change()
+            for first in range(0, len(images), self.together):
+                rows = slice(first, first + self.together)
+                real = change(batch[0][rows]), batch[1][rows]
+                made = [values.detach()[rows].requires_grad_(values.requires_grad) for values in (images, labels)]
+                distance, cosine = self._compare(probe, real, (change(made[0]), made[1]))
+                if self.optimise:
+                    moved = [values for values in made if values.requires_grad]
+                    found = torch.autograd.grad(distance / len(self.probes), moved)
+                    for gradient, part in zip(gradients, found, strict=False):
+                        gradient[rows] += part
+                total = total + distance.detach() / len(self.probes)
+                cosines.append(cosine)
         if self.optimise:
+            self._send(images, gradients[0])
+            if self.label_optimizer is not None:
+                labels.grad = gradients[1]
             for optimizer in self._optimizers():
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)  # the other parts must not be moved by the next step
         return {
-            "loss/gradient_matching": torch.stack(losses).sum() / len(batch[0]),
-            "cosine/gradient": torch.stack(cosines).mean(),
+            "loss/gradient_matching": total / len(batch[0]),
+            "cosine/gradient": torch.cat(cosines).mean(),
         }
 
-    def _gradients(self, probe: Probe, images: Tensor, labels: Tensor, *, create_graph: bool) -> list[Tensor]:
-        return batch_gradients(
-            probe.logits, probe.parameters, images, labels, create_graph=create_graph, at_once=self.at_once
-        )
+    def _compare(self, probe: Probe, real: tuple[Tensor, Tensor], made: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the distance of some batches' gradients, summed over them, and the cosine of each (b,).
 
-    def _changed(self, real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both augmented by the same draw, which all images of the step share."""
+        Args:
+            probe: Where.
+            real: Images (b, M, C, H, W) and labels of real batches.
+            made: The same of condensed ones (b, S, ...), with a graph where they are moved.
+        """
+        wanted, given = (
+            batch_gradients(
+                probe.logits, probe.parameters, *batch, create_graph=graph and self.optimise, at_once=self.at_once
+            )
+            for batch, graph in ((real, False), (made, True))
+        )
+        distance = class_gradient_distance(wanted, given, self.distance)
+        return distance, batch_cosines(wanted, [part.detach() for part in given])
+
+    def _change(self) -> Callable[[Tensor], Tensor]:
+        """Draw an augmentation (b, N, C, H, W) -> (b, N, C, H, W) that all images of the step share."""
         if self.augment is None:
-            return real, made
+            return lambda images: images
         stream = self.run.streams["augment"]
         drawn = draw_parameters(self.augment, 1, self.data.description.image_shape, stream)
-        real, made = (apply(images.flatten(0, 1), drawn).view_as(images) for images in (real, made))
-        return real, made
+        return lambda images: apply(images.flatten(0, 1), drawn).view_as(images)
+
+    def _send(self, images: Tensor, gradient: Tensor) -> None:
+        """Send the gradient of the part's images to what they were made from."""
+        values = self.values[self.part]
+        if self.source is None:
+            values.grad = gradient
+        else:
+            torch.autograd.backward(images, gradient, inputs=[values])
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         return [self.optimizer] if self.label_optimizer is None else [self.optimizer, self.label_optimizer]
-
-    def _moved(self) -> list[Tensor]:
-        """Return the parameters of this step's part."""
-        return [self.values[self.part]] + ([] if self.label_optimizer is None else [self.labels[self.part]])
 
     def _images(self, part: int) -> Tensor:
         """Return the condensed images (b, S, C, H, W) of one part, normalised as real ones, with their graph."""
@@ -274,7 +333,8 @@ class BatchCondensationTrainer(Trainer):
             return values
         at_once = self.batches_at_once or len(self.index)
         classes = self.classes[part * at_once : (part + 1) * at_once]
-        made = self.source.render(values.flatten(0, 1), classes.flatten())
+        latents = values.flatten(0, 1)
+        made = Space(self.source, classes.flatten()).render(latents, latents)
         return self.source.description.normalisation.convert(made, self.normalisation).unflatten(0, classes.shape)
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
@@ -296,5 +356,6 @@ class BatchCondensationTrainer(Trainer):
     def samples(self) -> dict[str, Tensor]:
         """Return the first condensed batches, one row each, pixels in [0, 1]."""
         columns = min(10, self.sizes[self.round + 1])
-        images = self.condensed()[0][:10, :columns].flatten(0, 1)
+        with torch.no_grad():
+            images = self._images(0)[:10, :columns].flatten(0, 1)
         return {"condensed": self.normalisation.invert(images).clamp(0, 1)}

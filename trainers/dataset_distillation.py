@@ -9,23 +9,25 @@ docs/methods/dataset-distillation.md tells the rest.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill import unroll
-from gendistill.errors import UserError, did_you_mean
+from gendistill.errors import UserError
 from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
 from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
+from trainers.checks import check_words
 from trainers.distillation_learners import DistillationLearners, Victim
-from trainers.first_images import first_images
+from trainers.first_images import FirstImages, first_images
+from trainers.stored_start import Stored, check_start, is_stored, stored_images
 from trainers.trainer import Trainer, trained
 
-Start = Literal["noise", "real"]
+STARTS: tuple[FirstImages, ...] = ("noise", "real")
 
 
 class DatasetDistillationTrainer(Trainer):
@@ -41,7 +43,9 @@ class DatasetDistillationTrainer(Trainer):
             ``all`` (fixed) or a number between (Bradley 2020, section 3.2). Evaluation then starts there, too.
         weights: How first weights are drawn: ``torch`` (the layers' defaults) or ``xavier`` (the authors' code).
         meta_batch: Learners in one meta-step, over all processes.
-        images: What distillation starts from: ``noise`` (standard normal) or ``real`` (training images).
+        images: What distillation starts from: ``noise`` (standard normal), ``real`` (training images), or images that
+            are stored somewhere, as :func:`gendistill.teacher.open_teacher` names them; learned labels start from its
+            soft ones, learning rates from ``learning_rate``.
         learning_rate: Of every step at the start; positive. It is trained as softplus(raw), which keeps it positive.
         learn_learning_rates: Whether it is trained.
         momentum: Of the learner, in [0, 1); the paper's is 0.
@@ -78,7 +82,7 @@ class DatasetDistillationTrainer(Trainer):
         fixed_layers: int | Literal["all"] = 0,
         weights: Literal["torch", "xavier"] = "torch",
         meta_batch: int = 1,
-        images: Start = "noise",
+        images: str = "noise",
         learning_rate: float = 0.02,
         learn_learning_rates: bool = True,
         momentum: float = 0.0,
@@ -103,10 +107,8 @@ class DatasetDistillationTrainer(Trainer):
         for name, value in counts.items():
             if value < 1:
                 raise UserError(f"{name} is {value}; give a whole number from 1")
-        words = {"images": (images, get_args(Start)), "memory": (memory, unroll.MEMORY_MODES)}
-        for name, (word, allowed) in words.items():
-            if word not in allowed:
-                raise UserError(f"{name} is '{word}'; {did_you_mean(word, allowed)}use one of: {', '.join(allowed)}")
+        check_start("images", images, STARTS)
+        check_words(memory=(memory, unroll.MEMORY_MODES))
         if learning_rate <= 0 or meta_lr <= 0 or not 0 <= momentum < 1:
             raise UserError(
                 "learning_rate and meta_lr must be positive and momentum lie in [0, 1), got "
@@ -124,7 +126,7 @@ class DatasetDistillationTrainer(Trainer):
         self.learners = DistillationLearners(
             learner, fixed_layers, weights, meta_batch, victim, victims, victim_updates, victim_lr, source
         )
-        self.start: Start = images
+        self.start = images
         self.learning_rate, self.learn_learning_rates = learning_rate, learn_learning_rates
         self.momentum, self.learn_labels = momentum, learn_labels
         self.meta_lr, self.meta_betas = meta_lr, (float(meta_betas[0]), float(meta_betas[1]))
@@ -143,13 +145,12 @@ class DatasetDistillationTrainer(Trainer):
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         labels = classes.expand(self.inner_steps, -1)  # (T, B): B holds every class images_per_class times
         count = self.inner_steps * self.images_per_class
-        asked = "images_per_class or --trainer.inner_steps (each step has images of its own)"
-        stream = self.run.streams["images"]
-        first = first_images(self.start, count, self.data, stream, lambda images: images, asked)
+        first, learned = self._first(count)
         self.images = nn.Parameter(first.view(self.inner_steps, len(classes), *description.image_shape))
         self.labels = labels.contiguous()
         if self.learn_labels:
-            self.labels = nn.Parameter(F.one_hot(labels, description.num_classes).float())
+            one_hot = F.one_hot(labels, description.num_classes).float()
+            self.labels = nn.Parameter(one_hot if learned is None else learned.view(one_hot.shape).clone())
         total = self.inner_steps * self.inner_epochs
         raw = math.log(math.expm1(self.learning_rate))  # softplus(raw) = learning_rate
         self.raw_rates = nn.Parameter(torch.full((total,), raw, device=self.device), self.learn_learning_rates)
@@ -158,6 +159,16 @@ class DatasetDistillationTrainer(Trainer):
         self.optimizer = torch.optim.Adam([p for p in moved if p.requires_grad], lr=self.meta_lr, betas=self.meta_betas)
         factor = self.decay if self.decay_every else 1.0  # not a length of the run, which may be continued further
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, self.decay_every or 1, factor)
+
+    def _first(self, count: int) -> Stored:
+        """Return the first images, classes in turn, or in the order of a file whose soft labels are learned on."""
+        if is_stored(self.start, STARTS):
+            option = "inner_steps x images_per_class"
+            return stored_images(self.start, count, self.data, self.run, as_stored=self.learn_labels, option=option)
+        start: FirstImages = "real" if self.start == "real" else "noise"
+        asked = "images_per_class or --trainer.inner_steps (each step has images of its own)"
+        random = self.run.streams["images"]
+        return Stored(first_images(start, count, self.data, random, lambda images: images, asked), None)
 
     @property
     def learning_rates(self) -> Tensor:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from gendistill.data.augment import Parameters, apply, draw_parameters
-
-if TYPE_CHECKING:
-    from trainers.trainer import Trainer
+from trainers.trainer import Trainer
 
 STREAM = "diff_augment"
 

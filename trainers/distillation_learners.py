@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Literal, get_args
 
 import torch
@@ -100,7 +101,7 @@ class DistillationLearners:
             self.training,
             self.victims,
             base,
-            None if initial is None else vars(initial),
+            None if initial is None else asdict(initial),
         )
         self.noted |= plan.metadata()
         source = load_source(self.source, description, trainer.device)

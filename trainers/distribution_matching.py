@@ -8,7 +8,6 @@ docs/methods/distribution-matching.md tells the rest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from gendistill.errors import UserError
 from gendistill.losses.matching import feature_matching
-from trainers.chunks import rebuilt
+from trainers.chunks import class_means
 from trainers.matching import MatchingTrainer
 
 Features = Callable[[Any, Tensor], Tensor]
@@ -76,18 +75,16 @@ class DistributionMatchingTrainer(MatchingTrainer):
     def distance(self, network: Any, real: Tensor, synthetic: Tensor, first_class: int) -> Tensor:
         """Return the squared distances between the mean features of each class; see the base class.
 
-        Features are summed part by part, so that those of a part are in memory and not those of all images.
+        The graph of at most a chunk is kept; of a class with more images each part's is made anew on the way back.
         """
 
-        def summed(part: Tensor) -> Tensor:
+        def features(part: Tensor) -> list[Tensor]:
             with self.autocast():
-                found = self.features(network, self.in_memory_format(part.flatten(0, 1)))
-            return found.to(part.dtype).unflatten(0, part.shape[:2]).sum(1, keepdim=True)
+                return [self.features(network, self.in_memory_format(part)).to(part.dtype)]
 
-        columns = max(1, self.chunk // len(real))
         with torch.no_grad():
-            wanted = reduce(torch.add, [summed(part) for part in real.split(columns, 1)])
-        # A class with more images than a chunk: one part's graph at a time, made anew on the way back.
-        parts = synthetic.split(columns, 1)
-        found = reduce(torch.add, [rebuilt(summed, part) if len(parts) > 1 else summed(part) for part in parts])
-        return feature_matching(wanted / real.shape[1], found / synthetic.shape[1])
+            (wanted,) = class_means(features, real, at_once=self.chunk)
+        # A compiled network is called as it is: it would be compiled anew for buffers that are exchanged.
+        drawing = None if self.compile else network
+        (found,) = class_means(features, synthetic, network=drawing, at_once=self.chunk, keep=self.chunk)
+        return feature_matching(wanted[:, None], found[:, None])

@@ -24,7 +24,7 @@ from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.batch import Batch
 from trainers.diff_augment import diff_augment as augmented
-from trainers.initial_networks import new_network, start_from
+from trainers.initial_networks import Beginning, new_network, start_from
 from trainers.penalty_check import no_penalty
 from trainers.terms.assemble import attach_terms, build_terms, with_terms
 from trainers.trainer import Trainer
@@ -131,8 +131,11 @@ class GANTrainer(Trainer):
         """Make both networks, their optimisers and the average of the generator."""
         self._records: dict[str, Tensor] = {}
         self._real: Batch | None = None
-        self.generator = new_network(self, "generator", self.generator_spec, ("nz", "compute_gan_loss"))
-        self.discriminator = new_network(self, "discriminator", self.discriminator_spec, ("compute_gan_loss",))
+        needed = ("compute_gan_loss",)
+        self.generator = new_network(self, "generator", self.generator_spec, ("nz", *needed), loss_type=self.loss_type)
+        self.discriminator = new_network(
+            self, "discriminator", self.discriminator_spec, needed, loss_type=self.loss_type
+        )
         if self.gradient_penalty and (why := self._no_penalty()) is not None:
             offered = "norm" in accepted_arguments(type(self.discriminator))
             without = "give it norm: none" if offered else "take layer, instance or spectral normalisation, or none"
@@ -143,10 +146,20 @@ class GANTrainer(Trainer):
         self._generate, self._judge = self.compiled(self.generator), self.compiled(self.discriminator)
         self.ema = EMA(self.generator, self.ema_decay)
         if self.initial_generator is not None and not self.run.directory.has_state:
-            start_from(self.initial_generator, self)
+            self._begin(start_from(self.initial_generator, self.data, self.normalisation))
         self.generator_optimizer = self.make_optimizer(self.generator, self.lr_generator)
         self.discriminator_optimizer = self.make_optimizer(self.discriminator, self.lr_discriminator)
-        attach_terms(self.terms, self)
+        attach_terms(self.terms, self, term_only=self.term_only)
+
+    def _begin(self, weights: Beginning) -> None:
+        """Give the networks, and the average of the generator, the weights of a trained GAN."""
+        weights.fill(self.generator, "generator")
+        if weights.discriminator is not None:
+            weights.fill(self.discriminator, "discriminator")
+        if weights.ema is None:
+            self.ema = EMA(self.generator, self.ema_decay)
+        else:
+            self.ema.load_state_dict(weights.ema)
 
     def _no_penalty(self) -> str | None:
         """Return why this discriminator cannot have a gradient penalty, None where it can."""
@@ -225,7 +238,7 @@ class GANTrainer(Trainer):
             penalty = self.penalty(real, fake)
             self.record("loss/gradient_penalty", penalty)
             loss = loss + self.gradient_penalty * penalty
-        return with_terms(self, loss, "discriminator", real, fake)
+        return with_terms(self, self.terms, loss, "discriminator", real, fake, term_only=self.term_only)
 
     def generator_loss(self, fake: Batch) -> Tensor:
         """Return what the generator minimises, a scalar; override it and call ``super()`` to add a term.
@@ -234,7 +247,7 @@ class GANTrainer(Trainer):
             fake: Generated images, this process's part, with the generator's graph.
         """
         loss: Tensor = self.generator.compute_gan_loss(self.discriminate(fake))
-        return with_terms(self, loss, "generator", self._real, fake)
+        return with_terms(self, self.terms, loss, "generator", self._real, fake, term_only=self.term_only)
 
     # -- what losses use ----------------------------------------------------------------------------------------------
 

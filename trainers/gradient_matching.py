@@ -110,8 +110,8 @@ class GradientMatchingTrainer(MatchingTrainer):
 
     def distance(self, network: Any, real: Tensor, synthetic: Tensor, first_class: int) -> Tensor:
         """Return the distances between the gradients of each class; see the base class."""
-        given = self._gradients(network, synthetic, first_class, create_graph=True)
-        # The real side needs no second derivative, so its images come in parts and in the run's precision.
+        # The real side needs no second derivative, so its images come in parts and in the run's precision. It comes
+        # first, so that the other side's graph is not there meanwhile.
         parts = real.split(max(1, self.chunk // len(real)), dim=1)
         wanted: list[Tensor] = []
         for part in parts:
@@ -121,6 +121,7 @@ class GradientMatchingTrainer(MatchingTrainer):
             wanted = (
                 [a + share * b for a, b in zip(wanted, found, strict=True)] if wanted else [share * b for b in found]
             )
+        given = self._gradients(network, synthetic, first_class, create_graph=True)
         return class_gradient_distance(wanted, given, self.distance_name)
 
     def _gradients(self, network: nn.Module, images: Tensor, first_class: int, create_graph: bool) -> list[Tensor]:

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from gendistill.data.classes import ClassFit, compare_classes, differences, listed
+from gendistill.data.description import Normalisation
+from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.nets.ema import EMA
-from gendistill.nets.reordered import ReorderedGenerator
 from gendistill.objects import build
 from gendistill.runs.checkpoint import load_state
 from gendistill.runs.directory import RunDirectory
 from gendistill.teacher import GeneratorTeacher
 from gendistill.teacher.reference import open_teacher
-from gendistill.weights import checked
-
-if TYPE_CHECKING:
-    from trainers.gan import GANTrainer
+from trainers.trainer import Trainer
 
 STATES = ("state.pt", "state.previous.pt")
 
 
-def new_network(trainer: GANTrainer, name: str, spec: Mapping[str, Any], needed: Sequence[str]) -> Any:
+def new_network(trainer: Trainer, name: str, spec: Mapping[str, Any], needed: Sequence[str], *, loss_type: str) -> Any:
     """Return a new network on the run's device, its weights drawn from the run's seed and ``name``.
 
     Args:
-        trainer: Whose data set and loss the network is for.
+        trainer: Whose data set the network is for.
         name: ``generator`` or ``discriminator``.
         spec: ``class_path`` and ``init_args``.
         needed: Attributes that the network must have.
+        loss_type: Offered to the network, with the sizes of the data set.
 
     Raises:
         UserError: An unknown class or argument, or an attribute is missing.
@@ -44,7 +42,7 @@ def new_network(trainer: GANTrainer, name: str, spec: Mapping[str, Any], needed:
             nn.Module,
             num_classes=trainer.data.description.num_classes,
             image_shape=trainer.data.description.image_shape,
-            loss_type=trainer.loss_type,
+            loss_type=loss_type,
         )
     for attribute in needed:
         if not hasattr(network, attribute):
@@ -55,8 +53,44 @@ def new_network(trainer: GANTrainer, name: str, spec: Mapping[str, Any], needed:
     return trainer.place(network)
 
 
-def start_from(reference: str, trainer: GANTrainer) -> None:
-    """Give a trainer the weights of a trained GAN, in place.
+@dataclass(frozen=True)
+class Beginning:
+    """The weights of a trained GAN, as state dicts.
+
+    Attributes:
+        reference: Where they are from.
+        generator: Of the generator.
+        discriminator: Of the discriminator; None: it starts anew.
+        ema: State of the average of the generator; None: the generator itself is the average.
+    """
+
+    reference: str
+    generator: Mapping[str, Any]
+    discriminator: Mapping[str, Any] | None = None
+    ema: dict[str, Any] | None = None
+
+    def fill(self, network: nn.Module, name: str) -> None:
+        """Give a network its weights, in place.
+
+        Args:
+            network: The network.
+            name: ``generator`` or ``discriminator``.
+
+        Raises:
+            UserError: It is built otherwise than the one that had them.
+        """
+        try:
+            network.load_state_dict(getattr(self, name))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"initial_generator '{self.reference}' does not fit the {name} {type(network).__name__} of this run "
+                f"({reason}); give trainer.{name} the class and init_args of that run"
+            ) from error
+
+
+def start_from(reference: str, data: RealData, normalisation: Normalisation) -> Beginning:
+    """Return the weights of a trained GAN.
 
     A run's directory (or its ``state.pt``) gives the generator, the discriminator and the average of the generator. A
     teacher's file, or a run's directory without a state, gives the generator, which also becomes the average; the
@@ -64,53 +98,30 @@ def start_from(reference: str, trainer: GANTrainer) -> None:
 
     Args:
         reference: The directory or the file.
-        trainer: A trainer that has made its networks.
+        data: The data set.
+        normalisation: The range of the images that the generator is to make.
 
     Raises:
-        UserError: There is no such file, it is of another method, or its networks are built otherwise than the
-            trainer's.
+        UserError: There is no such file, or it is of another method.
     """
     path = Path(reference).expanduser()
     directory = path.parent if path.name in STATES else path
     run = RunDirectory(directory.parent, directory.name)
     if not run.has_state:
-        _from_teacher(reference, trainer)
-        return
-    whole: Any = load_state(run, torch.device("cpu")) or {}
-    _check_classes(whole.get("data"), reference, trainer)
-    state: Any = whole.get("trainer", {})
+        return Beginning(reference, _of_teacher(reference, data, normalisation))
+    state: Any = (load_state(run, torch.device("cpu")) or {}).get("trainer", {})
     lacking = [name for name in ("generator", "discriminator", "ema") if not isinstance(state.get(name), dict)]
     if lacking:
         raise UserError(
             f"initial_generator '{reference}' is a run without {' and '.join(lacking)}, so no GAN; give the directory "
             "of a GAN's run, or a generator teacher's .safetensors file"
         )
-    _fill(trainer.generator, state["generator"], reference, "generator")
-    _fill(trainer.discriminator, state["discriminator"], reference, "discriminator")
-    average, updates = (state["ema"].get(part) for part in ("module", "updates"))
-    if not isinstance(average, dict) or not isinstance(updates, int):
-        raise UserError(f"initial_generator '{reference}' holds no average of a generator; give another run of a GAN")
-    _fill(trainer.ema.module, average, reference, "generator")
-    trainer.ema.updates = updates
+    return Beginning(reference, state["generator"], state["discriminator"], state["ema"])
 
 
-def _check_classes(known: Any, reference: str, trainer: GANTrainer) -> None:
-    """Refuse a conditional GAN whose classes are not those of the run, as far as its state says what they were."""
-    if not trainer.labelled or not isinstance(known, dict):
-        return
-    before, now = list(known.get("classes", ())), trainer.data.description.class_names
-    fit = compare_classes(before, now) if len(before) == len(now) else ClassFit(True)  # else the networks do not fit
-    if not fit.same or fit.order is not None:
-        own, others = (listed(before), listed(now)) if fit.same else differences(before, now)
-        raise UserError(
-            f"initial_generator '{reference}' was trained with the classes {own}, the classes of "
-            f"'{trainer.data.description.name}' are {others}; start from a GAN of the same classes in the same order"
-        )
-
-
-def _from_teacher(reference: str, trainer: GANTrainer) -> None:
+def _of_teacher(reference: str, data: RealData, normalisation: Normalisation) -> Mapping[str, Any]:
     try:
-        teacher = open_teacher(reference, trainer.data)
+        teacher = open_teacher(reference, data)
     except UserError as error:
         raise UserError(f"initial_generator: {error}") from error
     if not isinstance(teacher, GeneratorTeacher):
@@ -118,26 +129,8 @@ def _from_teacher(reference: str, trainer: GANTrainer) -> None:
             f"initial_generator '{reference}' is a teacher of kind '{teacher.kind}', which has no network; give a "
             "generator's file, or the directory of a GAN's run"
         )
-    if isinstance(teacher.network, ReorderedGenerator):
-        raise UserError(
-            f"initial_generator '{reference}' was trained with the classes in another order than those of "
-            f"'{trainer.data.description.name}'; bring the data's classes into its order"
-        )
-    if teacher.description.normalisation != trainer.normalisation:
+    if teacher.description.normalisation != normalisation:
         raise UserError(
             f"initial_generator '{reference}' makes images of another range than [-1, 1]; give a GAN's generator"
         )
-    _fill(trainer.generator, teacher.network.state_dict(), reference, "generator")
-    trainer.ema = EMA(trainer.generator, trainer.ema_decay)
-
-
-def _fill(network: nn.Module, weights: Any, reference: str, name: str) -> None:
-    weights = checked(weights, reference, network.state_dict().keys())
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"initial_generator '{reference}' does not fit the {name} {type(network).__name__} of this run ({reason}); "
-            f"give trainer.{name} the class and init_args of that run"
-        ) from error
+    return teacher.network.state_dict()

@@ -235,7 +235,7 @@ class LatentSearchTrainer(Trainer):
         real, fake = Batch(*batch), Batch(self.images(), self.labels)
         parts, values = [], {}
         for objective in self.objectives:
-            value = objective(real, fake)
+            value = objective.value(real, fake)
             values[f"loss/{objective.name}"] = value.detach()
             parts.append(objective.weight * value)
         return torch.stack(parts).sum(), values

@@ -7,9 +7,8 @@ has a backward pass of its own: what a step needs beside the synthetic images do
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,20 +18,24 @@ from gendistill.data.operations import Strength
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.data.siamese import Siamese, draw_siamese
-from gendistill.errors import UserError, did_you_mean
+from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.nets.learners import default_learner
+from gendistill.nets.modes import running_layers
+from gendistill.nets.statistics import set_statistics
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
+from trainers.chunks import images_at_once
 from trainers.class_sizes import require_images, taken_whole
-from trainers.terms.hosts import TrainerHost, set_statistics, statistics_of, with_learner
+from trainers.stored_start import check_start, is_stored, stored_images
+from trainers.terms.hosts import TrainerHost, with_learner
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Trunk
 from trainers.trainer import Trainer
 
-Start = Literal["real", "noise"]
+STARTS = ("real", "noise")
 STATISTICS_BATCH = 16
 """Real images of each class that a network with batch norm takes its statistics from, as in the papers' code."""
 STATISTICS_AT_ONCE = 160
@@ -44,7 +47,9 @@ class MatchingTrainer(Trainer):
 
     Args:
         images_per_class: Synthetic images of each class; 1 or more.
-        images: What they start from: ``real`` training images or ``noise`` (standard normal).
+        images: What they start from: ``real`` training images, ``noise`` (standard normal), or images that are stored
+            somewhere, as :func:`gendistill.teacher.open_teacher` names them: a teacher file, a run,
+            ``real:kcenter=10``.
         lr_images: SGD's learning rate of the images, in normalised units; positive. Images are not clipped.
         momentum: SGD's momentum, in [0, 1).
         real_batch: Real images of each class at every step; of a class with fewer all of them.
@@ -68,7 +73,7 @@ class MatchingTrainer(Trainer):
         self,
         *,
         images_per_class: int = 10,
-        images: Start = "real",
+        images: str = "real",
         lr_images: float = 0.1,
         momentum: float = 0.5,
         real_batch: int = 256,
@@ -87,9 +92,7 @@ class MatchingTrainer(Trainer):
         for name, value in counts.items():
             if value < 1:
                 raise UserError(f"{name} is {value}; give a whole number from 1")
-        if images not in get_args(Start):
-            hint = did_you_mean(str(images), get_args(Start))
-            raise UserError(f"images is '{images}'; {hint}choose one of {', '.join(get_args(Start))}")
+        check_start("images", images, STARTS)
         if not lr_images > 0 or not 0 <= momentum < 1:
             raise UserError(f"lr_images must be positive and momentum lie in [0, 1), got {lr_images} and {momentum}")
         if augment != "dsa":
@@ -122,9 +125,7 @@ class MatchingTrainer(Trainer):
             require_images(self.classes, self.images_per_class)
         self.mine = self._share()
         self.strategy = named_strategy(self.augment, description)
-        most = 128 if self.device.type == "cpu" else 2048
-        pixels = math.prod(description.image_shape[1:])
-        self.chunk = self.chunk_wanted or min(most, max(1, most * 32 * 32 // pixels))
+        self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape)
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.optimizer = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
@@ -149,6 +150,9 @@ class MatchingTrainer(Trainer):
         shape = (description.num_classes, self.images_per_class, *description.image_shape)
         if self.start == "noise":
             return torch.randn(shape, generator=generator, device=self.device)
+        if is_stored(self.start, STARTS):
+            stored = stored_images(self.start, self.images_per_class, self.data, self.run).images
+            return stored.unflatten(0, (self.images_per_class, -1)).transpose(0, 1).contiguous()
         index = self.classes.draw(self.images_per_class, generator)
         return self.data.train.batch(index.flatten(), self.normalisation)[0].view(shape)
 
@@ -199,7 +203,7 @@ class MatchingTrainer(Trainer):
 
         With more than ten classes they are the mean of those of several batches, each of as many classes as can be.
         """
-        if statistics_of(network):
+        if running_layers(network):
             index = self.classes.draw(STATISTICS_BATCH, self.run.streams["statistics"], repeat=True)
             parts = -(-index.numel() // STATISTICS_AT_ONCE)
             rows = (index.T if parts > 1 else index).flatten().tensor_split(parts)

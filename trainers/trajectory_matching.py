@@ -9,6 +9,7 @@ moves the images, the learning rate and, if wanted, soft labels. docs/methods/tr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -28,11 +29,13 @@ from gendistill.teacher import StoredImages, Teacher
 from trainers.checks import check_counts, check_words
 from trainers.first_images import FirstImages, first_images
 from trainers.image_optimisers import ImageOptimisers, Kind
+from trainers.stored_start import Stored, check_start, is_stored, log_probabilities, stored_images
 from trainers.student_plan import Lesson, PlanOptions, StudentPlan
 from trainers.student_training import Gradient, StudentTraining
 from trainers.trainer import Trainer
 
 Labels = Literal["hard", "expert", "learned"]
+STARTS: tuple[FirstImages, ...] = get_args(FirstImages)
 
 
 class TrajectoryMatchingTrainer(Trainer):
@@ -43,7 +46,7 @@ class TrajectoryMatchingTrainer(Trainer):
         images: What they start from: ``real`` training images, ``correct`` (real ones that an expert answers rightly as
             far as there are enough, as DATM has it) or ``noise`` (standard normal).
         labels: ``hard``: class indices. ``expert``: an expert's probabilities for the first images, which stay (TESLA).
-            ``learned``: those, trained as logits (DATM).
+            ``learned``: those, trained as logits (DATM); stored images bring the labels that they have.
         learner: The network of experts and students, as ``class_path`` and ``init_args``; by default the data set's
             default learner.
         experts: How many there are.
@@ -85,7 +88,7 @@ class TrajectoryMatchingTrainer(Trainer):
         self,
         *,
         images_per_class: int = 10,
-        images: FirstImages = "real",
+        images: str = "real",
         labels: Labels = "hard",
         learner: dict[str, Any] | None = None,
         experts: int = 100,
@@ -124,7 +127,8 @@ class TrajectoryMatchingTrainer(Trainer):
             trajectories=trajectories,
             experts_at_once=1 if experts_at_once is None else experts_at_once,
         )
-        check_words(images=(images, get_args(FirstImages)), labels=(labels, get_args(Labels)))
+        check_start("images", images, STARTS)
+        check_words(labels=(labels, get_args(Labels)))
         if not 0 < learning_rate < math.inf or not 0 <= ema_decay < 1:
             raise UserError(
                 f"learning_rate must be positive and ema_decay lie in [0, 1); got {learning_rate} and {ema_decay}"
@@ -184,12 +188,12 @@ class TrajectoryMatchingTrainer(Trainer):
         self.plan = StudentPlan(self.plan_options, len(classes), description, seed, self.device)
         guide = self._parameters(self.plan.one_of(self.experts), self.buffer.epochs)
         answer = partial(self._answer, guide)
-        random = self.run.streams["images"]
-        self.images = nn.Parameter(first_images(self.start, self.images_per_class, self.data, random, answer))
+        first, stored_labels = self._first(answer)
+        self.images = nn.Parameter(first)
         self.labels = classes
         if self.label_kind != "hard":
             with torch.no_grad():
-                logits = answer(self.images)
+                logits = answer(self.images) if stored_labels is None else log_probabilities(stored_labels, self.start)
             self.labels = nn.Parameter(logits, requires_grad=self.label_kind == "learned")
         raw = torch.full((), math.log(self.learning_rate), device=self.device)
         self.raw_rate = nn.Parameter(raw, requires_grad=self.learn_learning_rate)
@@ -202,6 +206,15 @@ class TrajectoryMatchingTrainer(Trainer):
         """Return an expert's logits (N, K) for images (N, C, H, W) of all classes, which normalise each other."""
         with answering(self.student):
             return unroll.call(self.student, expert, images)
+
+    def _first(self, answer: Callable[[Tensor], Tensor]) -> Stored:
+        """Return the first images, classes in turn, or in the order of a file whose soft labels are learned on."""
+        if is_stored(self.start, STARTS):
+            learned = self.label_kind == "learned"
+            return stored_images(self.start, self.images_per_class, self.data, self.run, as_stored=learned)
+        start: FirstImages = next(word for word in STARTS if word == self.start)
+        random = self.run.streams["images"]
+        return Stored(first_images(start, self.images_per_class, self.data, random, answer), None)
 
     def _check_run(self) -> None:
         world = self.run.processes.world

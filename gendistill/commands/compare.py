@@ -140,7 +140,8 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
         name = name or short_name(reference)
         found.append(judge(teacher, data, given, reference, name, count=count))
         if given.ablate_rates:
-            found += judge_ablations(name, teacher, data, learning_options(given) | running(given), path=reference)
+            learning = learning_options(given) | running(given)
+            found += judge_ablations(name, teacher, data, learning, path=reference)
     for one, distinct in zip(found, told_apart([str(one["name"]) for one in found]), strict=True):
         one["name"] = distinct
     return found, data
@@ -240,8 +241,8 @@ def _check_rank_at(given: argparse.Namespace, opened: Sequence[Any]) -> None:
     """Refuse, before anything is trained, a number to rank at that will not be measured."""
     planned = given.protocol is None and given.epochs is None and not all(isinstance(one, list) for one in opened)
     if given.rank_at is not None and planned and given.rank_at not in given.updates:
-        measured = ",".join(map(str, given.updates))
+        measured = ", ".join(map(str, given.updates))
         raise UserError(
-            f"--rank-at is {given.rank_at}, but --updates measures at {measured} updates; add {given.rank_at} to "
+            f"--rank-at is {given.rank_at}, but accuracy was measured at {measured} updates; add {given.rank_at} to "
             "--updates"
         )

@@ -120,6 +120,7 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
     print(f"[2/3] judging {len(made)} teachers with the same learners")
     count = common_count([open_teacher(one.reference, data, seed=seed) for one in made], data)
     judged = [_judge(one, data, directory, seed, learning, {"count": count}) for one in made]
+    judged += [row for one in made for row in _ablations(one, data, directory, seed, learning)]
     curves = _latent_curves(directory)
     results: dict[str, Any] = {"teachers": judged, "columns": list(COLUMNS), "notes": _notes(judged), "curves": curves}
     print("[3/3] writing the report")
@@ -211,6 +212,25 @@ def _judge(
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json({"fingerprint": key, "result": result}, file)
     return {**result, "seconds": one.seconds}
+
+
+def _ablations(one: Made, data: RealData, directory: Path, seed: int, learning: dict[str, Any]) -> list[dict[str, Any]]:
+    """Judge a teacher's images without its learned rates and its rates without its images, if it has such rates."""
+    from gendistill.evaluation.ablation import judge_ablations
+    from gendistill.teacher import open_teacher
+
+    teacher = open_teacher(one.reference, data, seed=seed)
+    if teacher.learning_rates is None:
+        return []
+    options = learning | {"lr": ["teacher", *learning["lr"]]}  # beside its own those that all others choose among
+    file = directory / "evaluations" / f"{one.name}-ablation.json"
+    key = _fingerprint(teacher, {"learning": options})
+    if file.is_file() and (known := json.loads(file.read_text())).get("fingerprint") == key:
+        return list(known["results"])
+    print(f"      {one.name}: is it the images or the learning rates?")
+    results = judge_ablations(one.name, teacher, data, options, path=one.reference)
+    write_json({"fingerprint": key, "results": results}, file)
+    return results
 
 
 def _fingerprint(teacher: Teacher, options: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -113,48 +114,76 @@ def read_parts(parts: Mapping[str, Part], wish: Wish) -> tuple[dict[str, Tensor]
     Raises:
         UserError: A picture cannot be read, or they are of unequal sizes.
     """
-    findings = Findings()
+    reader = _Reader(wish)
     stacks: dict[str, Stack] = {}
-    first: tuple[Source, tuple[int, ...]] | None = None
-    in_colour, looks_grey = wish.channels == 3, 0
-    brought, size = 0, (0, 0)
-    for name, part in parts.items():
-        for source in part.sources:
-            image = read_picture(source, wish.background, findings)
-            if wish.size is not None and image.size != wish.size[::-1]:
-                brought, size = brought + 1, image.size
-                image = middle(image, wish.size)
-            array = pixels(image.convert("L") if wish.channels == 1 else image)
-            if len(array) == 3 and not in_colour:
-                grey = is_grey(array)
-                array, looks_grey, in_colour = (array[:1] if grey else array), looks_grey + grey, not grey
-            first = first or (source, array.shape[1:])
-            if array.shape[1:] != first[1]:
-                raise UnequalSizes(
-                    f"'{_name(source)}' is {_size(array.shape)} but '{_name(first[0])}' {_size(first[1])}"
-                )
-            if name not in stacks:
-                stacks[name] = Stack(len(part.labels), (3 if in_colour else 1, *first[1]))
-            stacks[name].put(array)
-    findings.check()
-    total = sum(stack.filled for stack in stacks.values())
-    said = findings.sentences(wish.background)
-    if wish.size is not None and brought:
-        said.append(f"{brought:,} brought to {_size(wish.size)}, the middle cut out (the last was {size[0]}x{size[1]})")
-    if in_colour:
+    with warnings.catch_warnings():
+        # What Pillow finds odd and reads all the same; what it cannot read is an error.
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        for name, part in parts.items():
+            for source in part.sources:
+                array = reader.read(source)
+                if name not in stacks:
+                    stacks[name] = Stack(len(part.labels), array.shape)
+                stacks[name].put(array)
+    reader.findings.check()
+    if reader.in_colour:
         for stack in stacks.values():
             stack.widen()
-    if wish.channels is None and in_colour and findings.grey:
-        said.append(
-            f"{findings.grey:,} grey among {total - findings.grey:,} in colour, given three equal channels "
-            f"({option('channels')} 1 makes all grey)"
-        )
-    if wish.channels is None and not in_colour and looks_grey:
-        said.append(
-            f"{looks_grey:,} stored in colour but grey, as all are, and read as one channel "
-            f"({option('channels')} 3 keeps three)"
-        )
-    return {name: torch.from_numpy(stack.array) for name, stack in stacks.items()}, said
+    total = sum(stack.filled for stack in stacks.values())
+    return {name: torch.from_numpy(stack.array) for name, stack in stacks.items()}, reader.sentences(total)
+
+
+class _Reader:
+    """Reads pictures one after the other, and remembers what they have in common."""
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+        self.findings = Findings()
+        self.in_colour = wish.channels == 3
+        self.stored_in_colour = 0
+        self.brought, self.brought_from = 0, (0, 0)
+        self.first: tuple[Source, tuple[int, ...]] | None = None
+
+    def read(self, source: Source) -> np.ndarray:
+        """Return a picture (3, H, W), or (1, H, W) while all are grey and where it is stored so."""
+        wish, image = self.wish, read_picture(source, self.wish.background, self.findings)
+        if wish.size is not None and image.size != wish.size[::-1]:
+            self.brought, self.brought_from = self.brought + 1, image.size
+            image = middle(image, wish.size)
+        array = pixels(image.convert("L") if wish.channels == 1 else image)
+        if self.first is None:
+            self.first = (source, array.shape[1:])
+        elif array.shape[1:] != self.first[1]:
+            other, shape = self.first
+            raise UnequalSizes(f"'{_name(source)}' is {_size(array.shape)} but '{_name(other)}' {_size(shape)}")
+        if len(array) == 3 and not self.in_colour:
+            if not is_grey(array):
+                self.in_colour = True
+            else:
+                self.stored_in_colour += 1
+                return array[:1]
+        return array
+
+    def sentences(self, total: int) -> list[str]:
+        """Return what a person should know of the pictures, of which there were so many."""
+        said, grey = self.findings.sentences(self.wish.background), self.findings.grey
+        if self.wish.size is not None and self.brought:
+            width, height = self.brought_from
+            said.append(
+                f"{self.brought:,} brought to {_size(self.wish.size)}, the middle cut out (the last from "
+                f"{width}x{height})"
+            )
+        if self.wish.channels is None and self.in_colour and grey:
+            said.append(
+                f"{grey:,} grey among {total - grey:,} in colour, given three equal channels "
+                f"({option('channels')} 1 makes all grey)"
+            )
+        if self.wish.channels is None and not self.in_colour and self.stored_in_colour:
+            said.append(
+                f"{self.stored_in_colour:,} stored in colour but grey, as all are, and read as one channel "
+                f"({option('channels')} 3 keeps three)"
+            )
+        return said
 
 
 def is_grey(array: np.ndarray) -> bool:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gendistill.data.layout import Layout, Part, Survey, class_order, listed, part_of
+from gendistill.data.layout import (
+    PARTS,
+    Layout,
+    Part,
+    Survey,
+    class_order,
+    column_named,
+    counted,
+    listed,
+    one_name_each,
+    part_of,
+)
 from gendistill.errors import UserError
 from gendistill.plain import readable
 
@@ -36,27 +47,31 @@ class Table:
     names: dict[str, str]
 
 
-def find_tables(top: Survey) -> Layout | None:
+def find_tables(top: Survey, label_column: str | int | None = None) -> Layout | None:
     """Return the layout of pictures whose labels are in a table; None where there is no table, or folders say the same.
 
     A table lies in the folder itself, or one in the folder of each part. One in the folder itself may list files of
     folders that are called after the parts.
 
+    Args:
+        top: The folder.
+        label_column: The column of labels, or its number from 1. None: the one that is called so; a table without such
+            a column says nothing.
+
     Raises:
         UserError: A table is damaged, lacks a column, or lists files that are not there or not below it.
     """
     if (path := _table_in(top.path)) is not None:
-        table = _read(path)
-        if table is None or _folders_agree(table, top):
+        table = _read(path, label_column)
+        if table is None or (label_column is None and _folders_agree(table, top)):
             return None
         parts = _by_part(table, top)
         where = path.name
     else:
-        found = {part_of(folder.name): _table_in(folder) for folder in top.folders if part_of(folder.name)}
-        tables = {part: _read(path) for part, path in found.items() if part and path is not None}
-        parts = {part: table for part, table in tables.items() if table is not None}
-        if "train" not in parts or len(parts) < len(found):
-            return None  # labels of a part or two are in no table: folders of classes must say it all
+        found = _tables_of_parts(top, label_column)
+        if found is None:
+            return None
+        parts = found
         where = ", ".join(f"{table.path.parent.name}/{table.path.name}" for table in parts.values())
     order = class_order(parts["train"].labels)
     names = {label: name for table in parts.values() for label, name in table.names.items()}
@@ -65,11 +80,30 @@ def find_tables(top: Survey) -> Layout | None:
     return Layout(made, tuple(names.get(label, label) for label in order), f"labels of {where}", _left(parts, top))
 
 
+def _tables_of_parts(top: Survey, label_column: str | int | None) -> dict[str, Table] | None:
+    """Return the tables in the folders of parts; None where class folders say it in place of one of them."""
+    tables: dict[str, Table] = {}
+    names = []
+    for one in top.below:
+        part = part_of(one.path.name)
+        path = None if part is None else _table_in(one.path)
+        table = None if path is None else _read(path, label_column)
+        if part is not None and table is not None:
+            tables[part] = table
+            names.append((part, one.name))
+        elif part is not None and one.has_classes:
+            return None
+    if "train" not in tables:
+        return None
+    one_name_each(top, names)
+    return {part: tables[part] for part in PARTS if part in tables}
+
+
 def _table_in(folder: Path) -> Path | None:
     return next((folder / name for name in TABLES if (folder / name).is_file()), None)
 
 
-def _read(path: Path) -> Table | None:
+def _read(path: Path, label_column: str | int | None) -> Table | None:
     """Read a table; None if it has no labels, but says other things of the pictures."""
     rows = _rows(path)
     shown = readable(str(path))
@@ -79,7 +113,11 @@ def _read(path: Path) -> Table | None:
         raise UserError(
             f"'{shown}' has no column '{FILE}', but {listed(list(map(str, rows[0])))}; name it so or delete it"
         )
-    column = next((name for name in LABELS if rows[0].get(name) not in (None, "")), None)
+    there = list(rows[0])
+    if label_column is None:
+        column = next((name for name in LABELS if rows[0].get(name) not in (None, "")), None)
+    else:
+        column = column_named(label_column, there, path)
     if column is None:
         return None
     files: list[Path] = []
@@ -147,10 +185,11 @@ def _by_part(table: Table, top: Survey) -> dict[str, Table]:
     if "train" not in named or None in named:
         return {"train": table}
     divided = {}
-    for part in dict.fromkeys(named):
+    one_name_each(top, [(str(part), readable(parts[0])) for part, parts in zip(named, first, strict=True)])
+    for part in (part for part in PARTS if part in named):
         mine = [place for place, one in enumerate(named) if one == part]
         files, labels = [table.files[place] for place in mine], [table.labels[place] for place in mine]
-        divided[str(part)] = Table(table.path, files, labels, table.names)
+        divided[part] = Table(table.path, files, labels, table.names)
     return divided
 
 
@@ -163,8 +202,8 @@ def _part(table: Table, places: Mapping[str, int]) -> Part:
     missing = [file for file in table.files if not file.is_file()]
     if missing:
         raise UserError(
-            f"'{readable(str(table.path))}' lists {len(missing):,} files that are not there, such as "
-            f"'{readable(str(missing[0]))}'; fetch them or take out their rows"
+            f"'{readable(str(table.path))}' lists {counted(len(missing), 'file')} that cannot be found, such as "
+            f"'{readable(str(missing[0]))}'; fetch what is missing or take out the rows"
         )
     return Part(table.files, [places[label] for label in table.labels])
 
@@ -176,19 +215,5 @@ def _left(parts: Mapping[str, Table], top: Survey) -> tuple[str, ...]:
     loose = sum(file not in known for folder in sorted(folders) for file in Survey.of(folder).pictures)
     used = {table.path for table in parts.values()}
     unused = [file for file in top.folders if not any(folder.is_relative_to(file) for folder in folders)]
-    left = [f"{loose:,} pictures that no row lists"] if loose else []
+    left = [f"{counted(loose, 'picture')} that no row lists"] if loose else []
     return (*left, *(readable(file.name) for file in (*unused, *top.others) if file not in used))
-
-
-def names_of_folders(top: Survey) -> Sequence[str] | None:
-    """Return what a table calls the classes of the folders beside it, in the folders' order; None if it does not."""
-    path = _table_in(top.path)
-    table = None if path is None else _read(path)
-    if table is None or not table.names or not _folders_agree(table, top):
-        return None
-    by_folder = {
-        file.relative_to(top.path).parts[0]: table.names[label]
-        for file, label in zip(table.files, table.labels, strict=True)
-    }
-    order = class_order(folder.name for folder in top.folders)
-    return [by_folder[name] for name in order] if set(order) == set(by_folder) else None

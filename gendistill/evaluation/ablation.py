@@ -7,7 +7,7 @@ with the rates that everybody else chooses among, and real images with its rates
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,12 @@ from gendistill.evaluation.evaluate import evaluate
 from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.lessons import whose_normalisation
 from gendistill.evaluation.protocols import expand
-from gendistill.evaluation.rates import LEARNED, made_for_optimizer
+from gendistill.evaluation.rates import made_for_optimizer
+from gendistill.evaluation.settings import ASKED_OWN, OWN
 from gendistill.initial import KEY
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.subset import RealSubset
-
-OWN = ("teacher", LEARNED)
-"""The words of ``lr`` that stand for what a teacher learned."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,14 @@ class Ablation:
         learning: Options of :func:`gendistill.evaluation.learning.learning_curve`.
         note: ``of`` (the teacher's name) and ``keeps`` (``images`` or ``rates``): what a result keeps of it under
             ``ablation``, so that nobody takes the row for a teacher of its own, or for all real data.
+        length: What a result says of its length where that is in passes over the teacher: ``epochs`` and ``epoch``.
     """
 
     name: str
     teacher: Teacher
     learning: dict[str, Any]
     note: dict[str, str]
+    length: dict[str, Any] = field(default_factory=dict)
 
 
 def rate_ablations(name: str, teacher: Teacher, data: RealData, learning: Mapping[str, Any]) -> list[Ablation]:
@@ -68,15 +68,17 @@ def rate_ablations(name: str, teacher: Teacher, data: RealData, learning: Mappin
     options = expand(learning, data.description)
     given = options.get("lr")
     listed = [given] if isinstance(given, str | float | int) else list(given or ())
-    others = [rate for rate in listed if rate not in OWN] or ["grid"]
+    others = [rate for rate in listed if rate not in ASKED_OWN] or ["grid"]
     made = []
-    if given is None or any(rate in OWN for rate in listed):
+    if given is None or any(rate in ASKED_OWN for rate in listed):
         mixed = {"lr": others[0] if len(others) == 1 else others}
-        made.append(_row(f"{name} at grid rates", teacher, options | mixed, name, "images"))
-    own = [rate for rate in listed if rate in OWN] or [OWN[0]]
+        note = {"of": name, "keeps": "images"}
+        made.append(Ablation(f"{name} at grid rates", teacher, options | mixed, note))
+    own = [rate for rate in listed if rate in ASKED_OWN] or [OWN]
     held = {"lr": own[0] if len(own) == 1 else own, "optimizer": made_for_optimizer(teacher)}
-    real, length = _real_images(teacher, data, options)
-    made.append(_row(f"real at the rates of {name}", real, options | length | held, name, "rates"))
+    real, changed, length = _real_images(teacher, data, options)
+    note = {"of": name, "keeps": "rates"}
+    made.append(Ablation(f"real at the rates of {name}", real, options | changed | held, note, length))
     return made
 
 
@@ -102,17 +104,21 @@ def judge_ablations(
     for one in rate_ablations(name, teacher, data, learning):
         source = path if one.note["keeps"] == "images" else None
         result = evaluate(one.teacher, data, path=source, name=one.name, learning=one.learning, fidelity=None)
-        result["learning"]["protocol"] = learning.get("protocol")
+        result["learning"] |= {"protocol": learning.get("protocol")} | one.length
+        # Real images at another's rates are nothing that the others are held against.
+        result["teacher"]["everything"] = False
         judged.append(result | {"ablation": one.note})
     return judged
 
 
-def _row(title: str, teacher: Teacher, options: dict[str, Any], name: str, keeps: str) -> Ablation:
-    return Ablation(title, teacher, options, {"of": name, "keeps": keeps})
+def _real_images(
+    teacher: Teacher, data: RealData, given: Mapping[str, Any]
+) -> tuple[Teacher, dict[str, Any], dict[str, Any]]:
+    """Return all real images with a teacher's rates and size of batch.
 
-
-def _real_images(teacher: Teacher, data: RealData, given: Mapping[str, Any]) -> tuple[Teacher, dict[str, Any]]:
-    """Return all real images with a teacher's rates and size of batch, and the options that make them last as long."""
+    Returns:
+        The images; the options that make them last as long; what a result says of that length.
+    """
     options = (learning_curve.__kwdefaults__ or {}) | dict(given)
     asked, training_images = options["batch_size"], len(data.train)
     shown = with_images(teacher, options["generated"], training_images)
@@ -130,9 +136,11 @@ def _real_images(teacher: Teacher, data: RealData, given: Mapping[str, Any]) -> 
         momenta=teacher.momenta,
         metadata=kept | {"source": {"dataset": data.description.name, "images": training_images, "selection": "all"}},
     )
-    length: dict[str, Any] = {"normalisation": normalisation}
-    if options["epochs"] is not None:  # passes over the teacher, not over all real images
-        epoch = one_epoch(shown, asked, training_images)
-        points = measuring_points(options["updates"], epoch, options["epochs"], options["measure_every"])
-        length |= {"epochs": None, "updates": points}
-    return real, length
+    changed: dict[str, Any] = {"normalisation": normalisation}
+    if options["epochs"] is None:
+        return real, changed, {}
+    # Passes over the teacher, not over all real images.
+    epoch = one_epoch(shown, asked, training_images)
+    points = measuring_points(options["updates"], epoch, options["epochs"], options["measure_every"])
+    length = {"epochs": options["epochs"], "epoch": {"images": epoch.images, "updates": epoch.updates}}
+    return real, changed | {"epochs": None, "updates": points}, length

@@ -18,6 +18,7 @@ from gendistill.errors import UserError
 from gendistill.evaluation.classifier import trained_classifier
 from gendistill.evaluation.ensemble import Ensemble
 from gendistill.evaluation.poisoning import taught
+from gendistill.finite import check_finite
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import fitted
@@ -160,7 +161,7 @@ def _shown(teacher: Teacher, data: RealData) -> tuple[Tensor, Tensor]:
     else:
         images, labels = teacher.sample(SHOWN, stream(0, "detection/images", teacher.device))
     labels = labels.argmax(1) if labels.is_floating_point() else labels
-    return images.to(device), labels.to(device)
+    return check_finite("images", images).to(device), labels.to(device)
 
 
 def _agreement(found: Tensor, labels: Tensor, classes: int) -> dict[str, Any]:

@@ -43,7 +43,9 @@ def batch_gradients(
         images, labels = images.detach(), labels.detach()
     if at_once:
         constants = {name: value.detach() for name, value in parameters.items()}
-        found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(constants, images, labels)
+        # What a network draws, as dropout does, it draws for each batch anew, as one after another.
+        each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")
+        found = each(constants, images, labels)
         return list(found.values())
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
     rows = [

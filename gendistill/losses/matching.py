@@ -34,8 +34,9 @@ def gradient_distance(
     """Return how far two lists of parameter gradients of one network are apart.
 
     ``cosine_layerwise`` is Eq. (9)-(10) of Zhao, Mopuri & Bilen 2021 ("Dataset Condensation with Gradient Matching"):
-    one minus the cosine for every output unit of a layer, summed over units and layers; biases and the affine
-    parameters of normalisation layers (1-D tensors) do not count. ``l2`` is the norm of the whole difference
+    one minus the cosine for every output unit of a layer, summed over units and layers. As in the published code a
+    parameter's shape says what it is: vectors do not count, which biases and most normalisations' parameters are; the
+    scales of ``nn.LayerNorm((C, H, W))`` have more dimensions and do. ``l2`` is the norm of the whole difference
     (Eq. (4.4), Bradley 2020, with gradients of weights); ``mse`` the sum of its squares.
 
     Args:

@@ -16,6 +16,8 @@ from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.lessons import VALUES, Lessons
 from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.workers import Workers
+from gendistill.nets.modes import running_layers
+from gendistill.nets.statistics import set_statistics
 from gendistill.teacher.base import Teacher
 
 STATISTICS_IMAGES = 512
@@ -137,28 +139,17 @@ def parameter_count(spec: Mapping[str, Any], data: RealData) -> int:
 
 @torch.no_grad()
 def fresh_statistics(network: nn.Module, data: RealData) -> None:
-    """Replace the running statistics of all batch normalisation by those of real training images.
+    """Replace a network's running statistics by those of real training images.
 
     Source:
         Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm", Sec. 3 (precise batch norm).
     """
-    layers = [
-        layer
-        for layer in network.modules()
-        if isinstance(layer, nn.BatchNorm2d) and layer.track_running_stats and layer.running_mean is not None
-    ]
-    if not layers:
+    if not running_layers(network):
         return
     count = min(STATISTICS_IMAGES, len(data.train))
     # Evenly over the split, which may be sorted by class.
     index = torch.linspace(0, len(data.train) - 1, count, device=data.train.labels.device).long()
-    images, _ = data.train.batch(index, data.description.normalisation)
-    before = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = 1.0
-    network.train()(images)
-    for layer, momentum in zip(layers, before, strict=True):
-        layer.momentum = momentum
+    set_statistics(network, [data.train.batch(index, data.description.normalisation)[0]])
 
 
 def _now(device: torch.device) -> float:

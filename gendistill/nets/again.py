@@ -78,3 +78,9 @@ class Remembered:
                 buffers[name] = held
             for module, mode in modes:
                 module.training = mode
+
+    @contextmanager
+    def aside(self, seed: int) -> Iterator[None]:
+        """Let a pass inside leave no trace; it starts from what was remembered, and draws from ``seed``."""
+        with self.again(), self._chance.seeded(seed):
+            yield

@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 
 @contextmanager
 def untracked(network: nn.Module) -> Iterator[None]:
-    """Let batch norms use the statistics of their batch inside, without touching their running statistics."""
-    norms = [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
-    ]
-    for norm in norms:
-        norm.track_running_stats = False
+    """Let norms in training use the statistics of their batch inside, without touching their running statistics."""
+    with _without_statistics(norm for norm in _norms(network) if norm.training):
+        yield
+
+
+@contextmanager
+def of_the_batch(network: nn.Module) -> Iterator[None]:
+    """Let all norms use the statistics of the batch at hand inside, whatever their mode, and write none.
+
+    Those that have no running statistics in torch do so anyway, and no process waits for another.
+    """
+    with _without_statistics(_norms(network)):
+        yield
+
+
+def _norms(network: nn.Module) -> list[_NormBase]:
+    """Return the layers of torch's that may have running statistics: batch and instance norms."""
+    return [module for module in network.modules() if isinstance(module, _NormBase)]
+
+
+@contextmanager
+def _without_statistics(norms: Iterable[_NormBase]) -> Iterator[None]:
+    kept = [(norm, norm.track_running_stats, norm.running_mean, norm.running_var) for norm in norms]
     try:
+        for norm, *_ in kept:
+            norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, tracked, mean, variance in kept:
+            norm.track_running_stats, norm.running_mean, norm.running_var = tracked, mean, variance
+
+
+def running_layers(network: nn.Module) -> list[Any]:
+    """Return the layers that have running statistics, as batch norm has."""
+    return [module for module in network.modules() if getattr(module, "running_mean", None) is not None]
 
 
 @contextmanager
@@ -58,6 +82,6 @@ def answering(network: nn.Module) -> Iterator[None]:
     mode, every other module is in evaluation mode.
     """
     with resting(network):
-        for module in network.modules():
-            module.training = getattr(module, "running_mean", None) is not None
+        for layer in running_layers(network):
+            layer.training = True
         yield

@@ -9,7 +9,7 @@ did not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -23,6 +23,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 
 from gendistill.nets.exact import exchanged
+from gendistill.nets.modes import answering, running_layers
 
 _KEEPING = ContextVar("keeping_graph", default=False)
 
@@ -34,15 +35,36 @@ def statistics_with_graph(network: nn.Module) -> Iterator[None]:
     Outside they are constants; a plain training loop would otherwise hold on to the graphs of all its steps. Buffers
     are written in place: call the network at copies of them, as ``torch.func.functional_call`` does.
     """
-    norms = (
-        (module, _kind(module)) for module in network.modules() if getattr(module, "running_mean", None) is not None
-    )
+    norms = ((layer, _kind(layer)) for layer in running_layers(network))
     token = _KEEPING.set(True)
     try:
         with exchanged((norm, *kind) for norm, kind in norms if kind is not None):
             yield
     finally:
         _KEEPING.reset(token)
+
+
+@torch.no_grad()
+def set_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set a network's running statistics to the mean of those of batches.
+
+    In evaluation mode each image's output is then its own affair: a batch can be cut into parts and vectorised over.
+
+    Args:
+        network: The network; its modes stay, and it draws nothing.
+        batches: (N, C, H, W) each, N at least 2; equally large, or nearly so.
+    """
+    layers = [layer for layer in running_layers(network) if hasattr(layer, "momentum")]
+    momenta = [layer.momentum for layer in layers]
+    try:
+        for count, images in enumerate(batches, 1):
+            for layer in layers:
+                layer.momentum = 1 / count  # the first batch's statistics take the place of the old ones
+            with answering(network):
+                network(images)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 def keeping_graph() -> bool:

@@ -80,6 +80,10 @@ class WeightNormConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, 3, padding=1, bias=False)
         self.length = _draw(self.weight, slope, weight_norm)
 
+    def put_weight(self, value: Tensor) -> None:
+        """Take direction and length of ``value``; the weight is then that."""
+        _put(self, value)
+
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C, H, W)."""
         return self._conv_forward(x, _normalised(self.weight, self.length), None)
@@ -94,6 +98,10 @@ class WeightNormLinear(nn.Linear):
         if bias:
             nn.init.zeros_(self.bias)
 
+    def put_weight(self, value: Tensor) -> None:
+        """Take direction and length of ``value``; the weight is then that."""
+        _put(self, value)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, F) to (N, G)."""
         return F.linear(x, _normalised(self.weight, self.length), self.bias)
@@ -102,6 +110,13 @@ class WeightNormLinear(nn.Linear):
 def _draw(direction: Tensor, slope: float, weight_norm: bool) -> nn.Parameter | None:
     nn.init.kaiming_normal_(direction, a=slope)
     return nn.Parameter(_norm(direction).detach()) if weight_norm else None
+
+
+def _put(layer: WeightNormConv2d | WeightNormLinear, value: Tensor) -> None:
+    with torch.no_grad():
+        layer.weight.copy_(value)
+        if layer.length is not None:
+            layer.length.copy_(_norm(value))
 
 
 def _norm(direction: Tensor) -> Tensor:

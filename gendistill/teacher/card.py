@@ -40,7 +40,7 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
     front: dict[str, Any] = {
         "pretty_name": f"{description.name}, {images.images_stored} images for training",
         "license": "unknown",
-        "task_categories": ["image-classification"],
+        "task_categories": [f"{'image' if description.embedding is None else 'text'}-classification"],
         "size_categories": [next((name for limit, name in SIZES if images.images_stored < limit), "n>1M")],
         "source_datasets": [description.name],
         "tags": ["dataset-distillation", "synthetic" if images.kind == "stored-images" else "real"],

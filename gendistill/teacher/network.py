@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from gendistill import objects
 from gendistill.data.description import Description
 from gendistill.errors import UserError
+from gendistill.nets.modes import of_the_batch
 from gendistill.seeds import initialisation
 from gendistill.teacher.base import first_line
 from gendistill.weights import bare, unwrapped
@@ -44,24 +45,13 @@ def snapshot(network: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def mode(network: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
-    """Evaluation mode; for ``"batch"`` batch norm layers lose their running statistics for as long as this lasts.
-
-    Without them torch normalises by the batch at hand, writes nothing, and no process waits for another.
-    """
+    """Evaluation mode; for ``"batch"`` norms use the batch at hand for as long as this lasts, as in training."""
     network.eval()
     if batch_norm == "eval":
         yield
         return
-    with BORROWING:
-        norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        kept = [(module, module.running_mean, module.running_var) for module in norms]
-        try:
-            for module in norms:
-                module.running_mean = module.running_var = None
-            yield
-        finally:
-            for module, mean, variance in kept:
-                module.running_mean, module.running_var = mean, variance
+    with BORROWING, of_the_batch(network):
+        yield
 
 
 def build_network(spec: Any, state: Mapping[str, Tensor], description: Description) -> nn.Module:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gendistill.errors import UserError
 from gendistill.nets.statistics import constant_statistics, statistics_with_graph
 from gendistill.unroll.draws import Draws
-from gendistill.unroll.learner import InnerLoss, OuterLoss, Parameters, call_and_write, initial_parameters
+from gendistill.unroll.learner import AsFunction, InnerLoss, OuterLoss, Parameters, initial_parameters
 from gendistill.unroll.modes import MEMORY_MODES, Memory, in_segments, with_graph
 from gendistill.unroll.problem import Problem, State
 from gendistill.unroll.rules import RULES, Optimizer
@@ -127,7 +127,7 @@ def _require_graph(learner: nn.Module, draws: Draws, images: Tensor) -> None:
 
     def call(buffers: Parameters) -> object:
         with draws.step(0), torch.enable_grad(), statistics_with_graph(one):
-            return call_and_write(one, dict(one.named_parameters()), buffers, shown.requires_grad_())
+            return AsFunction(one)(buffers, shown.requires_grad_())
 
     constant = constant_statistics(one, call)
     if constant:

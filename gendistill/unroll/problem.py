@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gendistill.errors import UserError
 from gendistill.nets.exact import TwiceDifferentiable
 from gendistill.unroll.draws import Draws
-from gendistill.unroll.learner import InnerLoss, OuterLoss, autocast, call, call_and_track
+from gendistill.unroll.learner import AsFunction, InnerLoss, OuterLoss, autocast, call_and_track
 from gendistill.unroll.rules import Rule
 from gendistill.unroll.together import representative
 
@@ -96,6 +96,7 @@ class Problem:
         self.rule = rule
         self.precision = precision
         self.draws = draws
+        self.function, self.own = AsFunction(learner), dict(learner.named_buffers())
         self.exact = TwiceDifferentiable(representative(learner))
 
     def step(
@@ -111,10 +112,11 @@ class Problem:
                 with autocast(images, self.precision), self.exact():
                     if self.buffers:
                         kept = dict(zip(self.buffers, state.buffers, strict=True))
-                        logits, kept = call_and_track(self.learner, theta, kept, images)
+                        logits, kept = call_and_track(self.function, theta, kept, images)
                         buffers = list(kept.values())
                     else:
-                        logits, buffers = call(self.learner, theta, images), []
+                        own = {name: buffer.clone() for name, buffer in self.own.items() if name not in theta}
+                        logits, buffers = self.function({**own, **theta}, images), []
                 loss = self.inner_loss(logits if self.precision is None else logits.float(), labels)
             gradient = torch.autograd.grad(loss, state.theta, create_graph=graph, materialize_grads=True)
         with torch.set_grad_enabled(graph):

@@ -18,7 +18,7 @@ from torch.func import stack_module_state, vmap
 from gendistill.errors import UserError
 from gendistill.nets.modes import resting
 from gendistill.nets.statistics import keeping_graph, statistics_with_graph
-from gendistill.unroll.learner import InnerLoss, call_and_write
+from gendistill.unroll.learner import AsFunction, InnerLoss
 
 
 class Together(nn.Module):
@@ -59,9 +59,10 @@ class Together(nn.Module):
             UserError: The learners branch on values, which vmap cannot follow.
         """
         first = self._first[0]
+        function = AsFunction(first)
 
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], shown: Tensor) -> Tensor:
-            return call_and_write(first, parameters, buffers, shown)
+            return function({**parameters, **buffers}, shown)
 
         parameters, buffers = (
             {name.replace("/", "."): value for name, value in part}

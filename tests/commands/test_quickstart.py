@@ -8,10 +8,13 @@ import pytest
 
 from gendistill.commands import quickstart
 from gendistill.errors import UserError
+from gendistill.evaluation.comparison import FEW, lead_needed
+from gendistill.report.verdict import verdict
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "quickstart"
 LEARNING = {"updates": [1, 4], "seeds": 2, "lr": [0.1]}
 NAMES = ["real", "real-subset", "gan", "latent", "gtn"]
+ABLATIONS = ["gtn at grid rates", "real at the rates of gtn"]
 
 
 def job(root: Path) -> dict[str, Any]:
@@ -54,22 +57,39 @@ def test_it_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtur
     job(tmp_path)
     directory = tmp_path / "quickstart"
     results = json.loads((directory / "results.json").read_text())
-    assert [one["name"] for one in results["teachers"]] == NAMES
+    assert [one["name"] for one in results["teachers"]] == NAMES + ABLATIONS
     for one in results["teachers"]:
         assert one["learning"]["updates"] == [1, 4]
         assert [len(runs) for runs in one["learning"]["accuracy"]["runs"]] == [2, 2]
-        assert one["fidelity"]["name"] == "FD[digits classifier]"
+        if one["name"] in NAMES:
+            assert one["fidelity"]["name"] == "FD[digits classifier]"
         assert {"kind", "path", "images", "bytes"} <= set(one["teacher"])
     by_name = {one["name"]: one for one in results["teachers"]}
+    assert {one["fidelity"]["n"] for one in results["teachers"] if one["name"] in NAMES} == {
+        by_name["gtn"]["teacher"]["images"]
+    }
+    assert [one["name"] for one in results["teachers"] if one["teacher"].get("everything")] == ["real"]
+    assert by_name["real"]["seconds"] is None and by_name["latent"]["seconds"] > by_name["gan"]["seconds"] > 0
+    assert any("1 thread;" in note or "2 threads;" in note for note in results["notes"])
     assert by_name["real-subset"]["teacher"]["images"] == by_name["gtn"]["teacher"]["images"]
+    # Is it the images or the rates? Both under the settings of the others, so that all are held against real data.
+    images, rates = (by_name[name]["learning"] for name in ABLATIONS)
+    assert images["lr"] == [0.1, 0.1] and rates["lr"] == ["teacher", "teacher"]
+    assert images["images_seen"] == rates["images_seen"] == by_name["gtn"]["learning"]["images_seen"]
+    assert not verdict(results).differing
     norms = results["curves"]["latent norms"]
     assert norms["y"] == pytest.approx([norms["reference"]] * len(norms["x"]), rel=1e-5)
     page = (directory / "report.html").read_text()
     assert all(f">{name}<" in page.replace("</span>", ">") or name in page for name in NAMES)
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
-    assert {path.parent.name for path in directory.glob("evaluations/*/events.*")} == set(NAMES)
+    assert {path.parent.name for path in directory.glob("evaluations/*/events.*")} == {*NAMES, *ABLATIONS}
     out = capsys.readouterr().out
     assert "report.html" in out and "tensorboard" in out
+
+
+def test_ten_learners_decide() -> None:
+    options = quickstart._options().parse([])
+    assert options.seeds == 10 and lead_needed(options.seeds, 4 * len(options.updates)) < FEW < lead_needed(5, 32)
 
 
 def test_without_its_configs_it_says_where_they_are(tmp_path: Path) -> None:

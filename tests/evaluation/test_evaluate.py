@@ -44,9 +44,14 @@ def test_the_form_of_a_result(tiny_data: RealData) -> None:
     teacher = subset(tiny_data)
     result = evaluate(teacher, tiny_data, path="a/b.safetensors", name="real-subset", learning=LEARNING)
     assert list(result) == [
-        "name", "teacher", "dataset", "dataset_fingerprint", "learning", "fidelity", "budget", "notes"
+        "name", "teacher", "dataset", "dataset_fingerprint", "software", "learning", "fidelity", "budget", "notes"
     ]  # fmt: skip
     assert result["dataset_fingerprint"] == fingerprint(tiny_data)
+    assert set(result["software"]) == {"gendistill", "torch"} and "everything" not in result["teacher"]
+    everything = evaluate(
+        RealSubset.all(tiny_data.train, tiny_data.description), tiny_data, learning=LEARNING, fidelity=None
+    )
+    assert everything["teacher"]["everything"] is True
     assert result["teacher"] == {
         "kind": "real-subset",
         "path": "a/b.safetensors",

@@ -9,7 +9,7 @@ from gendistill import unroll
 from gendistill.data.description import Description, Normalisation
 from gendistill.data.embedding import PAD, UNKNOWN, Embedding
 from gendistill.errors import UserError
-from gendistill.initial import layers
+from gendistill.nets.kinds import layers
 from gendistill.nets.learners import Learner, default_learner
 from gendistill.nets.text import BagOfWords, TextConvNet, TextGRU
 from gendistill.seeds import initialisation

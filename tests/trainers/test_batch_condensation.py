@@ -101,12 +101,52 @@ def test_the_loss_is_that_of_one_batch_after_another(tiny_data: RealData, tmp_pa
     torch.testing.assert_close(found["cosine/gradient"], torch.stack(cosines).mean(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("vectorised", [False, True])
+@pytest.mark.parametrize("options", [{"augment": "crop_scale"}, {"labels": "learned", "probes": POOL}])
+def test_a_step_in_passes_is_that_of_all_batches_together(
+    tiny_data: RealData, tmp_path: Path, vectorised: bool, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(together: int) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+        name = f"{vectorised}-{together}"
+        trainer = condense(tiny_data, tmp_path, steps=1, name=name, vectorised=vectorised, optimise=False, **options)
+        trainer.optimise, trainer.together = True, together
+        kept: list[torch.Tensor] = []
+        monkeypatch.setattr(trainer.optimizer, "step", lambda: kept.append(trainer.values[0].grad.clone()))
+        if trainer.label_optimizer is not None:
+            monkeypatch.setattr(trainer.label_optimizer, "step", lambda: kept.append(trainer.labels[0].grad.clone()))
+        return kept, trainer.train_step(trainer._target(slice(None)))
+
+    whole, values = step(6)
+    assert len(whole) == (2 if "labels" in options else 1) and whole[0].flatten(1).norm(dim=1).min() > 1e-4
+    for together in (1, 4):
+        parts, same = step(together)
+        for one, other in zip(parts, whole, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
+        for metric, value in values.items():
+            torch.testing.assert_close(same[metric], value)
+
+
+def test_a_pass_holds_as_many_batches_as_fit_it(tiny_data: RealData, tmp_path: Path) -> None:
+    for vectorised, together in ((None, 1), (False, 1), (True, 8)):
+        trainer = condense(tiny_data, tmp_path, steps=1, name=f"{vectorised}", vectorised=vectorised)
+        assert trainer.together == together  # 128 images, 16 a batch
+
+
+def test_by_default_a_step_moves_at_most_32_batches(tiny_data: RealData, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"1 steps of a round move the first 1 of 2 parts.*run.steps from 2 on"):
+        trainer = condense(tiny_data, tmp_path, steps=1, batch_size=2, condensed_size=1)
+    assert [len(part) for part in trainer.values] == [32, 16]
+    every = condense(tiny_data, tmp_path, steps=1, name="all", batch_size=2, condensed_size=1, batches_at_once=None)
+    assert [len(part) for part in every.values] == [48]
+
+
 def test_batches_do_not_notice_each_other(tiny_data: RealData, tmp_path: Path) -> None:
     whole = condense(tiny_data, tmp_path, steps=2, name="whole")
     parts = condense(tiny_data, tmp_path, steps=6, name="parts", batches_at_once=2)
     assert len(parts.values) == 3
     assert all(not torch.equal(part, whole.values[0][:2]) for part in parts.values)
-    one = condense(tiny_data, tmp_path, steps=1, name="one", batches_at_once=2)
+    with pytest.warns(UserWarning, match="first 1 of 3 parts"):
+        one = condense(tiny_data, tmp_path, steps=1, name="one", batches_at_once=2)
     first = condense(tiny_data, tmp_path, steps=1, name="first")
     torch.testing.assert_close(one.values[0], first.values[0][:2], rtol=1e-4, atol=1e-5)
     untouched = condense(tiny_data, tmp_path, steps=1, name="control", optimise=False).values[0]

@@ -16,7 +16,7 @@ from gendistill.nets.layers import BatchNorm2d
 from gendistill.nets.statistics import constant_statistics, keeping_graph, statistics_with_graph
 from gendistill.outer import LossesTogether, RealLoss
 from gendistill.seeds import initialisation, stream
-from gendistill.unroll.learner import call_and_track
+from gendistill.unroll.learner import AsFunction, call_and_track
 
 T, B, K = 4, 5, 3
 SHAPE = (2, 5, 5)
@@ -134,7 +134,7 @@ def test_values_are_those_of_torch(kind: str) -> None:
     theta = dict(network.named_parameters())
     kept = {name: buffer.clone() for name, buffer in network.named_buffers()}
     for _ in range(3):
-        logits, kept = call_and_track(network, theta, kept, x)
+        logits, kept = call_and_track(AsFunction(network), theta, kept, x)
         torch.testing.assert_close(network(x), logits, rtol=1e-13, atol=1e-13)
         x = x + 1
     for name, buffer in network.named_buffers():

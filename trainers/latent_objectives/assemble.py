@@ -14,7 +14,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import build, full_path, locate
 from trainers.batch import Batch
 from trainers.latent_objectives.matching import OfLatents
-from trainers.latent_objectives.objective import Objective
+from trainers.latent_objectives.objective import Objective, SearchHost
 from trainers.terms.class_wise import ClassWise
 from trainers.terms.meta_loss import MetaLoss as GeneratorMetaLoss
 from trainers.terms.term import Term
@@ -89,7 +89,7 @@ def build_objectives(spec: Any, **provided: Any) -> list[Term]:
     return [_objective(entry, provided) for entry in entries]
 
 
-def attach_objectives(objectives: Sequence[Term], trainer: Any) -> None:
+def attach_objectives(objectives: Sequence[Term], trainer: SearchHost) -> None:
     """Give every objective its name and streams, and let it make what it needs."""
     names = [objective.name for objective in objectives]
     for position, objective in enumerate(objectives):

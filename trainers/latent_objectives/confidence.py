@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.batch import Batch
+from trainers.chunks import mapped, rows_apart
 from trainers.latent_objectives.objective import Objective
 
 TRAINED: dict[str, Any] = {"state": "pretrained", "steps": 300, "mode": "eval"}
@@ -35,4 +37,6 @@ class Confidence(Objective):
         """Return the mean cross-entropy, a scalar; the real images are not looked at."""
         probe = self.probe()
         parameters = {name: value.detach() for name, value in probe.parameters.items()}
-        return F.cross_entropy(probe.logits(parameters, fake.images), cast(Tensor, fake.labels))
+        answer, network = partial(probe.logits, parameters), probe.network
+        logits = mapped(answer, fake.images, apart=rows_apart(network), network=network)
+        return F.cross_entropy(logits, cast(Tensor, fake.labels))

@@ -12,7 +12,7 @@ from gendistill.errors import UserError
 from gendistill.losses.gradient_terms import batch_gradient
 from gendistill.losses.matching import gradient_distance
 from trainers.batch import Batch
-from trainers.latent_objectives.objective import by_class
+from trainers.latent_objectives.objective import SearchHost, by_class
 from trainers.terms import feature_matching, gradient_matching
 from trainers.terms.class_wise import ClassWise
 from trainers.terms.probes import Probe
@@ -33,7 +33,7 @@ class OfLatents(ClassWise):
         UserError: An option is out of range, or a number of images is given here and not to the search.
     """
 
-    trainer: Any
+    trainer: SearchHost
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class OfLatents(ClassWise):
         super().__init__(probe=probe, augment=augment, weight=weight, **kwargs)
         self.shared = probe is None
 
-    def attach(self, trainer: Any) -> None:
+    def attach(self, trainer: SearchHost) -> None:
         """Take the trainer and prepare the probes."""
         if self.shared:
             Term.attach(self, trainer)

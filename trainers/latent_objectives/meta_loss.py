@@ -13,7 +13,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
 from trainers.batch import Batch
-from trainers.latent_objectives.objective import Objective
+from trainers.latent_objectives.objective import Objective, SearchHost
 
 
 class MetaLoss(Objective):
@@ -50,7 +50,7 @@ class MetaLoss(Objective):
         self.memory = memory
         self.poison_spec = poison
 
-    def attach(self, trainer: Any) -> None:
+    def attach(self, trainer: SearchHost) -> None:
         """Take the trainer and check the poison against its data."""
         super().attach(trainer)
         self.poison = Poison.of(self.poison_spec, trainer.data.description)

@@ -9,13 +9,33 @@ class by class. So the terms of a GAN that only look at what they are given (``G
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Probe
-from trainers.terms.term import Term
+from trainers.terms.term import Term, TermHost
+
+
+class SearchHost(TermHost, Protocol):
+    """What objectives use of a latent search."""
+
+    @property
+    def labels(self) -> Tensor:
+        """The classes (K * M,) of the images, class by class."""
+
+    @property
+    def shared_probe(self) -> Callable[[], Probe]:
+        """Returns the network of this step, the same at every call."""
+
+    @property
+    def images_per_class(self) -> int:
+        """M, the generated images of each class."""
+
+    @property
+    def real_batch(self) -> int:
+        """Real images of each class at every step."""
 
 
 class Objective(Term):
@@ -31,13 +51,13 @@ class Objective(Term):
     """
 
     needs_labels: ClassVar[bool] = True
-    trainer: Any
+    trainer: SearchHost
 
     def __init__(self, *, probe: Mapping[str, Any] | None = None, weight: float = 1.0) -> None:
         super().__init__(weight)
         self.probes = None if probe is None else make_probes(probe)
 
-    def attach(self, trainer: Any) -> None:
+    def attach(self, trainer: SearchHost) -> None:
         """Take the trainer and prepare the probes."""
         super().attach(trainer)
         if self.probes is not None:
@@ -45,8 +65,7 @@ class Objective(Term):
 
     def probe(self) -> Probe:
         """Return the network of this step: the shared one, or the next of this objective's own."""
-        shared: Probe = self.trainer.shared_probe() if self.probes is None else self.probes.draw()
-        return shared
+        return self.trainer.shared_probe() if self.probes is None else self.probes.draw()
 
 
 class SharedProbe:

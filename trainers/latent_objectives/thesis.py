@@ -13,7 +13,9 @@ from gendistill.losses.class_gradients import class_gradient_distance, class_gra
 from gendistill.losses.gradient_terms import batch_gradient, check_grad_wrt, gradient_magnitude, gradient_projection
 from gendistill.losses.matching import DISTANCES
 from trainers.batch import Batch
-from trainers.latent_objectives.objective import Objective, by_class
+from trainers.chunks import KEPT
+from trainers.latent_objectives.objective import Objective, SearchHost, by_class
+from trainers.terms.generated import class_by_class
 from trainers.terms.gradient_matching import writes_statistics
 from trainers.terms.gradients import SIGNS
 from trainers.terms.probes import Probe
@@ -71,7 +73,7 @@ class ThesisLoss(Objective):
         self.normalise = normalise
         self.joint = joint
 
-    def attach(self, trainer: Any) -> None:
+    def attach(self, trainer: SearchHost) -> None:
         """Take the trainer and see that there are real images to compare with."""
         super().attach(trainer)
         if self.grad_wrt == "input" and trainer.real_batch < trainer.images_per_class:
@@ -82,11 +84,32 @@ class ThesisLoss(Objective):
 
     def __call__(self, real: Batch, fake: Batch) -> Tensor:
         """Return the loss of all classes, a scalar."""
-        probe = self.probe()
-        found = self._gradients(probe, fake, create_graph=True)
+        probe, paired = self.probe(), self._paired(real)
+        if self.joint:
+            found = self._gradient(probe, *fake, create_graph=True)
+            wanted = self._gradient(probe, *paired, create_graph=False) if self.compares else []
+            return self._value([gradient[None] for gradient in found], [gradient[None] for gradient in wanted])
+        classes = self.trainer.data.description.num_classes
+        shown, made = by_class(paired.images, classes), by_class(fake.images, classes)
+        together = 1
+        if self.grad_wrt == "input" and not writes_statistics(probe.network):
+            # Images do not see each other, so that one pass does for several classes. Through batch norm they do.
+            together = max(1, KEPT // made.shape[1])
+
+        def of(rows: slice, own: Tensor) -> Tensor:
+            wanted = self._gradients(probe, shown[rows], rows.start, create_graph=False) if self.compares else []
+            return self._value(self._gradients(probe, own, rows.start, create_graph=True), wanted)
+
+        return class_by_class(of, made, together)
+
+    @property
+    def compares(self) -> bool:
+        """Whether the gradients that real images give are needed."""
+        return bool(self.alpha or self.normalise)
+
+    def _value(self, found: list[Tensor], wanted: list[Tensor]) -> Tensor:
+        """Return the loss of gradients (k, ...) on generated and on real images, a row a class, summed over them."""
         parts: list[Tensor] = []
-        if self.alpha or self.normalise:
-            wanted = self._gradients(probe, self._paired(real), create_graph=False)
         if self.alpha:
             parts.append(self.alpha * class_gradient_distance(wanted, found, self.distance))
         if self.beta and self.normalise:
@@ -103,24 +126,29 @@ class ThesisLoss(Objective):
         labels = cast(Tensor, real.labels).view(classes, -1)[:, :count].flatten()
         return Batch(by_class(real.images, classes)[:, :count].flatten(0, 1), labels)
 
-    def _gradients(self, probe: Probe, batch: Batch, create_graph: bool) -> list[Tensor]:
-        """Return gradients (K, ...), a row a class; with ``joint`` one row."""
-        labels = cast(Tensor, batch.labels)
-        classes = self.trainer.data.description.num_classes
-
-        def of(images: Tensor, some: Tensor) -> list[Tensor]:
-            return batch_gradient(
-                probe.logits, probe.parameters, images, some, grad_wrt=self.grad_wrt, create_graph=create_graph
-            )
-
-        if self.joint:
-            return [gradient[None] for gradient in of(batch.images, labels)]
-        images = by_class(batch.images, classes)
+    def _gradients(self, probe: Probe, images: Tensor, first_class: int, create_graph: bool) -> list[Tensor]:
+        """Return gradients (k, ...) of images (k, M, C, H, W), a row a class from ``first_class`` on."""
         if self.grad_wrt == "weights":
-            return class_gradients(probe.logits, probe.parameters, images, create_graph=create_graph, at_once=False)
-        if writes_statistics(probe.network):
-            # Batch norm ties the images of a batch together; a class shall not see another one's.
-            rows = [of(some, own)[0] for some, own in zip(images, labels.view(classes, -1), strict=True)]
-            return [torch.stack(rows)]
-        # Images do not see each other, so that one pass does for all; the mean is over K times as many.
-        return [by_class(of(batch.images, labels)[0] * classes, classes)]
+            return class_gradients(
+                probe.logits,
+                probe.parameters,
+                images,
+                create_graph=create_graph,
+                at_once=False,
+                first_class=first_class,
+            )
+        classes, count = images.shape[:2]
+        labels = torch.arange(first_class, first_class + classes, device=images.device).repeat_interleave(count)
+        gradient = self._gradient(probe, images.flatten(0, 1), labels, create_graph=create_graph)[0]
+        return [by_class(gradient * classes, classes)]  # of each class's mean, not of the mean over all
+
+    def _gradient(self, probe: Probe, images: Tensor, labels: Tensor | None, create_graph: bool) -> list[Tensor]:
+        """Return the gradient that one batch gives."""
+        return batch_gradient(
+            probe.logits,
+            probe.parameters,
+            images,
+            cast(Tensor, labels),
+            grad_wrt=self.grad_wrt,
+            create_graph=create_graph,
+        )

@@ -14,7 +14,7 @@ from gendistill.experts import Recipe, expert_buffer
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
 from trainers.batch import Batch
-from trainers.latent_objectives.objective import Objective
+from trainers.latent_objectives.objective import Objective, SearchHost
 from trainers.student_plan import PlanOptions, StudentPlan
 from trainers.student_training import StudentTraining
 from trainers.terms.generated import carry
@@ -78,7 +78,7 @@ class TrajectoryMatching(Objective):
             first_max_start=None, widen_steps=0, augment=augment, augment_mode="single", siamese=False,
         )  # fmt: skip
 
-    def attach(self, trainer: Any) -> None:
+    def attach(self, trainer: SearchHost) -> None:
         """Open the experts, training those that are missing, and make the student."""
         super().attach(trainer)
         description, run = trainer.data.description, trainer.run

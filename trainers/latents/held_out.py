@@ -13,6 +13,7 @@ from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.learning import learning_curve
+from gendistill.losses.batch_gradients import batch_cosines
 from gendistill.losses.class_gradients import class_gradients
 from gendistill.runs.observe import untouched
 from gendistill.seeds import Streams
@@ -79,10 +80,8 @@ class HeldOut:
         counts = torch.bincount(data.validation.labels, minlength=classes)
         split = data.validation if int(counts.min()) else data.train
         sampler = ClassSampler(split.labels, classes, data.description.class_names)
-        index = sampler.draw(min(PER_CLASS, sampler.smallest), streams["held-out"])
-        self.data = data
-        self.streams = streams
-        self.real = by_class(split.batch(index.flatten(), data.description.normalisation)[0], classes)
+        self.index = sampler.draw(min(PER_CLASS, sampler.smallest), streams["held-out"])
+        self.data, self.split, self.streams = data, split, streams
         self.networks = [make(f"held-out/{place}") for place in range(self.probes)]
 
     def look(self, search: LatentSearchTrainer, step: int) -> dict[str, Tensor]:
@@ -125,12 +124,14 @@ class HeldOut:
         found = []
         for network in self.networks:
             probe = Probe(network, dict(network.named_parameters()))
-            real, made = (
-                torch.cat([gradient.flatten(1) for gradient in self._gradients(probe, images)], 1)
-                for images in (self.real, generated.detach())
-            )
-            found.append(nn.functional.cosine_similarity(real, made, dim=1).mean())
-        return torch.stack(found).mean()
+            for label, made in enumerate(generated.detach()):  # class by class: gradients are as large as the network
+                real, own = (self._gradients(probe, images[None], label) for images in (self.real(label), made))
+                found.append(batch_cosines(real, own))
+        return torch.cat(found).mean()
+
+    def real(self, label: int) -> Tensor:
+        """Return the real images (M, C, H, W) of a class, normalised as the data set is."""
+        return self.split.batch(self.index[label], self.data.description.normalisation)[0]
 
     def accuracy(self, teacher: Teacher, learner: dict[str, Any] | None) -> float:
         """Return the mean accuracy of fresh learners on the validation images."""
@@ -143,7 +144,7 @@ class HeldOut:
                 updates=[UPDATES],
                 seeds=LEARNERS,
                 split="validation",
-                device=self.real.device,
+                device=self.index.device,
             )
         return float(result["accuracy"]["mean"][-1])
 
@@ -158,5 +159,7 @@ class HeldOut:
         self.stopped = bool(state["stopped"])
 
     @staticmethod
-    def _gradients(probe: Probe, images: Tensor) -> list[Tensor]:
-        return class_gradients(probe.logits, probe.parameters, images, create_graph=False, at_once=False)
+    def _gradients(probe: Probe, images: Tensor, label: int) -> list[Tensor]:
+        return class_gradients(
+            probe.logits, probe.parameters, images, create_graph=False, at_once=False, first_class=label
+        )

@@ -11,6 +11,7 @@ from torch import Tensor
 from gendistill import sphere
 from gendistill.errors import UserError
 from gendistill.sphere_optimizer import SphereOptimizer
+from trainers.latents.space import Space
 
 if TYPE_CHECKING:
     from trainers.latent_search import LatentSearchTrainer
@@ -71,8 +72,9 @@ class Inversion:
             candidate = best if turn == 0 else draw()
             with torch.no_grad():
                 found = _errors(render(candidate), targets)
-            best = torch.where((found < errors)[:, None], candidate, best)
-            errors = torch.minimum(found, errors)
+            nearer = found < errors  # a minimum would keep NaN for good
+            best = torch.where(nearer[:, None], candidate, best)
+            errors = torch.where(nearer, found, errors)
         latents = best.clone().requires_grad_()
         optimizer = SphereOptimizer(torch.optim.Adam([latents], lr=self.lr), constraint, **options)
         for _ in range(self.steps):
@@ -89,6 +91,7 @@ def first_latents(search: LatentSearchTrainer) -> Tensor:
         UserError: There are fewer real images of a class than latents.
     """
     source, stream = search.source, search.run.streams["latents"]
+    space = Space(source, search.labels)
 
     def draw() -> Tensor:
         return sphere.uniform(len(search.labels), source.nz, stream).to(search.device)
@@ -104,7 +107,7 @@ def first_latents(search: LatentSearchTrainer) -> Tensor:
     index = search.classes.draw(search.images_per_class, search.run.streams["inversion"])
     targets, _ = search.data.train.batch(index.flatten(), source.description.normalisation)
     return search.inversion(
-        lambda latents: source.render(latents, search.labels),
+        lambda latents: space.render(latents, latents),
         targets,
         draw,
         # The features of a layer have no prior, but the latents that they start from have.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError, did_you_mean
 from gendistill.teacher import GeneratorTeacher
-from trainers.chunks import chunks
+from trainers.chunks import chunks, mapped
 
 
 class Space:
@@ -33,6 +33,7 @@ class Space:
         self.source = source
         self.labels = labels
         self.layer = layer
+        self.apart = source.batch_norm == "eval"
         self.module: nn.Module | None = None
         if layer is not None:
             layers = {name: module for name, module in source.network.named_modules() if name}
@@ -52,19 +53,21 @@ class Space:
         """
         if self.module is None:
             return latents
-        seen: list[Any] = []
-        handle = self.module.register_forward_hook(lambda module, inputs, output: seen.append(output))
-        try:
-            self.source.generate(latents, self.labels)
-        finally:
-            handle.remove()
-        if len(seen) != 1 or not isinstance(seen[0], Tensor) or len(seen[0]) != len(latents):
-            raise UserError(
-                f"layer '{self.layer}' does not give one tensor for all images in one call; choose another one, such "
-                "as a block"
-            )
-        found: Tensor = seen[0].detach().float().clone()
-        return found
+        found: list[Tensor] = []
+        for some, labels in chunks(latents, self.labels, apart=self.apart):
+            seen: list[Any] = []
+            handle = self.module.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(output))
+            try:
+                self.source.generate(some, labels)
+            finally:
+                handle.remove()
+            if len(seen) != 1 or not isinstance(seen[0], Tensor) or len(seen[0]) != len(some):
+                raise UserError(
+                    f"layer '{self.layer}' does not give one tensor for all images in one call; choose another one, "
+                    "such as a block"
+                )
+            found.append(seen[0].detach().float())
+        return torch.cat(found)
 
     def render(self, points: Tensor, latents: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Return images (N, C, H, W) in the generator's normalisation, with the graph of the points.
@@ -77,8 +80,9 @@ class Space:
         labels = self.labels
         if chosen is not None:
             points, latents, labels = points[chosen], latents[chosen], labels[chosen]
-        rows = chunks(points, latents, labels, apart=self.source.batch_norm == "eval")
-        return torch.cat([self._render(*some) for some in rows])
+        network = self.source.network
+        moving = [weight for weight in network.parameters() if weight.requires_grad]
+        return mapped(self._render, points, latents, labels, apart=self.apart, network=network, weights=moving)
 
     def _render(self, points: Tensor, latents: Tensor, labels: Tensor) -> Tensor:
         if self.module is None:

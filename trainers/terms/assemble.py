@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +12,7 @@ from torch import Tensor
 from gendistill.errors import UserError
 from gendistill.objects import build
 from trainers.batch import Batch
-from trainers.terms.term import Term
-
-if TYPE_CHECKING:
-    from trainers.gan import GANTrainer
+from trainers.terms.term import GANHost, Term
 
 INERT = (
     "the term '{name}' is added to the discriminator's loss but does not depend on the discriminator's weights, so it "
@@ -38,13 +35,18 @@ def build_terms(specs: Sequence[Any]) -> list[Term]:
     return [build(spec, Term) for spec in specs]  # type: ignore[type-abstract]
 
 
-def attach_terms(terms: Sequence[Term], trainer: GANTrainer) -> None:
+def attach_terms(terms: Sequence[Term], trainer: GANHost, *, term_only: bool = False) -> None:
     """Give every term its name and streams, and let it make what it needs.
+
+    Args:
+        terms: The terms.
+        trainer: Whose they are.
+        term_only: Whether they are to replace the adversarial loss.
 
     Raises:
         UserError: A term needs labels and the generator has none, or ``term_only`` was asked for without terms.
     """
-    if trainer.term_only and not terms:
+    if term_only and not terms:
         raise UserError("term_only is true, but there are no terms to train with; give terms, or leave term_only out")
     names = [term.name for term in terms]
     for position, term in enumerate(terms):
@@ -60,22 +62,33 @@ def attach_terms(terms: Sequence[Term], trainer: GANTrainer) -> None:
         term.remember()
 
 
-def with_terms(trainer: GANTrainer, loss: Tensor, network: str, real: Batch | None, fake: Batch) -> Tensor:
+def with_terms(
+    trainer: GANHost,
+    terms: Sequence[Term],
+    loss: Tensor,
+    network: str,
+    real: Batch | None,
+    fake: Batch,
+    *,
+    term_only: bool = False,
+) -> Tensor:
     """Return a network's loss with the terms that apply to it; with ``term_only`` these replace the loss.
 
     Args:
         trainer: Whose terms; each is recorded as ``term/<name>`` before its weight.
+        terms: All of them.
         loss: The adversarial loss, a scalar.
         network: ``generator`` or ``discriminator``: whose loss it is.
         real: The real batch of this update; ``None`` outside of a step, where terms are left out.
         fake: The generated batch.
+        term_only: Leave the adversarial loss out.
     """
-    terms = [term for term in trainer.terms if term.acts_on(network)]
+    terms = [term for term in terms if term.acts_on(network)]
     if not terms or real is None:
         return loss
-    total = torch.zeros_like(loss) if trainer.term_only else loss
+    total = torch.zeros_like(loss) if term_only else loss
     for term in terms:
-        value = term(real, fake)
+        value = term.value(real, fake)
         trainer.record(f"term/{term.name}", value)
         if network == "discriminator" and not term.examined:
             term.examined = True

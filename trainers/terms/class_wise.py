@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -13,13 +14,11 @@ from gendistill.data.augment import apply, draw_parameters, parse
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
 from trainers.batch import Batch
+from trainers.chunks import mapped
 from trainers.terms.generated import draw_generated
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Probe, Probes
-from trainers.terms.term import Term
-
-if TYPE_CHECKING:
-    from trainers.gan import GANTrainer
+from trainers.terms.term import GANHost, Term
 
 
 class ClassWise(Term):
@@ -69,7 +68,7 @@ class ClassWise(Term):
         self.augment = augment if augment == "dsa" or parse(augment) else None
         self.turn = 0
 
-    def attach(self, trainer: GANTrainer) -> None:
+    def attach(self, trainer: Any) -> None:
         """Take the trainer and prepare the probes."""
         super().attach(trainer)
         for probes in self.probes:
@@ -84,7 +83,10 @@ class ClassWise(Term):
         """
         probe = self.probes[self.turn % len(self.probes)].draw()
         self.turn += 1
-        drawn, made = self.draw_real(self.real_per_class), draw_generated(self, self.generated_per_class)
+        drawn = self.draw_real(self.real_per_class)
+        made = draw_generated(
+            cast(GANHost, self.trainer), self.generated_per_class, self.stream, self.seed_of("generator")
+        )
         classes = self.trainer.data.description.num_classes
         real_images, generated = self._alike(drawn.images, made.images)
         return self.distance_in(probe, real_images.unflatten(0, (classes, -1)), generated.unflatten(0, (classes, -1)))
@@ -108,4 +110,5 @@ class ClassWise(Term):
         # Outside of a digit or a photograph padded by the learners' augmentation is black.
         pixels = torch.zeros(1, channels, 1, 1, device=real.device)
         black = self.trainer.normalisation.apply(pixels).flatten()
-        return apply(real, parameters, black), apply(generated, parameters, black)
+        change = partial(apply, parameters=parameters, fill=black)
+        return mapped(change, real, apart=True), mapped(change, generated, apart=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from gendistill.errors import UserError, did_you_mean
 from gendistill.losses.matching import feature_matching
 from gendistill.nets.layer_inputs import layer_inputs
-from trainers.chunks import chunks, rows_apart
+from trainers.chunks import class_means, rows_apart
 from trainers.terms.class_wise import ClassWise
 from trainers.terms.probes import Probe
 
@@ -40,20 +40,22 @@ class FeatureMatching(ClassWise):
         self.match = match
 
     def distance_in(self, probe: Probe, real: Tensor, generated: Tensor) -> Tensor:
-        """Return the distance of the class means in one network; all classes go through it together."""
+        """Return the distance of the class means in one network."""
         with torch.no_grad():
-            wanted = self._embed(probe, real)
-        pairs = zip(wanted, self._embed(probe, generated), strict=True)
+            wanted = self._means(probe, real)
+        pairs = zip(wanted, self._means(probe, generated), strict=True)
         distances = [
-            feature_matching(one, other) / (one.shape[-1] if self.match == "layers" else 1) for one, other in pairs
+            feature_matching(one[:, None], other[:, None]) / (one.shape[-1] if self.match == "layers" else 1)
+            for one, other in pairs
         ]
         return torch.stack(distances).sum()
 
-    def _embed(self, probe: Probe, images: Tensor) -> list[Tensor]:
-        """Return embeddings (K, M, F) of images (K, M, C, H, W)."""
-        rows = chunks(images.flatten(0, 1), apart=rows_apart(probe.network))
-        parts = zip(*(self._embed_rows(probe, *some) for some in rows), strict=True)
-        return [torch.cat(values).unflatten(0, images.shape[:2]) for values in parts]
+    def _means(self, probe: Probe, images: Tensor) -> list[Tensor]:
+        """Return the mean embeddings (K, F) of images (K, M, C, H, W)."""
+        network = probe.network
+        return class_means(
+            lambda some: self._embed_rows(probe, some), images, network=network, apart=rows_apart(network)
+        )
 
     def _embed_rows(self, probe: Probe, images: Tensor) -> list[Tensor]:
         """Return embeddings (N, F) of images (N, C, H, W)."""

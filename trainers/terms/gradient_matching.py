@@ -10,6 +10,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.losses.class_gradients import class_gradient_distance, class_gradients
 from gendistill.losses.matching import DISTANCES
 from trainers.terms.class_wise import ClassWise
+from trainers.terms.generated import class_by_class
 from trainers.terms.probes import Probe
 
 CLASSES = ("at_once", "one_by_one")
@@ -47,11 +48,22 @@ class ClassGradientMatching(ClassWise):
     def distance_in(self, probe: Probe, real: Tensor, generated: Tensor) -> Tensor:
         """Return the distance in one network."""
         at_once = self.classes == "at_once" and not writes_statistics(probe.network)
-        wanted, found = (
-            class_gradients(probe.logits, probe.parameters, images, create_graph=graph, at_once=at_once)
-            for images, graph in ((real, False), (generated, True))
-        )
-        return class_gradient_distance(wanted, found, self.distance)
+
+        def of(rows: slice, made: Tensor) -> Tensor:
+            wanted, found = (
+                class_gradients(
+                    probe.logits,
+                    probe.parameters,
+                    images,
+                    create_graph=graph,
+                    at_once=at_once,
+                    first_class=rows.start,
+                )
+                for images, graph in ((real[rows], False), (made, True))
+            )
+            return class_gradient_distance(wanted, found, self.distance)
+
+        return of(slice(0, len(generated)), generated) if at_once else class_by_class(of, generated)
 
 
 def writes_statistics(network: nn.Module) -> bool:

@@ -1,12 +1,12 @@
-"""Probes for a trainer that is no GAN: where its networks come from, and the statistics that they use."""
+"""Probes for a trainer that is no GAN: where its networks come from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from trainers.batch import Batch
@@ -25,7 +25,7 @@ class TrainerHost:
         self.trainer = trainer
         self.key = key
 
-    def initialised(self, name: str) -> Any:
+    def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed, the key and ``name``."""
         return self.trainer.initialised(f"{self.key}/{name}")
 
@@ -59,30 +59,3 @@ def with_learner(probe: Mapping[str, Any] | None, learner: Mapping[str, Any] | N
         raise UserError("the learner is named twice, in learner and in probe; leave one of them out")
     options["learner"] = dict(learner)
     return {**spec, "init_args": options} if own else options
-
-
-def statistics_of(network: nn.Module) -> list[Any]:
-    """Return the layers that have running statistics, as batch norm has."""
-    return [module for module in network.modules() if getattr(module, "running_mean", None) is not None]
-
-
-def set_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set a network's running statistics to the mean of those of batches, and put it into evaluation mode.
-
-    Then each image's output is its own affair: a batch can be cut into parts, and be vectorised over.
-
-    Args:
-        network: The network.
-        batches: (N, C, H, W) each, N at least 2; equally large, or nearly so.
-    """
-    layers = statistics_of(network)
-    momenta = [layer.momentum for layer in layers]
-    network.train()
-    for count, images in enumerate(batches, 1):
-        for layer in layers:
-            layer.momentum = 1 / count  # the first batch's statistics take the place of the old ones
-        with torch.no_grad():
-            network(images)
-    network.eval()
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,7 @@ from gendistill.objects import build
 from gendistill.outer import RealLoss
 from trainers.batch import Batch
 from trainers.terms.generated import carry, generate
-from trainers.terms.term import Term
-
-if TYPE_CHECKING:
-    from trainers.gan import GANTrainer
+from trainers.terms.term import GANHost, Term
 
 Spec = Mapping[str, Any]
 
@@ -54,6 +51,7 @@ class MetaLoss(Term):
     """
 
     needs_labels: ClassVar[bool] = True
+    trainer: GANHost
 
     def __init__(
         self,
@@ -106,7 +104,7 @@ class MetaLoss(Term):
         # Made here once so that a wrong option is refused before any run starts.
         Fresh(nz=1, num_classes=2, generator=torch.Generator(), **self.window)
 
-    def attach(self, trainer: GANTrainer) -> None:
+    def attach(self, trainer: GANHost) -> None:
         """Make the inner learning rates, their optimiser and the first learners."""
         super().attach(trainer)
         description = trainer.data.description
@@ -152,7 +150,7 @@ class MetaLoss(Term):
         """
         curriculum = self.curriculum
         latents, labels = curriculum.draw(self.stream), curriculum.labels
-        images = generate(self, latents.flatten(0, 1), labels.flatten())
+        images = generate(self.trainer, latents.flatten(0, 1), labels.flatten(), self.seed_of("generator"))
         shown = images.detach().unflatten(0, labels.shape).requires_grad_()
         wanted = [shown, *curriculum.schedules()]
         losses, rows, accuracies = [], [], []

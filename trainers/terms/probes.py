@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from gendistill.nets.learners import default_learner
 from gendistill.objects import build
 from gendistill.runs.attributes import capture, restore
 from trainers.batch import Batch
+from trainers.terms.term import GANHost, TermHost
 
 Spec = Mapping[str, Any]
 MODES = ("train", "eval")
@@ -48,10 +50,10 @@ class Host(Protocol):
     """What probes serve: a term of a GAN, or a trainer that matches images; its draws and initial weights are used."""
 
     @property
-    def trainer(self) -> Any:
+    def trainer(self) -> TermHost:
         """The trainer, attached to its run and data."""
 
-    def initialised(self, name: str) -> Any:
+    def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed, the host and ``name``."""
 
     def draw_any(self, count: int) -> Batch:
@@ -135,7 +137,7 @@ class Trunk(Probes):
     def attach(self, host: Host) -> None:
         """Look whether the discriminator contains a classifier."""
         super().attach(host)
-        discriminator = host.trainer.discriminator
+        discriminator = cast(GANHost, host.trainer).discriminator
         for needed in ("features", "embedding"):
             if not hasattr(discriminator, needed):
                 raise UserError(
@@ -145,7 +147,7 @@ class Trunk(Probes):
 
     def draw(self) -> Probe:
         """Return the discriminator's classifier at its present weights."""
-        network = TrunkClassifier(self.host.trainer.discriminator)
+        network = TrunkClassifier(cast(GANHost, self.host.trainer).discriminator)
         live = any(parameter.requires_grad for parameter in network.parameters())
         parameters: dict[str, Tensor] = dict(network.named_parameters())
         if not live:

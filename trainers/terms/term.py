@@ -6,23 +6,73 @@ import copy
 import math
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gendistill.data.description import Normalisation
+from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.errors import UserError, did_you_mean
+from gendistill.nets.chance import Chance
 from gendistill.runs.attributes import capture, holds_state, is_plain, restore
+from gendistill.runs.context import RunContext
 from gendistill.seeds import derive_seed
 from trainers.batch import Batch
 from trainers.class_sizes import taken_whole
 
-if TYPE_CHECKING:
-    from trainers.gan import GANTrainer
-
+Network = TypeVar("Network", bound=nn.Module)
 NETWORKS = ("generator", "discriminator")
 APPLY_TO = (*NETWORKS, "both")
+
+
+class TermHost(Protocol):
+    """What every term uses of the trainer that it belongs to, which is attached to its run and data."""
+
+    @property
+    def run(self) -> RunContext:
+        """The run."""
+
+    @property
+    def data(self) -> RealData:
+        """The data set, on the run's device."""
+
+    @property
+    def step(self) -> int:
+        """Completed steps."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks and data are."""
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How real images are normalised."""
+
+    def initialised(self, name: str) -> AbstractContextManager[None]:
+        """Return a context in which layers draw their initial weights from the run's seed and ``name``."""
+
+    def place(self, module: Network) -> Network:
+        """Move a network to the run's device and memory format, in place, and return it."""
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context for forward passes in the run's precision."""
+
+
+class GANHost(TermHost, Protocol):
+    """What terms use of a GAN, whose networks exist."""
+
+    generator: Any
+    discriminator: Any
+
+    @property
+    def labelled(self) -> bool:
+        """Whether both networks are told the labels."""
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Log a scalar of this step."""
 
 
 class Term(ABC):
@@ -40,7 +90,8 @@ class Term(ABC):
     Attributes:
         name: Logged as ``term/<name>``; the class's name in lower case unless the class says otherwise.
         key: ``terms/<position>/<name>``, what the term's random streams are called after.
-        trainer: The trainer that the term belongs to, from :meth:`attach` on.
+        trainer: The trainer that the term belongs to, from :meth:`attach` on. A class that needs more of it than
+            :class:`TermHost` declares its own protocol, such as :class:`GANHost`.
         examined: Whether it was looked at in the discriminator's loss, to say once if it does nothing there.
 
     Raises:
@@ -48,6 +99,7 @@ class Term(ABC):
     """
 
     name: str = ""
+    trainer: TermHost
     needs_labels: ClassVar[bool] = False
     """Whether generated images must have labels."""
 
@@ -62,6 +114,7 @@ class Term(ABC):
         self.name = self.name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
         self.key = f"terms/0/{self.name}"
         self.examined = False
+        self._calls = (-1, 0)  # the step, and which call of it this is: no state, as a run stops between steps
 
     @abstractmethod
     def __call__(self, real: Batch, fake: Batch) -> Tensor:
@@ -74,11 +127,11 @@ class Term(ABC):
                 in the discriminator's.
         """
 
-    def attach(self, trainer: GANTrainer) -> None:
+    def attach(self, trainer: Any) -> None:
         """Take the trainer, whose networks exist; make networks and samplers of the term's own here.
 
         Args:
-            trainer: The trainer, inside its ``build()``.
+            trainer: The trainer, inside its ``build()``: what :attr:`trainer` is declared as.
         """
         self.trainer = trainer
 
@@ -97,7 +150,7 @@ class Term(ABC):
         """The term's own random stream, on the run's device."""
         return self.trainer.run.streams[self.key]
 
-    def initialised(self, name: str) -> Any:
+    def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed, this term and ``name``."""
         return self.trainer.initialised(f"{self.key}/{name}")
 
@@ -109,6 +162,18 @@ class Term(ABC):
         """
         run = self.trainer.run
         return derive_seed(run.options.seed, f"{self.key}/{name}/{run.step}/{run.processes.rank}")
+
+    def value(self, real: Batch, fake: Batch) -> Tensor:
+        """Return the term, whatever networks draw by themselves meanwhile: the numbers are the term's own.
+
+        Args:
+            real: See :meth:`__call__`.
+            fake: See there.
+        """
+        step, calls = self._calls
+        self._calls = (self.trainer.step, calls + 1 if step == self.trainer.step else 0)
+        with Chance(None, self.trainer.device).seeded(self.seed_of(f"draws/{self._calls[1]}")):
+            return self(real, fake)
 
     def draw_real(self, per_class: int) -> Batch:
         """Draw ``per_class`` real images of every class from the training data with the term's own stream.
@@ -162,7 +227,7 @@ class Term(ABC):
         state: dict[str, Any] = {}
         built = getattr(self, "_built_plain", {})
         for name, value in vars(self).items():
-            if name in ("trainer", "_built_plain"):
+            if name in ("trainer", "_built_plain", "_calls"):
                 continue
             if holds_state(value) or (is_plain(value) and (name not in built or built[name] != value)):
                 state[name] = capture(value)

@@ -103,6 +103,38 @@ def test_classes_do_not_see_each_other_through_batch_norm() -> None:
     torch.testing.assert_close(found, apart)
 
 
+@pytest.mark.parametrize("normalisation", ["instance", "batch"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FeatureMatching(match="layers", augment="crop_scale"),
+        lambda: GradientMatching(),
+        lambda: GradientMatching(classes="at_once", augment="rotate"),
+        lambda: ThesisLoss(beta=1.0),
+        lambda: ThesisLoss(beta=1.0, normalise=True),
+        lambda: ThesisLoss(beta=1.0, grad_wrt="input"),
+        lambda: Confidence(probe={"state": "fresh", "learner": SPEC}),
+    ],
+    ids=["features", "gradients", "at once", "thesis", "projection", "pixels", "confidence"],
+)
+def test_an_objective_by_groups_has_the_gradient_of_the_whole(
+    make: Any, normalisation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = SimpleNamespace(
+        num_classes=CLASSES, image_shape=(1, 8, 8), embedding=None, name="bands", normalisation=None
+    )
+    found = []
+    for size in (1000, 2):
+        for name in ("chunks.KEPT", "chunks.CPU_CHUNK", "latent_objectives.thesis.KEPT"):
+            monkeypatch.setattr(f"trainers.{name}", size)
+        real, fake = batches()
+        of = trainer(network(normalisation), SimpleNamespace(description=described))
+        value = value_of(make(), of, real, fake)
+        found.append((value.detach(), torch.autograd.grad(3 * value, fake.images)[0]))
+    assert found[0][1].flatten(1).norm(dim=1).min() > 1e-6
+    torch.testing.assert_close(found[1], found[0])
+
+
 def test_joint_gradient_matching_is_one_distance() -> None:
     probe = network()
     real, fake = batches()

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from gendistill.data.real import RealData
+from gendistill.nets.cgan_pd import CGANPDDiscriminator, CGANPDGenerator
+from gendistill.nets.learners import ConvNet
 from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.options import RunOptions
@@ -50,6 +54,35 @@ class Confident(Term):
 
     def __call__(self, real: Batch, fake: Batch) -> Tensor:
         return self.trainer.discriminate_exactly(real.images, real.labels).square().mean()
+
+
+class Restless(CGANPDGenerator):
+    """A generator that draws, and makes power iterations."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        parametrizations.spectral_norm(self.linear)
+        self.dropout = nn.Dropout(0.2)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return super().forward(self.dropout(z), y)
+
+
+class Forgetful(CGANPDDiscriminator):
+    """A discriminator that draws."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return super().forward(F.dropout(x, 0.2, self.training), y)
+
+
+class ForgetfulProbe(ConvNet):
+    """A learner that draws."""
+
+    def __init__(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
+        super().__init__(num_classes, image_shape, width=4, depth=1)
+
+    def features(self, x: Tensor) -> Tensor:
+        return F.dropout(super().features(x), 0.5, self.training)
 
 
 def run_options(root: Path, **options: Any) -> RunOptions:

@@ -137,7 +137,8 @@ def test_images_of_its_own_come_class_by_class(tiny_data: RealData, tmp_path: Pa
     trainer = ConditionalGANTrainer(**small.SMALL, terms=terms_of(FEATURES))
     small.attached(trainer, tiny_data, tmp_path)
     before = {name: value.clone() for name, value in trainer.generator.named_buffers()}
-    made, real = draw_generated(trainer.terms[0], 2), trainer.terms[0].draw_real(2)
+    term = trainer.terms[0]
+    made, real = draw_generated(trainer, 2, term.stream, seed=0), term.draw_real(2)
     for batch in (made, real):
         assert batch.labels is not None and batch.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert made.images.requires_grad and made.images.shape == (6, 1, 8, 8)
@@ -178,6 +179,25 @@ def test_with_weight_0_the_gan_is_the_plain_one_to_the_bit(kind: str, tiny_data:
     plain = small.trained(tiny_data, tmp_path)
     off = small.trained(tiny_data, tmp_path, terms=terms_of(kind, weight=0.0))
     heavy = small.trained(tiny_data, tmp_path, terms=terms_of(kind, weight=10.0))
+    for name in ("generator", "discriminator"):
+        assert small.equal(getattr(off, name), getattr(plain, name))
+    assert not small.equal(heavy.generator, plain.generator)
+
+
+@pytest.mark.parametrize("kind", [FEATURES, GRADIENTS])
+def test_with_weight_0_networks_that_draw_and_iterate_are_those_of_the_plain_gan(
+    kind: str, tiny_data: RealData, tmp_path: Path
+) -> None:
+    """Dropout in all networks, the probe's too, and spectral norm in the generator."""
+    networks = {"generator": {"class_path": "small_gans.Restless", "init_args": {"nz": 6, "ngf": 6}}}
+    networks["discriminator"] = {"class_path": "small_gans.Forgetful", "init_args": {"ndf": 6}}
+    probe = {"state": "fresh", "learner": {"class_path": "small_gans.ForgetfulProbe"}}
+    found = []
+    for weight in (None, 0.0, 10.0):
+        terms = [] if weight is None else [small.term(kind, probe=probe, weight=weight, **FEW)]
+        torch.manual_seed(0)
+        found.append(small.trained(tiny_data, tmp_path, **networks, terms=terms))
+    plain, off, heavy = found
     for name in ("generator", "discriminator"):
         assert small.equal(getattr(off, name), getattr(plain, name))
     assert not small.equal(heavy.generator, plain.generator)
