@@ -102,6 +102,30 @@ class Ensemble(ABC):
             for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
         }
 
+    def state(self, member: int) -> dict[str, Tensor]:
+        """Return by name all that a member's next update depends on besides its parameters, sharing storage.
+
+        These are what the optimiser remembers and the network's buffers, such as running statistics.
+        """
+        remembered = {f"optimiser.{name}": rows[member] for name, rows in self.optimiser.memory().items()}
+        return remembered | {f"buffer.{name}": value for name, value in self._buffers(member).items()}
+
+    def go_on(self, member: int, parameters: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+        """Put a member where it was when its parameters and its :meth:`state` were these.
+
+        Raises:
+            KeyError, RuntimeError: They are of another network.
+        """
+        with torch.no_grad():
+            for name, value in self.views(self.parameters[member]).items():
+                value.copy_(parameters[name])
+            for name, value in self.state(member).items():
+                value.copy_(state[name])
+
+    @abstractmethod
+    def _buffers(self, member: int) -> dict[str, Tensor]:
+        """Return a member's buffers by name, sharing storage."""
+
     @abstractmethod
     def train(self, batches: Sequence[Batches], start: int) -> None:
         """Train every learner on the next batches of its seed.
@@ -165,6 +189,9 @@ class Separate(Ensemble):
         for row, network in zip(self.parameters, self.networks, strict=True):
             for name, view in self.views(row).items():
                 network.get_parameter(name).data = view
+
+    def _buffers(self, member: int) -> dict[str, Tensor]:
+        return dict(self.networks[member].named_buffers())
 
     def train(self, batches: Sequence[Batches], start: int) -> None:
         """Train every learner on the next batches of its seed; see :meth:`Ensemble.train`."""

@@ -36,6 +36,9 @@ class Stacked(Ensemble):
         logits: Tensor = functional_call(self.network, {**parameters, **buffers}, (images,))
         return logits
 
+    def _buffers(self, member: int) -> dict[str, Tensor]:
+        return {name: value[member] for name, value in self.buffers.items()}
+
     def train(self, batches: Sequence[Batches], start: int) -> None:
         """Train every learner on the next batches of its seed; see :meth:`Ensemble.train`."""
         self.network.train()
