@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gendistill import coresets
 from gendistill.errors import UserError, did_you_mean
+from gendistill.finite import check_finite
 from gendistill.seeds import stream
 from gendistill.teacher.draw import stratified_order
 
@@ -136,7 +137,12 @@ def by_loss(losses: Tensor, size: int, generator: torch.Generator) -> tuple[Tens
 
 
 def inclusion_probabilities(losses: Tensor, size: int) -> Tensor:
-    """Return the probability (B, M), float64, with which :func:`by_loss` chooses each image; rows sum to ``size``."""
+    """Return the probability (B, M), float64, with which :func:`by_loss` chooses each image; rows sum to ``size``.
+
+    Raises:
+        UserError: A loss is not finite.
+    """
+    check_finite("losses", losses, "judge the images by networks whose weights are finite")
     wanted = losses.double() + losses.double().mean(1, keepdim=True)
     wanted = torch.where(wanted.sum(1, keepdim=True) > 0, wanted, torch.ones_like(wanted))
     probabilities = size * wanted / wanted.sum(1, keepdim=True)

@@ -10,6 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gendistill.finite import check_finite
+
+ADVICE = "nothing can be near to them or far from them; look at the images and at what made the vectors"
+
 ROUNDS = 100
 """Rounds of k-means at most."""
 
@@ -60,8 +64,11 @@ def herding(features: Tensor, valid: Tensor, count: int) -> Tensor:
 
     Returns:
         (G, count) places in 0..M-1, first choice first.
+
+    Raises:
+        UserError: A vector or its squared length is not finite.
     """
-    centred = _centred(features, valid)
+    centred = _centred(_checked(features), valid)
     squares = centred.square().sum(-1)
     free, total = valid.clone(), torch.zeros_like(centred[:, 0])
     chosen = []
@@ -88,8 +95,11 @@ def k_center(features: Tensor, valid: Tensor, count: int) -> Tensor:
 
     Returns:
         (G, count) places in 0..M-1, first choice first.
+
+    Raises:
+        UserError: A vector or its squared length is not finite.
     """
-    centred = _centred(features, valid)
+    centred = _centred(_checked(features), valid)
     place = centred.square().sum(-1).masked_fill(~valid, torch.inf).argmin(1)
     free, chosen = valid.clone(), [place]
     nearest = torch.full_like(centred[..., 0], torch.inf)
@@ -114,7 +124,11 @@ def k_means(features: Tensor, valid: Tensor, count: int, generator: torch.Genera
 
     Returns:
         (G, count, D) centres, and (G, M) the centre that each member is nearest to.
+
+    Raises:
+        UserError: A vector or its squared length is not finite.
     """
+    _checked(features)
     centres = _first_centres(features, valid, count, generator)
     return lloyd(features, valid, centres)
 
@@ -144,8 +158,11 @@ def nearest_members(features: Tensor, valid: Tensor, centres: Tensor) -> Tensor:
 
     Returns:
         (G, K) places in 0..M-1.
+
+    Raises:
+        UserError: A vector or centre, or its squared length, is not finite.
     """
-    distances = _distances(features, centres)
+    distances = _distances(_checked(features), _checked(centres))
     free, chosen = valid.clone(), []
     for turn in range(centres.shape[1]):
         place = distances[..., turn].masked_fill(~free, torch.inf).argmin(1)
@@ -169,6 +186,13 @@ def _first_centres(features: Tensor, valid: Tensor, count: int, generator: torch
         squares = (features - centres[-1][:, None]).square().sum(-1)
         weights = torch.where(valid, squares if len(centres) == 1 else torch.minimum(weights, squares), 0.0)
     return torch.stack(centres, 1)
+
+
+def _checked(vectors: Tensor) -> Tensor:
+    """Refuse vectors that are not finite, or whose squared lengths are not: of NaN and numbers a minimum takes NaN."""
+    check_finite("vectors", vectors, ADVICE)
+    check_finite("squared lengths", vectors.square().sum(-1), "scale the vectors down")
+    return vectors
 
 
 def _centred(features: Tensor, valid: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gendistill.plain import readable
+
 _said: set[str] = set()
 _listeners: list[list[str]] = []
 
@@ -17,6 +19,7 @@ def note(sentence: str) -> None:
     Args:
         sentence: Without a full stop.
     """
+    sentence = readable(sentence)
     for kept in _listeners:
         if sentence not in kept:
             kept.append(sentence)

@@ -18,8 +18,8 @@ WORDS = {"root": "--data-root", "name": "--dataset"}
 
 
 def in_python(name: str) -> str:
-    """Write an option as an argument of a function."""
-    return name
+    """Write an option as an argument of a function; the data set itself is what most functions call ``data``."""
+    return "data" if name == "name" else name
 
 
 def of_command(name: str) -> str:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import reduce
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
-from gendistill.nets.again import Remembered
 from gendistill.nets.weight_normalised import MeanOnlyBatchNorm
+from trainers.in_parts import Part, in_parts
 
-Result = TypeVar("Result")
 CPU_CHUNK = 64
 """Rows of a chunk on a CPU."""
 GPU_CHUNK = 512
@@ -51,18 +47,29 @@ def _size(values: Tensor) -> int:
     return CPU_CHUNK if values.device.type == "cpu" else GPU_CHUNK
 
 
-def mapped(function: Callable[..., Tensor], *inputs: Tensor, apart: bool, network: nn.Module | None = None) -> Tensor:
+def mapped(
+    function: Callable[..., Tensor],
+    *inputs: Tensor,
+    apart: bool,
+    network: nn.Module | None = None,
+    weights: Sequence[Tensor] = (),
+) -> Tensor:
     """Return what a function gives for the inputs (N, ...), chunk by chunk.
 
     Args:
-        function: Rows of the inputs -> as many rows; see :func:`rebuilt`.
+        function: Rows of the inputs -> as many rows.
         inputs: (N, ...) each.
         apart: See :func:`chunks`.
-        network: See :func:`rebuilt`.
+        network: See :func:`trainers.in_parts.in_parts`, as for ``weights``.
+        weights: Other tensors than the inputs that get gradients.
     """
-    rows = chunks(*inputs, apart=apart)
-    again = len(rows) > 1 and len(inputs[0]) > KEPT and torch.is_grad_enabled()
-    return torch.cat([rebuilt(function, *some, network=network) if again else function(*some) for some in rows])
+    count, size = len(inputs[0]), _size(inputs[0])
+    if not apart or count <= max(KEPT, size) or not torch.is_grad_enabled():
+        rows = chunks(*inputs, apart=apart)
+        return function(*inputs) if len(rows) == 1 else torch.cat([function(*some) for some in rows])
+    places = [slice(first, min(first + size, count)) for first in range(0, count, size)]
+    parts = [Part((rows,), rows) for rows in places]
+    return in_parts(lambda *some: (function(*some),), inputs, parts, count, network=network, weights=weights)[0]
 
 
 def class_means(
@@ -77,9 +84,9 @@ def class_means(
     """Return the means of each class's features; of those of single images only sums are in memory.
 
     Args:
-        features: Images (N, C, H, W) -> features (N, F), of several kinds; see :func:`rebuilt`.
+        features: Images (N, C, H, W) -> features (N, F), of several kinds.
         images: (K, M, C, H, W), a row a class.
-        network: Whose features they are; see :func:`rebuilt`.
+        network: Whose features they are; see :func:`trainers.in_parts.in_parts`.
         apart: Whether an image's features depend on this image alone; else all go through together.
         at_once: Images that go through together; None: as in :func:`chunks`.
         keep: Images whose graph may be kept as a whole; None: :data:`KEPT`.
@@ -89,17 +96,22 @@ def class_means(
     """
     classes, count = images.shape[:2]
     limit = (_size(images) if at_once is None else at_once) if apart else classes * count
-    again = apart and classes * count > (KEPT if keep is None else keep) and torch.is_grad_enabled()
+    together, columns = max(1, min(classes, limit // count)), max(1, min(count, limit))
+    parts = [
+        Part((rows, slice(column, min(column + columns, count))), rows)
+        for rows in (slice(first, min(first + together, classes)) for first in range(0, classes, together))
+        for column in range(0, count, columns)
+    ]
 
-    def summed(part: Tensor) -> tuple[Tensor, ...]:
-        return tuple(found.unflatten(0, part.shape[:2]).sum(1) for found in features(part.flatten(0, 1)))
+    def summed(some: Tensor) -> list[Tensor]:
+        return [found.unflatten(0, some.shape[:2]).sum(1) for found in features(some.flatten(0, 1))]
 
-    means = []
-    for group in images.split(max(1, limit // count)):
-        parts = group.split(max(1, limit // len(group)), 1)
-        sums = [rebuilt(summed, part, network=network) if again else summed(part) for part in parts]
-        means.append([reduce(torch.add, kind) / count for kind in zip(*sums, strict=True)])
-    return [torch.cat(kind) for kind in zip(*means, strict=True)]
+    again = len(parts) > 1 and classes * count > (KEPT if keep is None else keep) and images.requires_grad
+    if again or not torch.is_grad_enabled():
+        return [kind / count for kind in in_parts(summed, [images], parts, classes, network=network)]
+    groups = [group.split(columns, 1) for group in images.split(together)]
+    sums = [[reduce(torch.add, kind) for kind in zip(*map(summed, group), strict=True)] for group in groups]
+    return [torch.cat(kind) / count for kind in zip(*sums, strict=True)]
 
 
 def rows_apart(network: nn.Module) -> bool:
@@ -109,25 +121,3 @@ def rows_apart(network: nn.Module) -> bool:
         and (module.training or getattr(module, "running_mean", None) is None)
         for module in network.modules()
     )
-
-
-def rebuilt(function: Callable[..., Result], *inputs: Tensor, network: nn.Module | None = None) -> Result:
-    """Return what a function gives for the inputs; its graph is not kept but made anew on the way back.
-
-    Args:
-        function: It is called twice, and must give the same again.
-        *inputs: Tensors.
-        network: What the function calls: it is then left alone by the second call, which draws what the first one drew
-            (:class:`gendistill.nets.again.Remembered`).
-    """
-    before = None if network is None else Remembered(network, inputs[0].device)
-    calls = 0
-
-    def called(*given: Tensor) -> Result:
-        nonlocal calls
-        calls += 1
-        with nullcontext() if before is None or calls == 1 else before.again():
-            return function(*given)
-
-    found: Result = checkpoint(called, *inputs, use_reentrant=False, preserve_rng_state=False)
-    return found

@@ -166,7 +166,9 @@ class DatasetDistillationTrainer(Trainer):
             option = "inner_steps x images_per_class"
             return stored_images(self.start, count, self.data, self.run, as_stored=self.learn_labels, option=option)
         start: FirstImages = "real" if self.start == "real" else "noise"
-        return Stored(first_images(start, count, self.data, self.run.streams["images"], lambda images: images), None)
+        asked = "images_per_class or --trainer.inner_steps (each step has images of its own)"
+        random = self.run.streams["images"]
+        return Stored(first_images(start, count, self.data, random, lambda images: images, asked), None)
 
     @property
     def learning_rates(self) -> Tensor:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
+from gendistill.evaluation.ensemble import right
 from gendistill.nets.cells import EDGES, OPERATIONS, cell_name
 from gendistill.nets.spaces import CellSpace
 from gendistill.nets.supernet import SuperNet
@@ -197,7 +198,7 @@ class ENASTrainer(Trainer):
     def shared_accuracy(self, cell: str, images: Tensor, labels: Tensor) -> Tensor:
         """Return the accuracy of a child with the shared weights on normalised images."""
         self.supernet.choose(cell)
-        return (self.supernet(images).argmax(1) == labels).float().mean()
+        return right(self.supernet(images), labels).sum() / len(labels)
 
     def found(self) -> str:
         """Return the best of the finalists by shared weights on the whole validation split; changes no stream."""

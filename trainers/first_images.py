@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
+from trainers.class_sizes import require_images
 
 FirstImages = Literal["noise", "real", "correct"]
 CANDIDATES = 10
@@ -24,6 +25,7 @@ def first_images(
     data: RealData,
     generator: torch.Generator,
     answer: Callable[[Tensor], Tensor],
+    option: str = "images_per_class",
 ) -> Tensor:
     """Return images to start from.
 
@@ -35,6 +37,7 @@ def first_images(
         generator: Draws, on the device of the data.
         answer: images (N, C, H, W) -> logits (N, K); only asked for ``correct``, of all classes in one batch: a batch
             norm answers otherwise among images of one class.
+        option: Which option of the trainer says how many, for the sentence about too few.
 
     Returns:
         (M * K, C, H, W), classes in turn.
@@ -46,10 +49,11 @@ def first_images(
     if kind == "noise":
         shape = (images_per_class * description.num_classes, *description.image_shape)
         return torch.randn(shape, generator=generator, device=generator.device)
-    sampler = ClassSampler(data.train.labels, description.num_classes)
+    sampler = ClassSampler(data.train.labels, description.num_classes, description.class_names)
+    require_images(sampler, images_per_class, option)
     looked_at = images_per_class
     if kind == "correct":
-        looked_at = max(images_per_class, min(CANDIDATES * images_per_class, int(sampler.counts.min())))
+        looked_at = max(images_per_class, min(CANDIDATES * images_per_class, sampler.smallest))
     drawn = sampler.draw(looked_at, generator)  # (K, L)
     if kind == "correct":
         wrong = _wrong(drawn, data, answer)

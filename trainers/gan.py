@@ -19,11 +19,13 @@ from gendistill.losses.adversarial import check_loss_type
 from gendistill.losses.penalty import gradient_penalty
 from gendistill.nets.ema import EMA
 from gendistill.nets.modes import frozen, untracked
+from gendistill.objects import accepted_arguments
 from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.batch import Batch
 from trainers.diff_augment import diff_augment as augmented
 from trainers.initial_networks import Beginning, new_network, start_from
+from trainers.penalty_check import no_penalty
 from trainers.terms.assemble import attach_terms, build_terms, with_terms
 from trainers.trainer import Trainer
 
@@ -55,6 +57,7 @@ class GANTrainer(Trainer):
         ema_decay: Decay of the average of the generator's weights that becomes the teacher, in [0, 1); 0 takes the
             weights themselves.
         gradient_penalty: Weight of the WGAN-GP penalty in the discriminator's loss; 0 leaves it out, 10 is published.
+            A discriminator that normalises by its batch cannot have one.
         terms: What is added to the losses, each a ``class_path`` and ``init_args``; see ``trainers/terms/``.
         term_only: Whether terms replace the adversarial loss of the network that they apply to.
         initial_generator: A run of a GAN, whose networks this run starts from, or a generator teacher's file.
@@ -133,6 +136,13 @@ class GANTrainer(Trainer):
         self.discriminator = new_network(
             self, "discriminator", self.discriminator_spec, needed, loss_type=self.loss_type
         )
+        if self.gradient_penalty and (why := self._no_penalty()) is not None:
+            offered = "norm" in accepted_arguments(type(self.discriminator))
+            without = "give it norm: none" if offered else "take layer, instance or spectral normalisation, or none"
+            raise UserError(
+                f"--trainer.gradient_penalty is {self.gradient_penalty:g}, but {why}; {without}, or leave the penalty "
+                "out: --trainer.gradient_penalty 0"
+            )
         self._generate, self._judge = self.compiled(self.generator), self.compiled(self.discriminator)
         self.ema = EMA(self.generator, self.ema_decay)
         if self.initial_generator is not None and not self.run.directory.has_state:
@@ -150,6 +160,17 @@ class GANTrainer(Trainer):
             self.ema = EMA(self.generator, self.ema_decay)
         else:
             self.ema.load_state_dict(weights.ema)
+
+    def _no_penalty(self) -> str | None:
+        """Return why this discriminator cannot have a gradient penalty, None where it can."""
+
+        def judge(network: nn.Module, images: Tensor) -> Tensor:
+            labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+            logits: Tensor = network(images, *self._told(labels))
+            return logits
+
+        shape = self.data.description.image_shape
+        return no_penalty(self.discriminator, judge, shape, self.run.options.seed)
 
     def make_optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
         """Return what trains a network; each of its groups says at what rate it starts (``initial_lr``)."""

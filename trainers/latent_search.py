@@ -25,6 +25,7 @@ from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.teacher import Teacher
 from trainers.batch import Batch
+from trainers.class_sizes import taken_whole
 from trainers.latent_objectives.assemble import attach_objectives, build_objectives
 from trainers.latent_objectives.meta_loss import MetaLoss
 from trainers.latent_objectives.objective import SharedProbe
@@ -60,7 +61,8 @@ class LatentSearchTrainer(Trainer):
         lr: Step size in latent units (a latent has norm sqrt(d)); positive.
         l2: Weight decay of the latents with ``constraint: l2``.
         truncation: Largest absolute entry of a latent with ``constraint: truncation``; positive.
-        real_batch: Real images of each class at every step; 1 or more.
+        real_batch: Real images of each class at every step; 1 or more. A class with fewer shows all of them, and again
+            from the first.
         probe: The random network that is matched in, new at every step, as ``class_path`` and ``init_args``; by
             default the data set's default learner.
         inner_steps: Steps of plain gradient descent that the network takes with ``meta_loss``; at least 1.
@@ -157,12 +159,8 @@ class LatentSearchTrainer(Trainer):
         self.source, self.network = opened, opened.network
         classes = self.data.description.num_classes
         self.labels = torch.arange(classes, device=self.device).repeat_interleave(self.images_per_class)
-        self.classes = ClassSampler(self.data.train.labels, classes)
-        if self.real_batch > int(self.classes.counts.min()):
-            raise UserError(
-                f"real_batch is {self.real_batch}, but the smallest class has {int(self.classes.counts.min())} images; "
-                "choose a smaller one"
-            )
+        self.classes = ClassSampler(self.data.train.labels, classes, self.data.description.class_names)
+        taken_whole(self.classes, self.real_batch, "--trainer.real_batch", again=True)
         self.space = Space(opened, self.labels, self.layer)
         self.base = self._first_latents()
         self.start = self.space.points(self.base).clone()
@@ -202,6 +200,11 @@ class LatentSearchTrainer(Trainer):
         first = draw()
         if self.starts_from == "random" or self.run.directory.has_state:  # a saved state brings its own
             return first
+        if few := self.classes.fewer_than(self.images_per_class):
+            raise UserError(
+                f"the inversion starts from {self.images_per_class} real images of each class, but {few}; choose a "
+                "smaller --trainer.images_per_class, or --trainer.start random"
+            )
         index = self.classes.draw(self.images_per_class, self.run.streams["inversion"])
         targets, _ = self.data.train.batch(index.flatten(), source.description.normalisation)
         latents = Space(source, self.labels)
@@ -223,7 +226,8 @@ class LatentSearchTrainer(Trainer):
             Images (K * real_batch, C, H, W), class by class, and their labels.
         """
         processes = self.run.processes
-        draws = [self.classes.draw(self.real_batch, self.run.streams["data"]) for _ in range(processes.world)]
+        stream = self.run.streams["data"]
+        draws = [self.classes.draw(self.real_batch, stream, repeat=True) for _ in range(processes.world)]
         return self.data.train.batch(draws[processes.rank].flatten(), self.normalisation)
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:

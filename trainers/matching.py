@@ -28,6 +28,7 @@ from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
 from trainers.chunks import images_at_once
+from trainers.class_sizes import require_images, taken_whole
 from trainers.stored_start import check_start, is_stored, stored_images
 from trainers.terms.hosts import TrainerHost, with_learner
 from trainers.terms.probe_kinds import make_probes
@@ -51,7 +52,7 @@ class MatchingTrainer(Trainer):
             ``real:kcenter=10``.
         lr_images: SGD's learning rate of the images, in normalised units; positive. Images are not clipped.
         momentum: SGD's momentum, in [0, 1).
-        real_batch: Real images of each class at every step, from 1 to the size of the smallest class.
+        real_batch: Real images of each class at every step; of a class with fewer all of them.
         learner: The network to compare in, as ``class_path`` and ``init_args``; by default the data set's default
             learner. A narrower one saves time; who learns from the images later need not be like it.
         probe: Where the networks come from: ``state: fresh`` (a new random one each time, the default), ``pool``
@@ -116,13 +117,12 @@ class MatchingTrainer(Trainer):
     def build(self) -> None:
         """Make the images, their optimiser, the source of networks, and one that takes their weights."""
         description = self.data.description
-        self.classes = ClassSampler(self.data.train.labels, description.num_classes)
-        smallest = int(self.classes.counts.min())
-        for name, value in (("real_batch", self.real_batch), ("images_per_class", self.images_per_class)):
-            if value > smallest and not (name == "images_per_class" and self.start != "real"):
-                raise UserError(
-                    f"{name} is {value}, but the smallest class has {smallest} images; choose a smaller one"
-                )
+        self.classes = ClassSampler(self.data.train.labels, description.num_classes, description.class_names)
+        few = taken_whole(self.classes, self.real_batch, "--trainer.real_batch")
+        self.rows = self.classes.counts.clamp(max=self.real_batch).tolist() if few else []
+        """Real images of each class at a step; none where all have ``real_batch``."""
+        if self.start == "real":
+            require_images(self.classes, self.images_per_class)
         self.mine = self._share()
         self.strategy = named_strategy(self.augment, description)
         self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape)
@@ -179,9 +179,10 @@ class MatchingTrainer(Trainer):
 
         Returns:
             Indices (k, real_batch) of training images, a row a class, and labels (k * real_batch,); a group's images
-            are read in :meth:`match`.
+            are read in :meth:`match`. Only the first images of a class that has fewer are different ones.
         """
-        index = self.classes.draw(self.real_batch, self.run.streams["data"])[self.mine.start : self.mine.stop]
+        drawn = self.classes.draw(self.real_batch, self.run.streams["data"], repeat=True)
+        index = drawn[self.mine.start : self.mine.stop]
         return index, self.data.train.labels[index.flatten()]
 
     def real_images(self, index: Tensor) -> Tensor:
@@ -203,8 +204,7 @@ class MatchingTrainer(Trainer):
         With more than ten classes they are the mean of those of several batches, each of as many classes as can be.
         """
         if running_layers(network):
-            per_class = min(STATISTICS_BATCH, int(self.classes.counts.min()))
-            index = self.classes.draw(per_class, self.run.streams["statistics"])
+            index = self.classes.draw(STATISTICS_BATCH, self.run.streams["statistics"], repeat=True)
             parts = -(-index.numel() // STATISTICS_AT_ONCE)
             rows = (index.T if parts > 1 else index).flatten().tensor_split(parts)
             set_statistics(network, (self.data.train.batch(some, self.normalisation)[0] for some in rows))
@@ -223,9 +223,10 @@ class MatchingTrainer(Trainer):
         change = self.siamese()
         gradient = torch.zeros_like(self.images)
         total = torch.zeros((), device=self.device)
-        for first in self.mine[:: self.classes_together]:
-            last = min(first + self.classes_together, self.mine.stop)
+        for first, last in self.groups():
             index = real[first - self.mine.start : last - self.mine.start]
+            if self.rows:  # of a class that has fewer, all its images once, as the papers' code takes them
+                index = index[:, : self.rows[first]]
             distance, gradient[first:last] = self._match_group(network, index, change, first, last)
             total = total + distance
         self.optimizer.zero_grad(set_to_none=True)
@@ -233,6 +234,17 @@ class MatchingTrainer(Trainer):
         processes.average_gradients([self.images])
         self.optimizer.step()
         return total * processes.world
+
+    def groups(self) -> list[tuple[int, int]]:
+        """Return the first class of each group and the class after its last; all have as many real images at a step."""
+        found: list[tuple[int, int]] = []
+        for label in self.mine:
+            room = found and label - found[-1][0] < self.classes_together
+            if room and (not self.rows or self.rows[label] == self.rows[found[-1][0]]):
+                found[-1] = found[-1][0], label + 1
+            else:
+                found.append((label, label + 1))
+        return found
 
     def _match_group(
         self, network: nn.Module, index: Tensor, change: Siamese, first: int, last: int

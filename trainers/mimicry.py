@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gendistill.data.description import Normalisation, symmetric
 from gendistill.errors import UserError
@@ -25,14 +25,18 @@ from gendistill.mimicry import (
     read_checkpoint,
     write_checkpoint,
 )
+from gendistill.notes import note
 from gendistill.runs.attributes import not_finite
 from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.teacher.network import snapshot
+from trainers.penalty_check import no_penalty
 from trainers.trainer import Trainer
 
 Spec = Mapping[str, Any]
 LR_DECAYS = ("linear", "none")
+PENALTY = "compute_gradient_penalty_loss"
+"""What torch-mimicry calls the penalty that a discriminator's own training step may take."""
 EXTRAS: dict[str, Any] = {"scaler": None}
 """Arguments that only some versions of torch-mimicry pass; a train_step that does not take them runs without."""
 
@@ -118,6 +122,7 @@ class MimicryTrainer(Trainer):
         self.generator = self._network("generator", self.generator_spec)
         self.discriminator = self._network("discriminator", self.discriminator_spec)
         self._check_images()
+        self._check_penalty()
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), self.lr_generator, self.betas)
         self.discriminator_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), self.lr_discriminator, self.betas
@@ -150,6 +155,22 @@ class MimicryTrainer(Trainer):
                 f"'{description.name}' has {tuple(description.image_shape)}; torch-mimicry has a class for each size, "
                 "with three channels: choose the one that fits, or other data"
             )
+
+    def _check_penalty(self) -> None:
+        """Say where a discriminator that offers a gradient penalty normalises by its batch; its step is its own."""
+        if not callable(getattr(self.discriminator, PENALTY, None)):
+            return
+        parameters = inspect.signature(self.discriminator.forward).parameters
+        takes_labels = int(getattr(self.discriminator, "num_classes", 0) or 0) > 0 and len(parameters) > 1
+
+        def judge(network: nn.Module, images: Tensor) -> Tensor:
+            labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+            answered = network(images, labels) if takes_labels else network(images)
+            logits: Tensor = answered[0] if isinstance(answered, tuple) else answered
+            return logits
+
+        if (why := no_penalty(self.discriminator, judge, self.data.description.image_shape, 0)) is not None:
+            note(f"{why}; its train_step may take one all the same")
 
     def _take_checkpoints(self, directory: str) -> None:
         files = latest_pair(directory)

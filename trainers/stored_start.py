@@ -99,7 +99,7 @@ def stored_images(
     if bool((counts != images_per_class).any()):
         least, most = int(counts.min()), int(counts.max())
         held = f"{least}" if least == most else f"{least} to {most}"
-        advice = f"set {option} to {least}" if least == most else "give a set with equally many of each class"
+        advice = _advice(least * description.num_classes if least == most else 1, description.num_classes, option)
         raise UserError(
             f"'{reference}' holds {held} images of each class, {option} asks for {images_per_class}; {advice}"
         )
@@ -122,6 +122,7 @@ def log_probabilities(labels: Tensor, reference: str) -> Tensor:
 
 
 def _advice(count: int, classes: int, option: str) -> str:
-    if count % classes:
+    if count % classes or not count:
         return "give a set with equally many of each class"
-    return f"set {option} to {count // classes}"
+    flag = f" (--trainer.{option} {count // classes})" if option.isidentifier() else ""
+    return f"set {option} to {count // classes}{flag}"

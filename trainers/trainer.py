@@ -86,6 +86,11 @@ class Trainer(ABC):
             raise UserError(
                 f"batch_size {self.batch_size} does not divide among {run.processes.world} processes; choose a multiple"
             )
+        if self.batch_size > len(data.train):
+            raise UserError(
+                f"batch size {self.batch_size} does not fit a data set of {len(data.train)} images; choose 1 to "
+                f"{len(data.train)} (--trainer.batch_size)"
+            )
         self.sampler = EpochSampler(len(data.train), self.batch_size, run.streams["data"])
         before = set(vars(self))
         self.build()

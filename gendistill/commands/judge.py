@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REFERENCES = (
     "a teacher file, a run directory, 'real' (all training images), 'real:subset=K' (K random ones), 'real:ipc=K' "
     "(K a class), a coreset such as 'real:herding=K' (kcenter, kmeans, kmeans-mean), a folder of images, "
-    "or a torch-mimicry checkpoint of a generator (.pth)"
+    "an export, or a torch-mimicry checkpoint of a generator (.pth)"
 )
 
 FILE_NAME = "teacher.safetensors"

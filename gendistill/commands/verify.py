@@ -11,6 +11,7 @@ from gendistill.commands.import_teacher import LABELS, OF_THE_FILE, add_reading
 from gendistill.commands.judge import add_data, add_learning, load_data, named_learning, running
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
+from gendistill.errors import UserError
 
 BUDGETS = ("auto", "none", "quick", "all")
 """Those of gendistill.evaluation.verify, named here so that --help need not wait for torch."""
@@ -61,6 +62,8 @@ def main(argv: Sequence[str]) -> int:
     hard = given.labels == "hard"
     learning = {name: value for name, value in named_learning(given).items() if name in (given.explicit | {*KEPT})}
     learning |= running(given) | {"labels": "hard" if hard else "given"}
+    if given.claim is None and (given.claim_std is not None or given.claim_runs is not None):
+        raise UserError("--claim-std and --claim-runs belong to a claim; give --claim, too")
     claim = None if given.claim is None else Claim.parse(given.claim, given.claim_std, given.claim_runs)
     with result_only(given.json):
         result = verify(

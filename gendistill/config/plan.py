@@ -8,6 +8,7 @@ from typing import Any
 
 from gendistill.config.typed import check_value, declared_types
 from gendistill.errors import UserError, did_you_mean
+from gendistill.objects import full_path, full_paths, locate
 
 RUN = "run"
 
@@ -46,6 +47,8 @@ class Plan:
         if self.seeds < 1:
             raise UserError(f"evaluation.seeds is {self.seeds}; give at least 1")
         check_options(self.learning, self.fidelity)
+        if self.learning is not None and self.learning.get("learner") is not None:
+            object.__setattr__(self, "learning", self.learning | {"learner": _learner(self.learning["learner"])})
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,16 @@ class Reported:
     def __post_init__(self) -> None:
         if self.accuracy is not None and not 0.0 <= self.accuracy <= 1.0:
             raise UserError(f"reported.accuracy is {self.accuracy}; write it as a fraction, such as 0.7513")
+
+
+def _learner(learner: Any) -> Any:
+    """Return a learner that can be found, its class by its dotted path."""
+    from torch import nn
+
+    spec = full_path(learner, nn.Module) if isinstance(learner, str) else full_paths(learner)
+    path = spec.get("class_path") if isinstance(spec, Mapping) else spec
+    locate(str(path), nn.Module)
+    return spec
 
 
 def is_real(reference: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from gendistill.class_names import suggestion
 from gendistill.errors import UserError
 from gendistill.objects import accepted_arguments, full_path, full_paths
 
+CLASS_PATH = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*")
 _WORDS = {
     int: "a whole number",
     float: "a number",
@@ -87,7 +89,7 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
     near = ""
     if isinstance(value, str) and _is_spec(hint):
         path = full_path(value)
-        if path.rpartition(".")[2][:1].isupper() and "." in path:
+        if CLASS_PATH.fullmatch(path):
             value, written_as_text = {"class_path": path}, False
         else:
             near = f"; {suggestion(value)}".rstrip("; ")

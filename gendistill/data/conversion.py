@@ -12,6 +12,7 @@ from gendistill.data.description import Description
 from gendistill.data.folder import measure
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
+from gendistill.spelling import option
 
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601), those of Pillow's ``convert("L")``."""
@@ -42,7 +43,9 @@ def like(data: RealData, target: Description) -> RealData:
     if tuple(own.image_shape) == tuple(wanted):
         return data
     if own.normalisation.whitening is not None:
-        raise UserError(f"'{own.name}' is whitened and of another shape than '{target.name}'; leave whitening out")
+        raise UserError(
+            f"'{own.name}' is whitened and of another shape than '{target.name}'; leave {option('whitening')} out"
+        )
     if own.image_shape[0] != wanted[0] and {own.image_shape[0], wanted[0]} != {1, 3}:
         raise UserError(
             f"images of '{own.name}' have {own.image_shape[0]} channels and those of '{target.name}' {wanted[0]}; only "

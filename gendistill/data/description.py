@@ -260,8 +260,8 @@ def check_fits(made_for: Description, real: Description, name: str | None = None
     of_teacher, of_data = made_for.embedding, real.embedding
     if (of_teacher is None) != (of_data is None) or (of_teacher and of_data and of_teacher.words != of_data.words):
         raise UserError(
-            f"{teacher} was made for another vocabulary than that of '{real.name}'; choose the text, and the options "
-            "length, vocabulary and embedding, that it was made for"
+            f"{teacher} was made for another vocabulary than that of '{real.name}'; choose the text, "
+            f"{option('length')}, {option('vocabulary')} and {option('embedding')} that it was made for"
         )
     fit = compare_classes(made_for.class_names, real.class_names, (made_for.name, real.name))
     if not fit.same:

@@ -12,12 +12,13 @@ from gendistill.data.description import Description, Normalisation
 from gendistill.data.layout import Layout, Survey, find_folders
 from gendistill.data.picture_parquet import SUFFIX, find_file, find_parquet
 from gendistill.data.picture_stack import Wish, read_parts
-from gendistill.data.picture_tables import find_tables, names_of_folders
+from gendistill.data.picture_tables import find_tables
 from gendistill.data.real import RealData, Split
 from gendistill.data.split import SPLIT_SEED, hold_out, missing_classes, validation_size
 from gendistill.data.tiny_imagenet import find_tiny_imagenet, is_tiny_imagenet
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.spelling import option
 
 LAYOUTS = (
     "a folder with a folder of images for each class (below train/, val/ and test/ or not), Tiny-ImageNet as it is "
@@ -32,6 +33,7 @@ def load_folder(
     image_size: int | None = None,
     channels: int | None = None,
     background: str | None = None,
+    label_column: str | int | None = None,
 ) -> RealData:
     """Load a folder of images, or a Parquet file, in one of :data:`LAYOUTS`.
 
@@ -44,6 +46,8 @@ def load_folder(
         image_size: Height and width that images are brought to: the shorter side is scaled, the middle cut out.
         channels: 1 or 3 to convert to grey or colour. None: colour if any image has some.
         background: Colour that transparent pixels let through: a name or ``#rrggbb``. None: white.
+        label_column: Of a table or a Parquet file the column that holds the classes, or its number from 1. None: the
+            one that is called so, or noted as such.
 
     Returns:
         The data; the normalisation is the mean and standard deviation of its training pixels. Its notes say which
@@ -54,7 +58,7 @@ def load_folder(
             unequal sizes, or a layout that has more than one reading.
     """
     wish = Wish.of(image_size, channels, background)
-    layout = find_layout(path)
+    layout = find_layout(path, label_column)
     shown = readable(str(path))
     if len(layout.class_names) < 2:
         raise UserError(
@@ -86,8 +90,12 @@ def load_folder(
     return RealData(description, splits["train"], splits["validation"], splits["test"], tuple(notes))
 
 
-def find_layout(path: Path) -> Layout:
+def find_layout(path: Path, label_column: str | int | None = None) -> Layout:
     """Make out how a folder of images is laid out.
+
+    Args:
+        path: The folder, or a Parquet file.
+        label_column: See :func:`load_folder`.
 
     Raises:
         UserError: It is none of :data:`LAYOUTS`, or has more than one reading.
@@ -95,19 +103,19 @@ def find_layout(path: Path) -> Layout:
     shown = readable(str(path))
     if path.is_file():
         if path.suffix.lower() == SUFFIX:
-            return find_file(path)
+            return find_file(path, label_column)
         raise UserError(f"'{shown}' is a file, and no Parquet file; give {LAYOUTS} (an archive is to be unpacked)")
     if not path.is_dir():
         raise UserError(f"there is no folder '{shown}'; give {LAYOUTS}")
-    if is_tiny_imagenet(path):
-        return find_tiny_imagenet(path)
     top = Survey.of(path)
-    found = find_parquet(top) or find_tables(top)
-    if found is not None:
-        return found
-    layout = find_folders(top)
-    names = names_of_folders(top)
-    return layout if names is None else Layout(layout.parts, tuple(names), layout.taken, layout.passed_over)
+    if label_column is None and is_tiny_imagenet(path):
+        return find_tiny_imagenet(path)
+    found = find_parquet(top, label_column) or find_tables(top, label_column)
+    if found is None and label_column is not None:
+        raise UserError(
+            f"'{shown}' holds no table and no Parquet files, which {option('label_column')} is for; leave it out"
+        )
+    return found or find_folders(top)
 
 
 def read_folder(

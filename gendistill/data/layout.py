@@ -12,6 +12,7 @@ from pathlib import Path
 from gendistill.data.pictures import SUFFIXES, Source
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.spelling import option
 
 PARTS = {
     "train": ("train", "training"),
@@ -108,7 +109,9 @@ class Survey:
 
     @property
     def has_classes(self) -> bool:
-        """Whether a folder in it holds pictures, or a folder of them."""
+        """Whether a folder in it holds pictures, or a folder of them; one that is called ``images`` is no class."""
+        if [one.path.name.lower() for one in self.below] == ["images"]:
+            return False
         return any(one.pictures or any(deeper.pictures for deeper in one.below) for one in self.below)
 
 
@@ -126,6 +129,22 @@ def listed(names: Sequence[str]) -> str:
 def counted(number: int, what: str) -> str:
     """Return a number with its word: ``1 picture``, ``1,200 pictures``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def column_named(wanted: str | int, there: Sequence[str], path: Path) -> str:
+    """Return the column of labels that a person names, or numbers from 1.
+
+    Raises:
+        UserError: There is none.
+    """
+    if wanted in there:
+        return str(wanted)
+    if str(wanted).isdecimal() and 1 <= int(wanted) <= len(there):
+        return there[int(wanted) - 1]
+    raise UserError(
+        f"{option('label_column')} is '{wanted}', but the columns of '{readable(str(path))}' are "
+        f"{', '.join(readable(name) for name in there)}; give one of them, or its number from 1"
+    )
 
 
 def one_name_each(top: Survey, found: Iterable[tuple[str, str]]) -> None:
@@ -158,7 +177,10 @@ def find_folders(top: Survey) -> Layout:
     """
     if not top.folders:
         what = f"{counted(len(top.pictures), 'picture')} but no folders" if top.pictures else "no folders"
-        raise UserError(f"{_quoted(top)} holds {what}; put a folder of images for each class into it")
+        raise UserError(
+            f"{_quoted(top)} holds {what}; put a folder of images for each class into it, or list the classes of "
+            "images in metadata.csv (file_name,label)"
+        )
     parts = _split(top)
     if parts is None:
         return _official(_layout({"train": top}, "a folder for each class", _left(top, ())))
@@ -184,8 +206,8 @@ def _split(top: Survey) -> dict[str, Survey] | None:
         names = listed([one.name for one in named])
         raise UserError(
             f"{_quoted(top)} holds {names} alone, with no class folders in them: either parts whose pictures have no "
-            "classes, or classes that are called so; put a folder for each class into each part, or give the classes "
-            "other names"
+            "classes, or classes that are called so; put a folder for each class (or metadata.csv: file_name,label) "
+            "into each part, or give the classes other names"
         )
     one_name_each(top, [(str(part_of(one.path.name)), one.name) for one in deep])
     parts = {str(part_of(one.path.name)): one for one in deep}
@@ -207,11 +229,9 @@ def _split(top: Survey) -> dict[str, Survey] | None:
 def _left(top: Survey, taken: Sequence[Path]) -> list[str]:
     """Return what is passed over at the top: loose pictures, other files, and folders where those of parts are read."""
     left = [f"{counted(len(top.pictures), 'picture')} in no class folder"] if top.pictures else []
-    return left + [
-        f"{readable(path.name)}{'/' if path in top.folders else ''}"
-        for path in (*(top.folders if taken else ()), *top.others)
-        if path not in taken
-    ]
+    for path in (path for path in top.folders if taken and path not in taken):
+        left.append(f"{readable(path.name)}/" + (" (no class folders)" if part_of(path.name) else ""))
+    return left + [readable(path.name) for path in top.others]
 
 
 def _layout(parts: Mapping[str, Survey], taken: str, left: Sequence[str]) -> Layout:
@@ -241,7 +261,10 @@ def _classes(top: Survey, names: Sequence[str]) -> Part:
     inner = _inner(top)
     for one in sorted(top.below, key=lambda one: places.get(one.path.name, -1)):
         if one.path.name not in places:
-            raise UserError(f"{_quoted(one)} is named after none of the classes: {', '.join(map(readable, names))}")
+            raise UserError(
+                f"{_quoted(one)} is named after none of the classes: {', '.join(map(readable, names))}; rename it, or "
+                "move it elsewhere"
+            )
         found = Survey.of(one.path / inner) if inner else one
         _refuse_strangers(top, found, count=len(names))
         sources += found.pictures

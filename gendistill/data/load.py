@@ -19,9 +19,9 @@ from gendistill.data.real import RealData, Split
 from gendistill.data.split import stratified, validation_size
 from gendistill.data.text_tables import Columns
 from gendistill.errors import UserError, did_you_mean
+from gendistill.notes import note
 from gendistill.plain import readable
 from gendistill.spelling import option
-from gendistill.telling import tell
 
 NAMES = ("digits", *sources.SOURCES, "mhist", *text.NAMES)
 """The data sets that have a name; any other is a folder of images."""
@@ -87,7 +87,7 @@ def load(
         vocabulary: For texts: the most frequent words that are kept.
         embedding: For texts: numbers of a word's vector, or a file of vectors in GloVe's form.
         text_column: For tables of texts: name of the column that holds them, or its number from 1; None: found out.
-        label_column: For tables of texts: that of their classes.
+        label_column: For tables of texts, and of pictures (``metadata.csv``, Parquet): that of their classes.
 
     Returns:
         The data. What its notes say is printed on stderr, too.
@@ -105,36 +105,48 @@ def load(
         if not local and columns != Columns():
             raise UserError(f"{_options(COLUMNS)} are for tables of texts; '{name}' is none, leave them out")
         loaded = text.load_text(_root(root), of_text, columns, seed=seed) if local else text.load_toytext(of_text)
-    elif (of_text, columns) != (text.TextOptions(), Columns()):
-        words = _options((*TEXTS, *COLUMNS))
+    elif (of_text, text_column) != (text.TextOptions(), None):
+        words = _options((*TEXTS, COLUMNS[0]))
         raise UserError(f"{words} are for texts; '{readable(name)}' holds pictures, leave them out")
     else:
-        loaded = _load(name, root, seed, of_pictures)
+        loaded = _load(name, root, seed, of_pictures, label_column)
     data = loaded.to(device)
-    for note in data.notes:
-        tell(note)
+    for sentence in data.notes:
+        note(sentence)
     return data if whitening is None else data.with_normalisation(data.whitening(whitening))
 
 
-def _load(name: str, root: str | Path | None, seed: int, of_pictures: Pictures) -> RealData:
-    image_size, channels, background = of_pictures
+def _load(
+    name: str, root: str | Path | None, seed: int, of_pictures: Pictures, label_column: str | int | None
+) -> RealData:
     if name not in NAMES:
         path = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
         if name.startswith(FOLDER_PREFIX) or path.exists() or len(path.parts) > 1:
-            return load_folder(path, seed=seed, image_size=image_size, channels=channels, background=background)
+            return load_folder(path, seed=seed, label_column=label_column, **of_pictures._asdict())
         raise UserError(
             f"there is no data set '{readable(name)}'; {did_you_mean(name.lower(), NAMES)}choose one of "
             f"{', '.join(NAMES)} or the path of a folder of images"
         )
     folder = _root(root)
+    if label_column is not None:
+        raise UserError(
+            f"{option('label_column')} is for tables of texts and of pictures of one's own; '{name}' has its labels, "
+            "leave it out"
+        )
     if name == "mhist":
-        return load_mhist(folder, image_size=image_size, channels=channels, background=background)
+        return load_mhist(folder, **of_pictures._asdict())
     if of_pictures != Pictures():
         raise UserError(f"{_options(Pictures._fields)} are for folders of images; '{name}' has its own, leave them out")
     if name == "digits":
         return load_digits()
     train, test, class_names = sources.read(name, folder)
     full, test_split = to_split(train), to_split(test)
+    for part in (full, test_split):
+        if len(part) and not 0 <= int(part.labels.min()) <= int(part.labels.max()) < len(class_names):
+            raise UserError(
+                f"labels in the files of '{name}' go from {int(part.labels.min())} to {int(part.labels.max())}, its "
+                f"{len(class_names)} classes from 0; fetch the official files again"
+            )
     _, *shape = full.images.shape
     description = Description(name, class_names, (shape[0], shape[1], shape[2]), sources.SOURCES[name].normalisation)
     held_count = validation_size(len(full))

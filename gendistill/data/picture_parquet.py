@@ -9,10 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gendistill.data.layout import PARTS, Layout, Part, Survey, class_order, counted, listed, one_name_each, part_of
+from gendistill.data.layout import (
+    PARTS,
+    Layout,
+    Part,
+    Survey,
+    class_order,
+    column_named,
+    counted,
+    listed,
+    one_name_each,
+    part_of,
+)
 from gendistill.data.pictures import Blob
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.spelling import option
 
 SUFFIX = ".parquet"
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
@@ -23,11 +35,16 @@ ROWS = 64
 """Rows that are in memory at a time."""
 
 
-def find_parquet(top: Survey) -> Layout | None:
+def find_parquet(top: Survey, label_column: str | int | None = None) -> Layout | None:
     """Return the layout of a folder of Parquet files; None where it holds none, or class folders of pictures.
 
     Files lie in the folder, in ``data/``, or in a folder for each part. Their name (``train-00000-of-00001.parquet``)
     or their folder's says which part they are; all files without such a name are for training.
+
+    Args:
+        top: The folder.
+        label_column: The column of labels, or its number from 1. None: the one that ``datasets`` notes as such, or
+            that is called so.
 
     Raises:
         UserError: pyarrow is missing, a file is damaged, or columns of images and labels are not found.
@@ -53,7 +70,7 @@ def find_parquet(top: Survey) -> Layout | None:
     left += [readable(path.name) for path in (*top.folders, *top.others) if path not in read and path not in unnamed
              and not any(file.is_relative_to(path) for file in (*read, *unnamed))]  # fmt: skip
     left += [f"{counted(len(top.pictures), 'picture')} beside"] if top.pictures else []
-    return _layout({part: sorted(mine) for part, mine in by_part.items()}, left)
+    return _layout({part: sorted(mine) for part, mine in by_part.items()}, left, label_column)
 
 
 def _word(file: Path, top: Survey) -> str | None:
@@ -62,15 +79,15 @@ def _word(file: Path, top: Survey) -> str | None:
     return next((word for word in (re.split(r"[-_.]", file.stem)[0], folder) if part_of(word)), None)
 
 
-def find_file(path: Path) -> Layout:
-    """Return the layout of one Parquet file, all of it for training."""
-    return _layout({"train": [path]}, ())
+def find_file(path: Path, label_column: str | int | None = None) -> Layout:
+    """Return the layout of one Parquet file, all of it for training; see :func:`find_parquet`."""
+    return _layout({"train": [path]}, (), label_column)
 
 
-def _layout(files: Mapping[str, Sequence[Path]], left: Sequence[str]) -> Layout:
+def _layout(files: Mapping[str, Sequence[Path]], left: Sequence[str], label_column: str | int | None) -> Layout:
     for mine in files.values():
         _refuse_missing_shards(mine)
-    columns = _columns(files["train"][0])
+    columns = _columns(files["train"][0], label_column)
     values = {part: [value for file in mine for value in _labels(file, columns)] for part, mine in files.items()}
     names, left = columns.names, [*left, *(f"column '{name}'" for name in columns.left)]
     for part in [part for part, found in values.items() if part != "train" and set(found) == {UNLABELLED}]:
@@ -107,8 +124,8 @@ def _refuse_missing_shards(files: Sequence[Path]) -> None:
         missing = sorted(set(range(count)) - {int(found[1]) for _, found in shards})
         if missing:
             raise UserError(
-                f"'{readable(str(shards[0][0]))}' is one of {count} files, and {missing[0]:05d} is missing; fetch all of "
-                "them"
+                f"'{readable(str(shards[0][0]))}' is one of {count} files, and {missing[0]:05d} is missing; fetch all "
+                "of them"
             )
 
 
@@ -129,24 +146,29 @@ class _Columns:
     left: tuple[str, ...]
 
 
-def _columns(path: Path) -> _Columns:
+def _columns(path: Path, label_column: str | int | None) -> _Columns:
     with _open(path) as file:
         schema = file.schema_arrow
         features = _features(schema.metadata, path)
+        shown, there = readable(str(path)), listed([readable(name) for name in schema.names])
         images = [name for name in schema.names if _kind(features, name) == "Image"]
         images = images or [name for name in IMAGES if name in schema.names and _holds_bytes(schema.field(name).type)]
-        labels = [name for name in schema.names if _kind(features, name) == "ClassLabel"]
-        labels = [name for name in LABELS if name in schema.names] if len(labels) != 1 else labels
-        candidates = [name for name in schema.names if name.endswith("label")] if not labels else labels[:1]
-        for what, found in (("images", images), ("labels", candidates)):
-            if len(found) != 1:
-                there = listed([readable(name) for name in found or schema.names])
-                many = f"has several columns of {what}, {there}" if found else f"has no column of {what}, but {there}"
-                wanted = f"'{(IMAGES if what == 'images' else LABELS)[0]}'"
-                raise UserError(f"'{readable(str(path))}' {many}; name the one that is to be read {wanted}")
-        names = _class_names(features, candidates[0], path)
-        left = tuple(readable(name) for name in schema.names if name not in (images[0], candidates[0]))
-        return _Columns(images[0], candidates[0], names, left)
+        image = IMAGES[0] if IMAGES[0] in images else images[0] if len(images) == 1 else None
+        if image is None:
+            raise UserError(f"'{shown}' has no one column of images, but {there}; call the one that is meant 'image'")
+        if label_column is not None:
+            label: str | None = column_named(label_column, schema.names, path)
+        else:
+            noted = [name for name in schema.names if _kind(features, name) == "ClassLabel"]
+            called = noted or [name for name in LABELS if name in schema.names][:1]
+            label = LABELS[0] if LABELS[0] in called else called[0] if len(called) == 1 else None
+        if label is None:
+            raise UserError(
+                f"'{shown}' has no one column of labels, but {there}; say which one is meant with "
+                f"{option('label_column')}"
+            )
+        left = tuple(readable(name) for name in schema.names if name not in (image, label))
+        return _Columns(image, label, _class_names(features, label, path), left)
 
 
 def _features(metadata: Mapping[bytes, bytes] | None, path: Path) -> Mapping[str, Any]:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gendistill.data.layout import PARTS, Layout, Part, Survey, class_order, counted, listed, one_name_each, part_of
+from gendistill.data.layout import (
+    PARTS,
+    Layout,
+    Part,
+    Survey,
+    class_order,
+    column_named,
+    counted,
+    listed,
+    one_name_each,
+    part_of,
+)
 from gendistill.errors import UserError
 from gendistill.plain import readable
 
@@ -36,23 +47,28 @@ class Table:
     names: dict[str, str]
 
 
-def find_tables(top: Survey) -> Layout | None:
+def find_tables(top: Survey, label_column: str | int | None = None) -> Layout | None:
     """Return the layout of pictures whose labels are in a table; None where there is no table, or folders say the same.
 
     A table lies in the folder itself, or one in the folder of each part. One in the folder itself may list files of
     folders that are called after the parts.
 
+    Args:
+        top: The folder.
+        label_column: The column of labels, or its number from 1. None: the one that is called so; a table without such
+            a column says nothing.
+
     Raises:
         UserError: A table is damaged, lacks a column, or lists files that are not there or not below it.
     """
     if (path := _table_in(top.path)) is not None:
-        table = _read(path)
-        if table is None or _folders_agree(table, top):
+        table = _read(path, label_column)
+        if table is None or (label_column is None and _folders_agree(table, top)):
             return None
         parts = _by_part(table, top)
         where = path.name
     else:
-        found = _tables_of_parts(top)
+        found = _tables_of_parts(top, label_column)
         if found is None:
             return None
         parts = found
@@ -64,14 +80,14 @@ def find_tables(top: Survey) -> Layout | None:
     return Layout(made, tuple(names.get(label, label) for label in order), f"labels of {where}", _left(parts, top))
 
 
-def _tables_of_parts(top: Survey) -> dict[str, Table] | None:
+def _tables_of_parts(top: Survey, label_column: str | int | None) -> dict[str, Table] | None:
     """Return the tables in the folders of parts; None where class folders say it in place of one of them."""
     tables: dict[str, Table] = {}
     names = []
     for one in top.below:
         part = part_of(one.path.name)
         path = None if part is None else _table_in(one.path)
-        table = None if path is None else _read(path)
+        table = None if path is None else _read(path, label_column)
         if part is not None and table is not None:
             tables[part] = table
             names.append((part, one.name))
@@ -87,7 +103,7 @@ def _table_in(folder: Path) -> Path | None:
     return next((folder / name for name in TABLES if (folder / name).is_file()), None)
 
 
-def _read(path: Path) -> Table | None:
+def _read(path: Path, label_column: str | int | None) -> Table | None:
     """Read a table; None if it has no labels, but says other things of the pictures."""
     rows = _rows(path)
     shown = readable(str(path))
@@ -97,7 +113,11 @@ def _read(path: Path) -> Table | None:
         raise UserError(
             f"'{shown}' has no column '{FILE}', but {listed(list(map(str, rows[0])))}; name it so or delete it"
         )
-    column = next((name for name in LABELS if rows[0].get(name) not in (None, "")), None)
+    there = list(rows[0])
+    if label_column is None:
+        column = next((name for name in LABELS if rows[0].get(name) not in (None, "")), None)
+    else:
+        column = column_named(label_column, there, path)
     if column is None:
         return None
     files: list[Path] = []
@@ -197,17 +217,3 @@ def _left(parts: Mapping[str, Table], top: Survey) -> tuple[str, ...]:
     unused = [file for file in top.folders if not any(folder.is_relative_to(file) for folder in folders)]
     left = [f"{counted(loose, 'picture')} that no row lists"] if loose else []
     return (*left, *(readable(file.name) for file in (*unused, *top.others) if file not in used))
-
-
-def names_of_folders(top: Survey) -> Sequence[str] | None:
-    """Return what a table calls the classes of the folders beside it, in the folders' order; None if it does not."""
-    path = _table_in(top.path)
-    table = None if path is None else _read(path)
-    if table is None or not table.names or not _folders_agree(table, top):
-        return None
-    by_folder = {
-        file.relative_to(top.path).parts[0]: table.names[label]
-        for file, label in zip(table.files, table.labels, strict=True)
-    }
-    order = class_order(folder.name for folder in top.folders)
-    return [by_folder[name] for name in order] if set(order) == set(by_folder) else None

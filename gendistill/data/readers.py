@@ -108,10 +108,10 @@ def read_usps(folder: Path, part: str) -> Arrays:
 
         try:
             values, labels = load_svmlight_file(str(packed), n_features=256)
+            # Values are in [-1, 1], labels in 1..10.
+            return _to_bytes((values.toarray() + 1) / 2), labels.astype(np.int64) - 1
         except (ValueError, EOFError, OSError) as error:
             raise UserError(f"'{packed}' is not LIBSVM's USPS file ({error}); delete it and fetch it again") from error
-        # Values are in [-1, 1], labels in 1..10.
-        return _to_bytes((values.toarray() + 1) / 2), labels.astype(np.int64) - 1
     try:
         import h5py
     except ImportError as error:
@@ -121,7 +121,7 @@ def read_usps(folder: Path, part: str) -> Arrays:
             return _to_bytes(file[part]["data"][:]), file[part]["target"][:].astype(np.int64)
     except (KeyError, OSError, ValueError) as error:
         path = folder / "usps.h5"
-        raise UserError(f"'{path}' lacks '{part}/data' or '{part}/target' ({error}); fetch it again") from error
+        raise UserError(f"'{path}' lacks '{part}/data' in 0..1 or '{part}/target' ({error}); fetch it again") from error
 
 
 def read_stl10(folder: Path, part: str) -> Arrays:
@@ -134,5 +134,11 @@ def read_stl10(folder: Path, part: str) -> Arrays:
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Return values (N, 256) in [0, 1] as (N, 1, 16, 16) uint8."""
+    """Return values (N, 256) in [0, 1] as (N, 1, 16, 16) uint8.
+
+    Raises:
+        ValueError: They are in other units.
+    """
+    if values.size and not (float(values.min()) >= -0.01 and float(values.max()) <= 1.01):
+        raise ValueError(f"values go from {float(values.min()):.3g} to {float(values.max()):.3g}")
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8).reshape(-1, 1, 16, 16)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gendistill.errors import UserError
+
+SHOWN = 3
+"""Classes that are named of those that have few samples."""
 
 
 class EpochSampler:
@@ -72,18 +76,21 @@ class ClassSampler:
     Args:
         labels: (N,) int64 class indices; every class 0..num_classes-1 must occur.
         num_classes: Number of classes K.
+        names: What the classes are called in sentences; left out: their numbers.
 
     Raises:
         UserError: A class has no sample, or a label is outside 0..num_classes-1.
     """
 
-    def __init__(self, labels: Tensor, num_classes: int) -> None:
+    def __init__(self, labels: Tensor, num_classes: int, names: Sequence[str] = ()) -> None:
         counts = torch.bincount(labels, minlength=num_classes)
         if len(counts) != num_classes:
             raise UserError(f"labels go up to {len(counts) - 1}, but there are {num_classes} classes")
         empty = (counts == 0).nonzero().flatten().tolist()
+        self.names = list(names) or [str(label) for label in range(num_classes)]
         if empty:
-            raise UserError(f"no sample of class {', '.join(map(str, empty))}; every class needs at least one")
+            listed = ", ".join(self.names[label] for label in empty)
+            raise UserError(f"no sample of class {listed}; every class needs at least one")
         self.num_classes = num_classes
         self.counts = counts
         # Sorted by class, so that class k is one run of `counts[k]` samples that starts at `_starts[k]`.
@@ -92,27 +99,47 @@ class ClassSampler:
         # A row a class, its places in `_sorted`; `_padding` marks places beyond the end of a short class.
         places = torch.arange(int(counts.max()), device=labels.device)
         self._padding = places[None, :] >= counts[:, None]
+        self.smallest = int(counts.min())
+        """Size of the smallest class."""
 
-    def draw(self, per_class: int, generator: torch.Generator) -> Tensor:
-        """Draw samples of every class, without repetition inside a draw.
+    def draw(self, per_class: int, generator: torch.Generator, *, repeat: bool = False) -> Tensor:
+        """Draw samples of every class, without repetition inside a draw as far as a class has so many.
 
         Args:
-            per_class: Number of samples a class, 1..the size of the smallest class.
+            per_class: Number of samples a class, at least 1.
             generator: Where the draw comes from; on the device of the labels.
+            repeat: Whether a class with fewer samples gives all of them, in a random order and then again from the
+                first: its first ``counts`` columns are min(per_class, counts) different samples. Otherwise it is
+                refused.
 
         Returns:
             (K, per_class) int64 indices; row k holds samples of class k.
 
         Raises:
-            UserError: ``per_class`` is more than the smallest class has.
+            UserError: ``per_class`` is below 1, or more than a class has.
         """
-        smallest = int(self.counts.min())
-        if not 1 <= per_class <= smallest:
-            raise UserError(f"cannot draw {per_class} images a class; the smallest class has {smallest}")
+        smallest = self.smallest
+        if per_class < 1 or (per_class > smallest and not repeat):
+            few = f"{self.fewer_than(per_class)}, and " if per_class > smallest else ""
+            raise UserError(f"cannot draw {per_class} images a class; {few}the smallest class has {smallest}")
         keys = torch.rand(self._padding.shape, generator=generator, device=self._padding.device)
+        width = min(per_class, self._padding.shape[1])
         # The places of the smallest random keys are a uniform draw without repetition; padding sorts last.
-        chosen = keys.masked_fill(self._padding, 2.0).topk(per_class, dim=1, largest=False).indices
+        chosen = keys.masked_fill(self._padding, 2.0).topk(width, dim=1, largest=False).indices
+        if per_class > smallest:
+            columns = torch.arange(per_class, device=chosen.device)
+            chosen = chosen.gather(1, columns % self.counts.clamp(max=per_class)[:, None])
         return self._sorted[self._starts[:, None] + chosen]
+
+    def fewer_than(self, per_class: int) -> str:
+        """Return in words which classes have fewer samples; an empty text where none has."""
+        counts = self.counts.tolist()
+        few = [(name, count) for name, count in zip(self.names, counts, strict=True) if count < per_class]
+        if not few:
+            return ""
+        shown = ", ".join(f"'{name}' has {count}" for name, count in few[:SHOWN])
+        more = f", and {len(few) - SHOWN} more have fewer, too" if len(few) > SHOWN else ""
+        return f"{'class' if len(few) == 1 else 'classes'} {shown}{more}"
 
     def draw_alike(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Draw for each given label a sample of that class, with repetition.

@@ -121,7 +121,7 @@ def missing_classes(parts: Mapping[str, Tensor], class_names: Sequence[str]) -> 
     counts = {part: torch.bincount(labels.cpu(), minlength=len(class_names)) for part, labels in parts.items()}
     total = torch.stack(list(counts.values())).sum(0)
     sentences = []
-    for part, found in counts.items():
+    for part, found in ((part, counts[part]) for part in EFFECTS if part in counts):
         absent = (found == 0).nonzero().flatten().tolist()
         if not absent or not int(found.sum()):
             continue

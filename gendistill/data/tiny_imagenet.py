@@ -13,7 +13,8 @@ CLASSES, WORDS, ANNOTATIONS = "wnids.txt", "words.txt", "val_annotations.txt"
 
 def is_tiny_imagenet(path: Path) -> bool:
     """Return whether a folder has the official layout."""
-    return (path / CLASSES).is_file() and (path / "val" / ANNOTATIONS).is_file() and (path / "train").is_dir()
+    validation = path / "val"
+    return (path / CLASSES).is_file() and (validation / ANNOTATIONS).is_file() and (validation / "images").is_dir()
 
 
 def find_tiny_imagenet(path: Path) -> Layout:

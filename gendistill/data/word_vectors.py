@@ -71,28 +71,32 @@ def _shares(tokens: Tensor, count: int) -> Tensor:
 def read_glove(path: Path, words: Sequence[str]) -> Embedding:
     """Read the vectors of a vocabulary from a file in GloVe's form: a word and its numbers on each line.
 
-    A first line of two numbers, as word2vec writes, is passed over. Words without a vector are left out of the table;
-    the vector of the unknown word is the mean of those that are there.
+    A first line of two numbers, as word2vec writes, is the number of words and of a vector's numbers, and compared with
+    them. Words without a vector are left out of the table; the vector of the unknown word is the mean of those that are
+    there.
 
     Args:
         path: The file, UTF-8.
         words: The vocabulary.
 
     Raises:
-        UserError: The file cannot be read, a line has another number of values than the first, or no word is there.
+        UserError: The file cannot be read, a line has another number of values than the first, its first line says
+            something else than what follows, or no word is there.
 
     Source:
         Pennington, Socher, Manning 2014, "GloVe: Global Vectors for Word Representation".
     """
     wanted, found = set(words), {}
-    size = 0
+    size = lines = 0
+    noted: list[int] | None = None
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 parts = line.rstrip().split(" ")
                 if number == 1 and len(parts) == 2 and all(part.isdecimal() for part in parts):
+                    noted = [int(part) for part in parts]
                     continue
-                size = size or len(parts) - 1
+                lines, size = number, size or (noted[1] if noted else len(parts) - 1)
                 # Some published files have words with spaces in them.
                 word, values = " ".join(parts[: len(parts) - size]), parts[len(parts) - size :]
                 if size < 1 or not word:
@@ -103,6 +107,10 @@ def read_glove(path: Path, words: Sequence[str]) -> Embedding:
         raise UserError(f"word vectors '{path}' cannot be read ({error}); give a text file such as GloVe's") from error
     except ValueError as error:
         raise UserError(f"line {number} of '{path}' is not a word and {size} numbers after it") from error
+    if noted is not None and noted[0] != lines - 1:
+        raise UserError(
+            f"'{path}' says that it has {noted[0]} words and has {max(lines - 1, 0)}; it may be cut off, fetch it again"
+        )
     if not found:
         raise UserError(f"'{path}' has a vector for none of the text's {len(words)} words; is it of another language?")
     known = [word for word in words if word in found]

@@ -17,14 +17,12 @@ from gendistill.evaluation.evaluate import evaluate
 from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.lessons import whose_normalisation
 from gendistill.evaluation.protocols import expand
-from gendistill.evaluation.rates import LEARNED, made_for_optimizer
+from gendistill.evaluation.rates import made_for_optimizer
+from gendistill.evaluation.settings import ASKED_OWN, OWN
 from gendistill.initial import KEY
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.subset import RealSubset
-
-OWN = ("teacher", LEARNED)
-"""The words of ``lr`` that stand for what a teacher learned."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +68,13 @@ def rate_ablations(name: str, teacher: Teacher, data: RealData, learning: Mappin
     options = expand(learning, data.description)
     given = options.get("lr")
     listed = [given] if isinstance(given, str | float | int) else list(given or ())
-    others = [rate for rate in listed if rate not in OWN] or ["grid"]
+    others = [rate for rate in listed if rate not in ASKED_OWN] or ["grid"]
     made = []
-    if given is None or any(rate in OWN for rate in listed):
+    if given is None or any(rate in ASKED_OWN for rate in listed):
         mixed = {"lr": others[0] if len(others) == 1 else others}
         note = {"of": name, "keeps": "images"}
         made.append(Ablation(f"{name} at grid rates", teacher, options | mixed, note))
-    own = [rate for rate in listed if rate in OWN] or [OWN[0]]
+    own = [rate for rate in listed if rate in ASKED_OWN] or [OWN]
     held = {"lr": own[0] if len(own) == 1 else own, "optimizer": made_for_optimizer(teacher)}
     real, changed, length = _real_images(teacher, data, options)
     note = {"of": name, "keeps": "rates"}

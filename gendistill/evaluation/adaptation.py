@@ -99,17 +99,23 @@ def adaptation_report(
 
 
 def _as_shown(teacher: StoredImages, data: RealData, seed: int) -> RealSubset:
-    """Return random real images, as many and in batches as the teacher shows its own."""
+    """Return random real images, as many and in batches as the teacher shows its own.
+
+    Of a class with fewer images all are shown, and more of the others.
+    """
     classes = data.description.num_classes
-    each = max(1, teacher.images_stored // classes)
+    count = max(1, teacher.images_stored // classes) * classes
     drawn = RealSubset.random(
         data.train,
         data.description,
         generator=stream(seed, "adaptation/real", data.train.labels.device),
-        images_per_class=each,
+        count=min(count, len(data.train)),
     )
-    # (K, L) -> (L, K): every batch has the classes in turn, as distilled ones do.
-    order = torch.arange(each * classes, device=drawn.labels.device).view(classes, each).T.flatten()
+    # Ordered by class as drawn; every batch is to have the classes in turn, as distilled ones do.
+    starts = torch.bincount(drawn.labels, minlength=classes).cumsum(0).roll(1)
+    starts[0] = 0
+    turn = torch.arange(len(drawn.labels), device=drawn.labels.device) - starts[drawn.labels]
+    order = (turn * classes + drawn.labels).argsort()
     return RealSubset(
         drawn.images[order], drawn.labels[order], data.description, order="fixed", batch_size=teacher.batch_size
     )

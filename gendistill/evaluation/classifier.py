@@ -22,6 +22,7 @@ from gendistill.data.real import RealData, Split
 from gendistill.data.sampling import EpochSampler
 from gendistill.errors import UserError
 from gendistill.evaluation.cache import cache_folder, read_tensors, write_tensors
+from gendistill.evaluation.ensemble import right
 from gendistill.evaluation.extractors import Extractor
 from gendistill.nets.learners import Learner, default_learner
 
@@ -177,14 +178,14 @@ def train_classifier(classifier: ClassifierExtractor, data: RealData, *, seed: i
 
 @torch.no_grad()
 def classification_accuracy(classifier: ClassifierExtractor, split: Split, normalisation: Normalisation) -> float:
-    """Return the fraction of a split that the classifier gets right; 0 for an empty split."""
+    """Return the fraction of a split that the classifier gets right, not finite being wrong; 0 for an empty split."""
     classifier.eval()
-    right = 0
+    count = 0
     for index in torch.arange(len(split), device=split.labels.device).split(classifier.batch_size):
         images, labels = split.batch(index, normalisation)
         logits = classifier.forward_head(classifier.features(images, normalisation))
-        right += int((logits.argmax(1) == labels).sum())
-    return right / max(1, len(split))
+        count += int(right(logits, labels).sum())
+    return count / max(1, len(split))
 
 
 def _shifted(images: Tensor, normalisation: Normalisation, generator: torch.Generator) -> Tensor:

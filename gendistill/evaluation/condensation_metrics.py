@@ -22,6 +22,7 @@ from gendistill.evaluation.ensemble import build_learner
 from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.ranking import ranking
 from gendistill.evaluation.victims import trained_learners
+from gendistill.finite import check_finite
 from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.nets.learners import default_learner
 from gendistill.seeds import derive_seed
@@ -137,8 +138,10 @@ def gradient_agreement(
         networks: Networks by age.
 
     Returns:
-        By age ``cosine`` and ``norm`` (of the smaller batch's gradient by that of the real one), each with ``mean`` and
-        ``std`` over batches and networks.
+        By age ``cosine`` and ``norm`` (of the smaller batch's gradient by that of the real one), each with the ``mean``
+        over batches and networks and two sample standard deviations, since every batch meets the same networks and the
+        pairs are not independent: ``std_batches`` of the batches' means over networks, ``std_networks`` of the
+        networks' means over batches. Each is None where there is one batch or one network.
 
     Raises:
         UserError: The teacher does not show its batches in order.
@@ -161,10 +164,23 @@ def gradient_agreement(
                 cosines.append(batch_cosines(left, right))
                 norms.append(_norm(right) / _norm(left))
         result[age] = {
-            name: {"mean": float(torch.cat(values).mean()), "std": float(torch.cat(values).std(correction=0))}
+            name: crossed(torch.cat(values).view(len(some), len(pairs)))
             for name, values in (("cosine", cosines), ("norm", norms))
         }
     return result
+
+
+def crossed(values: Tensor) -> dict[str, float | None]:
+    """Return the mean of values (networks, batches), and how the means of either vary.
+
+    Raises:
+        UserError: A value is not finite.
+    """
+    check_finite("gradients", values, "give networks whose weights are finite")
+    spread = {name: values.mean(over) for name, over in (("std_batches", 0), ("std_networks", 1))}
+    return {"mean": float(values.mean())} | {
+        name: float(means.std()) if len(means) > 1 else None for name, means in spread.items()
+    }
 
 
 def in_order(teacher: Teacher, data: RealData, batches: int) -> list[tuple[Tensor, Tensor]]:

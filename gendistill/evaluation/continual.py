@@ -43,8 +43,9 @@ def continual_learning(
 
     Returns:
         ``stages``, ``orders`` (lists of classes), ``classes_seen`` (by stage), ``images_kept`` (by stage, of the first
-        order), ``accuracy``: ``mean`` and ``std`` by stage over orders and learners, ``runs`` (each a list by stage),
-        ``average`` (the mean over stages).
+        order), ``accuracy``: by stage ``mean`` over orders and learners, ``std`` over the learners of one order (the
+        root of the mean variance; None for one learner) and ``std_orders`` of the orders' means (None for one order);
+        ``runs`` (each a list by stage, order by order), ``average`` (the mean over stages).
 
     Raises:
         UserError: A number of stages out of range, a teacher that makes images without end, a class without images.
@@ -76,8 +77,10 @@ def continual_learning(
             if number == 0:
                 kept.append(part.images_stored)
         runs += [list(run) for run in zip(*by_stage, strict=True)]
-    columns = list(zip(*runs, strict=True))
-    means = [statistics.fmean(column) for column in columns]
+    columns = [
+        torch.tensor(column, dtype=torch.float64).view(orders, -1) for column in zip(*runs, strict=True)
+    ]  # (orders, learners)
+    means = [float(column.mean()) for column in columns]
     return {
         "stages": stages,
         "orders": chosen,
@@ -85,7 +88,8 @@ def continual_learning(
         "images_kept": kept,
         "accuracy": {
             "mean": means,
-            "std": [statistics.stdev(column) if len(column) > 1 else None for column in columns],
+            "std": [float(column.var(1).mean().sqrt()) if column.shape[1] > 1 else None for column in columns],
+            "std_orders": [float(column.mean(1).std()) if orders > 1 else None for column in columns],
             "runs": runs,
             "average": statistics.fmean(means),
         },
@@ -93,10 +97,14 @@ def continual_learning(
 
 
 def remembered(memory: StoredImages, seen: list[int]) -> StoredImages:
-    """Return a memory's images of some classes, numbered anew in their order."""
+    """Return a memory's images of some classes, numbered anew in their order.
+
+    What soft labels say of the other classes is shared out among those that are seen, so that every image weighs as
+    much in the loss as with all classes. Labels with negative entries, which are no distributions, are only cut.
+    """
     index = _members(memory.classes, seen)
     images, labels = memory.pick(index)
-    labels = labels[:, seen] if memory.labels_are_soft else _renumbered(labels, seen)
+    labels = _cut(labels, seen) if memory.labels_are_soft else _renumbered(labels, seen)
     rates = memory.learning_rates if memory.learning_rates is not None and len(memory.learning_rates) == 1 else None
     # What tells real images, and what a rate is for; first weights belong to a network for all classes.
     noted: dict[str, Any] = {name: memory.metadata[name] for name in ("source", "optimizer") if name in memory.metadata}
@@ -115,6 +123,14 @@ def only(data: RealData, seen: list[int]) -> RealData:
 
 def _members(labels: Tensor, seen: list[int]) -> Tensor:
     return torch.isin(labels, torch.tensor(seen, device=labels.device)).nonzero().flatten()
+
+
+def _cut(labels: Tensor, seen: list[int]) -> Tensor:
+    kept = labels[:, seen]
+    if bool((labels < 0).any()):
+        return kept
+    # The likeliest class is among those seen, so that something is left of every label.
+    return kept * (labels.sum(1) / kept.sum(1).clamp(min=torch.finfo(kept.dtype).tiny))[:, None]
 
 
 def _renumbered(labels: Tensor, seen: list[int]) -> Tensor:

@@ -18,6 +18,7 @@ from gendistill.errors import UserError
 from gendistill.evaluation.classifier import trained_classifier
 from gendistill.evaluation.ensemble import Ensemble
 from gendistill.evaluation.poisoning import taught
+from gendistill.finite import check_finite
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import fitted
@@ -78,7 +79,8 @@ def damage(
     Raises:
         UserError: Too few clean images.
     """
-    clean = clean_set(data.validation, data.description.num_classes, clean_per_class, seed)
+    description = data.description
+    clean = clean_set(data.validation, description.num_classes, clean_per_class, seed, description.class_names)
     classes = range(data.description.num_classes)
 
     def confusion(ensemble: Ensemble, members: Sequence[int]) -> Tensor:
@@ -105,16 +107,22 @@ def damage(
     }
 
 
-def clean_set(split: Split, num_classes: int, per_class: int, seed: int) -> Split:
+def clean_set(split: Split, num_classes: int, per_class: int, seed: int, names: Sequence[str] = ()) -> Split:
     """Return a random part of a split with the same number of images of every class.
 
     Raises:
         UserError: Fewer than two were asked for, or are there.
     """
-    sampler = ClassSampler(split.labels, num_classes)
-    count = min(per_class, int(sampler.counts.min()))
+    missing = (torch.bincount(split.labels, minlength=num_classes) == 0).nonzero().flatten().tolist()
+    called = list(names) or [str(label) for label in range(num_classes)]
+    way_out = "leave the detectors out (--no-detect), or give data with more validation images"
+    if missing:
+        raise UserError(f"the validation split has no clean image of {called[missing[0]]}; {way_out}")
+    sampler = ClassSampler(split.labels, num_classes, names)
+    count = min(per_class, sampler.smallest)
     if count < 2:
-        raise UserError(f"a clean set of {count} images a class tells nothing; at least 2 are needed")
+        few = sampler.fewer_than(2) or f"asked for were {per_class}"
+        raise UserError(f"a clean set needs at least 2 images of each class, {few}; {way_out}")
     index = sampler.draw(count, stream(seed, "detection/clean", split.labels.device)).flatten()
     return Split(split.images[index], split.labels[index])
 
@@ -153,7 +161,7 @@ def _shown(teacher: Teacher, data: RealData) -> tuple[Tensor, Tensor]:
     else:
         images, labels = teacher.sample(SHOWN, stream(0, "detection/images", teacher.device))
     labels = labels.argmax(1) if labels.is_floating_point() else labels
-    return images.to(device), labels.to(device)
+    return check_finite("images", images).to(device), labels.to(device)
 
 
 def _agreement(found: Tensor, labels: Tensor, classes: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gendistill.data.description import Description
 from gendistill.data.real import Split
+from gendistill.errors import UserError
 from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.workers import Workers
@@ -134,7 +135,12 @@ class Ensemble(ABC):
 
         Returns:
             (M, K) int64 on the CPU.
+
+        Raises:
+            UserError: The split is empty: 0 of 0 would be NaN, which a maximum takes for the best.
         """
+        if not len(split):
+            raise UserError("there are no images to measure accuracy on; choose another split, or a single rate")
         chunk = max(64, PIXELS // (split.images.shape[-1] * split.images.shape[-2]))
         device = self.parameters.device
         classes = torch.arange(self.description.num_classes, device=device)

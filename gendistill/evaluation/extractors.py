@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gendistill.data.description import Normalisation
 from gendistill.data.fingerprint import tensors_fingerprint, text_fingerprint
 from gendistill.errors import UserError
+from gendistill.finite import check_finite
 
 
 class Extractor(nn.Module, ABC):
@@ -69,13 +70,13 @@ def extract(extractor: Extractor, images: Tensor, normalisation: Normalisation) 
         normalisation: The one that the network is told.
 
     Raises:
-        UserError: The extractor returns something else than one finite vector an image.
+        UserError: An image is not finite, or the extractor returns something else than one finite vector an image.
     """
     device = extractor_device(extractor, images)
     parts = []
     for batch in images.split(extractor.batch_size):
         batch = batch.to(device)
-        shown = batch if batch.is_floating_point() else normalisation.apply(batch)
+        shown = check_finite("images", batch) if batch.is_floating_point() else normalisation.apply(batch)
         part = extractor.features(shown, normalisation)
         if part.ndim != 2 or len(part) != len(batch):
             raise UserError(
@@ -85,5 +86,5 @@ def extract(extractor: Extractor, images: Tensor, normalisation: Normalisation) 
         parts.append(part.float().cpu())
     features = torch.cat(parts)
     if not bool(features.isfinite().all()):
-        raise UserError(f"the features of extractor '{extractor.name}' are not finite; the images may hold NaN")
+        raise UserError(f"the features of extractor '{extractor.name}' are not finite; its weights may hold NaN")
     return features

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-VALUES = 2**22
-"""Numbers of a block (32 MiB); a few of that size are held at a time."""
+VALUES = 2**20
+"""Numbers of a block (8 MiB); a few are held at a time. Larger ones leave the cache, smaller ones multiply slowly."""
 
 EQUAL = 1e-12
 """Squared distances below this fraction of the squared norms are rounding, not distance (float64).
@@ -46,6 +46,10 @@ class Points:
     def __len__(self) -> int:
         return len(self.norms)
 
+    def since(self, start: int) -> Points:
+        """Return the points from a place on."""
+        return Points(self.values[start:], self.norms[start:], self.lifts[start:])
+
     def at(self, index: Tensor) -> Points:
         """Return the points at places (B,)."""
         return Points(self.values[index], self.norms[index], self.lifts[index])
@@ -57,6 +61,17 @@ def blocks(first: Points, second: Points) -> Iterator[tuple[slice, Tensor]]:
     for start in range(0, len(first), step):
         rows = slice(start, min(start + step, len(first)))
         yield rows, first.values[rows] @ second.values.T
+
+
+def blocks_within(points: Points) -> Iterator[tuple[slice, Points, Tensor]]:
+    """Yield rows, all points from the first of them on, and the products of the two (B, N - start).
+
+    A product of two points is made once, but for the rows of a block among themselves.
+    """
+    step = max(1, VALUES // len(points))
+    for start in range(0, len(points), step):
+        rows, later = slice(start, min(start + step, len(points))), points.since(start)
+        yield rows, later, points.values[rows] @ later.values.T
 
 
 def kernels(first: Points, rows: slice, second: Points, products: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class InceptionExtractor(Extractor):
         if not self.verified and not allow_unverified_weights:
             raise UserError(
                 f"'{path}' is not pytorch-fid's weights: its SHA-256 starts with {digest[:8]}, not {HASH_PREFIX}; get "
-                f"the file anew from {URL}, or allow unverified weights and lose the name FID"
+                f"the file anew from {URL} (in Python, allow_unverified_weights takes it, and loses the name FID)"
             )
         self.name = "Inception" if self.verified else "Inception with unverified weights"
         self._id = f"{self.name}/{digest[:16]}"

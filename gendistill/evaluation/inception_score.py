@@ -36,7 +36,7 @@ def inception_score(probabilities: Tensor, *, splits: int = 10) -> dict[str, Any
 
 def split_scores(probabilities: Tensor, splits: int) -> Tensor:
     """Return the score of each split (S,); see :func:`inception_score`."""
-    if probabilities.ndim != 2 or not probabilities.numel() or splits < 1:
+    if probabilities.ndim != 2 or not probabilities.numel() or probabilities.is_complex() or splits < 1:
         raise UserError(
             f"an Inception Score needs probabilities (N, K) of at least one image and at least one split, got shape "
             f"{tuple(probabilities.shape)} and {splits} splits"

@@ -15,10 +15,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from gendistill.data.fingerprint import tensors_fingerprint
 from gendistill.errors import UserError
 from gendistill.evaluation.comparison import paired, quantile
 from gendistill.evaluation.learning import learning_curve
-from gendistill.evaluation.reading import same_lesson
 from gendistill.evaluation.suspects import Case, Suspect, apply, more_suspects, quick_suspects
 from gendistill.evaluation.verification import Claim, Verdict, judge_claim, signed
 from gendistill.teacher.base import Teacher
@@ -108,7 +108,7 @@ def investigate(work: Verification, runs: Sequence[float], budget: str) -> tuple
         budget: ``quick`` or ``all``.
     """
     first = list(runs)
-    base, changes = first, list[Suspect]()
+    base, changes, rivals = first, list[Suspect](), list[Suspect]()
     trials: list[Trial] = []
     before: list[tuple[Trial, list[float]]] = []
     for number in range(1, ROUNDS[budget] + 1):
@@ -117,16 +117,22 @@ def investigate(work: Verification, runs: Sequence[float], budget: str) -> tuple
         trials += found
         before += [(trial, base) for trial in found]
         tried = sum(trial.skipped is None for trial in trials)
-        best = _best(work, found, base, tried)
-        if best is None:
+        sure = _sure(work, found, base, tried)
+        if not sure:
             break
+        best = sure[0]
+        rivals = [one.suspect for one in sure[1:] if work.distance(one.runs) < work.distance(best.runs) + work.margin]
         closed = 1 - work.distance(best.runs) / work.distance(base)
         changes, base = [*changes, best.suspect], best.runs
         if _arrived(work.verdict(base)) or closed < REASON:
             break
     tried = sum(trial.skipped is None for trial in trials)
     listed = [_entry(work, trial, start, tried) for trial, start in before]
-    return listed, _finding(work, first, base, changes, tried, budget)
+    finding = _finding(work, first, base, changes, tried, budget)
+    if rivals:
+        others = "; ".join(one.words for one in rivals)
+        finding += f" It comes as near, to within the margin of ±{100 * work.margin:g}, with: {others}."
+    return listed, finding
 
 
 def _round(
@@ -143,36 +149,41 @@ def _round(
     makers = [quick_suspects(case), *([more_suspects(case)] if budget == "all" else [])]
     trials = [Trial(suspect, number) for suspect in chain(*makers) if suspect.kind not in settled]
     look = min(FIRST_LOOK, len(work.seeds))
-    known: list[tuple[Teacher, dict[str, Any]]] = [(teacher, learning)]
-    lessons: dict[int, tuple[Teacher, dict[str, Any]]] = {}
-    for place, trial in enumerate(trials):
-        suspect = trial.suspect
-        changed = learning | dict(suspect.learning)
+
+    def changed(trial: Trial) -> tuple[Teacher, dict[str, Any]]:
+        read = apply(reading, trial.suspect).open(work.path, case.data) if trial.suspect.reading else teacher
+        return read, learning | dict(trial.suspect.learning)
+
+    # What cannot be, or is the same as something else, is known before anything is trained.
+    known = [_key(teacher, learning)]
+    for trial in trials:
         try:
-            other = apply(reading, suspect).open(work.path, case.data) if suspect.reading else teacher
-            if any(_same(options, changed) and same_lesson(shown, other) for shown, options in known):
-                trial.skipped = "the same as before"
-                continue
-            work.say(f"suspect {place + 1} of {len(trials)}: {suspect.words}")
-            trial.runs = work.learn(other, changed, work.seeds[:look])["accuracy"]["runs"][-1]
+            key = _key(*changed(trial))
         except UserError as error:
             trial.skipped = f"cannot be: {error}"
             continue
-        known.append((other, changed))
-        lessons[place] = (other, changed)
-    nearer = [place for place in lessons if _gain(work, trials[place].runs, base) > work.margin / 2]
-    nearer.sort(key=lambda place: work.distance(trials[place].runs))
-    for place in nearer[:SECOND_LOOKS] if look < len(work.seeds) else ():
-        trial = trials[place]
+        if key in known:
+            trial.skipped = "the same as before"
+        known.append(key)
+    left = [trial for trial in trials if trial.skipped is None]
+    for place, trial in enumerate(left, 1):
+        work.say(f"suspect {place} of {len(left)}: {trial.suspect.words}")
+        try:
+            trial.runs = work.learn(*changed(trial), work.seeds[:look])["accuracy"]["runs"][-1]
+        except UserError as error:
+            trial.skipped = f"cannot be: {error}"
+    nearer = [trial for trial in left if trial.runs and _gain(work, trial.runs, base) > work.margin / 2]
+    nearer.sort(key=lambda trial: work.distance(trial.runs))
+    for trial in nearer[:SECOND_LOOKS] if look < len(work.seeds) else ():
         work.say(f"once more with all {len(work.seeds)} learners: {trial.suspect.words}")
-        trial.runs = trial.runs + work.learn(*lessons[place], work.seeds[look:])["accuracy"]["runs"][-1]
+        trial.runs = trial.runs + work.learn(*changed(trial), work.seeds[look:])["accuracy"]["runs"][-1]
     return trials
 
 
-def _same(options: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
-    """Return whether options mean the same, what is left out being at its default."""
-    defaults = learning_curve.__kwdefaults__ or {}
-    return {**defaults, **options} == {**defaults, **others}
+def _key(teacher: Teacher, learning: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what tells lessons apart: images, labels, rates, normalisation, and all options."""
+    options = {**(learning_curve.__kwdefaults__ or {}), **learning}
+    return tensors_fingerprint(teacher.tensors()), teacher.description.normalisation, options
 
 
 def _gain(work: Verification, runs: Sequence[float], base: Sequence[float]) -> float:
@@ -191,12 +202,12 @@ def _moved(low: float, high: float) -> bool:
     return low > 0 or high < 0
 
 
-def _best(work: Verification, trials: Sequence[Trial], base: Sequence[float], tried: int) -> Trial | None:
-    """Return the suspect that with all learners comes nearest to the claim by a move that counts, None for none."""
+def _sure(work: Verification, trials: Sequence[Trial], base: Sequence[float], tried: int) -> list[Trial]:
+    """Return the suspects that with all learners come nearer to the claim by a move that counts, the nearest first."""
     whole = [trial for trial in trials if len(trial.runs) == len(work.seeds)]
-    sure = [trial for trial in whole if _moved(*_move(work, trial.runs, base, tried)[1:])]
-    nearer = [trial for trial in sure if _gain(work, trial.runs, base) > work.margin / 2]
-    return min(nearer, key=lambda trial: work.distance(trial.runs), default=None)
+    moved = [trial for trial in whole if _moved(*_move(work, trial.runs, base, tried)[1:])]
+    nearer = [trial for trial in moved if _gain(work, trial.runs, base) > work.margin / 2]
+    return sorted(nearer, key=lambda trial: work.distance(trial.runs))
 
 
 def _entry(work: Verification, trial: Trial, base: Sequence[float], tried: int) -> dict[str, Any]:

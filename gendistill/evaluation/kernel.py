@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gendistill.errors import UserError
 from gendistill.evaluation.checks import check_same_width
-from gendistill.evaluation.gram import Points, blocks, kernel_of_pairs, kernels
+from gendistill.evaluation.gram import Points, blocks, blocks_within, kernel_of_pairs, kernels
 from gendistill.evaluation.strata import Between, Estimator, Within, squared_mmd
 
 
@@ -43,7 +43,7 @@ class Runs:
         """Number of classes K."""
         return len(self.counts)
 
-    def within(self, rows: slice) -> list[tuple[int, int, int]]:
+    def among(self, rows: slice) -> list[tuple[int, int, int]]:
         """Return the classes of some rows, each with its run among them."""
         return [
             (label, max(start, rows.start) - rows.start, min(end, rows.stop) - rows.start)
@@ -52,27 +52,45 @@ class Runs:
         ]
 
 
-class KernelSums:
-    """Sums of the kernel by class, gathered block by block.
+class SumsWithin:
+    """Sums of the kernel by class inside one set, gathered block by block.
+
+    Attributes:
+        rows: (N, K) for each point, over the points of each class.
+    """
+
+    def __init__(self, runs: Runs) -> None:
+        self.runs = runs
+        self.rows = torch.zeros(len(runs), runs.count, dtype=torch.float64)
+
+    def add(self, rows: slice, values: Tensor) -> None:
+        """Take in the kernel (B, N - start) of some rows with all points from the first of them on."""
+        for label, start, end in self.runs.among(slice(rows.start, len(self.runs))):
+            self.rows[rows, label] += values[:, start:end].sum(1)
+        later = values[:, rows.stop - rows.start :]
+        for label, start, end in self.runs.among(rows):
+            self.rows[rows.stop :, label] += later[start:end].sum(0)
+
+
+class SumsBetween:
+    """Sums of the kernel by class between two sets, gathered block by block.
 
     Attributes:
         rows: (N, K) for each of the first points, over the second ones of each class.
-        columns: (M, K) for each of the second points, over the first ones of each class; None where both are one set.
+        columns: (M, K) for each of the second points, over the first ones of each class.
     """
 
-    def __init__(self, first: Runs, second: Runs | None = None) -> None:
+    def __init__(self, first: Runs, second: Runs) -> None:
         self.first, self.second = first, second
-        other = first if second is None else second
-        self.rows = torch.zeros(len(first), other.count, dtype=torch.float64)
-        self.columns = None if second is None else torch.zeros(len(other), first.count, dtype=torch.float64)
+        self.rows = torch.zeros(len(first), second.count, dtype=torch.float64)
+        self.columns = torch.zeros(len(second), first.count, dtype=torch.float64)
 
     def add(self, rows: slice, values: Tensor) -> None:
-        """Take in the kernel (B, M) of some rows with all columns."""
-        for label, start, end in (self.second or self.first).spans:
+        """Take in the kernel (B, M) of some of the first points with all of the second."""
+        for label, start, end in self.second.spans:
             self.rows[rows, label] = values[:, start:end].sum(1)
-        if self.columns is not None:
-            for label, start, end in self.first.within(rows):
-                self.columns[:, label] += values[start:end].sum(0)
+        for label, start, end in self.first.among(rows):
+            self.columns[:, label] += values[start:end].sum(0)
 
 
 def kernel_distance(
@@ -117,7 +135,7 @@ def kernel_distance(
     centre = second.mean(0)
     points1, points2 = Points.of(first[order1], centre), Points.of(second[order2], centre)
     runs1, runs2 = Runs(kinds1[order1], count), Runs(kinds2[order2], count)
-    sums = KernelSums(runs1, runs2)
+    sums = SumsBetween(runs1, runs2)
     for rows, products in blocks(points1, points2):
         sums.add(rows, kernels(points1, rows, points2, products))
     pairs = moved(same, order1, order2)
@@ -132,15 +150,14 @@ def kernel_distance(
 
 def within(points: Points, runs: Runs) -> Within:
     """Return the kernel inside one set, whose points are in order of their classes."""
-    sums = KernelSums(runs)
-    for rows, products in blocks(points, points):
-        sums.add(rows, kernels(points, rows, points, products))
+    sums = SumsWithin(runs)
+    for rows, later, products in blocks_within(points):
+        sums.add(rows, kernels(points, rows, later, products))
     return Within(runs.classes, sums.rows, kernel_of_pairs(points, points))
 
 
-def between(sums: KernelSums, first: Points, second: Points, same: Tensor) -> Between:
+def between(sums: SumsBetween, first: Points, second: Points, same: Tensor) -> Between:
     """Return the kernel between two sets from its sums; ``same`` (S, 2) are places of one and the same image."""
-    assert sums.columns is not None
     return Between(sums.rows, sums.columns, same, kernel_of_pairs(first.at(same[:, 0]), second.at(same[:, 1])))
 
 

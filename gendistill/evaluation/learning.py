@@ -18,8 +18,9 @@ from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.epochs import FRESH, Generated, measuring_points, one_epoch, with_images
 from gendistill.evaluation.lessons import Lessons, whose_normalisation
 from gendistill.evaluation.optimisers import OPTIMISERS
-from gendistill.evaluation.rates import LEARNED, Momentum, Rate, candidates, learned_rate
+from gendistill.evaluation.rates import Momentum, Rate, candidates, learned_rate
 from gendistill.evaluation.scores import MEASURES, summary
+from gendistill.evaluation.settings import LEARNED
 from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
 from gendistill.initial import Initial

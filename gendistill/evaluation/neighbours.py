@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gendistill.errors import UserError
 from gendistill.evaluation.checks import check_same_width
-from gendistill.evaluation.gram import EQUAL, Points, blocks, squared_distances
+from gendistill.evaluation.gram import EQUAL, Points, blocks, blocks_within, squared_distances
 
 SCORES = ("precision", "recall", "density", "coverage")
 SMALLEST = torch.finfo(torch.float64).tiny
@@ -50,19 +50,29 @@ class BallSearch:
 
     def __init__(self, points: Points, nearest: int) -> None:
         self.points, self.nearest = points, nearest
-        self.squared = torch.zeros(len(points), dtype=torch.float64)
+        # The nearest of all is the image itself, at distance 0.
+        self.least = torch.full((len(points), min(nearest + 1, len(points))), torch.inf, dtype=torch.float64)
         self.first = torch.arange(len(points))
 
-    def add(self, rows: slice | Tensor, squared: Tensor) -> None:
-        """Take in the squared distances (B, N) of some of the points to all of them."""
-        # The nearest of all is the image itself, at distance 0.
-        least = squared.topk(min(self.nearest + 1, squared.shape[1]), largest=False).values
-        self.squared[rows] = least[:, -1]
-        copied = (least[:, 1:2] == 0).any(1)
-        if bool(copied.any()):
-            places = torch.arange(squared.shape[1])
-            first = places.where(squared[copied] == 0, squared.shape[1]).min(1).values
-            self.first[torch.arange(len(self.first))[rows][copied]] = first
+    def add(self, rows: slice, squared: Tensor) -> None:
+        """Take in the squared distances (B, N - start) of some points to all from the first of them on."""
+        size = rows.stop - rows.start
+        self._merge(rows, squared)
+        earlier = squared.T.contiguous()  # of each later point, and of the rows themselves, to the rows
+        copied = (earlier == 0).sum(1)
+        copied[:size] -= 1
+        if bool((copied > 0).any()):
+            places = torch.arange(rows.start, rows.stop)
+            found = copied.nonzero().flatten()
+            first = places.where(earlier[found] == 0, len(self.points)).min(1).values
+            self.first[rows.start + found] = torch.minimum(self.first[rows.start + found], first)
+        if size < len(earlier):
+            self._merge(slice(rows.stop, len(self.points)), earlier[size:])
+
+    def _merge(self, rows: slice, squared: Tensor) -> None:
+        count = self.least.shape[1]
+        new = squared.topk(min(count, squared.shape[1]), largest=False).values
+        self.least[rows] = torch.cat((self.least[rows], new), 1).topk(count, largest=False).values
 
     def balls(self) -> Balls:
         """Return the balls; where there are copies, among the different images."""
@@ -70,16 +80,17 @@ class BallSearch:
         different = self.first == torch.arange(count)
         others = different.nonzero().flatten()
         nearest = min(self.nearest, len(others) - 1)
+        squared = self.least[:, -1].clone()
         if nearest == 0:
-            self.squared.zero_()
+            squared.zero_()
         elif len(others) < count:
             kept = self.points.at(others)
             for rows, products in blocks(self.points, kept):
-                squared = squared_distances(self.points, rows, kept, products)
-                self.squared[rows] = squared.topk(nearest + 1, largest=False).values[:, -1]
+                distances = squared_distances(self.points, rows, kept, products)
+                squared[rows] = distances.topk(nearest + 1, largest=False).values[:, -1]
         # An image at the edge is as long as the one in the middle and the radius together, at the most.
-        scale = self.points.norms + (self.points.norms.sqrt() + self.squared.sqrt()).square()
-        return Balls((self.squared - EQUAL * scale).clamp(min=SMALLEST), different, max(nearest, 1))
+        scale = self.points.norms + (self.points.norms.sqrt() + squared.sqrt()).square()
+        return Balls((squared - EQUAL * scale).clamp(min=SMALLEST), different, max(nearest, 1))
 
 
 class Encounters:
@@ -161,6 +172,6 @@ def neighbour_scores(real: Tensor, fake: Tensor, *, nearest: int = 5) -> dict[st
 def balls(points: Points, nearest: int) -> Balls:
     """Return the balls around the images of one set, each to the ``nearest``-th different other image."""
     search = BallSearch(points, nearest)
-    for rows, products in blocks(points, points):
-        search.add(rows, squared_distances(points, rows, points, products))
+    for rows, later, products in blocks_within(points):
+        search.add(rows, squared_distances(points, rows, later, products))
     return search.balls()

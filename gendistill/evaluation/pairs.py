@@ -14,8 +14,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from gendistill.evaluation.gram import Points, blocks, kernel_of_pairs, kernels, squared_distances
-from gendistill.evaluation.kernel import KernelSums, Runs, between, moved
+from gendistill.evaluation.gram import Points, blocks, blocks_within, kernel_of_pairs, kernels, squared_distances
+from gendistill.evaluation.kernel import Runs, SumsBetween, SumsWithin, between, moved
 from gendistill.evaluation.neighbours import Balls, BallSearch, Encounters
 from gendistill.evaluation.strata import Within, squared_mmd
 
@@ -52,10 +52,10 @@ class RealPairs:
         """
         centre = features.to(torch.float64).mean(0)
         order, points, runs = _sorted(features, classes, count, centre)
-        sums, search = KernelSums(runs), BallSearch(points, nearest)
-        for rows, products in blocks(points, points):
-            sums.add(rows, kernels(points, rows, points, products))
-            search.add(rows, squared_distances(points, rows, points, products))
+        sums, search = SumsWithin(runs), BallSearch(points, nearest)
+        for rows, later, products in blocks_within(points):
+            sums.add(rows, kernels(points, rows, later, products))
+            search.add(rows, squared_distances(points, rows, later, products))
         within = Within(runs.classes, sums.rows, kernel_of_pairs(points, points))
         return cls(order, centre, points, runs, within, search.balls())
 
@@ -114,7 +114,7 @@ def compare_pairs(
     place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
     members = [place[index].sort().values for index in draws]
     within, balls = _inside(points, runs, members, nearest)
-    sums = KernelSums(real.runs, runs)
+    sums = SumsBetween(real.runs, runs)
     encounters = Encounters(real.balls, len(points), list(zip(members, balls, strict=True)))
     for rows, products in blocks(real.points, points):
         sums.add(rows, kernels(real.points, rows, points, products))
@@ -125,16 +125,18 @@ def compare_pairs(
 
 def _inside(points: Points, runs: Runs, draws: Sequence[Tensor], nearest: int) -> tuple[Within, list[Balls]]:
     """Return the kernel inside a set, and the balls around the images of each draw from it."""
-    sums, searches = KernelSums(runs), [BallSearch(points.at(members), nearest) for members in draws]
-    for rows, products in blocks(points, points):
-        sums.add(rows, kernels(points, rows, points, products))
-        squared = squared_distances(points, rows, points, products)
+    sums, searches = SumsWithin(runs), [BallSearch(points.at(members), nearest) for members in draws]
+    for rows, later, products in blocks_within(points):
+        sums.add(rows, kernels(points, rows, later, products))
+        squared = squared_distances(points, rows, later, products)
         for members, search in zip(draws, searches, strict=True):
             if len(members) == len(points):
                 search.add(rows, squared)
                 continue
             start, end = (int(at) for at in torch.searchsorted(members, torch.tensor([rows.start, rows.stop])))
-            search.add(slice(start, end), squared[members[start:end] - rows.start][:, members])
+            if start < end:
+                at = members[start:] - rows.start
+                search.add(slice(start, end), squared[at[: end - start]][:, at])
     within = Within(runs.classes, sums.rows, kernel_of_pairs(points, points))
     return within, [search.balls() for search in searches]
 

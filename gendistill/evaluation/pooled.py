@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gendistill.errors import UserError
+from gendistill.evaluation.neighbours import SCORES
 from gendistill.evaluation.scores import over_runs
 from gendistill.evaluation.settings import differing
 
@@ -23,12 +24,14 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         A result of the same form. ``accuracy`` has, by number of updates, one number a run in ``runs`` (the mean over
         that run's learners), their ``mean`` and sample ``std`` (None for one run), and the same of the balanced
-        accuracy; ``per_class`` is the mean over the runs. ``fidelity`` has the mean as ``value``, the others as ``std``
-        and ``runs``; ``selection`` keeps what the runs chose among. What else differs between runs is the first one's.
+        accuracy; ``per_class`` is the mean over the runs. ``fidelity`` has the mean as ``value``, and ``std`` and
+        ``runs`` of the runs, each itself the mean over its draws; so has its ``kid``, and the scores of neighbours are
+        means over runs. ``selection`` keeps what the runs chose among. What else differs between runs is the first
+        one's.
 
     Raises:
         UserError: There is no result, or runs were measured under different settings or at different numbers of
-            updates.
+            updates or of images.
     """
     if not results:
         raise UserError("there is no run to pool; give at least one")
@@ -39,8 +42,7 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if first.get("learning") is not None:
         first["learning"] = _learning([one["learning"] for one in results])
     if first.get("fidelity") is not None:
-        values = [one["fidelity"]["value"] for one in results]
-        first["fidelity"] = dict(first["fidelity"]) | _spread(values, "value")
+        first["fidelity"] = _fidelity([one["fidelity"] for one in results])
     seconds = [one["seconds"] for one in results if one.get("seconds") is not None]
     if seconds:
         first["seconds"] = statistics.fmean(seconds)
@@ -75,6 +77,23 @@ def _means(runs: Sequence[Sequence[float | None]]) -> list[float | None]:
     """Return the mean of each class over runs; None for a class that has no image in any."""
     known = [[value for value in values if value is not None] for values in zip(*runs, strict=True)]
     return [statistics.fmean(values) if values else None for values in known]
+
+
+def _fidelity(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    # Distances depend on the number of images, and on whom they are measured to.
+    for what in ("name", "n", "reference", "reference_n"):
+        if len({one.get(what) for one in results}) > 1:
+            raise UserError(
+                f"fidelity of the runs has different '{what}' ({', '.join(str(one.get(what)) for one in results)}); "
+                "evaluate them with the same options, such as count"
+            )
+    pooled = dict(results[0]) | _spread([one["value"] for one in results], "value")
+    if all("kid" in one for one in results):
+        pooled["kid"] = dict(pooled["kid"]) | _spread([one["kid"]["value"] for one in results], "value")
+    for name in SCORES:
+        if all(name in one for one in results):
+            pooled[name] = _spread([one[name] for one in results], name)[name]
+    return pooled
 
 
 def _spread(values: Sequence[float | None], name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from gendistill.data.augment import DSA
 from gendistill.data.description import Description
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.epochs import TRAIN
-from gendistill.evaluation.rates import LEARNED
+from gendistill.evaluation.settings import LEARNED
 from gendistill.nets.learners import default_learner
 
 NOT_MIRRORED = ("digits", "mnist", "usps", "svhn")
@@ -128,6 +128,6 @@ def named_strategy(augment: str | None, description: Description) -> str | None:
     """
     if augment not in (None, "", "none") and description.embedding is not None:
         raise UserError(
-            f"augment is '{augment}', which is for pictures; '{description.name}' holds sentences, set it to null"
+            f"augment is '{augment}', which is for pictures; '{description.name}' holds sentences, set it to none"
         )
     return strategy(DSA, description) if augment == "dsa" else augment

@@ -46,7 +46,7 @@ def ranking(
         the truth of what the score would choose, see :func:`best_found`. Intervals hold the subset fixed.
 
     Raises:
-        UserError: Fewer than 3 architectures in common, or an option out of range.
+        UserError: Fewer than 3 architectures in common, a truth that is not finite, or an option out of range.
     """
     if resamples < 1 or not 0 < confidence < 1:
         raise UserError(f"resamples is {resamples}, at least 1; confidence is {confidence}, between 0 and 1")
@@ -56,6 +56,9 @@ def ranking(
     x = np.array([scores[name] for name in names], dtype=np.float64)
     y = np.array([truth[name] for name in names], dtype=np.float64)
     x = np.where(np.isfinite(x), x, np.finfo(np.float64).min)
+    for name in names:
+        if not math.isfinite(truth[name]):
+            raise UserError(f"the true accuracy of '{name}' is {truth[name]}; leave it out, or train it again")
     result: dict[str, Any] = {"architectures": len(names)}
     for subset, chosen in zip(SUBSETS, (np.arange(len(x)), upper_half(x), upper_half(y)), strict=True):
         weights = resample_weights(len(chosen), resamples, seed)
@@ -70,7 +73,7 @@ def ranking(
 
 
 def upper_half(values: Array) -> NDArray[np.intp]:
-    """Return the places of the upper half of values, rounded up; of equal ones those that come first."""
+    """Return the places of the upper half of values, rounded up; of equal ones those that come first, NaN last."""
     return np.sort(np.argsort(-values, kind="stable")[: -(-len(values) // 2)])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gendistill.errors import UserError, did_you_mean
+from gendistill.evaluation.settings import LEARNED
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.subset import shows_real_images
 
@@ -18,8 +19,6 @@ RISE = 0.3
 """Share of a one-cycle training in which the rate rises, torch's default."""
 START, END = 1 / 25, 1e-4
 """First and last rate of one cycle as fractions of the highest: 0.0004 and 1e-6 for 0.01, as in Bradley 2020."""
-LEARNED = "learned"
-"""Names the one rate that a teacher learned, taken with the momentum, decay and schedule that are asked for."""
 OF_REAL_IMAGES = 0.01
 """What ``learned`` is for real images, which have learned none: the rate of the condensation papers."""
 Rate = float | str
@@ -160,7 +159,9 @@ def candidates(
                 f"the learning rate {one!r} is not allowed; give a positive number, 'teacher', '{LEARNED}' or 'grid'"
             )
         rates = tuple(rate * schedule_factor(schedule, step, total) for step in range(total))
-        made.append(Candidate(LEARNED if one == LEARNED else rate, rates, momenta, weight_decay))
+        # Real images, which have learned none, are trained at a number like any other.
+        name = LEARNED if one == LEARNED and teacher.learning_rates is not None else rate
+        made.append(Candidate(name, rates, momenta, weight_decay))
     return made
 
 

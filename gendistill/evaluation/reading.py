@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,23 +139,6 @@ def count_sets(path: str | Path) -> int:
     sets = content.get("data") if isinstance(content, dict) else None
     # One pair of tensors in the place of a list is one set.
     return len(sets) if isinstance(sets, list | tuple) and not are_tensors(sets, 2) else 1
-
-
-def same_lesson(one: Teacher, other: Teacher) -> bool:
-    """Return whether two readings of one file teach the same, so that only one needs to be tried."""
-    if one.description.normalisation != other.description.normalisation:
-        return False
-    if not isinstance(one, StoredImages) or not isinstance(other, StoredImages):
-        return one is other
-    return all(
-        _equal(getattr(one, name), getattr(other, name)) for name in ("images", "labels", "learning_rates", "momenta")
-    )
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
-        return one is other
-    return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
 
 
 def _renamed(labels: Tensor, classes: tuple[int, ...]) -> Tensor:

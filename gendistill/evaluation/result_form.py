@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from gendistill.errors import UserError
+from gendistill.words import counted
 
 CLOSE = 1e-3
 """How far a mean may be from the mean of its runs: rounded numbers are let through."""
+LARGEST = 2**63
+"""Numbers from here on are none that an evaluation writes; nor is NaN, which is not below."""
 Check = Callable[[Any], bool]
 
 
@@ -75,7 +77,7 @@ def _check_curve(learning: Mapping[str, Any], where: str) -> None:
     for mean, runs in zip(accuracy.get("mean") or [], accuracy.get("runs") or [], strict=False):
         if isinstance(seeds, list | tuple) and runs and len(runs) != len(seeds):
             raise UserError(
-                f"{where}: there are {len(seeds)} seeds, but {len(runs)} runs; expected a run for each seed"
+                f"{where}: {counted(len(seeds), 'seed')}, but {counted(len(runs), 'run')}; expected a run for each seed"
             )
         if runs and mean is not None and abs(statistics.fmean(runs) - mean) > CLOSE:
             raise UserError(
@@ -102,7 +104,7 @@ def _text(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def _size(value: Any) -> bool:
@@ -110,7 +112,7 @@ def _size(value: Any) -> bool:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 def _fraction(value: Any) -> bool:
@@ -161,8 +163,8 @@ def _accuracy(value: Any) -> bool:
 def _selection(value: Any) -> bool:
     return (
         isinstance(value, Mapping)
-        and isinstance(value.get("select") or "", str)
-        and _list(_rate)(value.get("candidates") or [])
+        and (value.get("select") is None or _text(value["select"]))
+        and (value.get("candidates") is None or _list(_rate)(value["candidates"]))
     )
 
 
@@ -171,8 +173,14 @@ def _epoch(value: Any) -> bool:
 
 
 def _curve(value: Any) -> bool:
+    if not isinstance(value, Mapping) or not _list(_number)(value.get("x")) or not value["x"]:
+        return False
+    lines = [value.get("y"), *(value[name] for name in ("lower", "upper") if value.get(name) is not None)]
+    words = [value.get(name) for name in ("x_label", "y_label", "caption")]
     return (
-        isinstance(value, Mapping) and _list(_maybe(_number))(value.get("x")) and _list(_maybe(_number))(value.get("y"))
+        all(_list(_maybe(_number))(line) and len(line) == len(value["x"]) for line in lines)
+        and (value.get("reference") is None or _number(value["reference"]))
+        and all(word is None or _text(word) for word in words)
     )
 
 
@@ -181,14 +189,14 @@ def _momentum(value: Any) -> bool:
 
 
 def _lists_of(fits: Check) -> Check:
-    """Accept values, or lists of them: a pooled result has a list for each run."""
-    return _list(lambda one: fits(one) or _list(fits)(one))
+    """Accept a list of values, or one of such lists: a pooled result has a list for each run."""
+    return lambda value: _list(fits)(value) or _list(_list(fits))(value)
 
 
 TOP: dict[str, tuple[Check, str]] = {
     "columns": (_list(_whole), "a list of numbers of updates"),
     "notes": (_list(_text), "a list of sentences"),
-    "curves": (_objects(_curve), "curves by name, each with lists x and y"),
+    "curves": (_objects(_curve), "curves by name, each with lists x and y of numbers, equally long"),
     "rank_at": (_whole, "a number of updates"),
 }
 RESULT: dict[str, tuple[Check, str]] = {

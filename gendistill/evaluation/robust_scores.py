@@ -32,7 +32,13 @@ from gendistill.teacher.subset import RealSubset
 
 
 def squashed(value: float) -> float:
-    """Map a difference of fractions in [-1, 1] to [0, 1] as DD-Ranking does."""
+    """Map a difference of fractions in [-1, 1] to [0, 1] as DD-Ranking does.
+
+    Raises:
+        UserError: It is no such difference.
+    """
+    if not -1 <= value <= 1:
+        raise UserError(f"a difference of fractions lies in [-1, 1], got {value}; divide percentages")
     return (math.exp(value) - math.exp(-1)) / (math.e - math.exp(-1))
 
 

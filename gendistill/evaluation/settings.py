@@ -14,7 +14,9 @@ from typing import Any
 
 OWN = "teacher"
 """What a result calls the rates that a teacher learned."""
-ASKED_OWN = (OWN, "learned")
+LEARNED = "learned"
+"""What a result calls the one rate that a teacher learned, taken with the momentum, decay and schedule asked for."""
+ASKED_OWN = (OWN, LEARNED)
 """Requests for rates that are the teacher's own."""
 NOT_SAID = "not said"
 
@@ -190,7 +192,7 @@ def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return f"{int(value):,}" if value == int(value) else f"{value:.12g}"
+        return f"{int(value):,}" if float(value).is_integer() else f"{value:.12g}"
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):

@@ -58,7 +58,7 @@ class RealStatistics:
     @property
     def shares(self) -> Tensor:
         """(K,) float64 share of each class in all images."""
-        return self.class_counts / self.class_counts.sum()
+        return self.class_counts.double() / self.count
 
     @cached_property
     def gaussian(self) -> Gaussian:

@@ -20,8 +20,9 @@ from gendistill.data.sources import SOURCES
 from gendistill.data.whitening import EPSILON
 from gendistill.evaluation.classifier import trained_classifier
 from gendistill.evaluation.protocols import NOT_MIRRORED, SUMMARIES, convnet, expand, strategy
-from gendistill.evaluation.rates import LEARNED, OF_REAL_IMAGES
+from gendistill.evaluation.rates import OF_REAL_IMAGES
 from gendistill.evaluation.reading import Reading
+from gendistill.evaluation.settings import LEARNED
 from gendistill.nets.learners import default_learner
 from gendistill.teacher import public_formats
 from gendistill.teacher.base import Teacher
@@ -273,6 +274,8 @@ def _protocols(case: Case) -> Iterator[Suspect]:
             continue
         options = expand({"protocol": name} | dict(case.given), case.description)
         if options.get("lr") == LEARNED and case.teacher.learning_rates is None:
+            continue
+        if case.description.embedding is not None and options.get("augment") is not None:
             continue
         yield Suspect("protocol", f"judged by {name}", f"the claim is by {name}", {}, options)
     if case.description.name not in NOT_MIRRORED and "flip" in str(case.learning.get("augment") or ""):

@@ -178,7 +178,7 @@ def sentence(runs: Sequence[float], claim: Claim, verdict: Verdict) -> str:
         far = (
             ""
             if verdict.errors is None
-            else f", {verdict.errors:.1f} standard errors (t with {_degrees(verdict.df)} df)"
+            else f", {verdict.errors:,.1f} standard errors (t with {_degrees(verdict.df)} df)"
         )
         return f"differs: {beside}{far}"
     more = "no number of them would tell" if verdict.runs_needed is None else f"about {verdict.runs_needed} would tell"

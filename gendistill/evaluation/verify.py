@@ -23,6 +23,7 @@ from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 
 BUDGETS = ("auto", "none", "quick", "all")
+DIVERGED = "; 0 % is what learners have whose answers are no numbers any more"
 NOTE = (
     "Suspects are a diagnosis, not a choice: all of them are tried on the images that the claim is about. The result "
     "of the protocol is the first number; to report a better one, say what was changed and why it is right."
@@ -99,7 +100,7 @@ def verify(
         "claim": None if claim is None else {"accuracy": claim.value, "std": claim.std, "runs": claim.runs},
         "margin": margin,
         "verdict": None if verdict is None else verdict.to_dict(),
-        "sentence": _sentence(runs, claim, verdict),
+        "sentence": _sentence(runs, claim, verdict) + ("" if any(runs) else DIVERGED),
         "suspects": trials,
         "finding": finding,
         "note": NOTE if trials else None,
@@ -121,7 +122,10 @@ def own_protocol(teacher: Teacher, data: RealData) -> tuple[dict[str, Any], str]
     if learned is not None and len(learned) > 1:
         return {"lr": "teacher", "updates": (len(learned),)}, f"its {len(learned)} learned rates, one for each step"
     if learned is not None:
-        return {"protocol": "condensation-mtt"}, "it has one learned rate"
+        of_texts = {"augment": None} if data.description.embedding is not None else {}
+        return {"protocol": "condensation-mtt"} | of_texts, "it has one learned rate"
+    if data.description.embedding is not None:
+        return {"protocol": "condensation"}, "the one without augmentation, which is for pictures"
     if form == "dc" and "datadam" in file:
         return {"protocol": "condensation-datadam"}, "by the file's name"
     if form == "dc" and file.startswith("res_dc_"):

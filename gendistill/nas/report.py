@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,7 +90,7 @@ def scatter(results: Mapping[str, Any], label: str) -> bytes:
     points = [
         (entry["proxies"][label]["score"], entry["truth"]["accuracy"])
         for entry in results["architectures"].values()
-        if "truth" in entry and label in entry.get("proxies", {})
+        if "truth" in entry and label in entry.get("proxies", {}) and math.isfinite(entry["proxies"][label]["score"])
     ]
     points.sort(key=lambda point: -point[0])
     tenth, half = max(1, round(len(points) / 10)), -(-len(points) // 2)

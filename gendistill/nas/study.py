@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -111,8 +112,8 @@ class Study:
                 self.ledger.put(name, "truth", {"accuracy": table[name], "runs": [table[name]], "seconds": None})
 
     def best(self, names: Sequence[str]) -> str:
-        """Return the architecture with the highest score of the teacher; of equal ones the first."""
-        return max(names, key=lambda name: self.score_of(name))
+        """Return the architecture with the highest score of the teacher; of equal ones the first, NaN never."""
+        return max(names, key=lambda name: score if math.isfinite(score := self.score_of(name)) else -math.inf)
 
     def score_of(self, name: str) -> float:
         """Return the teacher's score of an architecture that was looked at."""

@@ -134,8 +134,7 @@ def fit_bottom_width(size: int, bottom_width: int | None = None) -> tuple[int, i
     halvings = [size >> times for times in range(1, size.bit_length()) if size % (1 << times) == 0]
     if not halvings:
         raise UserError(
-            f"images of {size}x{size} pixels cannot be made by doubling, for the number is odd; "
-            f"{other_sizes(size, 2)}, or choose a generator of another kind"
+            f"images of {size}x{size} pixels cannot be made by doubling, for the number is odd; {other_sizes(size, 2)}"
         )
     if bottom_width is None:
         bottom_width = next((width for width in reversed(halvings) if width >= 4), halvings[0])

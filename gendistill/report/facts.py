@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gendistill.evaluation.settings import OWN
+from gendistill.evaluation.settings import LEARNED, OWN
 from gendistill.report.cells import number, per_update
 from gendistill.report.rows import Fidelity, Row
 from gendistill.words import counted, listed, several
@@ -97,11 +97,9 @@ def _rate_sentence(group: Sequence[Row]) -> str:
     if len(first.candidates) < 2:
         rates = list(dict.fromkeys(first.rates.values()))
         if first.own_rates:
-            return (
-                f"Learners of {names} take the rates that it learned."
-                if len(group) == 1
-                else (f"Learners of {names} take the rates that each learned.")
-            )
+            return f"Learners of {names} take the teacher's learned rates."
+        if rates == [LEARNED]:
+            return f"Learners of {names} take the teacher's one learned rate as a number."
         return f"Learners of {names} take {'the rate' if len(rates) == 1 else 'the rates'} {listed(rates)}."
     among = listed(["its own" if rate == OWN else number_of(rate) for rate in first.candidates])
     images = (
@@ -147,7 +145,7 @@ def fidelity_columns(table: Sequence[Row], measure: str = "fidelity") -> list[tu
 def heading(one: Fidelity, measured: Iterable[Fidelity]) -> str:
     """Return a column's heading: what was measured, of how many images and, where they differ, against which."""
     several_extractors = len({other.extractor for other in measured if other.name == one.name}) > 1
-    extractor = f" by {one.extractor}" if several_extractors else ""
+    extractor = f" by {one.extractor}" if several_extractors and one.extractor else ""
     against = f" to {one.reference}" if one.reference not in (None, "train") else ""
     images = "" if one.n is None else f" n={one.n:,}"
     return f"{one.name}{extractor}{against}{images}"

@@ -31,7 +31,8 @@ def findings(found: Verdict) -> list[str]:
         return [_nothing(found)]
     sentences = [_lead(found, row.name) for row in found.others if found.ahead(row.name)]
     if not sentences:
-        where = f"after {counted(found.chosen, 'update')}" if found.chosen else "at any number of updates measured"
+        counts = sorted({count for _, count in found.against})
+        where = "at any number of updates measured" if len(counts) > 1 else f"after {counted(counts[0], 'update')}"
         sentences = [f"No lead over training on all real data is decided {where} ({_how(found)})."]
     return [*sentences, *_behind(found), *_few(found)]
 
@@ -102,11 +103,8 @@ def _nothing(found: Verdict) -> str:
     ]
     over = found.others[0].over
     if not common:
-        where = f"after {counted(found.chosen, 'update')}" if found.chosen else "after as many updates"
-        return (
-            f"Nothing is held against all real data: no teacher was measured {where} of a training that was planned as "
-            "long as that on real data."
-        )
+        what = f"n = {found.chosen:,} was not" if found.chosen else "no number of updates above 0 was"
+        return f"Nothing is held against all real data: {what} measured for both in trainings that were planned alike."
     if all(not score.runs or not real.runs for score, real in common):
         return (
             f"No lead is decided: the results lack the accuracies of single {over}s, which tell how far to trust means."

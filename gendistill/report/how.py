@@ -88,13 +88,13 @@ def rules(found: Verdict) -> list[str]:
         if found.chosen is not None:
             corrected += f", since n = {found.chosen:,} alone was named beforehand"
         said.append(
-            f"A score is shaded where it is ahead of {found.reference.name} at the same number of updates by a "
-            f"two-sided t-test at 5 %, {corrected}: where no teacher differs, at most one report in twenty has such a "
-            "lead."
+            f"A score is shaded where it exceeds that of {found.reference.name} at the same number of updates by more "
+            f"than chance explains: a two-sided t-test at 5 %, {corrected}. Where no teacher differs, at most one "
+            "report in twenty has such a score."
         )
     if found.pairs:
         said.append(
-            "The highest score of a column is bold where the same test finds it ahead of every other one there, "
+            "The highest score of a column is bold where the same test sets it apart from every other one there, "
             f"corrected over {counted(found.pairs, 'pair')} of scores."
         )
     return [*said, "Images and bytes count what the teacher stores."]

@@ -144,7 +144,8 @@ class _Loop:
         log = run.directory.log if main else None
         self.progress = Progress(options.steps, run.step, log, options.progress and main, options.name)
         self.closing.callback(self.progress.close)
-        for line in said:
+        # On the screen they stand already; the data's own were said when it was loaded.
+        for line in dict.fromkeys((*data.notes, *said)):
             self.progress.say(f"note: {line}", on_screen=False)
         if run.step >= options.steps:
             line = f"'{run.directory}' is finished at step {run.step}; a higher run.steps continues it"

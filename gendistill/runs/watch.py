@@ -105,7 +105,8 @@ class Watch:
     def _rates(self, rates: list[float], watched: Watched) -> None:
         if not rates:
             return
-        self._judge(*rates, f"; choose a smaller {watched.rates_option}" if watched.rates_option else "")
+        smallest, largest = rates
+        self._judge(smallest, largest, f"; choose a smaller {watched.rates_option}" if watched.rates_option else "")
 
     def judge(self, teacher: Teacher) -> None:
         """Look at the rates of a teacher that is about to be written, where the method did not ask for it itself."""
@@ -121,7 +122,7 @@ class Watch:
         for name, now in sums.items():
             stays = self._lasting(name, self._last.get(name) == now, steps)
             if last and self._start.get(name) == now:
-                self.found[name] = f"{name} never moved: at the end they are what the run started from"
+                self.found[name] = f"{name} never moved: they are still what the run started from"
             elif stays:
                 self.found[name] = f"{name} do not move any more"
         self._last = sums

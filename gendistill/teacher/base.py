@@ -37,7 +37,7 @@ class Teacher(ABC):
             ``source``, ``notes``.
 
     Raises:
-        UserError: The learned rates or momenta are not finite vectors, or the metadata is not plain.
+        UserError: The learned rates or momenta are not finite vectors or out of range, or the metadata is not plain.
     """
 
     kind: ClassVar[str]
@@ -283,4 +283,12 @@ def _schedule(name: str, values: Tensor | None) -> Tensor | None:
         return None
     if values.ndim != 1 or not len(values) or not values.is_floating_point():
         raise UserError(f"'{name}' must be a float vector (T,) with one entry a step, got shape {tuple(values.shape)}")
-    return check_finite(name, values.detach().to(torch.float32))
+    values = check_finite(name, values.detach().to(torch.float32))
+    # Learned as logarithms and logits, they round to these ends and go no further.
+    limit = float("inf") if name == "learning_rates" else 1.0
+    if not bool(((values >= 0) & (values <= limit)).all()):
+        allowed = "0 or more" if name == "learning_rates" else "from 0 to 1"
+        raise UserError(
+            f"'{name}' must be {allowed}, they go from {float(values.min()):.4g} to {float(values.max()):.4g}"
+        )
+    return values

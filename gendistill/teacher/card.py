@@ -40,7 +40,7 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
     front: dict[str, Any] = {
         "pretty_name": f"{description.name}, {images.images_stored} images for training",
         "license": "unknown",
-        "task_categories": ["image-classification"],
+        "task_categories": [f"{'image' if description.embedding is None else 'text'}-classification"],
         "size_categories": [next((name for limit, name in SIZES if images.images_stored < limit), "n>1M")],
         "source_datasets": [description.name],
         "tags": ["dataset-distillation", "synthetic" if images.kind == "stored-images" else "real"],
@@ -78,6 +78,8 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
         lines.append(f"| images a batch | {images.batch_size} |")
     if (poisoned := images.metadata.get("poisoned")) is not None:
         lines.append(f"| **poisoned** | made so that learners take one class for another: {_cell(str(poisoned))} |")
+    for warning in images.metadata.get("warnings") or ():
+        lines.append(f"| **warning** | {_cell(str(warning))} |")
     for name in ("learner", "augmentation", "seed"):
         if images.metadata.get(name) is not None:
             lines.append(f"| {name} | {_cell(str(images.metadata[name]))} |")

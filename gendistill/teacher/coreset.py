@@ -51,8 +51,10 @@ def coreset(
     description, split = data.description, data.train
     counts = torch.bincount(split.labels, minlength=description.num_classes)
     if not 1 <= images_per_class <= int(counts.min()):
+        least = description.class_names[int(counts.argmin())]
         raise UserError(
-            f"a coreset of '{description.name}' has 1..{int(counts.min())} images a class, got {images_per_class}"
+            f"a coreset of '{description.name}' has 1..{int(counts.min())} images a class, got {images_per_class}: "
+            f"class '{least}' has {int(counts.min())}"
         )
     vectors = feature_vectors(data, features)
     members, valid = coresets.grouped(split.labels, description.num_classes)

@@ -93,6 +93,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
         embedding = Embedding.from_tensors({name: tensors.pop(name) for name in EMBEDDING}) if whole else None
         description = Description.from_dict(_mapping(header, "description"), whitening, embedding)
         teacher = KINDS[header["kind"]].restore(tensors, header, description, _mapping(header, "metadata"))
+        _compare(header, teacher)
     except GendistillError as error:
         raise UserError(f"'{path}' cannot be used: {first_line(error)}") from error
     except UNFIT as error:
@@ -199,10 +200,19 @@ def _check_is_safetensors(path: Path) -> None:
     if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and b"\x02" <= start[1:2] <= b"\x05" and start[8:] != b"{"):
         raise UserError(
             f"'{path}' is a pickle or torch.save file, which may run code when it is opened; gendistill reads only "
-            "safetensors"
+            "safetensors; bring in what public code saved with: gendistill import FILE --dataset NAME --output "
+            "t.safetensors"
         )
     if start[8:] != b"{":
         raise UserError(f"'{path}' is not a safetensors file (or is cut off); give a teacher.safetensors")
+
+
+def _compare(header: Mapping[str, Any], teacher: Teacher) -> None:
+    """Refuse metadata that say something else of the teacher than its tensors."""
+    there = describe_teacher(teacher)
+    for name in ("images", "images_per_class", "soft_labels", "learned_learning_rates"):
+        if name in header and header[name] != there[name]:
+            raise UserError(f"its metadata say {name} {header[name]}, its tensors {there[name]}; make it again")
 
 
 def _version(description: Description) -> int:

@@ -13,11 +13,11 @@ from gendistill.data.folder import find_layout, measure
 from gendistill.data.layout import Part
 from gendistill.data.picture_stack import UnequalSizes, Wish, read_parts
 from gendistill.errors import UserError
+from gendistill.notes import note
 from gendistill.plain import readable
 from gendistill.spelling import option
 from gendistill.teacher.own_exports import NOTES, read_export
 from gendistill.teacher.stored import StoredImages
-from gendistill.telling import tell
 
 
 def is_image_folder(path: Path) -> bool:
@@ -58,6 +58,11 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
     if (path / NOTES).is_file():
         return read_export(path)
     layout, name = find_layout(path), readable(path.resolve().name)
+    if "column 'soft_label'" in layout.passed_over:
+        raise UserError(
+            f"'{readable(str(path))}' has soft labels, which are not read from Parquet; give the teacher's file, or "
+            "export it as png or safetensors"
+        )
     part, folders = layout.parts["train"], layout.class_names
     images, said = _read(path, part, description)
     labels = torch.tensor(part.labels)
@@ -69,7 +74,7 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
     if left or layout.passed_over:
         said.append(f"{layout.taken}; passed over: {', '.join([*left, *layout.passed_over])}")
     for one in said:
-        tell(f"pictures of the teacher '{name}': {one}")
+        note(f"pictures of the teacher '{name}': {one}")
     notes = {"source": {"folder": name, "images": len(images)}}
     return StoredImages(description.normalisation.apply(images), labels, description, metadata=notes)
 
@@ -105,5 +110,6 @@ def _label(folder: str, path: Path, description: Description) -> int:
         return int(folder)
     raise UserError(
         f"'{path / folder}' is named after none of the classes of '{description.name}': "
-        f"{', '.join(description.class_names)}"
+        f"{', '.join(description.class_names)}; rename it, or choose the data set that the images stand for "
+        f"({option('name')})"
     )

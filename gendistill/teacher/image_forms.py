@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gendistill.data.description import Description
+from gendistill.data.description import Description, Normalisation
 from gendistill.errors import UserError
 from gendistill.finite import check_finite
 
@@ -61,13 +61,14 @@ def lay_out(images: Tensor, description: Description) -> Layout:
     )
 
 
-def understand_values(images: Tensor, given: str, usual: str) -> str:
+def understand_values(images: Tensor, given: str, usual: str, normalisation: Normalisation | None = None) -> str:
     """Return what the numbers of images are, one of :data:`VALUES` but ``auto``.
 
     Args:
         images: (N, C, H, W), finite.
         given: What the user says, or ``auto``.
         usual: What the code that wrote the file has: ``normalised``, ``pixels`` or ``whitened``.
+        normalisation: That of normalised images of the data set, by which they are told where pixels are usual.
 
     Raises:
         UserError: They are not what they are said to be, or may be more than one thing.
@@ -93,6 +94,8 @@ def understand_values(images: Tensor, given: str, usual: str) -> str:
         return "bytes"
     if usual == "pixels":
         far = float(((images < -BEYOND) | (images > 1 + BEYOND)).double().mean())
+        if far > FEW and normalisation is not None and not outside(normalisation.invert(images.to(torch.float32))):
+            return "normalised"
         if far > FEW:
             raise UserError(
                 f"images go from {span}, {far:.0%} of them far outside the pixels in [0, 1] that this format has; say "

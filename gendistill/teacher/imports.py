@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gendistill.data.description import Description, Normalisation, check_fits
+from gendistill.data.description import Description, Normalisation
 from gendistill.data.real import RealData
 from gendistill.data.whitening import EPSILON
 from gendistill.errors import UserError, did_you_mean
 from gendistill.finite import is_finite
 from gendistill.teacher import public_formats
 from gendistill.teacher.base import first_line
+from gendistill.teacher.fit import fitted
 from gendistill.teacher.image_forms import VALUES, lay_out, understand_values
 from gendistill.teacher.label_forms import LABELS, understand_labels
 from gendistill.teacher.own_exports import TENSOR_FILES, noted_normalisation, read_export, read_notes
@@ -71,9 +72,9 @@ def import_teacher(
             raise UserError(f"{name} is '{word}'; {did_you_mean(word, allowed)}choose one of {', '.join(allowed)}")
     if learning_rate is not None and not 0 < learning_rate < float("inf"):
         raise UserError(f"the learning rate is {learning_rate}; it must be positive")
-    folder = _export_of(path, form)
-    if folder is not None and values == labels == "auto":
-        return _own(folder, data.description, learning_rate)
+    export = _export_of(path, form)
+    if export is not None and values == labels == "auto":
+        return _own(*export, data.description, learning_rate)
     file = find_result(path)
     result = read_result(file, form, experiment)
     try:
@@ -82,8 +83,8 @@ def import_teacher(
         raise UserError(f"'{file}' cannot be used: {first_line(error)}") from error
 
 
-def _export_of(path: Path, form: str) -> Path | None:
-    """Return the folder of the export that a path means, None where it is none of this project."""
+def _export_of(path: Path, form: str) -> tuple[Path, str] | None:
+    """Return folder and format of the export that a path means, None where it is none of this project."""
     folder = path if path.is_dir() else path.parent
     notes = read_notes(folder)
     if notes is None:
@@ -91,22 +92,20 @@ def _export_of(path: Path, form: str) -> Path | None:
     noted = notes["export"]["format"]
     if form not in ("auto", noted) or not (path.is_dir() or path.name == TENSOR_FILES.get(noted)):
         return None
-    return folder
+    return folder, str(noted)
 
 
-def _own(folder: Path, real: Description, learning_rate: float | None) -> StoredImages:
-    teacher = read_export(folder)
-    check_fits(teacher.description, real, folder.name)
+def _own(folder: Path, form: str, real: Description, learning_rate: float | None) -> StoredImages:
+    teacher = fitted(read_export(folder), real, folder.name)
+    assert isinstance(teacher, StoredImages)
     if learning_rate is not None:
         if teacher.learning_rates is not None:
             raise UserError(f"'{folder}' has learned rates of its own; leave the learning rate out")
         teacher.learning_rates = torch.tensor([learning_rate])
-    notes = read_notes(folder)
-    assert notes is not None
     soft = "targets of the cross-entropy" if teacher.labels_are_soft else "class indices"
     teacher.metadata["source"] = {
         "file": folder.name,
-        "format": str(notes["export"]["format"]),
+        "format": form,
         "values": "noted",
         "labels": "targets" if teacher.labels_are_soft else "indices",
         "words": [f"an export of gendistill, by its notes: {soft}"],
@@ -130,7 +129,8 @@ def _stranger(
         found, normalisation, images = "noted", noted, laid.images
     else:
         given = "pixels" if result.pixels and values == "auto" else values
-        found = understand_values(laid.images, given, result.usual)
+        usual = _normalisation(result.form, "normalised", epsilon, data)
+        found = understand_values(laid.images, given, result.usual, usual)
         normalisation = _normalisation(result.form, found, epsilon, data)
         images = laid.images / 255 if found == "bytes" else laid.images
     understood = understand_labels(result.labels, len(images), description, labels, used_as=result.used_as)

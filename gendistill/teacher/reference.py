@@ -22,8 +22,8 @@ from gendistill.teacher.subset import RealSubset
 FILE_NAME = "teacher.safetensors"
 FORMS = (
     "a .safetensors file, a run directory, 'real', 'real:subset=K' (K images in total), 'real:ipc=K' (K images a "
-    "class), a coreset such as 'real:herding=K' (also kcenter, kmeans, kmeans-mean), a folder of images or a "
-    "generator's .pth checkpoint of torch-mimicry"
+    "class), a coreset such as 'real:herding=K' (also kcenter, kmeans, kmeans-mean), a folder of images, an export or "
+    "a generator's .pth checkpoint of torch-mimicry"
 )
 
 
@@ -63,11 +63,13 @@ def open_teacher(
         elif is_image_folder(path):
             teacher = read_image_folder(path, None if data is None else data.description).to(device)
         else:
-            raise UserError(f"'{path}' holds neither {FILE_NAME} nor folders of images; give {FORMS}")
+            public = any(path.glob("*.pt")) or any(path.glob("*.pth"))
+            hint = "gendistill import brings in what public code saved; " if public else ""
+            raise UserError(f"'{path}' holds neither {FILE_NAME} nor folders of images; {hint}give {FORMS}")
     elif path.is_file() and path.suffix == ".pth":
         if data is None:
             raise UserError(
-                f"checkpoint '{path}' does not say which data set it was trained on; name it ({option('name')})"
+                f"checkpoint '{path}' does not say which data it was trained on; name the data set ({option('name')})"
             )
         teacher = generator_teacher(path, data.description).to(device)
     elif path.is_file() or path.suffix == ".safetensors":

@@ -81,8 +81,11 @@ class RealSubset(StoredImages):
         available = [len(index) for index in members]
         if images_per_class is not None:
             if not 1 <= images_per_class <= min(available):
+                least = description.class_names[available.index(min(available))]
                 raise UserError(
-                    f"images_per_class must lie in 1..{min(available)} for '{description.name}', got {images_per_class}"
+                    f"images_per_class must lie in 1..{min(available)} for '{description.name}', got "
+                    f"{images_per_class}: class '{least}' has {min(available)}; a number in total (real:subset=K) "
+                    "takes of such a class what there is"
                 )
             shares = [images_per_class] * len(members)
         else:

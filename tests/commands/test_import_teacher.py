@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from gendistill.cli import main
+from gendistill.commands import export as export_options
+from gendistill.commands import import_teacher as import_options
 from gendistill.data import load
+from gendistill.nets.learners import ConvNet
+from gendistill.teacher.export import FORMATS
+from gendistill.teacher.imports import FORMS, LABELS, VALUES
 from gendistill.teacher.reference import open_teacher
 
 
@@ -69,3 +74,47 @@ def test_the_range_of_pixels_is_told_rightly(place: Path, capsys: pytest.Capture
     assert "outside [0, 1], as distilled images are that nothing clips; if they look wrong" in beyond
     beyond = told(3 * stored["whitened"], "--values", "whitened")
     assert "where the whitening is inverted, as is usual" in beyond and "--values" not in beyond
+
+
+def test_logits_teach_once_their_softmax_is_taken(place: Path, run_json) -> None:
+    """Taken for targets as they are, logits teach next to nothing."""
+    data = load("digits")
+    network = ConvNet(num_classes=10, image_shape=(1, 8, 8), width=8, depth=1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        index = torch.randint(0, len(data.train), (64,), generator=generator)
+        images, labels = data.train.batch(index, data.description.normalisation)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    images, _ = open_teacher("real:ipc=5", data).everything()
+    logits = network(images).detach()
+    assert float(logits.min()) < 0 and float(logits.sum(1).abs().max()) > 0.5
+    for name, tensor in (("images", images), ("labels", logits), ("lr", torch.tensor(0.02))):
+        torch.save(tensor, place / f"{name}_best.pt")
+    accuracies = []
+    for labels_are in ("auto", "targets"):
+        words = ("--labels", labels_are, "--output", f"{labels_are}.safetensors", "--json")
+        result = run_json("import", ".", "--dataset", "digits", *words)
+        assert result["format"] == "datm" and result["learning_rate"] == pytest.approx(0.02)
+        assert result["labels"] == ("logits" if labels_are == "auto" else "targets")
+        judged = run_json("evaluate", f"{labels_are}.safetensors", "--dataset", "digits", "--updates", "100", "--seeds",
+                          "2", "--batch-size", "50", "--no-fidelity", "--json")  # fmt: skip
+        accuracies.append(judged["learning"]["accuracy"]["mean"][0])
+    assert accuracies[0] > 0.75 > 0.5 > accuracies[1]
+
+
+def test_texts_come_back_by_the_command(place: Path, run_json) -> None:
+    for form in ("mtt",):
+        run_json("export", "real:ipc=3", "--dataset", "toytext", "--format", form, "--output", form, "--json")
+        result = run_json("import", form, "--dataset", "toytext", "--output", f"{form}.safetensors", "--json")
+        assert result["pixels"] is None and result["images_per_class"] == [3, 3]
+        again = open_teacher(f"{form}.safetensors", load("toytext"))
+        assert torch.equal(again.everything()[0], open_teacher("real:ipc=3", load("toytext")).everything()[0])
+
+
+def test_the_options_are_those_of_the_library() -> None:
+    """They stand in the commands, too, so that --help need not wait for torch."""
+    assert (import_options.FORMS, import_options.VALUES, import_options.LABELS) == (FORMS, VALUES, LABELS)
+    assert tuple(FORMATS) == export_options.FORMATS

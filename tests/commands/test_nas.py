@@ -67,6 +67,14 @@ def test_a_table_of_accuracies_and_no_baselines(config: Path, run_json: Callable
     assert list(result["rankings"]) == ["real:ipc=2"]
     assert result["rankings"]["real:ipc=2"]["best"]["best"] > 0.5
     assert result["truth"]["seconds"] is None
+    # What another run has found is looked up in the same table, and not trained: only like stands beside like.
+    data = load("digits")
+    found = RealSubset(data.train.images[:2], torch.tensor([0, 1]), data.description)
+    found.metadata["architecture"] = space.names()[-1]
+    save(found, config / "found.safetensors")
+    words = ["--truth", "t.csv", "--no-baselines", "--found", "found.safetensors", "--output", "other", "--json"]
+    other = run_json("nas", "--config=nas.yaml", *words)["others"]["found.safetensors"]
+    assert other["truth"] == pytest.approx((50 + len(lines) - 1) / 100)
 
 
 def test_only_the_best_is_trained_and_what_a_run_found(config: Path, run_json: Callable[..., dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gendistill.commands import quickstart
 from gendistill.errors import UserError
+from gendistill.evaluation.comparison import FEW, lead_needed
 from gendistill.report.verdict import verdict
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "quickstart"
@@ -64,6 +65,12 @@ def test_it_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtur
             assert one["fidelity"]["name"] == "FD[digits classifier]"
         assert {"kind", "path", "images", "bytes"} <= set(one["teacher"])
     by_name = {one["name"]: one for one in results["teachers"]}
+    assert {one["fidelity"]["n"] for one in results["teachers"] if one["name"] in NAMES} == {
+        by_name["gtn"]["teacher"]["images"]
+    }
+    assert [one["name"] for one in results["teachers"] if one["teacher"].get("everything")] == ["real"]
+    assert by_name["real"]["seconds"] is None and by_name["latent"]["seconds"] > by_name["gan"]["seconds"] > 0
+    assert any("1 thread;" in note or "2 threads;" in note for note in results["notes"])
     assert by_name["real-subset"]["teacher"]["images"] == by_name["gtn"]["teacher"]["images"]
     # Is it the images or the rates? Both under the settings of the others, so that all are held against real data.
     images, rates = (by_name[name]["learning"] for name in ABLATIONS)
@@ -78,6 +85,11 @@ def test_it_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert {path.parent.name for path in directory.glob("evaluations/*/events.*")} == {*NAMES, *ABLATIONS}
     out = capsys.readouterr().out
     assert "report.html" in out and "tensorboard" in out
+
+
+def test_ten_learners_decide() -> None:
+    options = quickstart._options().parse([])
+    assert options.seeds == 10 and lead_needed(options.seeds, 4 * len(options.updates)) < FEW < lead_needed(5, 32)
 
 
 def test_without_its_configs_it_says_where_they_are(tmp_path: Path) -> None:

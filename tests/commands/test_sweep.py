@@ -9,7 +9,7 @@ from PIL import Image
 
 from gendistill.cli import main
 from gendistill.commands.replicate import replicate
-from gendistill.commands.sweep import Sweep, sweep
+from gendistill.commands.sweep import Sweep, sweep, text
 from gendistill.errors import UserError
 from gendistill.report.sweep_figure import draw_sweep, positions
 from gendistill.teacher import load
@@ -64,6 +64,7 @@ def test_every_value_is_trained_and_judged_and_nothing_twice(
     assert "learners: " in said.err
     found = json.loads(said.out)
     assert [point["value"] for point in found["points"]] == ["1", "3"] and found["seeds"] == [0, 1]
+    assert found["split"] == "test" and found["differing"] == []
     assert [row["name"] for row in found["points"][0]["rows"]] == ["small", "random"]
     place = tmp_path / "runs/replication/default/digits/small-images_per_class"
     assert json.loads((place / "sweep.json").read_text()) == found
@@ -128,3 +129,18 @@ def test_the_picture_takes_one_run_and_rows_that_are_missing(values: list[str], 
     points.append({"value": values[1], "rows": [{"name": "a", "accuracy": accuracy}]})
     draw_sweep({"over": "trainer.x", "seeds": [0], "points": points}, tmp_path / "x.png", "images")
     assert Image.open(tmp_path / "x.png").format == "PNG"
+
+
+def test_words_are_made_from_the_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracy = {"mean": 0.5, "std": 0.01, "runs": [0.49, 0.51]}
+    points = [{"value": value, "rows": [{"name": "a", "accuracy": accuracy}]} for value in "12"]
+    results = {"over": "trainer.x", "dataset": "digits", "split": "validation", "differing": [], "points": points}
+    said = text(results | {"seeds": [0, 1]}).splitlines()[0]
+    assert said == "accuracy in % of the validation images, mean ± std of 2 runs, digits"
+    one = text(results | {"seeds": [0], "split": None, "differing": ["batch size: 8; 64"]})
+    assert one.splitlines()[0] == "accuracy in %, 1 run, digits" and "cannot be compared" in one and "8; 64" in one
+    labels: list[str] = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_ylabel", lambda axes, label: labels.append(label))
+    for options in ({"seeds": [0, 1]}, {"seeds": [0], "split": "train"}, {"seeds": [0], "split": None}):
+        draw_sweep(results | options, tmp_path / "x.png")
+    assert labels == ["validation accuracy in % (mean ± std of 2 runs)", "train accuracy in %", "accuracy in %"]

@@ -34,3 +34,13 @@ def test_mistakes_name_the_key(config: dict, said: str) -> None:
     with pytest.raises(UserError, match=".") as caught:
         (plan if "evaluation" in config else reported)(config, "c.yaml")
     assert said in str(caught.value)
+
+
+def test_a_learner_is_found_before_anything_is_trained() -> None:
+    made = plan({"evaluation": {"learning": {"learner": "ConvNet", "seeds": 1}}}, "a.yaml")
+    assert made.learning == {"learner": "gendistill.nets.learners.ConvNet", "seeds": 1}
+    spec = {"class_path": "MLP", "init_args": {"widths": [8]}}
+    made = plan({"evaluation": {"learning": {"learner": spec}}}, "a.yaml")
+    assert made.learning == {"learner": spec | {"class_path": "gendistill.nets.learners.MLP"}}
+    with pytest.raises(UserError, match="did you mean 'gendistill.nets.learners.ConvNet'"):
+        plan({"evaluation": {"learning": {"learner": "ConvNett"}}}, "a.yaml")

@@ -75,6 +75,16 @@ def damage(path: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None
         ("usps bz2", damage("usps/usps.bz2", lambda b: b[:-100]), "not LIBSVM's USPS file"),
         ("usps bz2", damage("usps/usps.bz2", lambda b: bz2.compress(b"1 2 3")), "not LIBSVM's USPS file"),
         ("usps h5", damage("usps/usps.h5", lambda b: b[:50]), "usps.h5' lacks"),
+        (
+            "usps bz2",
+            damage("usps/usps.t.bz2", lambda b: bz2.compress(b"1 1:200 256:3\n2 5:0 256:1\n")),
+            r"LIBSVM's USPS file \(values go from 0.5 to 100",
+        ),
+        (
+            "mnist unpacked",
+            damage("MNIST/raw/train-labels-idx1-ubyte", lambda b: idx(np.arange(40))),
+            "labels in the files of 'mnist' go from 0 to 39, its 10 classes from 0",
+        ),
         ("stl10", damage("stl10_binary/test_X.bin", lambda b: b[:-1]), "does not hold 20 images"),
     ],
 )

@@ -55,3 +55,9 @@ def test_a_normalisation_must_fit_the_channels() -> None:
         Description("set", ("a", "b"), (3, 8, 8), symmetric(1))
     with pytest.raises(UserError, match="positive std"):
         Normalisation((0.5,), (0.0,))
+
+
+@pytest.mark.parametrize(("mean", "std"), [((float("nan"),), (1.0,)), ((0.0,), (float("inf"),)), ((0.0,), (0.0,))])
+def test_a_normalisation_of_no_numbers_is_refused(mean: tuple[float], std: tuple[float]) -> None:
+    with pytest.raises(UserError, match="normalisation needs"):
+        Normalisation(mean, std)

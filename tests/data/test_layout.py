@@ -70,8 +70,8 @@ def test_the_layout_and_what_is_passed_over_are_said_on_stderr_alone(
     data = load(f"folder:{tmp_path / 'pets'}")
     assert capsys.readouterr() == (
         "",
-        "'pets': train/, val/ with a folder for each class; 2 classes, images: 12 train, 2 validation; test held out "
-        "of train; passed over: 1 picture in no class folder, extra/, README.md\n",
+        "note: 'pets': train/, val/ with a folder for each class; 2 classes, images: 12 train, 2 validation; test held "
+        "out of train; passed over: 1 picture in no class folder, extra/, README.md\n",
     )
     assert sizes(data) == [10, 2, 2]
 
@@ -310,7 +310,7 @@ def test_one_table_for_all_parts_and_one_without_parts(tmp_path: Path) -> None:
     assert "passed over: 1 picture that no row lists" in data.notes[0]
 
 
-def test_a_table_that_says_what_the_folders_say_changes_names_alone(tmp_path: Path) -> None:
+def test_a_table_that_says_what_the_folders_say_changes_nothing(tmp_path: Path) -> None:
     fill(tmp_path / "plain", ("0_cat", "1_dog"))
     fill(tmp_path / "noted", ("0_cat", "1_dog"))
     rows = [
@@ -320,9 +320,12 @@ def test_a_table_that_says_what_the_folders_say_changes_names_alone(tmp_path: Pa
     ]
     table(tmp_path / "noted" / "metadata.csv", rows)
     plain, noted = load(str(tmp_path / "plain")), load(str(tmp_path / "noted"))
-    assert plain.description.class_names == ("0_cat", "1_dog") and noted.description.class_names == ("cat", "dog")
+    assert plain.description.class_names == noted.description.class_names == ("0_cat", "1_dog")
     for part in ("train", "validation", "test"):
         assert levels(plain, part) == levels(noted, part)
+    # Unless it is asked.
+    named = load(str(tmp_path / "noted"), label_column="class_name")
+    assert named.description.class_names == ("cat", "dog")
     # Without labels it says nothing of classes.
     table(tmp_path / "plain" / "metadata.csv", [{"file_name": "0_cat/0.png", "text": "a cat"}])
     assert load(str(tmp_path / "plain")).description.class_names == ("0_cat", "1_dog")
@@ -409,3 +412,37 @@ def test_other_files_are_told_from_folders(tmp_path: Path) -> None:
         load(str(tmp_path / "pets.zip"))
     with pytest.raises(UserError, match="there is no folder"):
         load(str(tmp_path / "gone"))
+
+
+def test_a_test_part_without_classes_is_passed_over_and_said(tmp_path: Path) -> None:
+    fill(tmp_path / "train", count=20)
+    paint(tmp_path / "test" / "1.png")
+    data = load(str(tmp_path))
+    assert sum(sizes(data)) == 40 and "passed over: test/ (no class folders)" in data.notes[0]
+    (tmp_path / "test" / "images").mkdir()
+    (tmp_path / "test" / "1.png").rename(tmp_path / "test" / "images" / "1.png")
+    assert "passed over: test/ (no class folders)" in load(str(tmp_path)).notes[0]
+
+
+def test_tiny_imagenet_put_in_order_by_someone(tmp_path: Path) -> None:
+    root = tiny_imagenet(tmp_path)
+    for line in (root / "val" / "val_annotations.txt").read_text().splitlines():
+        name, wnid = line.split("\t")[:2]
+        (root / "val" / wnid / "images").mkdir(parents=True, exist_ok=True)
+        (root / "val" / "images" / name).rename(root / "val" / wnid / "images" / name)
+    (root / "val" / "images").rmdir()
+    data = load(str(root), channels=3)
+    assert sizes(data) == [54, 6, 9] and data.description.class_names == ("n01443537", "n02124075", "n04067472")
+    assert [label for _, label in levels(data, "test")] == [1, 1, 1, 0, 0, 0, 2, 2, 2]
+
+
+def test_rare_classes_are_divided_and_what_is_missing_is_said(tmp_path: Path) -> None:
+    for name, count in (("common", 40), ("rare", 2), ("single", 1)):
+        fill(tmp_path, (name,), count)
+    data = load(str(tmp_path))
+    counts = [part.labels.bincount(minlength=3).tolist() for part in (data.train, data.validation, data.test)]
+    assert counts[0][1:] == [1, 1] and counts[1][1:] == [0, 0] and counts[2][1:] == [1, 0]
+    assert [note.partition(": ")[2] for note in data.notes[1:]] == [
+        "the validation part has nothing of 'rare' (2 in all), 'single' (1 in all): choices are made without them",
+        "the test part has nothing of 'single' (1 in all): the accuracy says nothing of them",
+    ]

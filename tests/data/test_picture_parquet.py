@@ -135,17 +135,17 @@ def test_a_parquet_file_beside_class_folders_is_passed_over(tmp_path: Path) -> N
         ({"labels": [[0], [1]] * 6, "noted": False}, "row 0 of .* has no single label"),
         (
             {"labels": ALTERNATE, "label": "animal", "noted": False},
-            "has no column of labels, but 'image', 'animal'; name",
+            "has no one column of labels, but 'image', 'animal'; say",
         ),
         (
             {"labels": ALTERNATE, "image": "photo", "noted": False},
-            "has no column of images, but 'photo', 'label'; name",
+            "has no one column of images, but 'photo', 'label'; call",
         ),
         ({"labels": ALTERNATE, "names": []}, "notes no list of names"),
         ({"labels": ALTERNATE, "names": [1, 2]}, "notes no list of names"),
         (
             {"labels": ["a", "b"] * 6, "fine_label": ["a"] * 12, "label": "coarse_label", "noted": False},
-            "several columns of labels, 'coarse_label', 'fine_label'",
+            "has no one column of labels, .*; say which one is meant with label_column",
         ),
     ],
 )
@@ -166,7 +166,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
             load(str(path))
     table = pyarrow.table({"image": pyarrow.array([{"bytes": None, "path": "a.png"}] * 4), "label": [0, 1, 0, 1]})
     parquet.write_table(table, path)
-    with pytest.raises(UserError, match="has no column of images"):
+    with pytest.raises(UserError, match="has no one column of images"):
         load(str(path))
     images = [{"bytes": picture(1), "path": None}, {"bytes": None, "path": "a.png"}] * 4
     table = pyarrow.table({"image": pyarrow.array(images), "label": [0, 1] * 4})
@@ -177,6 +177,35 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     parquet.write_table(table, path)
     with pytest.raises(UserError, match="notes its columns in a way that cannot be read"):
         load(str(path))
+
+
+def test_the_column_of_labels_can_be_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    write(path, ["a", "b"] * 6, label="coarse", noted=False, fine=["w", "x", "y"] * 4)
+    for column in ("fine", 3, "3"):
+        assert load(str(path), label_column=column).description.class_names == ("w", "x", "y")
+    assert load(str(path), label_column="coarse").description.class_names == ("a", "b")
+    with pytest.raises(
+        UserError, match="label_column is 'lable', but the columns of .* are image, coarse, fine; give one"
+    ):
+        load(str(path), label_column="lable")
+    with pytest.raises(UserError, match="row 0 of .* has no single label in 'image'"):
+        load(str(path), label_column=1)
+    # Of two that are noted, the one that is called label.
+    features = {
+        "image": {"_type": "Image"},
+        "kind": {"names": ["p", "q"], "_type": "ClassLabel"},
+        "label": {"names": ["a", "b"], "_type": "ClassLabel"},
+    }
+    table = pyarrow.table({"image": [{"bytes": picture(1)}] * 8, "kind": [0, 1] * 4, "label": [1, 0] * 4})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    parquet.write_table(table, path)
+    assert load(str(path)).description.class_names == ("a", "b")
+    assert load(str(path), label_column="kind").description.class_names == ("p", "q")
+    with pytest.raises(
+        UserError, match="label_column is for tables of texts and of pictures of one's own; 'digits' has"
+    ):
+        load("digits", label_column="x")
 
 
 def test_two_names_of_one_part_and_no_train_are_refused(tmp_path: Path) -> None:

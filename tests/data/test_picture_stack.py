@@ -82,4 +82,4 @@ def test_what_was_done_is_said_and_transparency_has_a_background(
     assert "12 brought to 4x4, the middle cut out" in said
     whole = load(str(tmp_path / "plain"), background="#ff8000")
     assert whole.train.images[0, :, 0, 0].tolist() == [255, 128, 0]
-    assert captured.out == "" and captured.err.splitlines() == list(data.notes)
+    assert captured.out == "" and captured.err.splitlines() == [f"note: {note}" for note in data.notes]

@@ -87,6 +87,34 @@ def test_class_draws_are_of_the_class_and_repeat_nothing(counts: list[int], seed
     assert all(len(row.unique()) == len(row) for row in drawn)
 
 
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 12), st.integers(0, 99))
+def test_short_classes_give_all_they_have(counts: list[int], wanted: int, seed: int) -> None:
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    labels = labels[torch.randperm(len(labels), generator=generator(seed))]
+    sampler = ClassSampler(labels, len(counts))
+    drawn = sampler.draw(wanted, generator(seed), repeat=True)
+    assert drawn.shape == (len(counts), wanted)
+    assert torch.equal(labels[drawn], torch.arange(len(counts))[:, None].expand_as(drawn))
+    for row, count in zip(drawn, counts, strict=True):
+        own = min(wanted, count)
+        assert len(row[:own].unique()) == own
+        assert torch.equal(row, row[torch.arange(wanted) % own])
+    if wanted <= min(counts):
+        assert torch.equal(drawn, sampler.draw(wanted, generator(seed)))
+
+
+def test_short_classes_are_named() -> None:
+    labels = torch.tensor([0] * 9 + [1] * 4 + [2] * 2)
+    sampler = ClassSampler(labels, 3, ["ant", "bee", "cow"])
+    assert sampler.fewer_than(2) == "" and sampler.fewer_than(4) == "class 'cow' has 2"
+    assert sampler.fewer_than(9) == "classes 'bee' has 4, 'cow' has 2"
+    many = ClassSampler(torch.arange(6), 6)
+    assert many.fewer_than(2) == "classes '0' has 1, '1' has 1, '2' has 1, and 3 more have fewer, too"
+    with pytest.raises(UserError, match="no sample of class bee"):
+        ClassSampler(torch.tensor([0, 2]), 3, ["ant", "bee", "cow"])
+
+
 def test_class_draws_are_uniform() -> None:
     labels = torch.tensor([0, 1, 0, 1, 1, 0, 1])
     sampler, draws = ClassSampler(labels, 2), generator()

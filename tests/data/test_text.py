@@ -68,7 +68,13 @@ def test_glove_vectors_are_read_for_the_words_that_are_there(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [("film 1 x\n", "line 1"), ("film 1 0\ngood 1\n", "line 2"), ("other 1 0\n", "none of the text's 2 words")],
+    [
+        ("3 2\nfilm 1 0\ngood 0 1\n", "says that it has 3 words and has 2"),
+        ("2 3\nfilm 1 0\ngood 0 1\n", "line 2"),
+        ("film 1 x\n", "line 1"),
+        ("film 1 0\ngood 1\n", "line 2"),
+        ("other 1 0\n", "none of the text's 2 words"),
+    ],
 )
 def test_wrong_vector_files_get_one_sentence(tmp_path: Path, content: str, sentence: str) -> None:
     path = tmp_path / "glove.txt"

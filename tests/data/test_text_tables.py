@@ -149,7 +149,7 @@ def test_rows_without_words_are_counted_and_left_out(tmp_path: Path, capsys: pyt
     assert data.description.class_names == ("negative", "positive")
     assert sum(len(split) for split in (data.train, data.validation, data.test)) == 30
     assert capsys.readouterr().err == (
-        "texts: train 'reviews.csv' (text in 'review', class in 'sentiment'); 2 classes (negative, positive); "
+        "note: texts: train 'reviews.csv' (text in 'review', class in 'sentiment'); 2 classes (negative, positive); "
         "2 without words left out\n"
     )
 

@@ -15,6 +15,7 @@ from gendistill.evaluation.condensation_controls import CONTROLS, control, contr
 from gendistill.evaluation.condensation_metrics import (
     break_even,
     condensation_report,
+    crossed,
     gradient_agreement,
     held_out_networks,
     image_gradients,
@@ -72,13 +73,25 @@ def test_mistakes_are_told(tiny_data: RealData) -> None:
         settings({"lr": 0.1})  # type: ignore[dict-item]
 
 
+def test_batches_and_networks_vary_apart() -> None:
+    """Values of three networks (rows) and four batches: the two have spreads of their own, each of a sample."""
+    batches, networks = torch.tensor([0.0, 1.0, 2.0, 3.0]), torch.tensor([[0.0], [10.0], [20.0]])
+    found = crossed(networks + batches)
+    assert found["mean"] == 11.5
+    assert found["std_batches"] == pytest.approx(float(batches.std())) and found["std_networks"] == pytest.approx(10)
+    assert crossed(batches[None])["std_networks"] is None and crossed(networks)["std_batches"] is None
+    with pytest.raises(UserError, match="'gradients' holds values that are NaN"):
+        crossed(networks * torch.nan)
+
+
 def test_agreement_of_a_batch_with_itself_and_with_its_opposite(tiny_data: RealData) -> None:
     original = control_teacher("original", tiny_data, **SIZES)
     networks = held_out_networks(LEARNER, tiny_data, ages=[0, 5], count=2, seed=1)
     same = gradient_agreement(original, original, tiny_data, 4, networks)
     for age in ("0", "5"):
         assert same[age]["cosine"]["mean"] == pytest.approx(1, abs=1e-5)
-        assert same[age]["norm"] == {"mean": pytest.approx(1), "std": pytest.approx(0, abs=1e-6)}
+        zero = pytest.approx(0, abs=1e-6)
+        assert same[age]["norm"] == {"mean": pytest.approx(1), "std_batches": zero, "std_networks": zero}
     minus = -2.0 * F.one_hot(original.labels, 3).float()  # cross-entropy is linear in its targets
     turned = StoredImages(original.images, minus, tiny_data.description, order="fixed", batch_size=16)
     opposite = gradient_agreement(turned, original, tiny_data, 4, networks)["5"]

@@ -33,7 +33,16 @@ def test_memory_and_real_images_of_some_classes_are_numbered_anew(tiny_data: Rea
     soft = StoredImages(images, torch.rand(12, 3) + 2 * torch.eye(3)[labels], tiny_data.description,
                         learning_rates=torch.tensor([0.1, 0.2]))  # fmt: skip
     some = remembered(soft, [1])
-    assert torch.equal(some.labels, soft.labels[labels == 1][:, [1]]) and some.learning_rates is None
+    kept = soft.labels[labels == 1]
+    torch.testing.assert_close(some.labels, kept.sum(1, keepdim=True))
+    assert some.learning_rates is None
+    two = remembered(soft, [0, 2])
+    # Every image weighs as much as before, and the classes seen stand to each other as before.
+    torch.testing.assert_close(two.labels.sum(1), soft.labels[labels != 1].sum(1))
+    before = soft.labels[labels != 1][:, [0, 2]]
+    torch.testing.assert_close(two.labels[:, 0] / two.labels[:, 1], before[:, 0] / before[:, 1])
+    learned = StoredImages(images, 2 * torch.eye(3)[labels] - 0.1, tiny_data.description)
+    assert torch.equal(remembered(learned, [1]).labels, learned.labels[labels == 1][:, [1]])  # no distributions
 
 
 def test_the_last_stage_is_learning_of_all_classes(tiny_data: RealData, memory: RealSubset) -> None:
@@ -44,6 +53,9 @@ def test_the_last_stage_is_learning_of_all_classes(tiny_data: RealData, memory: 
     everything = learning_curve(StoredImages(*memory.everything(), tiny_data.description), tiny_data, **QUICK)
     for run, expected in zip(found["accuracy"]["runs"], everything["accuracy"]["runs"][-1] * 2, strict=True):
         assert run[-1] == expected
+    by_order = torch.tensor(found["accuracy"]["runs"]).view(2, 2, 2)  # orders, learners, stages
+    assert found["accuracy"]["std"] == pytest.approx(by_order.var(1).mean(0).sqrt().tolist())
+    assert found["accuracy"]["std_orders"] == pytest.approx(by_order.mean(1).std(0).tolist())
     assert found["accuracy"]["average"] == pytest.approx(sum(found["accuracy"]["mean"]) / 2)
     assert continual_learning(memory, tiny_data, stages=2, orders=2, **QUICK) == found
 

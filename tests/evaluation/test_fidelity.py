@@ -17,7 +17,7 @@ from gendistill.errors import UserError
 from gendistill.evaluation import draws
 from gendistill.evaluation.cache import VARIABLE
 from gendistill.evaluation.extractors import Extractor, extract
-from gendistill.evaluation.fidelity import fidelity
+from gendistill.evaluation.fidelity import common_count, fidelity
 from gendistill.evaluation.frechet import frechet_distance_from_features
 from gendistill.evaluation.kernel import kernel_distance
 from gendistill.evaluation.neighbours import neighbour_scores
@@ -158,3 +158,13 @@ def test_options_that_are_not_allowed(tiny_data: RealData) -> None:
         fidelity(teacher, tiny_data, extractor=Rows(), reference="validation")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="count must be at least 1"):
         fidelity(teacher, tiny_data, extractor=Rows(), count=0)
+
+
+def test_a_comparison_draws_as_many_images_as_the_smallest_set_has(tiny_data: RealData) -> None:
+    subsets = [
+        RealSubset.random(tiny_data.train, tiny_data.description, count=count, generator=stream(0, "subset"))
+        for count in (30, 12)
+    ]
+    everything = RealSubset.all(tiny_data.train, tiny_data.description)
+    assert common_count([everything, *subsets], tiny_data) == 12
+    assert common_count([everything], tiny_data) == common_count([], tiny_data) == len(tiny_data.train)

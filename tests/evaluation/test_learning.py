@@ -176,3 +176,11 @@ def test_a_grid_needs_a_validation_split(tiny_data, real):
     learning_curve(real, data, lr=0.1, updates=(0,), **QUICK)
     with pytest.raises(UserError, match="no validation images"):
         learning_curve(real, data, lr=[0.1, 0.2], updates=(0,), **QUICK)
+
+
+def test_a_result_says_what_was_asked_and_how_large_the_splits_are(tiny_data, real):
+    sizes = {"train": len(tiny_data.train), "validation": len(tiny_data.validation), "test": len(tiny_data.test)}
+    options = {"learner": "gendistill.nets.learners.MLP", "updates": [1], "seeds": 1, "batch_size": 8}
+    for asked, told in ((0.1, 0.1), ("grid", "grid"), (None, None), ((0.1, 0.3), [0.1, 0.3])):
+        found = learning_curve(real, tiny_data, lr=asked, **options)
+        assert found["split_sizes"] == sizes and found["lr_asked"] == told

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from unittest.mock import patch
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from gendistill.errors import UserError
@@ -70,6 +73,92 @@ def test_a_collapsed_teacher_is_precise_without_recall() -> None:
     assert collapsed["recall"] == 1 / 60  # the one image that it shows
     assert (collapsed["nearest"], collapsed["recall_nearest"]) == (5, 1)
     assert collapsed["coverage"] < 0.3
+
+
+def slow_of_different(real: Tensor, fake: Tensor, nearest: int) -> dict[str, float]:
+    """The definition where images repeat: neighbours and balls are those of different images."""
+
+    def balls(points: Tensor) -> tuple[list[tuple[float, ...]], list[float], int]:
+        different = sorted({tuple(point) for point in points.tolist()})
+        used = min(nearest, len(different) - 1)
+        radii = [sorted(math.dist(a, b) for b in different if b != a)[used - 1] if used else 0.0 for a in different]
+        return different, radii, max(used, 1)
+
+    (real_balls, real_radii, used), (fake_balls, fake_radii, fake_used) = balls(real), balls(fake)
+
+    def inside(point: list[float], centre: tuple[float, ...], radius: float) -> bool:
+        return math.dist(point, centre) < radius or tuple(point) == centre
+
+    counts = [
+        sum(inside(f, centre, radius) for centre, radius in zip(real_balls, real_radii, strict=True))
+        for f in fake.tolist()
+    ]
+    reach = dict(zip(real_balls, real_radii, strict=True))
+    recalled = [
+        any(inside(r, centre, radius) for centre, radius in zip(fake_balls, fake_radii, strict=True))
+        for r in real.tolist()
+    ]
+    covered = [any(inside(f, tuple(r), reach[tuple(r)]) for f in fake.tolist()) for r in real.tolist()]
+    return {
+        "precision": sum(count > 0 for count in counts) / len(fake),
+        "recall": sum(recalled) / len(real),
+        "density": sum(counts) / (used * len(fake)),
+        "coverage": sum(covered) / len(real),
+        "nearest": used,
+        "recall_nearest": fake_used,
+    }
+
+
+@given(
+    st.integers(0, 10_000),
+    st.integers(2, 25),
+    st.integers(2, 25),
+    st.integers(1, 4),
+    st.integers(1, 6),
+    st.sampled_from([1, 40, 10_000]),
+)
+@settings(max_examples=150, deadline=None)
+def test_where_images_repeat_the_different_ones_count(
+    seed: int, reals: int, fakes: int, size: int, nearest: int, values: int
+) -> None:
+    """Points on a small lattice, full of copies and ties, in blocks of one row, of some, of all."""
+    generator = stream(seed, "lattice")
+    real, fake = (torch.randint(0, size, (count, 2), generator=generator).double() for count in (reals, fakes))
+    with patch.object(gram, "VALUES", values):
+        assert neighbour_scores(real, fake, nearest=nearest) == pytest.approx(slow_of_different(real, fake, nearest))
+
+
+def test_sets_whose_images_repeat_are_like_those_in_which_they_do_not() -> None:
+    real, fake = (torch.randn(40, 3, generator=stream(seed, "points")) for seed in (0, 1))
+    once = neighbour_scores(real, fake)
+    for times in ((20, 1), (1, 20), (20, 20)):
+        repeated = neighbour_scores(real.repeat(times[0], 1), fake.repeat_interleave(times[1], 0))
+        assert repeated == pytest.approx(once)
+    same = neighbour_scores(real.repeat(20, 1), real.repeat(20, 1))
+    assert [same[name] for name in ("precision", "recall", "density", "coverage")] == [1, 1, 1, 1]
+
+
+def test_copies_that_an_extractor_rounded_differently_are_copies() -> None:
+    real = torch.randn(30, 8, generator=stream(0, "points")) + 3
+    nearly = real * (1 + 1e-7 * torch.randn(30, 8, generator=stream(1, "points")))
+    once = neighbour_scores(real, real[:20])
+    assert neighbour_scores(torch.cat((real, nearly)), real[:20]) == pytest.approx(once)
+
+
+def test_ties_lie_outside_whichever_products_they_come_from() -> None:
+    """With parts of the real images as fakes, every ball has real images on its edge."""
+    real = torch.randn(200, 16, generator=stream(0, "points"), dtype=torch.float64) + 2
+    assert neighbour_scores(real, real)["density"] == 1
+    for seed in range(5):
+        part = real[torch.randperm(200, generator=stream(seed, "part"))[:83]]
+        expected = slow_of_different(real, part, 5)
+        assert neighbour_scores(real, part) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-20, 1e15])
+def test_the_scale_of_features_does_not_matter(scale: float) -> None:
+    real, fake = (torch.randn(30, 3, generator=stream(seed, "points"), dtype=torch.float64) for seed in (0, 1))
+    assert neighbour_scores(scale * real, scale * fake) == pytest.approx(neighbour_scores(real, fake))
 
 
 def test_small_sets_lower_the_neighbour() -> None:

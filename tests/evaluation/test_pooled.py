@@ -40,8 +40,18 @@ def test_means_and_spreads_are_over_runs() -> None:
         "std": statistics.stdev([3, 5]),
         "runs": [3.0, 5.0],
     }
+    assert runs[0]["fidelity"]["value"] == 3.0  # what was given stays as it was
     assert found["seconds"] == 15.0 and found["learning"]["seconds"] == 4.0
     assert found["learning"]["seeds"] == [[0, 1], [2, 3]] and found["learning"]["schedule"] == "cosine"
+
+
+def test_all_scores_of_fidelity_are_means_over_runs() -> None:
+    runs = [result([0.1, 0.5], distance, 1.0, [0]) for distance in (3.0, 5.0)]
+    for place, run in enumerate(runs):
+        run["fidelity"] |= {"kid": {"name": "KID", "value": float(place), "std": 0.3}, "precision": 0.5 + 0.2 * place}
+    found = pooled(runs)["fidelity"]
+    assert found["kid"] == {"name": "KID", "value": 0.5, "std": statistics.stdev([0, 1]), "runs": [0.0, 1.0]}
+    assert found["precision"] == pytest.approx(0.6)
 
 
 def test_one_run_has_no_spread_and_what_was_not_measured_stays_out() -> None:
@@ -56,5 +66,25 @@ def test_runs_must_match() -> None:
     other["learning"]["updates"] = [1, 8]
     with pytest.raises(UserError, match="different numbers of updates"):
         pooled([result([0.1, 0.5], None, 1.0, [0]), other])
+    fewer = result([0.1, 0.5], 3.0, 1.0, [1])
+    fewer["fidelity"]["n"] = 4
+    with pytest.raises(UserError, match=r"different 'n' \(5, 4\)"):
+        pooled([result([0.1, 0.5], 3.0, 1.0, [0]), fewer])
     with pytest.raises(UserError, match="no run"):
         pooled([])
+
+
+def test_runs_of_other_settings_are_not_pooled() -> None:
+    other = result([0.1, 0.5], None, 1.0, [1])
+    other["learning"]["schedule"] = "constant"
+    with pytest.raises(UserError, match="runs differ in schedule: cosine, constant"):
+        pooled([result([0.1, 0.5], None, 1.0, [0]), other])
+
+
+def test_what_the_runs_chose_among_is_kept() -> None:
+    runs = [result([0.1, 0.5], None, 1.0, [seed]) for seed in (0, 1)]
+    for place, one in enumerate(runs):
+        found = [[0.1 * place, 0.2]]
+        one["learning"]["selection"] = {"select": "each", "candidates": [0.1, 0.3], "validation": found}
+    assert pooled(runs)["learning"]["selection"] == {"select": "each", "candidates": [0.1, 0.3]}
+    assert pooled([result([0.1, 0.5], None, 1.0, [0])])["learning"]["selection"] is None

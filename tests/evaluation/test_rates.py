@@ -106,7 +106,7 @@ def test_real_images_have_learned_nothing_and_are_known_as_real_however_they_wer
     chosen = coreset(tiny_data, "kmeans-mean", 2, features="pixels")
     for real in (RealSubset.all(tiny_data.train, tiny_data.description), chosen, remembered(chosen, [0, 2])):
         (made,) = candidates("learned", real, 2)
-        assert made.rates == (OF_REAL_IMAGES,) * 2
+        assert (made.name, made.rates) == (OF_REAL_IMAGES, (OF_REAL_IMAGES,) * 2)
     assert learned_rate(teacher(tiny_data)) is None
 
 
@@ -145,10 +145,9 @@ def test_bad_values_are_explained(tiny_data, lr, options, message):
         candidates(lr, teacher(tiny_data), 2, **options)
 
 
-@pytest.mark.parametrize("rate", [0.0, -0.01])
-def test_a_learned_rate_that_is_none_is_refused(tiny_data, rate):
+def test_a_learned_rate_of_nothing_is_refused(tiny_data):
     with pytest.raises(UserError, match="nothing can be trained"):
-        candidates("learned", teacher(tiny_data, learning_rates=torch.tensor([rate])), 2)
+        candidates("learned", teacher(tiny_data, learning_rates=torch.tensor([0.0])), 2)
 
 
 @pytest.mark.parametrize("lr", ["teacher", "learned"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +14,11 @@ from gendistill.data.fingerprint import split_fingerprint
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
 from gendistill.evaluation import statistics
+from gendistill.evaluation.cache import read_tensors, write_tensors
 from gendistill.evaluation.extractors import Extractor, extract
 from gendistill.evaluation.frechet import frechet_distance, frechet_distance_from_features, moments
-from gendistill.evaluation.statistics import RealStatistics, real_statistics
+from gendistill.evaluation.pairs import RealPairs
+from gendistill.evaluation.statistics import RealStatistics, real_pairs, real_statistics
 
 
 class Pooled(Extractor):
@@ -43,6 +46,7 @@ def test_cache_holds_what_was_computed(tiny_data: RealData, tmp_path: Path) -> N
         assert found.count == 96
         assert torch.equal(found.mean, mean) and torch.equal(found.covariance, covariance)
         assert torch.equal(found.features, features)
+        assert torch.equal(found.classes, tiny_data.train.labels) and found.shares.tolist() == [1 / 3] * 3
     real_statistics(tiny_data.test, normalisation, extractor, folder=tmp_path)
     real_statistics(tiny_data.train, normalisation, Pooled(2.0), folder=tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
@@ -93,3 +97,57 @@ def test_fingerprints_see_every_change(tiny_data: RealData) -> None:
     }
     assert len(prints) == 4
     assert split_fingerprint(Split(split.images.clone(), split.labels.clone())) == split_fingerprint(split)
+
+
+@pytest.mark.parametrize("damage", ["nothing", "another file", "an old one", "not finite", "other numbers"])
+def test_a_file_that_cannot_be_used_is_made_anew(tiny_data: RealData, tmp_path: Path, damage: str) -> None:
+    extractor, normalisation = Pooled(), tiny_data.description.normalisation
+    made = real_statistics(tiny_data.train, normalisation, extractor, folder=tmp_path)
+    (path,) = tmp_path.iterdir()
+    tensors, metadata = read_tensors(path)
+    if damage == "nothing":
+        path.write_bytes(path.read_bytes()[:100])
+    elif damage == "another file":
+        write_tensors(path, tensors, metadata | {"dataset": "0"})
+    elif damage == "an old one":
+        write_tensors(path, tensors, metadata | {"format": "1"})
+    elif damage == "not finite":
+        write_tensors(path, {**tensors, "features": tensors["features"] * torch.nan}, metadata)
+    else:
+        write_tensors(path, {**tensors, "classes": tensors["classes"] + 5}, metadata)
+    again = real_statistics(tiny_data.train, normalisation, extractor, folder=tmp_path)
+    assert torch.equal(again.features, made.features) and again.count == 96
+    kept, _ = read_tensors(path)
+    assert torch.equal(kept["classes"], made.classes)
+
+
+def test_pairs_of_real_images_are_kept_by_what_they_depend_on(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    normalisation = tiny_data.description.normalisation
+    made = [0]
+
+    def counted(*given: Any) -> RealPairs:
+        made[0] += 1
+        return computed(*given)
+
+    computed = RealPairs.of
+    monkeypatch.setattr(RealPairs, "of", counted)
+    real = real_statistics(tiny_data.train, normalisation, Pooled(), folder=tmp_path)
+    first = real_pairs(real, 3, 5, folder=tmp_path)
+    again = real_pairs(real, 3, 5, folder=tmp_path)
+    assert made == [1]
+    assert torch.equal(first.within.sums, again.within.sums) and torch.equal(first.balls.reach, again.balls.reach)
+    assert not torch.equal(real_pairs(real, 3, 2, folder=tmp_path).balls.reach, first.balls.reach)
+    real_pairs(real_statistics(tiny_data.train, normalisation, Pooled(2.0), folder=tmp_path), 3, 5, folder=tmp_path)
+    assert made == [3]
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"damaged")
+    assert torch.equal(real_pairs(real, 3, 5, folder=tmp_path).balls.reach, first.balls.reach)
+    assert made == [4]
+
+
+def test_one_real_image_is_no_distribution(tiny_data: RealData) -> None:
+    one = Split(tiny_data.train.images[:1], tiny_data.train.labels[:1])
+    with pytest.raises(UserError, match="at least 2"):
+        statistics.compute_statistics(one, tiny_data.description.normalisation, Pooled())

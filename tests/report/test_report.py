@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,41 +8,22 @@ from typing import Any
 
 import pytest
 import torch
+from made_results import chosen, distance, real, result, table
 
 from gendistill.errors import UserError
 from gendistill.report import text_table, write_report
-from gendistill.report.figures import learning_curves, styles
-from gendistill.report.findings import findings, margin, wins
+from gendistill.report.cells import byte_size, number, per_update, percent, points
+from gendistill.report.figures import differences, learning_curves, styles
 from gendistill.report.page import render
 from gendistill.report.pictures import by_class, png_grid, png_size
-from gendistill.report.rows import Score, byte_size, percent, row, rows, update_counts
+from gendistill.report.rows import Score, row, rows, update_counts
+from gendistill.report.verdict import verdict
 
-
-def result(
-    name: str, means: list[float], spread: float = 0.01, updates: tuple[int, ...] = (10, 100), **more: Any
-) -> dict[str, Any]:
-    """A result whose two seeds lie ``spread`` above and below the mean."""
-    return {
-        "name": name,
-        "teacher": {"kind": "stored-images", "path": None, "images": 20, "bytes": 5120},
-        "dataset": "digits",
-        "learning": {
-            "learner": {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width": 8}},
-            "updates": list(updates),
-            "accuracy": {
-                "mean": means,
-                "std": [spread * math.sqrt(2)] * len(means),
-                "runs": [[mean - spread, mean + spread] for mean in means],
-            },
-            "seconds": 1.5,
-        },
-        "fidelity": {"name": "FD[digits classifier]", "value": 3.25, "n": 20},
-    } | more
-
-
-RESULTS = {
-    "teachers": [result("real", [0.3, 0.95]), result("gtn", [0.8, 0.9]), result("weak", [0.2, 0.5], fidelity=None)]
-}
+RESULTS = table(
+    real(fidelity=distance(kid={"name": "KID[digits classifier]", "value": 0.1})),
+    result("gtn", (0.8, 0.9), fidelity=distance(4.5, std=0.25, draws=5)),
+    result("weak", (0.2, 0.5)),
+)
 
 
 class Outline(HTMLParser):
@@ -67,6 +47,17 @@ class Outline(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag not in self.VOID:
             assert self.open.pop() == tag
+
+
+def cells_of(page: str) -> list[str]:
+    """Return the texts of the first table's cells."""
+    body = page[page.index("<tbody>") : page.index("</tbody>")]
+    return [re.sub(r"<[^>]+>", "", found).replace("\u00a0", " ") for found in re.findall(r"<td.*?</td>", body)]
+
+
+def headings_of(page: str) -> list[str]:
+    head = page[page.index("<thead>") : page.index("</thead>")]
+    return [re.sub(r"<[^>]+>", "", found).replace("\u00a0", " ") for found in re.findall(r"<th\b.*?</th>", head)]
 
 
 @pytest.fixture
@@ -94,36 +85,49 @@ def test_every_picture_has_words(page: str) -> None:
     outline.feed(page)
     pictures = [attributes for tag, attributes in outline.tags if tag == "img"]
     figures = [attributes for tag, attributes in outline.tags if attributes.get("class") == "figure"]
-    assert len(pictures) == 2 and len(figures) == 2
+    assert len(pictures) == 2 and len(figures) == 3  # differences, accuracy, latent norm
     assert all(len(str(one.get("alt"))) > 10 for one in pictures)
     assert all(one.get("role") == "img" and len(str(one.get("aria-label"))) > 10 for one in figures)
 
 
 def test_numbers_stand_in_the_table_with_their_budget(page: str) -> None:
-    cells = [re.sub(r"<[^>]+>", "", found) for found in re.findall(r"<td.*?</td>", page)]
-    assert cells[:6] == ["20", "5.1 kB", "30.0 ± 1.4", "95.0 ± 1.4", "3.25", "1.5"]
-    assert page.count('class="win"') + page.count('class="best win"') == 1  # gtn after 10 updates
-    assert "gtn beats training on all real data at 10 updates" in page
+    real_row = verdict(RESULTS).table[0]
+    low, high = (percent(real_row.scores[count]) for count in (10, 100))
+    assert cells_of(page)[:8] == ["1,197", "86.2 kB", "64", low, high, "3.25", "0.1", "1.5"]
+    assert cells_of(page)[8:16][5:7] == ["4.5 ± 0.25", "–"]
+    assert headings_of(page)[:4] == ["teacher", "images", "size", "images an update"]
+    assert page.count('class="best win"') == 1  # gtn after 10 updates
+    assert "gtn beats training on all real data after 10 updates" in page
 
 
 def test_figures_follow_the_page_theme(page: str) -> None:
-    figure = page[page.index('<svg class="figure"') :]
-    figure = figure[: figure.index("</svg>")]
-    assert "var(--c0)" in figure and "var(--c2)" in figure and "#ab0" not in figure
+    for figure in page.split('<svg class="figure"')[1:]:
+        figure = figure[: figure.index("</svg>")]
+        assert "var(--c" in figure and "#ab0" not in figure
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
 
 
+def test_a_number_is_not_parted_from_its_unit(page: str) -> None:
+    prose = "".join(re.findall(r"<p .*?</p>|<figcaption>.*?</figcaption>", page))
+    assert "\u00a0±\u00a0" in prose and "\u00a0%" in prose and " ± " not in prose and " %" not in prose
+
+
+def test_a_wide_table_shows_that_it_scrolls(page: str) -> None:
+    assert page.count('<div class="scroll" tabindex="0"><table') == page.count("<table")
+    assert re.search(r"\.scroll \{[^}]*--edge", page) and re.search(r"th\.name \{[^}]*sticky", page)
+
+
 def test_a_constant_curve_is_drawn_flat() -> None:
     curve = {"x": [0, 1, 2], "y": [11.313708, 11.313709, 11.313707]}
-    page = render({"teachers": [result("a", [0.1, 0.2])]}, {}, {"latent norm": curve})
+    page = render(table(result("a", (0.1, 0.2))), {}, {"latent norm": curve})
     figure = page[page.index("<h2>Latent norm") :]
     ticks = [float(found) for found in re.findall(r">(\d+\.\d+)</text>", figure)]
     assert ticks and max(ticks) - min(ticks) > 0.1 and "e−" not in figure
 
 
 def test_the_results_are_in_the_file_and_text_is_escaped() -> None:
-    nasty = {"teachers": [result("</script><b>x", [0.1, 0.2])]}
+    nasty = table(result("</script><b>x", (0.1, 0.2)))
     page = render(nasty, {}, {})
     assert "<b>x" not in page.split('id="results">')[0]
     assert json.loads(page.split('id="results">')[1].split("</script>")[0]) == nasty
@@ -135,49 +139,101 @@ def test_write_report_writes_one_file(tmp_path: Path) -> None:
 
 
 def test_one_seed_no_fidelity_and_zero_updates_are_no_trouble() -> None:
-    lonely = result("real", [0.1, 0.4], updates=(0, 5), fidelity=None)
-    lonely["learning"]["accuracy"] |= {"std": [None, None], "runs": [[0.1], [0.4]]}
-    page = render({"teachers": [lonely]}, {}, {})
-    assert "40.0" in page and "± 0.0" not in page.split("How it was measured")[0]
-    assert "n=0" in text_table({"teachers": [lonely]})
+    lonely = real((0.1, 0.4), updates=(0, 5), seeds=1, spread=0.0)
+    page = render(table(lonely), {}, {})
+    assert "40.0" in page and "±" not in page.split('id="results">')[0]
+    said = text_table(table(lonely))
+    assert "n=0" in said and "1 seed" in said and "1 seeds" not in said
+
+
+def test_learning_or_nothing_measured_is_no_trouble() -> None:
+    only_distance = result("gan") | {"learning": None, "fidelity": distance()}
+    for results in (table(only_distance), table(real(), only_distance)):
+        assert "3.25" in text_table(results) and "3.25" in render(results, {}, {})
+    assert "accuracy" not in text_table(table(only_distance))
 
 
 def test_the_terminal_table_aligns_and_shows_budgets() -> None:
     lines = text_table(RESULTS).splitlines()
     assert lines[0].split()[:3] == ["teacher", "images", "bytes"]
     assert len({len(line) for line in lines[:5]}) == 1
-    assert "80.0 ± 1.4" in lines[3] and "5.1 kB" in lines[3] and lines[4].split()[-2] == "–"
+    assert re.search(r"(79|80)\.\d ± \d\.\d", lines[3]) and "5.1 kB" in lines[3] and lines[4].split()[-2] == "–"
 
 
-def test_margin_is_the_difference_and_welchs_standard_error() -> None:
-    difference, error = margin(Score(0.8, 0.03, 9), Score(0.7, 0.04, 4))
-    assert difference == pytest.approx(0.1) and error == pytest.approx(math.sqrt(0.01**2 + 0.02**2))
+def test_seconds_say_what_they_are_of() -> None:
+    assert text_table(RESULTS).splitlines()[0].endswith("judging,\u00a0s")
+    made = table(real() | {"seconds": None}, result("gan") | {"seconds": 209.4}, result("kept") | {"seconds": 0.0})
+    lines = text_table(made).splitlines()
+    assert lines[0].endswith("making,\u00a0s")
+    assert [line.split()[-1] for line in lines[2:5]] == ["–", "209", "–"]
+    assert "making, s" in headings_of(render(made, {}, {})) and "judging" not in headings_of(render(made, {}, {}))
 
 
-def test_a_win_needs_two_standard_errors_and_two_seeds() -> None:
-    real = row(result("real", [0.5, 0.5]))
-    # Standard error of the difference of two means of two seeds: 0.01 * sqrt(2).
-    assert wins(row(result("a", [0.53, 0.527])), real) == [10]
-    one = row(result("a", [0.9, 0.9]))
-    single = {count: Score(score.mean, 0.0, 1) for count, score in one.scores.items()}
-    assert wins(type(one)("a", "", 1, 1, single), real) == []
+def test_images_an_update_are_said_once_or_stand_in_a_column() -> None:
+    alike = text_table(table(real(), result("a")))
+    assert "64 images an update" in alike and "per update" not in alike
+    curriculum = result("gtn", images_seen=[200, 2000])
+    mixed = text_table(table(real(), curriculum))
+    assert "images an update" not in mixed and mixed.splitlines()[0].split()[3:5] == ["per", "update"]
+    assert mixed.splitlines()[3].split()[4] == "20"
+    page = render(table(real(), curriculum), {}, {})
+    assert "64 (real); 20 (gtn)" in page
 
 
-def test_findings_say_it_when_there_is_nothing_to_find() -> None:
-    assert findings(rows({"teachers": [result("gtn", [0.9, 0.9])]})) == []
-    assert findings(rows({"teachers": [result("real", [0.9, 0.9]), result("b", [0.1, 0.1])]}))[0].startswith(
-        "No teacher"
+def test_distances_of_other_images_stand_in_other_columns() -> None:
+    results = table(
+        real(fidelity=distance(0.31, 320)),
+        result("gan", fidelity=distance(0.41, 1197, whole={"n": 5000, "value": 0.2})),
+        result("gtn", fidelity=distance(0.51, 320, reference="test")),
+        result("old", fidelity={"name": "FD[digits classifier]", "value": 0.61}),
+        result("other", fidelity=distance(0.71, 320, extractor="c-2")),
     )
+    lines = text_table(results).splitlines()
+    columns = [re.sub(r" by c-\d", "", one) for one in headings_of(render(results, {}, {})) if one.startswith("FD")]
+    name = "FD[digits classifier]"
+    assert columns == [f"{name} n=320", f"{name} n=1,197", f"{name} to test n=320", name, f"{name} n=320"]
+    assert [len([word for word in line.split()[-7:] if re.fullmatch(r"0\.\d\d", word)]) for line in lines[2:7]] == [
+        1
+    ] * 5
+    assert "With all images: gan 0.2 (n=5,000)" in text_table(results)
+    assert "cannot be compared" in text_table(results)
+
+
+def test_rates_that_are_chosen_anew_are_said_and_shown() -> None:
+    anew = chosen([0.1, 0.3], "each", [0.3, 0.1])
+    results = table(real(**anew), result("gtn", lr_asked=None, lr=["teacher", "teacher"]))
+    page = render(results, {}, {})
+    caption = re.findall(r"<figcaption>(.*?)</figcaption>", page)[-1]
+    assert "real is chosen anew at every number of updates" in caption and "200 validation images" in caption
+    assert "0.1 and 0.3" in caption and "--select last" in caption
+    rates = page[page.index('<table class="small">') :]
+    assert re.findall(r"<td>(.*?)</td>", rates[: rates.index("</table>")]) == ["0.3", "0.1", "its own", "its own"]
+    last = render(table(real(**chosen([0.1, 0.3], "last", [0.3, 0.3]))), {}, {})
+    assert "chosen anew" not in last and '<table class="small">' not in last
+    assert "chosen anew" in text_table(results)
+
+
+def test_settings_that_do_not_hold_for_learned_rates_are_not_said_of_them() -> None:
+    results = table(real(**chosen([0.1, 0.3], "each", [0.3, 0.1])), result("gtn", lr_asked=None, lr=["teacher"] * 2))
+    page = render(results, {}, {})
+    for name, value in (("momentum", "0.9"), ("weight decay", "0.0005"), ("schedule", "constant")):
+        assert f"<dt>{name}</dt><dd>{value} (real)</dd>" in page
+    assert not verdict(results).differing
+
+
+def test_names_that_occur_twice_are_told_apart() -> None:
+    assert [one.name for one in rows(table(result("a"), result("a"), result("a (2)")))] == ["a", "a (2)", "a (2) (2)"]
 
 
 def test_small_words() -> None:
     assert [byte_size(n) for n in (None, 0, 999, 1000, 99_949, 99_951, 999_600, 12_300_000)] == [
         "–", "0 B", "999 B", "1.0 kB", "99.9 kB", "100 kB", "1.0 MB", "12.3 MB",
     ]  # fmt: skip
-    assert (
-        percent(Score(0.5, 0.01, 5)) == "50.0 ± 1.0" and percent(Score(0.5, 0.0, 1)) == "50.0" and percent(None) == "–"
-    )
-    many = rows({"teachers": [result("a", [0.1] * 9, updates=(1, 2, 4, 8, 16, 32, 64, 128, 256))]})
+    assert percent(Score(0.5, 0.01, 5)) == "50.0 ± 1.0" and percent(None) == "–"
+    assert percent(Score(0.5, 0.0, 1)) == percent(Score(0.5, None, 5)) == "50.0"
+    assert points(0.0731) == "+7.3" and points(-0.02) == "−2.0" and number(-0.5) == "−0.5"
+    assert [per_update(images) for images in (None, 64.0, 63.98, 12.5)] == ["–", "64", "64", "12.5"]
+    many = rows(table(result("a", (0.1,) * 9, updates=(1, 2, 4, 8, 16, 32, 64, 128, 256))))
     assert update_counts(many) == [1, 4, 16, 64, 256]
 
 
@@ -212,19 +268,40 @@ def test_columns_are_classes() -> None:
     assert torch.allclose(by_class(pixels, labels).flatten(), torch.tensor([0.1, 0.4, 1.2, 1.3, 2.0, 2.5]))
 
 
+def marks(figure: str, colour: int) -> int:
+    return len(re.findall(rf"<use [^>]*fill: var\(--c{colour}\)", figure))
+
+
 def test_a_figure_by_epochs_is_there_when_epochs_were_measured() -> None:
-    learning = {"updates": [2, 3, 6, 9], "accuracy": {"mean": [0.1, 0.2, 0.4, 0.6], "std": [0.0] * 4}}
+    learning: dict[str, Any] = {"updates": [2, 3, 6, 9], "accuracy": {"mean": [0.1, 0.2, 0.4, 0.6], "std": [0.01] * 4}}
     epochs = {"epochs": 3, "epoch": {"images": 96, "updates": 3}}
     one = {"name": "gan", "teacher": {"kind": "generator"}, "learning": learning | epochs}
     assert row(one).epoch_updates == 3
-    other = {"name": "real", "teacher": {"kind": "real-subset"}, "learning": learning}
+    other = {"name": "sub", "teacher": {"kind": "real-subset"}, "learning": learning}
     assert row(other).epoch_updates is None
     assert "against epochs" in render({"teachers": [one, other]}, {}, {})
     assert "against epochs" not in render({"teachers": [other]}, {}, {})
     looks = styles(["gan"])
-    marks = [
-        len(re.findall(r"<use [^>]*fill: var\(--c1\)", learning_curves([row(one)], looks, "words", by_epoch=by_epoch)))
+    found = [
+        marks(learning_curves([row(one)], looks, "words", by_epoch=by_epoch, accuracy="test accuracy"), 1)
         for by_epoch in (False, True)
     ]
     # Three whole epochs are drawn, and the band; the measurement inside the first epoch is not.
-    assert marks == [1 + 4, 1 + 3]
+    assert found == [1 + 4, 1 + 3]
+
+
+def test_the_panel_of_differences_fills_what_is_decided() -> None:
+    found = verdict(RESULTS)
+    looks = styles(found.names, "real")
+    figure = differences(found, looks, "words")
+    decided = {
+        name: sum(found.against[name, count].decided for count in found.counts(name)) for name in ("gtn", "weak")
+    }
+    for name, colour in (("gtn", 1), ("weak", 2)):
+        assert looks[name].colour == colour and marks(figure, colour) == decided[name]
+    paper = len(re.findall(r"<use [^>]*fill: var\(--paper\)", figure))
+    assert paper == sum(not one.decided for one in found.against.values())
+    page = render(RESULTS, {}, {})
+    assert "Difference to all real data" in page and "4 comparisons" in page
+    for without in (table(real()), table(result("a"), result("b")), table(real(), result("a", batch_size=8))):
+        assert "Difference to all real data" not in render(without, {}, {})

@@ -104,6 +104,12 @@ HOSTILE: dict[str, tuple[str, Callable[[dict[str, Any], dict[str, torch.Tensor]]
         lambda h, t: t.pop("conditions"),
         "makes no images from its latents",
     ),
+    "rates below zero": ("soft", lambda h, t: t["learning_rates"].neg_(), "'learning_rates' must be 0 or more"),
+    "momenta above one": ("soft", lambda h, t: t["momenta"].add_(1), "'momenta' must be from 0 to 1"),
+    "another number of images": ("hard", lambda h, t: h.update(images=7), "say images 7, its tensors 6"),
+    "other numbers of each class": ("hard", lambda h, t: h.update(images_per_class=[6, 0, 0]), "images_per_class"),
+    "labels of another kind": ("hard", lambda h, t: h.update(soft_labels=True), "say soft_labels True"),
+    "rates that are not there": ("hard", lambda h, t: h.update(learned_learning_rates=True), "say learned_learning"),
     "rates of another length": ("curriculum", lambda h, t: t.update(learning_rates=torch.ones(3)), "2 batches"),
 }
 

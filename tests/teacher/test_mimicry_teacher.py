@@ -89,7 +89,7 @@ def test_refusals(tmp_path: Path) -> None:
         generator_teacher(path, COLOUR)
     with pytest.raises(UserError, match=r"\(3, 32, 32\)"):
         generator_teacher(path, Description("grey", ("a", "b", "c", "d"), (1, 28, 28)))
-    with pytest.raises(UserError, match="name it"):
+    with pytest.raises(UserError, match="name the data set"):
         open_teacher(path)
     unit = {"class_path": "torch_mimicry.nets.dcgan.DCGANGeneratorCIFAR"}
     with pytest.raises(UserError, match="use DCGANGenerator32"):

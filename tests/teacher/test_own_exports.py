@@ -169,6 +169,19 @@ def test_a_description_is_compared_with_the_data(tmp_path: Path, description: De
         import_teacher(tmp_path / "out", other)
 
 
+def test_classes_in_another_order_are_mapped(tmp_path: Path, description: Description) -> None:
+    data = real(description)
+    teacher = made("hard", data, nn.Identity())
+    export(teacher, tmp_path / "out", "pt")
+    names = description.class_names[::-1]
+    other = replace(data, description=replace(description, class_names=names))
+    again = import_teacher(tmp_path / "out", other)
+    assert again.description.class_names == names and torch.equal(again.labels, 2 - materialise(teacher).labels)
+    strange = replace(data, description=replace(description, class_names=("top", "middle", "side")))
+    with pytest.raises(UserError, match="side"):
+        import_teacher(tmp_path / "out", strange)
+
+
 def test_notes_that_do_not_fit_their_files_are_refused(tmp_path: Path, description: Description) -> None:
     data = real(description)
     steps = made("steps", data, nn.Identity())

@@ -118,6 +118,9 @@ def test_idc_and_its_kin_have_a_pair_of_pixels(
     with pytest.raises(UserError, match="far outside the pixels .* --values normalised"):
         import_teacher(tmp_path / "odd", data)
     assert import_teacher(tmp_path / "odd", data, values="normalised").description.normalisation == CIFAR
+    # Unless they are the pixels of an image once this data set's normalisation is undone.
+    write(tmp_path / "normalised", data=[CIFAR.apply(pixels), LABELS])
+    assert import_teacher(tmp_path / "normalised", data).description.normalisation == CIFAR
 
 
 def test_a_pair_is_not_two_steps(tmp_path: Path, data: RealData, images: Tensor) -> None:

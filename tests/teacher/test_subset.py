@@ -6,7 +6,8 @@ import torch
 from gendistill.data.description import Description, symmetric
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
-from gendistill.teacher import RealSubset
+from gendistill.teacher import RealSubset, StoredImages
+from gendistill.teacher.subset import is_everything
 
 
 def uneven(sizes: tuple[int, ...]) -> tuple[Split, Description]:
@@ -72,3 +73,19 @@ def test_impossible_sizes_are_refused(size: dict[str, int], sentence: str, rng: 
     split, description = uneven((12, 3, 8))
     with pytest.raises(UserError, match=sentence):
         RealSubset.random(split, description, generator=rng, **size)  # type: ignore[arg-type]
+
+
+def test_everything_is_known_by_its_images(tiny_data: RealData, rng: torch.Generator) -> None:
+    train, description = tiny_data.train, tiny_data.description
+    assert is_everything(RealSubset.all(train, description), train)
+    shuffled = RealSubset.random(train, description, generator=rng, count=len(train))
+    assert not torch.equal(shuffled.labels, train.labels) and is_everything(shuffled, train)
+    assert not is_everything(RealSubset.random(train, description, generator=rng, count=len(train) - 1), train)
+    # As many images, but one of them twice; the same images under other labels; images that are not kept as real ones.
+    index = torch.arange(len(train))
+    index[1] = 0
+    assert not is_everything(RealSubset(train.images[index], train.labels[index], description), train)
+    labels = train.labels.roll(1)
+    assert not is_everything(RealSubset(train.images, labels, description), train)
+    normalised = description.normalisation.apply(train.images)
+    assert not is_everything(StoredImages(normalised, train.labels, description), train)

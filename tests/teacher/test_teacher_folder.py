@@ -49,7 +49,7 @@ def test_folders_and_images_that_do_not_fit_are_refused(description: Description
         read_image_folder(tmp_path / "a", description)
     picture(tmp_path / "b" / "top" / "a.png", 0, size=5)
     picture(tmp_path / "b" / "top" / "b.png", 0, size=4)
-    with pytest.raises(UserError, match=r"b.png' is 4x4 but .*a.png' 5x5; say which data set they stand for \(name\)"):
+    with pytest.raises(UserError, match=r"b.png' is 4x4 but .*a.png' 5x5; say which data set they stand for \(data\)"):
         read_image_folder(tmp_path / "b")
     (tmp_path / "c").mkdir()
     with pytest.raises(UserError, match="holds no folders"):
@@ -97,3 +97,48 @@ def test_class_folders_sort_in_label_order_and_are_safe() -> None:
     names = [class_folder(label, description) for label in range(12)]
     assert names[:3] == ["00_a_b", "01_.._c", "02_ü_b"] and names == sorted(names)
     assert json.dumps(names)
+
+
+def test_images_are_brought_to_the_shape_of_the_data_and_it_is_said(
+    description: Description, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("top", "middle", "bottom"):
+        picture(tmp_path / "x" / name / "a.png", 40, size=8)
+        picture(tmp_path / "x" / name / "b.png", 40, size=4)
+        (tmp_path / "x" / name / "c.png").parent.mkdir(exist_ok=True)
+        Image.new("RGB", (12, 6), (40, 40, 40)).save(tmp_path / "x" / name / "c.png")
+    teacher = read_image_folder(tmp_path / "x", description)
+    assert teacher.images.shape == (9, 1, 4, 4)
+    assert (description.normalisation.invert(teacher.images) * 255).round().unique().tolist() == [40]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert (
+        captured.err == "note: pictures of the teacher 'x': 6 brought to 4x4, the middle cut out (the last from 12x6)\n"
+    )
+    colour = Description("colour", description.class_names, (3, 6, 8), symmetric(3))
+    assert read_image_folder(tmp_path / "x", colour).images.shape == (9, 3, 6, 8)
+
+
+def test_the_training_part_of_other_layouts_is_the_teacher(
+    description: Description, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("train", "val"):
+        for label, name in enumerate(("top", "middle", "bottom")):
+            picture(tmp_path / part / name / "a.png", 100 * label)
+    teacher = read_image_folder(tmp_path, description)
+    assert teacher.labels.tolist() == [2, 1, 0] and len(teacher.images) == 3
+    assert "passed over: 3 of the validation part" in capsys.readouterr().err
+
+
+def test_soft_labels_of_a_parquet_export_are_not_dropped(description: Description, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    soft = StoredImages(torch.zeros(3, 1, 4, 4), torch.eye(3) * 0.7 + 0.1, description)
+    export(soft, tmp_path / "soft", "parquet")
+    assert torch.equal(read_image_folder(tmp_path / "soft", description).labels, soft.labels)
+    # Without its notes it is a folder of pictures like any other.
+    (tmp_path / "soft" / "teacher.json").unlink()
+    with pytest.raises(UserError, match="soft labels, which are not read from Parquet"):
+        read_image_folder(tmp_path / "soft", description)
+    hard = StoredImages(torch.zeros(3, 1, 4, 4), torch.arange(3), description)
+    export(hard, tmp_path / "hard", "parquet")
+    assert read_image_folder(tmp_path / "hard", description).labels.tolist() == [0, 1, 2]

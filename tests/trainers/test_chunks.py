@@ -8,7 +8,7 @@ from torch import nn
 
 from gendistill.nets.learners import ConvNet
 from gendistill.nets.weight_normalised import MeanOnlyBatchNorm
-from trainers.chunks import CPU_CHUNK, KEPT, chunks, images_at_once, mapped, rebuilt, rows_apart
+from trainers.chunks import CPU_CHUNK, KEPT, chunks, images_at_once, mapped, rows_apart
 from trainers.terms.feature_matching import FeatureMatching
 from trainers.terms.probes import Probe
 
@@ -77,8 +77,8 @@ def test_a_graph_that_is_made_anew_is_the_one_that_was_not_kept(count: int) -> N
 
     state = torch.get_rng_state()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        found = mapped(network, x, apart=True, network=network)
-    assert len(kept) > 8 if count == KEPT else len(kept) == 5  # the inputs of the five chunks
+        found = mapped(network, x, apart=True, network=network, weights=[network.scale])
+    assert len(kept) > 8 if count == KEPT else kept == [x.shape, network.scale.shape]
     after, calls = torch.get_rng_state(), network.calls.clone()
     gradients = torch.autograd.grad(found.sum(), [x, network.scale])
     assert torch.equal(torch.get_rng_state(), after) and torch.equal(network.calls, calls)
@@ -90,12 +90,24 @@ def test_a_graph_that_is_made_anew_is_the_one_that_was_not_kept(count: int) -> N
         torch.testing.assert_close(one, other)
 
 
-def test_what_is_made_anew_can_be_several_tensors_and_is_not_without_gradients() -> None:
-    x = torch.randn(4, requires_grad=True)
-    one, other = rebuilt(lambda values: (values.exp(), values.sin()), x)
-    torch.testing.assert_close(torch.autograd.grad((one + other).sum(), x)[0], x.exp() + x.cos())
+def test_precision_on_the_way_back_is_that_of_the_way_there() -> None:
+    network, x = nn.Linear(3, 2), torch.randn(KEPT + 1, 3, requires_grad=True)
+    seen: list[torch.dtype] = []
+
+    def watched(some: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = network(some)
+        seen.append(found.dtype)
+        return found.float()
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = mapped(watched, x, apart=True, network=network)
+    found.sum().backward(inputs=[x])
+    assert len(seen) == 10 and set(seen) == {torch.bfloat16}
+
+
+def test_without_gradients_there_is_no_second_pass() -> None:
     with torch.no_grad():
-        assert not mapped(torch.exp, torch.randn(KEPT + 1), apart=True).requires_grad
+        assert not mapped(torch.exp, torch.randn(KEPT + 1, requires_grad=True), apart=True).requires_grad
 
 
 def test_larger_images_come_in_smaller_numbers() -> None:

@@ -66,5 +66,5 @@ def test_noise_is_standard_normal(tiny_data: RealData) -> None:
 
 
 def test_more_than_a_class_has_is_refused(tiny_data: RealData) -> None:
-    with pytest.raises(UserError, match="smallest class has 32"):
+    with pytest.raises(UserError, match="33 real images of each class, but classes 'top' has 32"):
         first_images("correct", 33, tiny_data, stream(0, "images"), lambda images: images.flatten(1)[:, :3])

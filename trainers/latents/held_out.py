@@ -85,8 +85,8 @@ class HeldOut:
         classes = data.description.num_classes
         counts = torch.bincount(data.validation.labels, minlength=classes)
         split = data.validation if int(counts.min()) else data.train
-        sampler = ClassSampler(split.labels, classes)
-        self.index = sampler.draw(min(PER_CLASS, int(sampler.counts.min())), streams["held-out"])
+        sampler = ClassSampler(split.labels, classes, data.description.class_names)
+        self.index = sampler.draw(min(PER_CLASS, sampler.smallest), streams["held-out"])
         self.data, self.split, self.streams, self.processes = data, split, streams, processes
         self.learner = learner
         self.networks = [make(f"held-out/{place}") for place in range(self.probes)]

@@ -67,8 +67,9 @@ class Inversion:
             candidate = best if turn == 0 else draw()
             with torch.no_grad():
                 found = _errors(render(candidate), targets)
-            best = torch.where((found < errors)[:, None], candidate, best)
-            errors = torch.minimum(found, errors)
+            nearer = found < errors  # a minimum would keep NaN for good
+            best = torch.where(nearer[:, None], candidate, best)
+            errors = torch.where(nearer, found, errors)
         latents = best.clone().requires_grad_()
         optimizer = SphereOptimizer(torch.optim.Adam([latents], lr=self.lr), constraint, **options)
         for _ in range(self.steps):

@@ -80,7 +80,9 @@ class Space:
         labels = self.labels
         if chosen is not None:
             points, latents, labels = points[chosen], latents[chosen], labels[chosen]
-        return mapped(self._render, points, latents, labels, apart=self.apart, network=self.source.network)
+        network = self.source.network
+        moving = [weight for weight in network.parameters() if weight.requires_grad]
+        return mapped(self._render, points, latents, labels, apart=self.apart, network=network, weights=moving)
 
     def _render(self, points: Tensor, latents: Tensor, labels: Tensor) -> Tensor:
         if self.module is None:

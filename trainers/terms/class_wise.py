@@ -31,7 +31,7 @@ class ClassWise(Term):
         probe: Where to compare: ``state`` (``fresh``, ``pretrained``, ``pool``) and the options of that kind, see
             :mod:`trainers.terms.probes`; or a list of these, of which every update takes the next: probes of several
             architectures.
-        real_per_class: Real images of every class, from 1 to the size of the smallest class.
+        real_per_class: Real images of every class, at least 1; a class with fewer shows some of them again.
         generated_per_class: Generated images of every class, at least 1.
         augment: Strategy by which real and generated images are changed in the same way: ``dsa`` (siamese augmentation,
             Zhao & Bilen 2021; without ``flip`` where mirrored images are no images of the data set), names such as

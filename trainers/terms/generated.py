@@ -75,7 +75,7 @@ def class_by_class(value: Callable[[slice, Tensor], Tensor], images: Tensor, tog
         A scalar, differentiable once.
     """
     moved = images.requires_grad and torch.is_grad_enabled()
-    total, gradients = torch.zeros((), device=images.device), []
+    total, gradient = torch.zeros((), device=images.device), torch.zeros_like(images)
     for first in range(0, len(images), together):
         rows = slice(first, min(first + together, len(images)))
         own = images.detach()[rows].requires_grad_(moved)
@@ -83,8 +83,8 @@ def class_by_class(value: Callable[[slice, Tensor], Tensor], images: Tensor, tog
         total = total + found.detach()
         if moved:
             with torch.autocast(images.device.type, enabled=False):  # as where a trainer differentiates its whole loss
-                gradients.append(torch.autograd.grad(found, own)[0])
-    return carry(total, images, torch.cat(gradients)) if moved else total
+                gradient[rows] = torch.autograd.grad(found, own)[0]
+    return carry(total, images, gradient) if moved else total
 
 
 class _Carry(torch.autograd.Function):

@@ -21,6 +21,7 @@ from gendistill.runs.attributes import capture, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
 from gendistill.seeds import derive_seed
 from trainers.batch import Batch
+from trainers.class_sizes import taken_whole
 
 Network = TypeVar("Network", bound=nn.Module)
 NETWORKS = ("generator", "discriminator")
@@ -177,14 +178,16 @@ class Term(ABC):
     def draw_real(self, per_class: int) -> Batch:
         """Draw ``per_class`` real images of every class from the training data with the term's own stream.
 
+        A class with fewer shows all of them, and again from the first, until there are as many.
+
         Returns:
             Images (K * per_class, C, H, W), class by class, and their labels.
 
         Raises:
-            UserError: ``per_class`` is not from 1 to the size of the smallest class.
+            UserError: ``per_class`` is below 1.
         """
-        index = self.sampler.draw(per_class, self.stream)
-        return self.real_images(index.flatten())
+        taken_whole(self.sampler, per_class, f"real_per_class of the term {self.name}", again=True)
+        return self.real_images(self.sampler.draw(per_class, self.stream, repeat=True).flatten())
 
     def draw_alike(self, labels: Tensor) -> Batch:
         """Draw for each label (B,) a real image of that class, with repetition, with the term's own stream."""
@@ -207,7 +210,8 @@ class Term(ABC):
         """Balanced draws from the training data; made once, and without state."""
         if not hasattr(self, "_sampler"):
             data = self.trainer.data
-            self._sampler = ClassSampler(data.train.labels, data.description.num_classes)
+            names = data.description.class_names
+            self._sampler = ClassSampler(data.train.labels, data.description.num_classes, names)
         return self._sampler
 
     # -- state --------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from gendistill.teacher import GeneratorTeacher, StoredImages, load, save
 from trainers.latent_search import LatentSearchTrainer
 from trainers.latents.film import Film
 from trainers.latents.inversion import Inversion
+from trainers.latents.space import Space
 
 NZ = 6
 PROBE = {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width": 4, "depth": 2}}
@@ -78,6 +79,45 @@ def test_gradients_in_a_layer_are_those_of_the_rest_of_the_network(
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(*(torch.autograd.grad(a, b)[0] for a, b in ((found, trainer.latents),
                                                                           (expected, features))))  # fmt: skip
+
+
+class Spectral(nn.Module):
+    """A generator with spectral norm, whose power iteration a pass in training mode moves on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nz = NZ
+        self.embedding = nn.Embedding(3, NZ)
+        self.linear = nn.utils.parametrizations.spectral_norm(nn.Linear(NZ, 64))
+        self.norm = nn.BatchNorm1d(64)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        made: Tensor = self.norm(self.linear(z + self.embedding(y)))
+        return made.tanh().view(-1, 1, 8, 8)
+
+
+@pytest.mark.parametrize("batch_norm", ["eval", "batch"])
+def test_images_in_chunks_have_the_gradients_of_one_graph_and_leave_the_generator_alone(
+    tiny_data: RealData, batch_norm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = GeneratorTeacher(
+        Spectral(), tiny_data.description.with_normalisation(symmetric(1)), latents=None, batch_norm=batch_norm
+    )
+    weight = source.network.embedding.weight.requires_grad_()
+    labels, latents = torch.arange(7) % 3, torch.randn(7, NZ, requires_grad=True)
+    space, before = Space(source, labels), source.network.state_dict()
+    before = {name: value.clone() for name, value in before.items()}
+    found = []
+    for size in (1000, 2):
+        monkeypatch.setattr("trainers.chunks.KEPT", size)
+        monkeypatch.setattr("trainers.chunks.CPU_CHUNK", size)
+        source.network.load_state_dict(before)
+        images = space.render(latents, latents)
+        found.append([images.detach(), *torch.autograd.grad(images.square().sum(), [latents, weight])])
+        if batch_norm == "eval":
+            assert all(torch.equal(value, before[name]) for name, value in source.network.state_dict().items())
+    torch.testing.assert_close(found[0], found[1])
+    assert found[0][1].norm() > 0 and found[0][2].norm() > 0
 
 
 def test_class_embeddings_move_and_are_stored(generator: str, tiny_data: RealData, tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""Advice names only what can be done where it is given: options that exist, written as they are written there."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gendistill.data
+from gendistill.cli import COMMANDS, OF_CONFIGS
+from gendistill.commands.options import Options
+from gendistill.config.experiment import DATA_TYPES
+from gendistill.config.help import GENERAL
+from gendistill.errors import UserError
+from gendistill.nets.dcgan import ConditionalDCGANDiscriminator, DCGANGenerator
+from gendistill.spelling import in_python, of_command, of_config, option, written, written_of_source
+
+ROOT = Path(__file__).resolve().parents[1]
+ERRORS = ("UserError", "StorageError", "DivergenceError", "GendistillError")
+LOADING = {name for name in inspect.signature(gendistill.data.load).parameters if name not in ("device", "seed")}
+SAID_BY = {
+    **dict.fromkeys(("nas/ledger.py", "nas/study.py", "commands/option_file.py"), ("nas",)),
+    **dict.fromkeys(
+        (f"teacher/{form}.py" for form in ("image_forms", "label_forms", "result_files", "imports")),
+        ("import", "verify"),
+    ),
+    "commands/judge.py": ("evaluate", "compare"),
+}
+"""Rooms of a few commands alone, whose sentences may name options that all of them have."""
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    for top in ("gendistill", "trainers"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            name = str(path.relative_to(ROOT)).removeprefix("gendistill/")
+            yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def sentences() -> Iterator[tuple[str, str]]:
+    """Yield the room and the words of every error, with ``{}`` for what is filled in."""
+    for name, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ERRORS and node.args:
+                yield name, words(node.args[0])
+
+
+def words(node: ast.AST) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(words(part) for part in node.values)
+    if isinstance(node, ast.BinOp):
+        return words(node.left) + words(node.right)
+    return "{}"
+
+
+def options_of(command: str) -> set[str]:
+    """Return all options of a command, or of configs."""
+    module = importlib.import_module(COMMANDS[command][0])
+    if hasattr(module, "parser"):
+        parser: Options = module.parser()
+        return {name for action in parser._actions for name in action.option_strings}
+    # Options that the command takes out of its words itself, or a parser's inside of it.
+    constants = (
+        node.value for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Constant)
+    )
+    own = {str(value) for value in constants if re.fullmatch(r"--[a-z-]+", str(value))}
+    return own | ({name.split()[0] for name, _ in GENERAL} | {"--KEY"} if command in OF_CONFIGS else set())
+
+
+def commands_of(room: str, sentence: str) -> list[str]:
+    """Return the commands in which a sentence is met; nothing for a room that serves all of them."""
+    named = [word for word in re.findall(r"gendistill ([\w-]+)", sentence) if word in COMMANDS]
+    if named or room in SAID_BY:
+        return named or list(SAID_BY[room])
+    if room.startswith("commands/"):
+        stem = Path(room).stem
+        known = {module.rpartition(".")[2]: name for name, (module, _) in COMMANDS.items()}
+        return [known.get(stem, "replicate" if "replication" in stem else "evaluate")]
+    return ["train"] if room.startswith("config/") else []
+
+
+def test_every_option_in_a_sentence_exists_where_it_is_said() -> None:
+    wrong, looked_at = [], 0
+    for room, sentence in sentences():
+        commands = commands_of(room, sentence)
+        for word in re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", sentence):
+            looked_at += 1
+            if not commands:
+                wrong.append(f"{room} serves every command, which may have no {word}: {sentence}")
+            wrong += [
+                f"{room}: gendistill {command} has no {word}: {sentence}"
+                for command in commands
+                if word != "--help" and word not in options_of(command)
+            ]
+    assert wrong == [] and looked_at > 15
+
+
+def test_no_sentence_names_an_option_of_the_data_without_asking_how_it_is_written() -> None:
+    names = "|".join(LOADING - {"name", "root"})
+    pattern = re.compile(rf"\b(?:give|set|leave|choose|options?)\s+(?:the\s+|another\s+)?(?:{names})\b")
+    assert pattern.search("it is large; give image_size") and pattern.search("; leave whitening out")
+    assert [(room, sentence) for room, sentence in sentences() if pattern.search(sentence)] == []
+
+
+def test_every_option_that_is_asked_for_exists_in_each_way_of_writing() -> None:
+    asked = set()
+    for _, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "option":
+                asked |= {str(given.value) for given in node.args if isinstance(given, ast.Constant)}
+    assert {"image_size", "channels", "background", "root", "name", "whitening"} <= asked <= LOADING
+    for name in asked:
+        assert of_command(name) in options_of("evaluate") and of_command(name) in options_of("export")
+        assert name in DATA_TYPES and of_config(name) == f"--data.{name}"
+    for command in COMMANDS:
+        if command not in (*OF_CONFIGS, "quickstart", "tensorboard", "report"):
+            assert {of_command(name) for name in asked} <= options_of(command), command
+
+
+def test_options_are_written_as_the_place_has_them() -> None:
+    assert option("image_size") == in_python("image_size") == "image_size"
+    with written(of_command):
+        assert (option("image_size"), option("root"), option("name")) == ("--image-size", "--data-root", "--dataset")
+        with written_of_source():
+            assert option("root") == "--source-root"
+        with written(of_config):
+            assert option("image_size") == "--data.image_size"
+            with written_of_source():
+                assert option("root") == "root in trainer.source"
+        assert option("channels") == "--channels"
+    assert option("channels") == "channels"
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [(17, "to 16 or 18 pixels with --data.image_size"), (1, "to 2 pixels with"), (3, "to 2 or 4 pixels with")],
+)
+def test_sizes_that_are_advised_can_be_built(size: int, said: str) -> None:
+    with written(of_config), pytest.raises(UserError, match=said) as refused:
+        DCGANGenerator((1, size, size), ngf=2)
+    assert "bottom_width" not in str(refused.value)
+    for advised in re.findall(r"\d+", said):
+        DCGANGenerator((1, int(advised), int(advised)), ngf=2)
+
+
+def test_a_bottom_width_that_is_advised_exists() -> None:
+    with pytest.raises(UserError, match="bottom_width 5, .*; choose 16, 8, 4, 2 or 1, or leave it out"):
+        DCGANGenerator((1, 32, 32), ngf=2, bottom_width=5)
+    for width in (16, 8, 4, 2, 1):
+        DCGANGenerator((1, 32, 32), ngf=2, bottom_width=width)
+    with pytest.raises(UserError, match="choose 3, or leave it out"):
+        ConditionalDCGANDiscriminator(3, (1, 6, 6), ndf=2, bottom_width=6)
