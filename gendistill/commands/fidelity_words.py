@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gendistill.report.rows import number
+from gendistill.report.cells import number
 
 # Not imported from the room that computes them, which would load torch.
 SCORES = ("precision", "recall", "density", "coverage")
