@@ -85,7 +85,7 @@ def _notes(table: Sequence[Row]) -> list[str]:
     """Say what the numbers are; nothing of accuracy where none was measured."""
     notes = []
     if any(row.scores for row in table):
-        learners, spread, images = learners_of(table), spread_words(table), same_per_update(table)
+        learners, spread, images = ", ".join(learners_of(table)), spread_words(table), same_per_update(table)
         parts = [f"{accuracy_words(table)} in % after n learner updates{f' ({learners})' if learners else ''}"]
         parts += [f"{images} {'image' if images == '1' else 'images'} an update"] if images else []
         parts += [spread] if spread else []
