@@ -3,10 +3,10 @@
 Each point is one step of a trainer in a process of its own that keeps freed memory, as the commands do. ``ours`` is the
 trainer as it is; ``whole`` is the same step with everything of its kind in memory at once:
 
-- ``classes``: distribution and gradient matching at 3x64x64, 32 real images of each class; whole: the real images of
-  all classes are normalised first.
+- ``classes``: distribution (``dm``) and gradient matching (``dsa``) at 3x64x64, 32 real images of each class; whole: all
+  classes' images in one chunk (``dm``), or all real images normalised first (``dsa``).
 - ``images``: the same by images a class at 3x32x32, and latent search of as many latents; whole: with the graph of all
-  images.
+  images. Gradient matching holds that of a class's images, so there is no other way.
 - ``batches``: batch condensation of real batches of 64; whole: the gradients of all batches with their graph.
 - ``snapshots``: an expert of two million parameters by epochs; there is no whole.
 - ``steps``: trajectory matching and dataset distillation in constant memory by unrolled steps; whole: ``memory: full``.
