@@ -3,8 +3,8 @@
 Each point is one step of a trainer in a process of its own that keeps freed memory, as the commands do. ``ours`` is the
 trainer as it is; ``whole`` is the same step with everything of its kind in memory at once:
 
-- ``classes``: distribution (``dm``) and gradient matching (``dsa``) at 3x64x64, 32 real images of each class; whole: all
-  classes' images in one chunk (``dm``), or all real images normalised first (``dsa``).
+- ``classes``: distribution (``dm``) and gradient matching (``dsa``) at 3x64x64, 32 real images of each class; whole:
+  all classes' images in one chunk (``dm``), or all real images normalised first (``dsa``).
 - ``images``: the same by images a class at 3x32x32, and latent search of as many latents; whole: with the graph of all
   images. Gradient matching holds that of a class's images, so there is no other way.
 - ``batches``: batch condensation of real batches of 64; whole: the gradients of all batches with their graph.
