@@ -38,6 +38,12 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if first.get("learning") is not None:
         first["learning"] = _learning([one["learning"] for one in results])
     if first.get("fidelity") is not None:
+        for name in ("name", "reference", "n"):
+            if len(kinds := {one["fidelity"].get(name) for one in results}) > 1:
+                raise UserError(
+                    f"runs differ in {name} of fidelity: {', '.join(sorted(map(str, kinds)))}; distances of different "
+                    "draws have no common mean, evaluate the runs with the same options"
+                )
         values = [one["fidelity"]["value"] for one in results]
         first["fidelity"] = dict(first["fidelity"]) | _spread(values, "value")
     seconds = [one["seconds"] for one in results if one.get("seconds") is not None]
