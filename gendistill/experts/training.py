@@ -184,7 +184,13 @@ def _train_group(
         else:
             states = [one.state() for one in kept]
             for place, (one, state) in enumerate(zip(kept, states, strict=True)):
-                ensemble.go_on(place, one.parameters(last), state)
+                try:
+                    ensemble.go_on(place, one.parameters(last), state)
+                except (KeyError, RuntimeError) as error:
+                    raise UserError(
+                        f"'{one.place}' has other parameters than the learner has now; delete it to have the expert "
+                        "trained anew"
+                    ) from error
             lessons.skip(last * every, [state[AUGMENTER] for state in states])
         done = (last or 0) * every
         for epoch in range(last or 0, epochs):

@@ -211,6 +211,19 @@ def test_a_snapshot_that_was_damaged_meanwhile_is_refused_by_name(
         buffer(tiny_data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
 
 
+def test_parts_of_a_learner_whose_code_changed_are_refused(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupted(patch, 4)
+        with pytest.raises(RuntimeError, match="power cut"):
+            buffer(tiny_data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
+    snapshot = tmp_path / "mine" / "expert-0000.parts" / "0001.safetensors"
+    save_file({name: value for name, value in load_file(snapshot).items() if "classifier" not in name}, snapshot)
+    with pytest.raises(UserError, match="expert-0000.parts' has other parameters than the learner has now; delete it"):
+        buffer(tiny_data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
+
+
 def test_a_file_written_snapshot_by_snapshot_is_what_safetensors_writes(tmp_path: Path) -> None:
     class Lazy:
         def __init__(self, values: torch.Tensor) -> None:
