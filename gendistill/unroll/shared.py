@@ -51,10 +51,11 @@ class SharedImages:
         self.generator, self.conditions, self.context = generator, conditions, context
         self.first = first
         self._latents, self._labels = latents, labels
-        self.latents = latents
-        if not keep_graph and latents.requires_grad and not latents.is_leaf:
-            # The way back comes here once a step, and what made the latents can be passed only once.
-            self.latents = latents.detach().requires_grad_()
+        # One node for all steps; or a leaf a step, as the way back then comes here once a step, and what made the
+        # latents can be passed only once.
+        self.latents = latents.unbind()
+        if not keep_graph:
+            self.latents = tuple(row.detach().requires_grad_(latents.requires_grad) for row in latents)
         network = generator if isinstance(generator, nn.Module) else getattr(generator, "__self__", None)
         # Two caches: a weight that was cached without a graph would cut the generator off.
         with torch.no_grad(), parametrize.cached():
@@ -88,7 +89,8 @@ class SharedImages:
                         made = self._make(self.first + place)
                     made.backward(gradient, retain_graph=True)
                     del made  # and with it the step's own graph
-            if self.latents is not self._latents:
-                self._latents.backward(self.latents.grad)
+            if self._latents.requires_grad:
+                rows = [torch.zeros_like(row) if row.grad is None else row.grad for row in self.latents]
+                self._latents.backward(torch.stack(rows))
         if self.labels.grad is not None:
             self._labels.backward(self.labels.grad)
