@@ -84,8 +84,8 @@ def _fidelity(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for name in ("name", "reference", "reference_n", "n"):
         if len(kinds := {one.get(name) for one in results}) > 1:
             raise UserError(
-                f"runs differ in {name} of fidelity: {', '.join(sorted(map(str, kinds)))}; distances of different draws "
-                "have no common mean, evaluate the runs with the same options, such as count"
+                f"runs differ in {name} of fidelity: {', '.join(sorted(map(str, kinds)))}; distances of different "
+                "draws have no common mean, evaluate the runs with the same options, such as count"
             )
     pooled = dict(results[0]) | _spread([one["value"] for one in results], "value")
     if all("kid" in one for one in results):

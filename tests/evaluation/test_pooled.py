@@ -68,7 +68,7 @@ def test_runs_must_match() -> None:
         pooled([result([0.1, 0.5], None, 1.0, [0]), other])
     fewer = result([0.1, 0.5], 3.0, 1.0, [1])
     fewer["fidelity"]["n"] = 4
-    with pytest.raises(UserError, match=r"different 'n' \(5, 4\)"):
+    with pytest.raises(UserError, match=r"differ in n of fidelity: 4, 5"):
         pooled([result([0.1, 0.5], 3.0, 1.0, [0]), fewer])
     with pytest.raises(UserError, match="no run"):
         pooled([])
