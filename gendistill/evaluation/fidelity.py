@@ -224,9 +224,12 @@ def _notes(
 ) -> list[str]:
     """Return what is not to be trusted in a result, a sentence each."""
     kid, score = result["kid"], extractor.score_name("FD")
+    one = "one image has no spread, so distances between distributions are not defined"
+    if len(seen.features) < 2:
+        return [one]
     notes = []
     if seen.count < 2:
-        notes.append("one image has no spread, so distances between distributions are not defined")
+        notes.append(one)
     elif seen.count < TRUSTED_COUNT:
         instead = "; trust the KID instead" if kid["std"] is not None else ""
         notes.append(
@@ -254,7 +257,7 @@ def _notes(
         )
     if kid["estimator"] == "iid":
         notes.append("the teacher and the reference have no class in common, so KID takes all images as one class")
-    elif len(seen.features) > 1 and kid["class_pairs"] < 1 - 1e-9:
+    elif kid["class_pairs"] < 1 - 1e-9:
         notes.append(
             f"classes with one image have no pair within them; KID leaves these pairs out on both sides and compares "
             f"{100 * kid['class_pairs']:.3g} % of the pairs of classes"
