@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
-from gendistill.teacher.draw import Shuffle, lesson_order
+from gendistill.teacher.draw import Shuffle, lesson_index
 
 Kind = Literal["learned", "fixed", "fresh", "batch_shuffled", "all_shuffled"]
 
@@ -131,11 +131,11 @@ class Curriculum(nn.Module, ABC):
         assert self.latents is not None
         labels = self.labels if self.label_logits is None else self.label_logits.softmax(-1)
         every = [self.latents, self.labels, labels]
-        if self.shuffle != "none":
+        index = lesson_index(self.shuffle, self.labels, generator)
+        if index is not None:
+            index = index.to(self.labels.device, non_blocking=True)
             if self.shuffle == "all":
                 every = [items.flatten(0, 1) for items in every]
-            order = list(lesson_order(self.shuffle, self.labels, len(self.labels), generator))
-            index = torch.stack([torch.as_tensor(turn, device=self.labels.device) for turn in order])
             every = [items[index] for items in every]
         if steps is not None and steps < len(self.labels):
             every = [items[:steps] for items in every]

@@ -34,6 +34,15 @@ SAID_BY = {
 """Rooms of a few commands alone, whose sentences may name options that all of them have."""
 
 
+TRAINERS_ARGUMENTS = {
+    argument.arg
+    for path in (ROOT / "trainers").rglob("*.py")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+    for argument in (*node.args.args, *node.args.kwonlyargs)
+} | {"KEY"}
+
+
 def sources() -> Iterator[tuple[str, ast.Module]]:
     for top in ("gendistill", "trainers"):
         for path in sorted((ROOT / top).rglob("*.py")):
@@ -82,22 +91,25 @@ def commands_of(room: str, sentence: str) -> list[str]:
         stem = Path(room).stem
         known = {module.rpartition(".")[2]: name for name, (module, _) in COMMANDS.items()}
         return [known.get(stem, "replicate" if "replication" in stem else "evaluate")]
-    return ["train"] if room.startswith("config/") else []
+    return ["train"] if room.startswith(("config/", "trainers/")) else []
 
 
 def test_every_option_in_a_sentence_exists_where_it_is_said() -> None:
     wrong, looked_at = [], 0
     for room, sentence in sentences():
         commands = commands_of(room, sentence)
-        for word in re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", sentence):
+        for word in re.findall(r"(?<![\w-])--[a-zA-Z](?:[\w-]|\.\w)*", sentence):
             looked_at += 1
             if not commands:
                 wrong.append(f"{room} serves every command, which may have no {word}: {sentence}")
             wrong += [
                 f"{room}: gendistill {command} has no {word}: {sentence}"
                 for command in commands
-                if word != "--help" and word not in options_of(command)
+                if word != "--help" and not word.startswith("--trainer.") and word not in options_of(command)
             ]
+            name = word.removeprefix("--trainer.")
+            if name != word and name not in TRAINERS_ARGUMENTS:
+                wrong.append(f"no trainer has the argument {name}: {sentence}")
     assert wrong == [] and looked_at > 15
 
 
@@ -119,7 +131,7 @@ def test_every_option_that_is_asked_for_exists_in_each_way_of_writing() -> None:
         assert of_command(name) in options_of("evaluate") and of_command(name) in options_of("export")
         assert name in DATA_TYPES and of_config(name) == f"--data.{name}"
     for command in COMMANDS:
-        if command not in (*OF_CONFIGS, "quickstart", "tensorboard", "report"):
+        if command not in (*OF_CONFIGS, "quickstart", "tensorboard"):
             assert {of_command(name) for name in asked} <= options_of(command), command
 
 

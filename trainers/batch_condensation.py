@@ -20,6 +20,7 @@ from gendistill.batch_coresets import batch_order, sizes
 from gendistill.data.augment import apply, draw_parameters, parse
 from gendistill.errors import UserError
 from gendistill.evaluation.condensation_controls import CONTROLS, control
+from gendistill.evaluation.condensation_metrics import image_gradients
 from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.losses.class_gradients import class_gradient_distance
 from gendistill.losses.matching import DISTANCES
@@ -351,7 +352,29 @@ class BatchCondensationTrainer(Trainer):
 
     def teacher(self) -> Teacher:
         """Return the condensed batches: stored images, or the generator with its latents as a curriculum."""
-        return condensed_teacher(self)
+        sizes, batches, rounds = self.sizes, len(self.index), len(self.sizes) - 1
+        looks = -(-batches // len(self.values)) * len(self.probes) if self.optimise else 0
+        # What evaluation needs to find the real batches again, and what making the condensed ones cost.
+        card = {
+            "sizes": list(sizes[: self.round + 2]),
+            "batches": batches,
+            "start": self.start,
+            "optimised": self.optimise,
+            "image_gradients": image_gradients(sizes, self.steps // rounds, self.step, looks),
+        }
+        return condensed_teacher(
+            torch.cat([part.detach() for part in self.values]),
+            torch.cat([part.detach() for part in self.labels]),
+            self.classes,
+            source=self.source,
+            description=self.data.description,
+            order=self.order,
+            metadata={
+                "source": f"{type(self).__name__}, step {self.step}",
+                "seed": self.run.options.seed,
+                "condensation": card,
+            },
+        )
 
     def samples(self) -> dict[str, Tensor]:
         """Return the first condensed batches, one row each, pixels in [0, 1]."""

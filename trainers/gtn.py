@@ -60,7 +60,8 @@ class GTNTrainer(Trainer):
         meta_betas: Adam's two decay rates.
         meta_lr_final: What is left of both learning rates at the end of their cosine decay, as a fraction in [0, 1].
         gradient_clip: Largest norm of the whole meta-gradient; 0 leaves it as it is.
-        memory: "full" (fastest; memory grows with T), "recompute" (flat in T, a third more time) or "sqrt" (between).
+        memory: "full" (fastest; keeps the graphs of T steps), "recompute" (the graph of one step beside the images and
+            weights of each, for a third more time) or "sqrt" (between).
         batched_learners: Whether learners of one architecture are trained at once, by vmap over stacked weights,
             instead of one after another: the same gradients, for more memory. None: on a GPU.
         poison: ``"7:1"``, or source, target and weight of :class:`gendistill.poison.Poison`: learners are to take one

@@ -29,13 +29,14 @@ from trainers.class_sizes import taken_whole
 from trainers.latent_objectives.assemble import attach_objectives, build_objectives
 from trainers.latent_objectives.meta_loss import MetaLoss
 from trainers.latent_objectives.objective import SharedProbe
+from trainers.latent_objectives.trajectory import TrajectoryMatching
 from trainers.latents.film import Film
 from trainers.latents.held_out import HeldOut
-from trainers.latents.inversion import STARTS, Inversion, first_latents
+from trainers.latents.inversion import STARTS, Inversion
 from trainers.latents.optimiser import check_optimizer, check_space, make_optimizer
 from trainers.latents.source import open_generator
 from trainers.latents.space import Space, class_embeddings
-from trainers.latents.teachers import norms_of, teacher_at
+from trainers.latents.teachers import Found, norms_of, path_of
 from trainers.trainer import Trainer
 
 COLLECT = ("final", "trajectory")
@@ -161,7 +162,7 @@ class LatentSearchTrainer(Trainer):
         self.classes = ClassSampler(self.data.train.labels, classes, self.data.description.class_names)
         taken_whole(self.classes, self.real_batch, "--trainer.real_batch", again=True)
         self.space = Space(opened, self.labels, self.layer)
-        self.base = first_latents(self)
+        self.base = self._first_latents()
         self.start = self.space.points(self.base).clone()
         self.latents = nn.Parameter(self.start.clone())
         self.embeddings = class_embeddings(self.network) if self.embedding_lr else []
@@ -181,9 +182,40 @@ class LatentSearchTrainer(Trainer):
         self.poison = next((one.poison for one in self.objectives if isinstance(one, MetaLoss) and one.poison), None)
         if self.poison is not None:
             require_made_here(opened, self.generator_reference)
-        self.held_out.prepare(self.data, self.run.streams, self.new_network)
+        self.held_out.prepare(self.data, self.run.streams, self.run.processes, self.new_network, self.probe_spec)
         self.film = Film(self.film_frames, self.steps)
         self._look(0)
+
+    def _first_latents(self) -> Tensor:
+        """Return the latents (N, nz) that the search starts at: uniform on the sphere, or those of real images.
+
+        Raises:
+            UserError: There are fewer real images of a class than latents.
+        """
+        source, stream = self.source, self.run.streams["latents"]
+
+        def draw() -> Tensor:
+            return sphere.uniform(len(self.labels), source.nz, stream).to(self.device)
+
+        first = draw()
+        if self.starts_from == "random" or self.run.directory.has_state:  # a saved state brings its own
+            return first
+        if few := self.classes.fewer_than(self.images_per_class):
+            raise UserError(
+                f"the inversion starts from {self.images_per_class} real images of each class, but {few}; choose a "
+                "smaller --trainer.images_per_class, or --trainer.start random"
+            )
+        index = self.classes.draw(self.images_per_class, self.run.streams["inversion"])
+        targets, _ = self.data.train.batch(index.flatten(), source.description.normalisation)
+        latents = Space(source, self.labels)
+        return self.inversion(
+            lambda points: latents.render(points, points),
+            targets,
+            draw,
+            # The features of a layer have no prior, but the latents that they start from have.
+            "sphere" if self.layer is not None else self.constraint,
+            **self.constraint_options,
+        )
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
@@ -221,7 +253,8 @@ class LatentSearchTrainer(Trainer):
                 self.trail.append(self.latents.detach().clone())
         if not self.held_out.stopped:
             self._look(self.step + 1)
-            values |= self.held_out.look(self, self.step + 1)
+            now = self.moving()
+            values |= self.held_out.look(self.step + 1, self.images, now, lambda: self._found(now).teacher())
         return values | {"latent/norm": norms[0], "latent/angle": angle}
 
     def loss(self, batch: tuple[Tensor, Tensor], probe: nn.Module | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -278,11 +311,33 @@ class LatentSearchTrainer(Trainer):
 
     def teacher(self) -> Teacher:
         """Return what was found, with patience the best of it; its metadata has the path of the latents."""
-        return teacher_at(self, self.held_out.chosen() or self.moving(), self.trail)
+        return self._found(self.held_out.chosen() or self.moving(), self.trail).teacher()
 
     def start_teacher(self) -> Teacher:
         """Return the teacher that the search started from."""
-        return teacher_at(self, [self.start, *self.first_embeddings])
+        return self._found([self.start, *self.first_embeddings]).teacher()
+
+    def _found(self, moved: Sequence[Tensor], trail: Sequence[Tensor] = ()) -> Found:
+        """Return what the search has where what moves is at given values; see :meth:`moving`."""
+        teaching = (one for one in self.objectives if isinstance(one, (MetaLoss, TrajectoryMatching)))
+        metadata = ({} if self.poison is None else self.poison.metadata()) | {
+            "source": f"{type(self).__name__}, step {self.step}",
+            "seed": self.run.options.seed,
+            "generator": dict(self.source.metadata),
+            "learner": self.probe_spec or default_learner(self.data.description),
+            "path": path_of(self.norms, self.angles, float(self.latents[0].numel() ** 0.5)),
+        }
+        return Found(
+            source=self.source,
+            space=self.space,
+            labels=self.labels,
+            base=self.base,
+            points=moved[0],
+            embeddings=moved[1:],
+            trail=trail,
+            learning_rates=next((one.learning_rates() for one in teaching), None),
+            metadata=metadata,
+        )
 
     def samples(self) -> dict[str, Tensor]:
         """Return the images at the start and now, one column a class, pixels in [0, 1]."""

@@ -131,13 +131,22 @@ class StudentPlan:
         for _ in range(options.steps):
             index = torch.arange(self.count)
             if size < self.count:
-                if len(waiting) < size:
-                    waiting = torch.randperm(self.count, generator=self.generator)
-                index, waiting = waiting[:size], waiting[size:]
+                index, waiting = self._next(waiting, size)
             rows = 1 if options.siamese else size
             how = draw_parameters(self.strategy, rows, self.shape, self.generator, mode=options.augment_mode)
             batches.append((index.to(self.device, non_blocking=True), how))
         return Lesson(expert, start, batches)
+
+    def _next(self, waiting: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Return the next batch of ``size`` images, and those that are then left of their turn.
+
+        What is left of a turn comes first; the next turn fills it up with other images, none twice in a batch.
+        """
+        if len(waiting) >= size:
+            return waiting[:size], waiting[size:]
+        order = torch.randperm(self.count, generator=self.generator)
+        filling = order[~torch.isin(order, waiting)][: size - len(waiting)]
+        return torch.cat([waiting, filling]), order[~torch.isin(order, filling)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the stream is."""

@@ -214,8 +214,9 @@ def _warn(opened: Sequence[Any], references: Sequence[str], given: argparse.Name
 
     options = learning_options(given)
     ours = {"protocol": options.get("protocol")} | plain(expand(options, data.description))
-    # The teacher has a say in these, or nothing was asked for.
-    ours = {key: value for key, value in ours.items() if key not in ("normalisation", "lr") and value is not None}
+    # The teacher has a say in these.
+    own = ("normalisation", "lr", *(["learner"] if ours.get("learner") is None else []))
+    ours = {key: value for key, value in ours.items() if key not in own}
     for reference, earlier in zip(references, opened, strict=True):
         for one in earlier if isinstance(earlier, list) else []:
             theirs = {key: (one["learning"] or {}).get(key, value) for key, value in ours.items()}

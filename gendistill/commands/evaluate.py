@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.commands.baselines import OF_CONDENSED_SETS, baselines
+from gendistill.commands.fidelity_words import fidelity_words
 from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, more_words, short_name
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
@@ -59,7 +60,9 @@ def text(result: Mapping[str, Any]) -> str:
     """Return the result as a table, and what there is beyond it."""
     from gendistill.report.terminal import text_table
 
-    parts = [text_table({"teachers": [result]}), *class_words(result["learning"]), more_words(result).rstrip("\n")]
+    fidelity = result.get("fidelity")
+    parts = [text_table({"teachers": [result]}), *class_words(result["learning"])]
+    parts += [fidelity_words(fidelity) if fidelity else "", more_words(result).rstrip("\n")]
     return "\n".join(filter(None, [*parts, *(f"note: {sentence}" for sentence in result["notes"])]))
 
 

@@ -131,10 +131,13 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add("--fidelity", action=argparse.BooleanOptionalAction, default=True, help="measure it")
     add("--extractor", default="classifier", metavar="NAME", help="features to compare in: classifier (trained on real "
         "images), inception, or a dotted path")  # fmt: skip
-    add("--reference", choices=("train", "test"), default="train", help="real images to compare with")
+    add("--reference", choices=("train", "test", "both"), default="train", help="real images to compare with; both: "
+        "train, and beside it the distance to test, which tells of memorising")  # fmt: skip
     add("--weights", metavar="FILE", help="weights of inception; None: torch's hub folder, else a download")
     add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000; "
         "compare: as many as the smallest set has, so that distances can be compared")  # fmt: skip
+    add("--draws", type=positive, default=5, metavar="N", help="draws of so many images where there are more; scores "
+        "are their means")  # fmt: skip
 
 
 def load_data(options: argparse.Namespace) -> RealData:
@@ -229,7 +232,7 @@ def judge(
 
     learning = learning_options(options) | running(options)
     device = learning["device"]
-    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "reference", "seed")}
+    fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "draws", "reference", "seed")}
     fidelity |= {"device": device, "count": options.count if count is None else count}
     result = evaluate(
         teacher,

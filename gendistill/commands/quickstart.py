@@ -122,7 +122,9 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
     judged = [_judge(one, data, directory, seed, learning, {"count": count}) for one in made]
     judged += [row for one in made for row in _ablations(one, data, directory, seed, learning)]
     curves = _latent_curves(directory)
-    results: dict[str, Any] = {"teachers": judged, "columns": list(COLUMNS), "notes": _notes(judged), "curves": curves}
+    results: dict[str, Any] = {"teachers": judged, "notes": _notes(judged), "curves": curves}
+    if set(COLUMNS) <= set(learning["updates"]):
+        results["columns"] = list(COLUMNS)
     print("[3/3] writing the report")
     write_json(results, directory / "results.json")
     write_report(results, directory / "report.html", _grids(made, data, seed), title="Teachers of handwritten digits")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendistill.commands.judge import add_data_files, load_data
 from gendistill.commands.options import Options
 from gendistill.commands.output import read_results
 from gendistill.errors import UserError
@@ -24,8 +25,11 @@ def parser() -> Options:
     options.add_argument("results", metavar="RESULTS", help="results.json, or the directory of a run that holds one")
     options.add_argument("--output", metavar="FILE", help="the HTML file; None: report.html beside the results")
     options.add_argument("--title", help="headline; None: it names the data set")
-    options.add_argument("--data-root", metavar="DIR", help="where the data sets' files are")
     options.add_argument("--no-images", action="store_true", help="leave out the grids of images")
+    options.add_argument("--dataset", metavar="NAME", help="real data set that the teachers were judged on, for the "
+                         "grids of images; None: the one that the results name, which will not do for a "
+                         "folder")  # fmt: skip
+    add_data_files(options)
     return options
 
 
@@ -37,7 +41,10 @@ def main(argv: Sequence[str]) -> int:
     output = Path(given.output) if given.output else (source if source.is_dir() else source.parent) / "report.html"
     from gendistill.report.page import write_report
 
-    images = {} if given.no_images else pictures_of(results, given.data_root)
+    images: dict[str, Tensor] = {}
+    if not given.no_images:
+        data = load_data(given) if given.dataset else None
+        images = pictures_of(results, given.data_root, data)
     write_report(results, output, images, title=given.title)
     print(f"report   {output}  (open it in a browser)")
     return 0

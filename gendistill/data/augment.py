@@ -120,7 +120,9 @@ def apply(images: Tensor, parameters: Parameters, fill: float | Tensor = 0.0) ->
     Raises:
         UserError: Parameters for another number of images.
     """
-    value = torch.as_tensor(fill, dtype=images.dtype, device=images.device).reshape(1, -1, 1, 1)
+    # A number is written where it is needed; to copy one from the host would wait for a GPU.
+    value = fill.to(images) if isinstance(fill, Tensor) else images.new_full((1,), fill)
+    value = value.reshape(1, -1, 1, 1)
     for name, parameter in parameters.steps:
         if len(parameter) not in (1, len(images)):
             raise UserError(

@@ -211,7 +211,6 @@ def _split(top: Survey) -> dict[str, Survey] | None:
         )
     one_name_each(top, [(str(part_of(one.path.name)), one.name) for one in deep])
     parts = {str(part_of(one.path.name)): one for one in deep}
-    names = listed([one.name for one in others])
     if "train" not in parts or (len(parts) == 1 and others):
         of_parts, of_classes = listed([one.name for one in deep]), listed([one.name for one in (*others, *flat)])
         if not of_classes:

@@ -40,21 +40,21 @@ class Siamese:
         if not self.chosen:
             return images
         chosen = self.chosen[first_class : first_class + len(images)]
-        rows: list[int] = []
-        parts: list[Tensor] = []
+        # Rows are taken apart and put together again without an index, for which a GPU would be waited for.
+        rows, changed = images.unbind(), list[Tensor | None]([None] * len(images))
         for place, parameters in enumerate(self.drawn):
             here = [row for row, choice in enumerate(chosen) if choice == place]
             if not here:
                 continue
-            index = torch.tensor(here)
-            own = Parameters(tuple((name, value[index + first_class]) for name, value in parameters.steps))
-            some = images if len(here) == len(images) else images[index.to(images.device)]
-            changed = apply(some.flatten(0, 1), own.repeat(images.shape[1]))
-            rows += here
-            parts.append(changed.view_as(some))
-        if len(parts) == 1:
-            return parts[0]
-        return torch.cat(parts)[torch.tensor(rows).argsort().to(images.device)]
+            index = torch.tensor(here) + first_class
+            own = Parameters(tuple((name, value[index]) for name, value in parameters.steps))
+            some = images if len(here) == len(images) else torch.stack([rows[row] for row in here])
+            found = apply(some.flatten(0, 1), own.repeat(images.shape[1])).view_as(some)
+            if len(here) == len(images):
+                return found
+            for row, one in zip(here, found.unbind(), strict=True):
+                changed[row] = one
+        return torch.stack([one for one in changed if one is not None])
 
 
 def draw_siamese(

@@ -11,8 +11,10 @@ seed start from the same weights and see the same batches. How gradients are com
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,10 +28,14 @@ from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.workers import Workers
 from gendistill.initial import Initial
+from gendistill.nets.again import draws
+from gendistill.nets.chance import Chance
 from gendistill.objects import build
-from gendistill.seeds import initialisation
+from gendistill.seeds import derive_seed, initialisation
 
 Batches = Sequence[tuple[Tensor, Tensor]]
+LENDING = threading.Lock()
+"""Held while torch's global generators are lent to one learner, for its first weights or for what its layers draw."""
 PIXELS = 2**18
 """Pixels (not counting channels) that one network looks at in one go when its accuracy is measured."""
 
@@ -74,6 +80,7 @@ class Ensemble(ABC):
         initial: Initial | None = None,
     ) -> None:
         self.description = description
+        self.seeds = list(seeds)
         self.candidates = list(candidates)
         self.workers = workers
         self.networks = [
@@ -101,6 +108,30 @@ class Ensemble(ABC):
             name: piece.unflatten(-1, shape) if shape else piece.squeeze(-1)
             for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
         }
+
+    def state(self, member: int) -> dict[str, Tensor]:
+        """Return by name all that a member's next update depends on besides its parameters, sharing storage.
+
+        These are what the optimiser remembers and the network's buffers, such as running statistics.
+        """
+        remembered = {f"optimiser.{name}": rows[member] for name, rows in self.optimiser.memory().items()}
+        return remembered | {f"buffer.{name}": value for name, value in self._buffers(member).items()}
+
+    def go_on(self, member: int, parameters: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+        """Put a member where it was when its parameters and its :meth:`state` were these.
+
+        Raises:
+            KeyError, RuntimeError: They are of another network.
+        """
+        with torch.no_grad():
+            for name, value in self.views(self.parameters[member]).items():
+                value.copy_(parameters[name])
+            for name, value in self.state(member).items():
+                value.copy_(state[name])
+
+    @abstractmethod
+    def _buffers(self, member: int) -> dict[str, Tensor]:
+        """Return a member's buffers by name, sharing storage."""
 
     @abstractmethod
     def train(self, batches: Sequence[Batches], start: int) -> None:
@@ -158,16 +189,27 @@ def right(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class Separate(Ensemble):
-    """Learners that are trained side by side, each by its own forward and backward passes."""
+    """Learners that are trained side by side, each by its own forward and backward passes.
+
+    What their layers draw in training, as dropout does, comes from the learner's seed and the update alone, whoever is
+    trained beside it and on however many cores.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._draw: bool | None = None  # not known yet
         for row, network in zip(self.parameters, self.networks, strict=True):
             for name, view in self.views(row).items():
                 network.get_parameter(name).data = view
 
+    def _buffers(self, member: int) -> dict[str, Tensor]:
+        return dict(self.networks[member].named_buffers())
+
     def train(self, batches: Sequence[Batches], start: int) -> None:
         """Train every learner on the next batches of its seed; see :meth:`Ensemble.train`."""
+
+        if self._draw is None:
+            self._draw = draws(self.networks[0], batches[0][0][0])
 
         def one(member: int) -> None:
             seed, place = divmod(member, len(self.candidates))
@@ -180,11 +222,23 @@ class Separate(Ensemble):
         parameters = list(self._trained(network).values())
         row = slice(member, member + 1)
         for step, (images, labels) in enumerate(batches, start):
-            loss = F.cross_entropy(network(images), labels)
+            with self._lent(member, step):
+                loss = F.cross_entropy(network(images), labels)
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
             gradient = torch.cat([gradient.flatten() for gradient in gradients])[None]
             rate, momentum = candidate.rates[step], candidate.momenta[step]
             self.optimiser.update(row, gradient, step, rate, momentum, candidate.weight_decay)
+
+    @contextmanager
+    def _lent(self, member: int, step: int) -> Iterator[None]:
+        """Lend a learner the random numbers of an update, if it draws any."""
+        if not self._draw:
+            yield
+            return
+        chance = Chance(self.networks[member], self.parameters.device)
+        seed = derive_seed(self.seeds[member // len(self.candidates)], f"draws/{step}")
+        with LENDING, chance.seeded(seed):
+            yield
 
     def _right(self, members: Sequence[int], images: Tensor, labels: Tensor) -> Tensor:
         @torch.no_grad()

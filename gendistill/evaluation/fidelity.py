@@ -85,8 +85,9 @@ def fidelity(
         it does not depend on their number. ``precision``, ``recall``, ``density``, ``coverage``: means over the draws,
         with ``nearest`` and ``recall_nearest`` as used, and ``spread``: their sample standard deviations over draws.
         ``shared``: how many of the teacher's images are among the reference images. ``inception_score`` (None without
-        class probabilities). With ``reference: both`` ``memorising``, see :func:`_memorising`. ``notes``: sentences on
-        what not to trust. ``seconds``. Scores that one image alone cannot have are NaN.
+        class probabilities). With ``reference: both`` ``memorising``: distances of the draws to ``train`` and ``test``
+        images, ``reference_n`` of each, which a teacher that repeats training images has further apart. ``notes``:
+        sentences on what not to trust. ``seconds``. Scores that one image alone cannot have are NaN.
 
     Raises:
         UserError: The teacher's images or classes are not those of the data, or an option names nothing.
@@ -138,7 +139,7 @@ def fidelity(
         result |= _means(scores)
         if reference == "both":
             held_out = real_statistics(data.test, normalisation, network)
-            result["memorising"] = _memorising(seen, real, held_out, seed)
+            result["memorising"] = _memorising(seen, real, held_out, kinds, seed)
     result["inception_score"] = _inception_score(network, seen, splits, seed)
     result["notes"] = _notes(result, seen, real, data, network)
     return result | {"seconds": time.perf_counter() - started}
@@ -159,17 +160,24 @@ def _distances(seen: Pool, real: RealStatistics) -> dict[str, Any]:
     }
 
 
-def _memorising(seen: Pool, real: RealStatistics, held_out: RealStatistics, seed: int) -> dict[str, Any]:
+def _memorising(
+    seen: Pool, real: RealStatistics, held_out: RealStatistics, num_classes: int, seed: int
+) -> dict[str, Any]:
     """Return the distance to training images beside that to as many test images, each the mean over the draws.
 
-    A teacher that repeats training images is nearer to them than to test images. Both references have the same number
-    of images ``reference_n``, the smaller set's, since the distance depends on it.
+    A teacher that repeats training images is nearer to them than to test images. Both references are random and have
+    the same number of every class, as many as both sets have, since the distance depends on that.
     """
-    count = min(len(real.features), len(held_out.features))
-    found: dict[str, Any] = {"n": seen.count, "reference_n": count}
-    for name, one in (("train", real), ("test", held_out)):
-        chosen = torch.randperm(len(one.features), generator=stream(seed, f"fidelity/{name}"))[:count]
-        side = Gaussian.of_features(one.features[chosen])
+    sides = {"train": real, "test": held_out}
+    counts = [torch.bincount(one.classes, minlength=num_classes) for one in sides.values()]
+    each = torch.minimum(*counts)
+    if int(each.sum()) < 2 or seen.count < 2:
+        return {"n": seen.count, "reference_n": int(each.sum()), **dict.fromkeys(sides)}
+    found: dict[str, Any] = {"n": seen.count, "reference_n": int(each.sum())}
+    for name, one in sides.items():
+        order = torch.randperm(len(one.features), generator=stream(seed, f"fidelity/{name}"))
+        members = [order[one.classes[order] == label][:size] for label, size in enumerate(each.tolist()) if size]
+        side = Gaussian.of_features(one.features[torch.cat(members)])
         values = [Gaussian.of_features(seen.features[index]).distance(side) for index in seen.draws]
         found[name] = statistics.fmean(values)
     return found
@@ -216,16 +224,16 @@ def _notes(
     if seen.count < 2:
         notes.append("one image has no spread, so distances between distributions are not defined")
     elif seen.count < TRUSTED_COUNT:
-        instead = "; trust the KID instead" if compared > 0 else ""
+        instead = "; trust the KID instead" if kid["std"] is not None else ""
         notes.append(
-            f"{seen.count} images are few for {score}, which is biased upwards below {TRUSTED_COUNT}: compare it at "
+            f"{seen.count:,} images are few for {score}, which is biased upwards below {TRUSTED_COUNT}: compare it at "
             f"equal numbers alone{instead}"
         )
     if result["shared"]:
         notes.append(
-            f"{result['shared']} of the {len(seen.features)} images are among the reference images and nearer to them "
-            "than other real images would be, so its distance is no measure of realism; KID leaves out pairs of one "
-            "and the same image"
+            f"{result['shared']:,} of the {len(seen.features):,} images are among the reference images and nearer to "
+            "them than other real images would be, so its distance is no measure of realism; KID leaves out pairs of "
+            "one and the same image"
         )
     kinds = data.description.num_classes
     mine = torch.bincount(seen.classes, minlength=kinds)
@@ -242,7 +250,7 @@ def _notes(
         )
     if kid.get("estimator") == "iid":
         notes.append("the teacher and the reference have no class in common, so KID takes all images as one class")
-    elif len(seen.features) > 1 and compared < 1:
+    elif len(seen.features) > 1 and compared < 1 - 1e-9:
         notes.append(
             f"classes with one image have no pair within them; KID leaves these pairs out on both sides and compares "
             f"{100 * compared:.3g} % of the pairs of classes"

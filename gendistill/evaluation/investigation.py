@@ -22,6 +22,7 @@ from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.suspects import Case, Suspect, apply, more_suspects, quick_suspects
 from gendistill.evaluation.verification import Claim, Verdict, judge_claim, signed
 from gendistill.teacher.base import Teacher
+from gendistill.words import counted
 
 FIRST_LOOK = 3
 """Learners of a suspect's first look."""
@@ -252,11 +253,11 @@ def _finding(
     work: Verification, first: list[float], last: list[float], changes: Sequence[Suspect], tried: int, budget: str
 ) -> str:
     """Say what moves the number, or that nothing does."""
-    count = f"{tried} suspect{'' if tried == 1 else 's'}"
-    target = "to the claim" if work.claim else "up"
+    count = counted(tried, "suspect")
     if not changes:
         more = "" if budget == "all" else "; --suspects all tries more"
-        return f"None of the {count} brings it nearer {target} by a difference that counts{more}."
+        does = "brings it nearer to the claim" if work.claim else "raises it"
+        return f"None of {count} {does} by a difference that counts{more}."
     mean, low, high = _move(work, last, first, tried)
     done = " and ".join(change.words for change in changes)
     move = f"{signed(mean)} points, 95 % interval {signed(low)} to {signed(high)} over {count} together"

@@ -105,6 +105,7 @@ class Lessons:
         self.streams = [teacher.batches(steps, batch_size, generator) for generator in self.generators]
         self.random = False
         self.drawn = 0
+        self._length = 1  # batches of a chunk, until the size of a batch is known
         self.images_seen = [0]
         """Images that a learner has seen after each number of updates."""
 
@@ -117,13 +118,26 @@ class Lessons:
         Returns:
             An iterator over chunks: for each seed a list of (images, labels). Seeds that see the same share one list.
         """
-        length = 1  # until the size of a batch is known
         for count in counts:
             while self.drawn < count:
-                chunk = self._draw(min(length, count - self.drawn))
+                chunk = self._draw(min(self._length, count - self.drawn))
                 values = len({id(batches) for batches in chunk}) * max(images.numel() for images, _ in chunk[0])
-                length = max(1, min(LONGEST, VALUES // max(values, 1)))
+                self._length = max(1, min(LONGEST, VALUES // max(values, 1)))
                 yield chunk
+
+    def skip(self, count: int, augmenters: Sequence[Tensor]) -> None:
+        """Go on after the first ``count`` batches, which an interrupted training has seen.
+
+        Args:
+            count: How many.
+            augmenters: Of each seed the state of its augmenting generator at that place.
+        """
+        augment, self.augment = self.augment, None
+        while self.drawn < count:
+            self._draw(min(LONGEST, count - self.drawn))
+        self.augment = augment
+        for generator, state in zip(self.augmenters, augmenters, strict=True):
+            generator.set_state(state.cpu())
 
     @torch.no_grad()
     def _draw(self, length: int) -> Chunk:

@@ -25,6 +25,10 @@ class RowOptimiser(ABC):
         self.parameters = parameters
 
     @abstractmethod
+    def memory(self) -> dict[str, Tensor]:
+        """Return what it remembers of earlier updates by name, each (E, P)."""
+
+    @abstractmethod
     def update(
         self, rows: slice, gradient: Tensor, step: int, rate: Value, momentum: Value, weight_decay: Value
     ) -> None:
@@ -47,6 +51,10 @@ class RowSGD(RowOptimiser):
         super().__init__(parameters)
         self.velocity = torch.zeros_like(parameters)
 
+    def memory(self) -> dict[str, Tensor]:
+        """Return the velocities."""
+        return {"velocity": self.velocity}
+
     @torch.no_grad()
     def update(
         self, rows: slice, gradient: Tensor, step: int, rate: Value, momentum: Value, weight_decay: Value
@@ -68,6 +76,10 @@ class RowAdam(RowOptimiser):
         super().__init__(parameters)
         self.first = torch.zeros_like(parameters)
         self.second = torch.zeros_like(parameters)
+
+    def memory(self) -> dict[str, Tensor]:
+        """Return both moments."""
+        return {"first": self.first, "second": self.second}
 
     @torch.no_grad()
     def update(

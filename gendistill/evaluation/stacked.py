@@ -11,12 +11,15 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from gendistill.evaluation.ensemble import Batches, Ensemble, right
+from gendistill.nets.chance import Chance
+from gendistill.seeds import derive_seed
 
 
 class Stacked(Ensemble):
     """Learners whose parameters are stacked; see :mod:`gendistill.evaluation.ensemble`.
 
-    Networks must not branch on their values, which vmap cannot follow; batches of all seeds must be of one size.
+    Networks must not branch on their values, which vmap cannot follow; batches of all seeds must be of one size. What
+    their layers draw comes from the first seed and the update: other numbers for each learner, and for another company.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -26,6 +29,7 @@ class Stacked(Ensemble):
         self.network = self.networks[0]
         self.networks = self.networks[:1]
         self.members = len(self.parameters)
+        self.chance = Chance(self.network, self.parameters.device)
         device = self.parameters.device
         columns = [[c.rates, c.momenta, [c.weight_decay] * len(c.rates)] for c in self.candidates]
         table = torch.tensor(columns, dtype=torch.float64, device=device).float()
@@ -35,6 +39,9 @@ class Stacked(Ensemble):
     def _forward(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
         logits: Tensor = functional_call(self.network, {**parameters, **buffers}, (images,))
         return logits
+
+    def _buffers(self, member: int) -> dict[str, Tensor]:
+        return {name: value[member] for name, value in self.buffers.items()}
 
     def train(self, batches: Sequence[Batches], start: int) -> None:
         """Train every learner on the next batches of its seed; see :meth:`Ensemble.train`."""
@@ -50,7 +57,8 @@ class Stacked(Ensemble):
                 images = torch.stack([images for images, _ in at_once]).repeat_interleave(repeats, 0)
                 labels = torch.stack([labels for _, labels in at_once]).repeat_interleave(repeats, 0)
             parameters = {name: view.detach().requires_grad_() for name, view in self.views(self.parameters).items()}
-            logits = forward({**parameters, **self.frozen}, self.buffers, images)
+            with self.chance.seeded(derive_seed(self.seeds[0], f"draws/{step}")):
+                logits = forward({**parameters, **self.frozen}, self.buffers, images)
             # The sum over learners of each one's mean over its batch: no learner's gradient touches another's.
             loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(0, 1), reduction="sum") / labels.shape[1]
             gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)

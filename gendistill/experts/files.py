@@ -1,4 +1,4 @@
-"""One file an expert: every snapshot of its parameters, read one at a time.
+"""One file an expert: every snapshot of its parameters, written and read one at a time.
 
 Tensors are the parameters by name, each (S, *shape) with the first weights at 0. The metadata hold the expert's
 identity, its number, its accuracy on validation images and a checksum of each snapshot.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,11 +19,12 @@ from torch import Tensor
 
 import gendistill
 from gendistill.errors import UserError
-from gendistill.evaluation.cache import write_tensors
+from gendistill.files import atomic_write
 from gendistill.finite import check_finite
 
 KEY = "gendistill_expert"
 FORMAT_VERSION = 1
+DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 UNFIT = (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError, RecursionError)
 
 
@@ -31,10 +33,20 @@ def expert_path(folder: Path, number: int) -> Path:
     return folder / f"expert-{number:04d}.safetensors"
 
 
+class Rows(Protocol):
+    """One parameter in S snapshots: a tensor (S, *shape), or what reads them one at a time."""
+
+    def __len__(self) -> int:
+        """Return S."""
+
+    def __getitem__(self, at: int, /) -> Tensor:
+        """Return the parameter (*shape) at a snapshot."""
+
+
 def write_expert(
-    path: Path, trajectory: Mapping[str, Tensor], known: Mapping[str, Any], number: int, accuracy: float | None
+    path: Path, trajectory: Mapping[str, Rows], known: Mapping[str, Any], number: int, accuracy: float | None
 ) -> None:
-    """Write an expert's file whole or not at all.
+    """Write an expert's file whole or not at all; one snapshot at a time is in memory.
 
     Args:
         path: Where.
@@ -55,7 +67,33 @@ def write_expert(
         "accuracy": accuracy,
         "checksums": [_checksum({name: value[at] for name, value in trajectory.items()}) for at in range(count)],
     }
-    write_tensors(path, trajectory, {KEY: json.dumps(header, sort_keys=True)})
+    metadata = {KEY: json.dumps(header, sort_keys=True)}
+    first = {name: trajectory[name][0] for name in sorted(trajectory)}
+    begin = _begin({name: (value.dtype, (count, *value.shape)) for name, value in first.items()}, metadata)
+
+    def write(file: BinaryIO) -> None:
+        file.write(begin)
+        for name in first:
+            for at in range(count):
+                file.write(_bytes(trajectory[name][at]))
+
+    atomic_write(path, write)
+
+
+def _begin(tensors: Mapping[str, tuple[torch.dtype, tuple[int, ...]]], metadata: Mapping[str, str]) -> bytes:
+    """Return what a safetensors file has before its values: the length of its header, and the header."""
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, (dtype, shape) in tensors.items():
+        start, end = end, end + math.prod(shape) * dtype.itemsize
+        entries[name] = {"dtype": DTYPES[dtype], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -81,7 +119,7 @@ def read_header(path: Path) -> dict[str, Any]:
             if {shape[0] for shape in shapes.values()} != {len(header["checksums"])}:
                 raise ValueError("snapshots and checksums are not equally many")
     except UNFIT as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return header | {"shapes": {name: shape[1:] for name, shape in shapes.items()}}
 
 
@@ -103,15 +141,16 @@ def read_snapshot(path: Path, at: int) -> dict[str, Tensor]:
             # Cloned, so that a file that changes later cannot change them.
             found: dict[str, Tensor] = {name: file.get_slice(name)[at].clone() for name in file.keys()}  # noqa: SIM118
     except UNFIT as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if _checksum(found) != checksums[at]:
-        raise _damaged(path, ValueError(f"snapshot {at} does not match its checksum"))
+        raise damaged(path, ValueError(f"snapshot {at} does not match its checksum"))
     for name, value in found.items():
         check_finite(f"{path}: {name}", value, "delete the file to have the expert trained anew")
     return found
 
 
-def _damaged(path: Path, error: BaseException) -> UserError:
+def damaged(path: Path, error: BaseException) -> UserError:
+    """Return what is said of an expert's file that cannot be read."""
     if not path.exists():
         return UserError(f"there is no expert '{path}'; start the run anew to have it trained")
     reason = (str(error) or type(error).__name__).split("\n", 1)[0][:200]
@@ -122,5 +161,5 @@ def _checksum(parameters: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(parameters):
         digest.update(name.encode())
-        digest.update(parameters[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(_bytes(parameters[name]))
     return digest.hexdigest()[:16]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gendistill.data.real import RealData
 from gendistill.errors import StorageError, UserError
@@ -20,7 +19,9 @@ from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
 from gendistill.experts.files import expert_path, read_header, write_expert
 from gendistill.experts.recipe import Recipe
+from gendistill.experts.snapshots import Snapshots
 from gendistill.files import storage_sentence
+from gendistill.finite import is_finite
 from gendistill.runs.counter import Counter
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher.subset import RealSubset
@@ -35,6 +36,8 @@ DIFFERENT = {
     "description": "data with other classes, another shape or another normalisation",
 }
 """What is said of an expert by the part of its identity that differs, where the values would say nothing."""
+AUGMENTER = "augmenter"
+"""Where an expert's state holds that of its augmenting generator."""
 ON_GPU = 10
 """Experts side by side on a GPU where nothing is said; on the CPU as many as cores."""
 
@@ -82,8 +85,9 @@ def train_experts(
 ) -> None:
     """Train those of the experts that are not there yet, and write each one's file.
 
-    An expert depends on its identity and its number alone, so that a call that was interrupted goes on with the next
-    one. Several programs may call this at the same time with one folder: one trains, the others wait.
+    An expert depends on its identity and its number alone. Each snapshot is written as it is made, so that a call that
+    was interrupted goes on from the last one, to the bit. Several programs may call this at the same time with one
+    folder: one trains, the others wait.
 
     Args:
         data: The real data, on the device to train on.
@@ -104,8 +108,9 @@ def train_experts(
     size = at_once or (cores if device.type == "cpu" else ON_GPU)
     with _alone(folder, numbers):
         missing = missing_experts(folder, known, numbers, epochs)
-        groups = [missing[first : first + size] for first in range(0, len(missing), size)]
-        total = epochs * recipe.updates_per_epoch(len(data.train)) * len(groups)
+        groups = _groups({number: Snapshots(folder, number, known).last() for number in missing}, epochs, size)
+        every = recipe.updates_per_epoch(len(data.train))
+        total = every * sum(epochs - (last or 0) for last, _ in groups)
         counter, done = Counter("experts", "updates"), 0
 
         def tell(updates: int) -> None:
@@ -114,8 +119,18 @@ def train_experts(
             if progress:
                 counter(done, total)
 
-        for group in groups:
-            _train_group(data, folder, known, group, epochs, recipe, min(cores, len(group)), tell)
+        for last, group in groups:
+            _train_group(data, folder, known, group, last, epochs, recipe, min(cores, len(group)), tell)
+
+
+def _groups(found: Mapping[int, int | None], epochs: int, size: int) -> list[tuple[int | None, list[int]]]:
+    """Return experts to be trained side by side, with the snapshot that all of them go on from; None: they start."""
+    usable = {number: None if last is None or last > epochs else last for number, last in found.items()}
+    groups = []
+    for last in sorted(set(usable.values()), key=lambda last: -1 if last is None else last, reverse=True):
+        alike = [number for number in usable if usable[number] == last]
+        groups += [(last, alike[first : first + size]) for first in range(0, len(alike), size)]
+    return groups
 
 
 def _train_group(
@@ -123,6 +138,7 @@ def _train_group(
     folder: Path,
     known: Mapping[str, Any],
     group: Sequence[int],
+    last: int | None,
     epochs: int,
     recipe: Recipe,
     threads: int,
@@ -144,28 +160,54 @@ def _train_group(
         augment_mode=recipe.augment_mode,
     )
     strategy: type[Ensemble] = Separate if device.type == "cpu" else Stacked
-    with Workers(threads) as workers, initialisation(seeds[0], "experts/dropout"):
+    kept = [Snapshots(folder, number, known) for number in group]
+    with Workers(threads) as workers:
         ensemble = strategy(
             known["learner"], description, seeds, [way], optimizer="sgd", device=device, workers=workers
         )
-        # A copy each: training goes on in the same memory.
-        snapshots = [ensemble.parameters.detach().clone().cpu()]
-        done = 0
-        for chunk in workers.ahead(lessons.chunks(range(every, total + 1, every))):
-            ensemble.train(chunk, done)
-            done += len(chunk[0])
-            tell(len(chunk[0]))
-            if done % every == 0:
-                snapshots.append(ensemble.parameters.detach().clone().cpu())
+
+        def keep(at: int) -> None:
+            for place, number in enumerate(group):
+                row = ensemble.parameters[place]
+                if not is_finite(row):
+                    kept[place].remove()
+                    raise UserError(
+                        f"expert {number} diverged at a learning rate of {recipe.lr}; give experts a lower lr"
+                    )
+                state = ensemble.state(place) | {AUGMENTER: lessons.augmenters[place].get_state()}
+                kept[place].add(at, ensemble.views(row), state)
+
+        if last is None:
+            for one in kept:
+                one.remove()
+            keep(0)
+        else:
+            states = [one.state() for one in kept]
+            for place, (one, state) in enumerate(zip(kept, states, strict=True)):
+                try:
+                    ensemble.go_on(place, one.parameters(last), state)
+                except (KeyError, RuntimeError) as error:
+                    raise UserError(
+                        f"'{one.place}' has other parameters than the learner has now; delete it to have the expert "
+                        "trained anew"
+                    ) from error
+            lessons.skip(last * every, [state[AUGMENTER] for state in states])
+        done = (last or 0) * every
+        for epoch in range(last or 0, epochs):
+            # Seeded anew after every snapshot, from which an interrupted training goes on.
+            with initialisation(seeds[0], f"experts/dropout/{epoch}"):
+                for chunk in workers.ahead(lessons.chunks([done + every])):
+                    ensemble.train(chunk, done)
+                    done += len(chunk[0])
+                    tell(len(chunk[0]))
+            keep(epoch + 1)
         accuracies: list[float | None] = [None] * len(group)
         if len(data.validation):
             accuracies = ensemble.accuracy(range(len(group)), data.validation).tolist()
         for place, number in enumerate(group):
-            rows = torch.stack([snapshot[place] for snapshot in snapshots])  # (S, P)
-            if not bool(rows.isfinite().all()):
-                raise UserError(f"expert {number} diverged at a learning rate of {recipe.lr}; give experts a lower lr")
-            trajectory: dict[str, Tensor] = ensemble.views(rows)
+            trajectory = kept[place].trajectory(list(ensemble.shapes), epochs + 1)
             write_expert(expert_path(folder, number), trajectory, known, number, accuracies[place])
+            kept[place].remove()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gendistill.data.real import RealData, Split
-from gendistill.evaluation.ensemble import Separate
+from gendistill.evaluation.ensemble import LENDING, Separate, build_learner
 from gendistill.evaluation.lessons import VALUES, Lessons
 from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.workers import Workers
@@ -22,9 +22,6 @@ from gendistill.teacher.base import Teacher
 
 STATISTICS_IMAGES = 512
 """Real training images from which running statistics are taken anew."""
-
-_BUILDING = threading.Lock()
-"""Initial weights come from torch's one global generator, which only one thread may borrow at a time."""
 
 Batch = tuple[Tensor, Tensor]
 
@@ -112,7 +109,7 @@ def learn(
         real training images (without their labels): after few updates its running ones are still those of the first.
     """
     data = course.data
-    with _BUILDING:
+    with LENDING:
         ensemble = Separate(
             spec, data.description, [seed], [candidate], optimizer="sgd", device=device, workers=Workers(1)
         )
@@ -131,9 +128,7 @@ def learn(
 
 def parameter_count(spec: Mapping[str, Any], data: RealData) -> int:
     """Return the number of parameters of a learner for a data set."""
-    from gendistill.evaluation.ensemble import build_learner
-
-    with _BUILDING:
+    with LENDING:
         return sum(parameter.numel() for parameter in build_learner(spec, data.description, 0).parameters())
 
 

@@ -39,10 +39,11 @@ def table(results: Mapping[str, Any]) -> list[list[str]]:
 
 
 def correlation(one: Mapping[str, float | None]) -> str:
-    """Return ``0.56 [0.31, 0.75]``, or a dash where it is not defined."""
+    """Return ``0.56 [0.31, 0.75]``, without an interval where there are too few, or a dash where it is not defined."""
     if one["value"] is None:
         return "–"
-    return f"{one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
+    known = one["low"] is not None
+    return f"{one['value']:.2f}" + (f" [{one['low']:.2f}, {one['high']:.2f}]" if known else "")
 
 
 def text(results: Mapping[str, Any]) -> str:

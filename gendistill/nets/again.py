@@ -84,3 +84,13 @@ class Remembered:
         """Let a pass inside leave no trace; it starts from what was remembered, and draws from ``seed``."""
         with self.again(), self._chance.seeded(seed):
             yield
+
+
+@torch.no_grad()
+def draws(network: nn.Module, images: Tensor) -> bool:
+    """Return whether a network in training draws random numbers when it sees images (N, C, H, W); it stays as it is."""
+    chance = Chance(network, images.device)
+    before = chance.state()
+    with Remembered(network, images.device).again():
+        network.train()(images)
+        return chance.moved(before)

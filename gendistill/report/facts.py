@@ -46,9 +46,9 @@ def has_spread(row: Row) -> bool:
     return any(score.std is not None and score.runs != 1 for score in row.scores.values())
 
 
-def learners_of(table: Sequence[Row]) -> str:
-    """Return the learners' names."""
-    return ", ".join(dict.fromkeys(row.learner for row in table if row.learner))
+def learners_of(table: Sequence[Row]) -> list[str]:
+    """Return the learners' names, each once."""
+    return list(dict.fromkeys(row.learner for row in table if row.learner))
 
 
 def same_per_update(table: Sequence[Row]) -> str | None:

@@ -59,7 +59,7 @@ def write_report(
         UserError: Something has not the form of results.
     """
     path = Path(path)
-    text = render(results, images or {}, {**results.get("curves", {}), **(curves or {})}, title)
+    text = render(results, images or {}, {**(results.get("curves") or {}), **(curves or {})}, title)
     atomic_write(path, lambda file: file.write(text.encode()) and None)
     return path
 
@@ -107,7 +107,7 @@ def _lede(table: Sequence[Row]) -> str:
     count = f"{len(table)} teachers" if len(table) != 1 else "One teacher"
     if not any(row.scores for row in table):
         return f"{count}."
-    learners, over, split = learners_of(table), over_words(table), split_of(table)
+    learners, over, split = " or ".join(learners_of(table)), over_words(table), split_of(table)
     who = f"a fresh {learners}" if learners else "a fresh network"
     shown = "what it shows" if len(table) == 1 else "what each of them shows"
     where = f"the real images of the {split} split" if split else "real images"

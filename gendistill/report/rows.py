@@ -234,11 +234,11 @@ def update_counts(table: Sequence[Row], most: int = 5, wanted: Sequence[int] | N
     Args:
         table: The rows.
         most: With more than these, so many of them are shown, evenly spread with both ends.
-        wanted: Shows these instead, where they were measured.
+        wanted: Shows these instead, those that were measured.
     """
     counts = sorted({count for one in table for count in one.scores})
-    if wanted:
-        return [count for count in counts if count in wanted]
+    if chosen := [count for count in counts if count in (wanted or ())]:
+        return chosen
     if len(counts) <= most:
         return counts
     places = sorted({round(place * (len(counts) - 1) / (most - 1)) for place in range(most)})

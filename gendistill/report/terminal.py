@@ -42,7 +42,7 @@ def text_table(results: Mapping[str, Any]) -> str:
     table = found.table
     columns = _columns(found, update_counts(table, wanted=results.get("columns")))
     lines = aligned([[heading for heading, _ in columns], *zip(*(cells for _, cells in columns), strict=True)])
-    return "\n".join([*lines, "", *_notes(table), *results.get("notes", ()), *findings(found)])
+    return "\n".join([*lines, "", *_notes(table), *(results.get("notes") or ()), *findings(found)])
 
 
 def time_columns(table: Sequence[Row]) -> list[tuple[str, list[float | None]]]:
@@ -85,7 +85,7 @@ def _notes(table: Sequence[Row]) -> list[str]:
     """Say what the numbers are; nothing of accuracy where none was measured."""
     notes = []
     if any(row.scores for row in table):
-        learners, spread, images = learners_of(table), spread_words(table), same_per_update(table)
+        learners, spread, images = ", ".join(learners_of(table)), spread_words(table), same_per_update(table)
         parts = [f"{accuracy_words(table)} in % after n learner updates{f' ({learners})' if learners else ''}"]
         parts += [f"{images} {'image' if images == '1' else 'images'} an update"] if images else []
         parts += [spread] if spread else []

@@ -96,6 +96,25 @@ def lesson_order(
         yield from (step % count for step in range(step_count))
 
 
+def lesson_index(shuffle: Shuffle, classes: Tensor, generator: torch.Generator) -> Tensor | None:
+    """Return what :func:`lesson_order` yields for T steps, as one tensor that is not read: a GPU is not waited for.
+
+    Args:
+        shuffle: See there, as for the others.
+        classes: (T, B).
+        generator: Shuffles.
+
+    Returns:
+        Numbers of batches (T,), indices (T, B) among the items, or None: batches come as they are.
+    """
+    count, size = classes.shape
+    if shuffle == "all":
+        return torch.stack(list(stratified_order(classes.flatten(), count, size, generator)))
+    if shuffle == "batches":
+        return torch.randperm(count, generator=generator, device=generator.device)
+    return None
+
+
 def draw(labels: Tensor, num_classes: int, count: int, generator: torch.Generator, balanced: bool = True) -> Tensor:
     """Draw stored items, without replacement as long as there are enough.
 

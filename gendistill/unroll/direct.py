@@ -3,8 +3,8 @@
 The end of training is theta_N = theta_0 - sum_t alpha_t g_t(X_t, Y_t; theta_t). The exact gradient of a loss at theta_N
 also goes through every theta_t, which the batches before t moved. Cui, Wang, Si, Hsieh 2023, "Scaling Up Dataset
 Distillation to ImageNet-1K with Constant Memory" (TESLA), take each theta_t for a constant: no second derivative with
-respect to parameters is needed, and memory is that of one step. The gradient is biased, the more so the larger the
-rates; with one step it is exact.
+respect to parameters is needed, and only one step's activations are in memory, beside each step's theta_t and batch.
+The gradient is biased, the more so the larger the rates; with one step it is exact.
 """
 
 from __future__ import annotations

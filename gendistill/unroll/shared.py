@@ -51,10 +51,11 @@ class SharedImages:
         self.generator, self.conditions, self.context = generator, conditions, context
         self.first = first
         self._latents, self._labels = latents, labels
-        self.latents = latents
-        if not keep_graph and latents.requires_grad and not latents.is_leaf:
+        # One node for all steps: a slice each would write a gradient of the size of all of them on the way back.
+        self._batches = list(latents.unbind())
+        if not keep_graph:
             # The way back comes here once a step, and what made the latents can be passed only once.
-            self.latents = latents.detach().requires_grad_()
+            self._batches = [batch.detach().requires_grad_(latents.requires_grad) for batch in self._batches]
         network = generator if isinstance(generator, nn.Module) else getattr(generator, "__self__", None)
         # Two caches: a weight that was cached without a graph would cut the generator off.
         with torch.no_grad(), parametrize.cached():
@@ -73,7 +74,7 @@ class SharedImages:
 
     def _make(self, step: int) -> Tensor:
         with self.context():
-            return self.generator(self.latents[step], self.conditions[step]).float()
+            return self.generator(self._batches[step], self.conditions[step]).float()
 
     def backward(self) -> None:
         """Send what has gathered in images and labels to everything that they were made from."""
@@ -88,7 +89,8 @@ class SharedImages:
                         made = self._make(self.first + place)
                     made.backward(gradient, retain_graph=True)
                     del made  # and with it the step's own graph
-            if self.latents is not self._latents:
-                self._latents.backward(self.latents.grad)
+            if self._latents.requires_grad:
+                rows = [torch.zeros_like(batch) if batch.grad is None else batch.grad for batch in self._batches]
+                self._latents.backward(torch.stack(rows))
         if self.labels.grad is not None:
             self._labels.backward(self.labels.grad)

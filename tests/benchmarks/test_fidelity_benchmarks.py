@@ -34,3 +34,10 @@ def test_stratified_kid_of_balanced_draws_is_zero_and_the_usual_one_is_not() -> 
     assert abs(independent["usual"]["mean"]) < 3.5 * independent["usual"]["error"]
     assert balanced["usual"]["mean"] < -5 * balanced["usual"]["error"]
     assert figures["one image a class against the others"]["stratified"]["given_std"] is None
+
+
+def test_intervals_of_rankings_hold_the_truth_about_as_often_as_they_say() -> None:
+    figures = benchmark("ranking_intervals").measure((20,), (0.5,), repetitions=60, resamples=200)
+    ((name, held),) = figures["held"].items()
+    assert name == "20 architectures, Spearman 0.48"
+    assert all(0.85 <= share <= 1 for share in held.values())

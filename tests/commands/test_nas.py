@@ -70,7 +70,7 @@ def test_a_table_of_accuracies_and_no_baselines(config: Path, run_json: Callable
     # What another run has found is looked up in the same table, and not trained: only like stands beside like.
     data = load("digits")
     found = RealSubset(data.train.images[:2], torch.tensor([0, 1]), data.description)
-    found.metadata["architecture"] = space.names()[-1]
+    found.metadata["architecture"] = lines[-1].partition(",")[0]
     save(found, config / "found.safetensors")
     words = ["--truth", "t.csv", "--no-baselines", "--found", "found.safetensors", "--output", "other", "--json"]
     other = run_json("nas", "--config=nas.yaml", *words)["others"]["found.safetensors"]

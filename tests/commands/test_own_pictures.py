@@ -70,6 +70,21 @@ def test_a_folder_of_another_size_is_judged_and_what_was_done_is_said(
     assert main(["export", "made", "--output", "out", "--dataset", "digits"]) == 0
 
 
+def test_a_report_of_results_on_a_folder_has_pictures_where_the_folder_is_named(
+    odd: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = odd.rename(odd.parent / "deeper")
+    assert main(["evaluate", "real:ipc=2", "--dataset", str(folder), *QUICK, "--output", "results.json"]) == 0
+    capsys.readouterr()
+    (odd.parent / "kept").mkdir()
+    folder = folder.rename(odd.parent / "kept" / "deeper")
+    assert main(["report", "results.json"]) == 0
+    assert "no images of real:ipc=2 in the report: there is no data set 'deeper'" in capsys.readouterr().err
+    assert "data:image/png" not in Path("report.html").read_text()
+    assert main(["report", "results.json", "--dataset", str(folder), "--image-size", "8"]) == 0
+    assert "data:image/png" in Path("report.html").read_text()
+
+
 def test_names_of_files_that_are_missing_say_the_option_of_the_place(
     odd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gendistill.data.augment import DSA, Parameters, apply, augment, black, draw_parameters, parse
 from gendistill.data.description import Normalisation
@@ -230,3 +232,26 @@ def test_strengths_by_name(given: dict[str, float], said: str) -> None:
 
 def test_groups() -> None:
     assert parse("crop_color") == [("shift",), ("brightness", "saturation", "contrast")]
+
+
+class Reads(TorchDispatchMode):
+    """Notes what would wait for a GPU: values that are read, and tensors made from numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "lift_fresh", "nonzero"):
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_of_the_images_is_waited_for() -> None:
+    images = torch.randn(6, 2, 3, 8, 8)
+    parameters = draw_parameters("shift_cutout_rotate", 12, (3, 8, 8), torch.Generator().manual_seed(0), mode="all")
+    with Reads() as reads:
+        apply(images.flatten(0, 1), parameters, 0.5)
+        apply(images.flatten(0, 1), parameters, torch.zeros(3))
+    assert not reads.seen

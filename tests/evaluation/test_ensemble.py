@@ -7,11 +7,13 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from gendistill.evaluation.ensemble import Separate, build_learner, right
 from gendistill.evaluation.rates import candidates
 from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
+from gendistill.nets.again import draws
 from gendistill.teacher import StoredImages
 
 SEEDS, STEPS = (5, 9), 6
@@ -124,3 +126,57 @@ def test_frozen_parameters_stay(tiny_data, monkeypatch):
 def test_a_diverged_learner_is_wrong():
     logits = torch.tensor([[[2.0, 1.0], [0.0, 1.0]], [[torch.nan, torch.nan], [torch.inf, 0.0]]])
     assert right(logits, torch.tensor([0, 1])).tolist() == [[True, True], [False, False]]
+
+
+class Forgetful(nn.Module):
+    """Dropout as a layer, and noise as a function."""
+
+    def __init__(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.hidden, self.dropout = nn.Linear(64, 16), nn.Dropout(0.5)
+        self.head = nn.Linear(16, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.tanh(self.dropout(self.hidden(x.flatten(1))))
+        return self.head(hidden + torch.rand_like(hidden) if self.training else hidden)
+
+
+FORGETFUL = {"class_path": f"{__name__}.Forgetful"}
+
+
+@pytest.mark.parametrize("strategy", [Separate, Stacked])
+def test_what_learners_draw_is_their_own(strategy, tiny_data) -> None:
+    tried, batches = ways(tiny_data, "sgd"), lessons(soft=False)
+    before, found = torch.random.get_rng_state(), []
+    for cores in (1, 2, 2):
+        with Workers(cores) as workers:
+            ensemble = made(strategy, FORGETFUL, tiny_data, tried, workers)
+            ensemble.train([batch[:2] for batch in batches], 0)
+            torch.rand(3)  # whoever draws meanwhile
+            torch.random.set_rng_state(before)
+            ensemble.train([batch[2:] for batch in batches], 2)
+            found.append(ensemble.parameters)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    if strategy is Separate:
+        # Alone a learner draws what it draws in company.
+        with Workers(1) as workers:
+            alone = Separate(
+                FORGETFUL, tiny_data.description, SEEDS[1:], tried[:1],
+                optimizer="sgd", device=torch.device("cpu"), workers=workers,
+            )  # fmt: skip
+            alone.train(batches[1:], 0)
+        assert torch.equal(alone.parameters[0], found[0][len(tried)])
+    rows = found[0]
+    assert not torch.equal(rows[0], rows[len(tried)])
+
+
+def test_learners_that_do_not_draw_are_known(tiny_data) -> None:
+    images = torch.randn(4, 1, 8, 8)
+    for spec, wanted in ((FORGETFUL, True), (SPECS[1], False)):
+        network = build_learner(spec, tiny_data.description, 0).eval()
+        state = {name: value.clone() for name, value in network.state_dict().items()}
+        before = torch.random.get_rng_state()
+        assert draws(network, images) == wanted
+        assert not network.training and torch.equal(torch.random.get_rng_state(), before)
+        assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())

@@ -72,7 +72,7 @@ def test_two_points() -> None:
     """Sets of two equal points at 0 and at c: 1 + (c² + 1)³ - 2 in one dimension."""
     result = kernel_distance(torch.zeros(2, 1), torch.full((2, 1), 2.0))
     assert result["value"] == pytest.approx(1 + 5**3 - 2)
-    assert result["std"] == 0
+    assert result["std"] is None  # with one of two left out there is no pair
 
 
 @pytest.mark.parametrize("values", [3, 7 * 18, 10_000])
@@ -159,6 +159,28 @@ def test_a_random_part_of_the_reference_gives_zero() -> None:
     assert float(wrong.mean()) < -5 * float(wrong.std()) / 200**0.5
 
 
+@pytest.mark.parametrize("centre", [0.0, 50.0])
+def test_the_standard_error_is_that_of_the_jackknife(centre: float) -> None:
+    """Every image left out once, class by class; wherever the features lie."""
+    first, second = features(13, 3, 0) + centre, features(17, 3, 1) + centre
+    of1, of2 = torch.arange(13) % 3, torch.arange(17) % 3
+    shares = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+
+    def without(mine: int, real: int) -> float:
+        kept1, kept2 = (torch.arange(count) != place for count, place in ((13, mine), (17, real)))
+        classes = {"first_classes": of1[kept1], "second_classes": of2[kept2]}
+        return float(kernel_distance(first[kept1], second[kept2], **classes, shares=shares)["value"])
+
+    variance = 0.0
+    for of, one in ((of1, lambda place: without(place, -1)), (of2, lambda place: without(-1, place))):
+        values = torch.tensor([one(place) for place in range(len(of))], dtype=torch.float64)
+        for label in range(3):
+            members = values[of == label]
+            variance += float((len(members) - 1) * members.var(correction=0))
+    found = kernel_distance(first, second, first_classes=of1, second_classes=of2, shares=shares)
+    assert found["std"] == pytest.approx(variance**0.5, rel=1e-5)
+
+
 @pytest.mark.parametrize("shift,low,high", [(0.0, 1.0, 2.0), (1.0, 0.85, 1.25)])
 def test_the_standard_error_is_that_of_many_draws(shift: float, low: float, high: float) -> None:
     """Right where the sets differ; too large by the root of 2, more with few images a class, where they do not."""
@@ -174,7 +196,7 @@ def test_the_standard_error_is_that_of_many_draws(shift: float, low: float, high
 def test_one_image_of_a_class_has_the_others_spread() -> None:
     (x, of1), (y, of2) = (scattered(count, CENTRES, stream(count, "s")) for count in (15, 30))
     whole = kernel_distance(x, y, first_classes=of1, second_classes=of2)
-    kept = torch.arange(15) != 14  # two of the last class are left
+    kept = torch.arange(15) != 14  # one of the last class is left
     kept[9] = False
     result = kernel_distance(x[kept], y, first_classes=of1[kept], second_classes=of2)
     assert result["class_pairs"] == pytest.approx(1 - 0.2**2) and whole["class_pairs"] == pytest.approx(1)

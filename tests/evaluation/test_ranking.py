@@ -107,6 +107,20 @@ def test_a_diverged_score_is_the_worst_and_strangers_are_left_out() -> None:
     assert result["all"]["spearman"]["value"] == 1.0
 
 
+def test_few_architectures_have_a_value_and_no_interval() -> None:
+    nine, ten = (ranking(named(range(count)), named(range(count)), resamples=50)["all"] for count in (9, 10))
+    assert nine["kendall"] == {"value": pytest.approx(1), "low": None, "high": None}
+    assert ten["kendall"]["low"] == pytest.approx(1)
+    few = ranking(named(range(5)), named(range(5)), resamples=50, fewest=5)
+    assert few["all"]["spearman"]["low"] == pytest.approx(1) and few["top_half_by_truth"]["spearman"]["low"] is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_truth_that_is_not_finite_is_named(value: float) -> None:
+    with pytest.raises(UserError, match="true accuracy of 'a1' is"):
+        ranking(named([1, 2, 3]), named([0.1, value, 0.3]))
+
+
 def test_the_seed_gives_the_interval() -> None:
     values = named(np.random.default_rng(0).normal(size=20)), named(np.random.default_rng(1).normal(size=20))
     assert ranking(*values, seed=1) == ranking(*values, seed=1) != ranking(*values, seed=2)

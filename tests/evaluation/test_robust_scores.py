@@ -75,3 +75,14 @@ def test_random_images_have_the_teachers_numbers_and_kind_of_labels(tiny_data: R
     assert torch.equal(soft.classes, random.labels), "after 40 updates bands are told apart"
     with pytest.raises(UserError, match="only 32 to compare"):
         scores._random([33, 1, 1], tiny_data, 0)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_at_a_learned_rate_real_images_stand_beside_at_the_papers(tiny_data: RealData, soft: bool) -> None:
+    images, labels = tiny_data.train.batch(torch.arange(12), tiny_data.description.normalisation)
+    shown = torch.nn.functional.one_hot(labels, 3).float() if soft else labels
+    teacher = StoredImages(images, shown, tiny_data.description, learning_rates=torch.tensor([0.05]))
+    found = scores.robust_scores(teacher, tiny_data, **(QUICK | {"lr": "learned"}), labeller_updates=2)
+    fixed = scores.robust_scores(teacher, tiny_data, **(QUICK | {"lr": 0.01}), labeller_updates=2)
+    assert found["accuracy"]["random_any"] == fixed["accuracy"]["random_any"]
+    assert found["accuracy"]["real_hard"] == fixed["accuracy"]["real_hard"]

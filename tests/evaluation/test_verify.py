@@ -153,6 +153,8 @@ def test_none_of_them_is_said_too(tmp_path, data) -> None:
         or "hardly the reason" in (result["finding"])
     )
     assert all(len(one["runs"]) == 3 for one in result["suspects"] if one["skipped"] is None)
+    unclaimed = verify(file, data, learning={**SHORT, "epochs": 1}, suspects="quick")
+    assert unclaimed["finding"].endswith("raises it by a difference that counts; --suspects all tries more.")
 
 
 def test_few_learners_look_first_and_all_of_them_confirm(tmp_path, data, monkeypatch) -> None:

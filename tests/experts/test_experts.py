@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import nn
 
 from gendistill import objects
@@ -105,6 +105,145 @@ def test_training_goes_on_with_the_expert_where_it_was_stopped(
     for expert in range(3):
         one, other = (expert_path(of.folder, expert).read_bytes() for of in (whole, halves))
         assert one == other
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, after: int) -> list[int]:
+    """Let training stop after so many updates of a group; return where those that are made are counted."""
+    made: list[int] = []
+    monkeypatch.setattr("gendistill.evaluation.lessons.LONGEST", 2)
+    for kind in {training_module.Separate, training_module.Stacked}:
+        own = kind.train
+
+        def counted(self: Any, batches: Any, start: int, own: Any = own) -> None:
+            if sum(made) >= after:
+                raise RuntimeError("power cut")
+            made.append(len(batches[0]))
+            own(self, batches, start)
+
+        monkeypatch.setattr(kind, "train", counted)
+    return made
+
+
+NORMED = {**LEARNER, "init_args": {"width": 4, "depth": 1, "normalisation": "batch"}}
+
+
+@pytest.mark.parametrize("strategy", ["Separate", "Stacked"])
+@pytest.mark.parametrize("learner", [LEARNER, NORMED], ids=["instance", "batch"])
+def test_an_interruption_costs_the_steps_since_the_last_snapshot(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, learner: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(training_module, "Separate", getattr(training_module, strategy))
+
+    def make(where: str) -> ExpertBuffer:
+        return expert_buffer(learner, tiny_data, RECIPE, 3, 4, root=tmp_path / where, at_once=2)
+
+    whole = make("whole")
+    with monkeypatch.context() as patch:
+        interrupted(patch, 8)  # three updates a snapshot: in the third of the first two experts
+        with pytest.raises(RuntimeError, match="power cut"):
+            make("halves")
+    folder = tmp_path / "halves" / "experts" / whole.folder.name
+    kept = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors"))
+    files = ["0000.safetensors", "0001.safetensors", "0002.safetensors", "state.safetensors"]
+    assert kept == [f"expert-000{number}.parts/{name}" for number in range(2) for name in files]
+    with monkeypatch.context() as patch:
+        made = interrupted(patch, 100)
+        halves = make("halves")
+    assert sum(made) == (4 - 2) * 3 + 4 * 3
+    for expert in range(3):
+        one, other = (expert_path(of.folder, expert).read_bytes() for of in (whole, halves))
+        assert one == other
+    assert not list(folder.glob("*.parts"))
+
+
+def test_experts_at_different_places_go_on_from_each_ones_own(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = buffer(tiny_data, tmp_path / "whole", count=4, epochs=3)
+    for rank, after in ((0, 7), (1, 4)):  # expert 0 has three snapshots, expert 1 two
+        with monkeypatch.context() as patch:
+            interrupted(patch, after)
+            with pytest.raises(RuntimeError, match="power cut"):
+                buffer(tiny_data, tmp_path / "parts", epochs=3, at_once=1, processes=Processes(rank, 2))
+    made = sorted(path.name for path in tmp_path.glob("parts/experts/*/*.parts/*"))
+    assert made == ["0000.safetensors"] * 2 + ["0001.safetensors"] * 2 + ["0002.safetensors"] + 2 * [
+        "state.safetensors"
+    ]
+    with monkeypatch.context() as patch:
+        interrupted(patch, 100)
+        parts = buffer(tiny_data, tmp_path / "parts", count=4, epochs=3, at_once=4)
+    for expert in range(4):
+        assert expert_path(parts.folder, expert).read_bytes() == expert_path(whole.folder, expert).read_bytes()
+
+
+@pytest.mark.parametrize("harm", ["state cut", "snapshot gone", "another recipe", "no state"])
+def test_parts_that_cannot_be_gone_on_from_are_made_anew(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    whole = buffer(tiny_data, tmp_path / "whole", count=1, epochs=3)
+    folder = tmp_path / "mine"
+    with monkeypatch.context() as patch:
+        interrupted(patch, 4)
+        with pytest.raises(RuntimeError, match="power cut"):
+            recipe = Recipe(batch_size=40) if harm == "another recipe" else RECIPE
+            buffer(tiny_data, tmp_path, count=1, epochs=3, folder=folder, recipe=recipe)
+    state = folder / "expert-0000.parts" / "state.safetensors"
+    if harm == "state cut":
+        state.write_bytes(state.read_bytes()[:-9])
+    elif harm == "no state":
+        state.unlink()
+    elif harm == "snapshot gone":
+        (state.parent / "0000.safetensors").unlink()
+    made = interrupted(monkeypatch, 100)
+    anew = buffer(tiny_data, tmp_path, count=1, epochs=3, folder=folder)
+    assert sum(made) == 9 and expert_path(anew.folder, 0).read_bytes() == expert_path(whole.folder, 0).read_bytes()
+
+
+def test_a_snapshot_that_was_damaged_meanwhile_is_refused_by_name(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupted(patch, 4)
+        with pytest.raises(RuntimeError, match="power cut"):
+            buffer(tiny_data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
+    (tmp_path / "mine" / "expert-0000.parts" / "0000.safetensors").write_bytes(b"0" * 20)
+    with pytest.raises(UserError, match="0000.safetensors' is damaged.*delete"):
+        buffer(tiny_data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
+
+
+def test_parts_of_a_learner_whose_code_changed_are_refused(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupted(patch, 4)
+        with pytest.raises(RuntimeError, match="power cut"):
+            buffer(tiny_data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
+    snapshot = tmp_path / "mine" / "expert-0000.parts" / "0001.safetensors"
+    save_file({name: value for name, value in load_file(snapshot).items() if "classifier" not in name}, snapshot)
+    with pytest.raises(UserError, match="expert-0000.parts' has other parameters than the learner has now; delete it"):
+        buffer(tiny_data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
+
+
+def test_a_file_written_snapshot_by_snapshot_is_what_safetensors_writes(tmp_path: Path) -> None:
+    class Lazy:
+        def __init__(self, values: torch.Tensor) -> None:
+            self.values = values
+
+        def __len__(self) -> int:
+            return len(self.values)
+
+        def __getitem__(self, at: int) -> torch.Tensor:
+            return self.values[at]
+
+    trajectory = {"weight": torch.randn(3, 2, 2), "bias ä": torch.randn(3), "a": torch.randn(3, 5)}
+    known = {"learner": "größer"}
+    write_expert(tmp_path / "one", trajectory, known, 7, 0.25)
+    write_expert(tmp_path / "other", {name: Lazy(value) for name, value in trajectory.items()}, known, 7, 0.25)
+    written = (tmp_path / "one").read_bytes()
+    assert written == (tmp_path / "other").read_bytes()
+    with safe_open(tmp_path / "one", framework="pt") as file:
+        metadata = file.metadata()
+    assert written == save(trajectory, metadata)
 
 
 def test_experts_that_are_there_are_not_trained_again_unless_too_short(tiny_data: RealData, tmp_path: Path) -> None:

@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gendistill.teacher.draw import balanced_labels, draw, fixed_order, shuffled_order, stratified_order
+from gendistill.teacher.draw import (
+    Shuffle,
+    balanced_labels,
+    draw,
+    fixed_order,
+    lesson_index,
+    lesson_order,
+    shuffled_order,
+    stratified_order,
+)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 9])
@@ -70,3 +79,16 @@ def test_stratified_order_takes_any_item_first(rng: torch.Generator) -> None:
     classes = torch.arange(30) % 3
     first = torch.cat([next(stratified_order(classes, 1, 1, rng)) for _ in range(600)])
     assert set(first.tolist()) == set(range(30))
+
+
+@pytest.mark.parametrize("shuffle", ["none", "batches", "all"])
+def test_a_lessons_index_is_its_order_as_one_tensor(shuffle: Shuffle) -> None:
+    classes = torch.arange(24).view(6, 4) % 3
+    one, other = (torch.Generator().manual_seed(3) for _ in range(2))
+    for _ in range(3):
+        order, index = list(lesson_order(shuffle, classes, 6, one)), lesson_index(shuffle, classes, other)
+        if index is None:
+            assert shuffle == "none" and order == list(range(6))
+        else:
+            assert torch.equal(index, torch.stack([torch.as_tensor(turn) for turn in order]))
+    assert torch.equal(one.get_state(), other.get_state())

@@ -51,9 +51,14 @@ def test_batches_go_through_all_images_before_any_comes_again() -> None:
     lesson = plan(batch=2, steps=6).draw(0)
     seen = [index.tolist() for index, _ in lesson.batches]
     assert sorted(sum(seen[:3], [])) == sorted(sum(seen[3:], [])) == list(range(6)) and seen[:3] != seen[3:]
-    # What does not fill a batch is left for another time.
-    odd = [index.tolist() for index, _ in plan(batch=4, steps=20).draw(0).batches]
-    assert all(len(set(batch)) == 4 for batch in odd)
+    # What does not fill a batch begins the next one, in which no image is twice.
+    for count, size in ((6, 4), (10, 3), (7, 6), (5, 2)):
+        seen = []
+        for index, _ in plan(count, batch=size, steps=20).draw(0).batches:
+            assert len(set(index.tolist())) == len(index) == size
+            seen += index.tolist()
+            times = [seen.count(image) for image in range(count)]
+            assert max(times) - min(times) <= 1
     assert [index.tolist() for index, _ in plan().draw(0).batches] == [list(range(6))] * 4
 
 

@@ -84,3 +84,16 @@ def test_without_graphs_all_is_as_with_them(middle: str, first: int) -> None:
     assert torch.equal(after, found_after)
     for expected, value in zip(gradients, found_gradients, strict=True):
         torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_no_step_writes_a_gradient_of_all_latents(keep: bool) -> None:
+    latents = torch.randn(STEPS, B, NZ, requires_grad=True)
+    told = torch.arange(STEPS * B).view(STEPS, B) % 2
+    with initialisation(0, "generator"):
+        shared = unroll.SharedImages(Net(convolution()), latents, told, told, keep_graph=keep)
+    sum(image.sum() for image in shared.images).backward()
+    with torch.profiler.profile() as profile:
+        shared.backward()
+    assert latents.grad is not None and latents.grad.flatten(1).norm(dim=1).min() > 0
+    assert not [event for event in profile.events() if event.name in ("SelectBackward0", "IndexBackward0")]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,11 @@ from gendistill.evaluation.learning import learning_curve
 from gendistill.losses.batch_gradients import batch_cosines
 from gendistill.losses.class_gradients import class_gradients
 from gendistill.runs.observe import untouched
+from gendistill.runs.processes import Processes
 from gendistill.seeds import Streams
 from gendistill.teacher import Teacher
 from trainers.latent_objectives.objective import by_class
-from trainers.latents.teachers import teacher_at
 from trainers.terms.probes import Probe
-
-if TYPE_CHECKING:
-    from trainers.latent_search import LatentSearchTrainer
 
 CRITERIA = ("gradient_cosine", "accuracy")
 PER_CLASS = 64
@@ -66,13 +63,22 @@ class HeldOut:
         self.best: list[Tensor] = []
         self.best_value, self.looks_since, self.stopped = -math.inf, 0, False
 
-    def prepare(self, data: RealData, streams: Streams, make: Callable[[str], nn.Module]) -> None:
+    def prepare(
+        self,
+        data: RealData,
+        streams: Streams,
+        processes: Processes,
+        make: Callable[[str], nn.Module],
+        learner: Mapping[str, Any] | None,
+    ) -> None:
         """Draw the real images and make the networks, from streams and names of their own.
 
         Args:
             data: Its validation images are used; where they lack a class, the training images.
             streams: Of the run.
+            processes: Of the run, over which values are averaged.
             make: Makes a network of a name.
+            learner: Spec of the learners that accuracy is measured with; None: the data set's default.
         """
         if not self.every:
             return
@@ -81,15 +87,20 @@ class HeldOut:
         split = data.validation if int(counts.min()) else data.train
         sampler = ClassSampler(split.labels, classes, data.description.class_names)
         self.index = sampler.draw(min(PER_CLASS, sampler.smallest), streams["held-out"])
-        self.data, self.split, self.streams = data, split, streams
+        self.data, self.split, self.streams, self.processes = data, split, streams, processes
+        self.learner = learner
         self.networks = [make(f"held-out/{place}") for place in range(self.probes)]
 
-    def look(self, search: LatentSearchTrainer, step: int) -> dict[str, Tensor]:
+    def look(
+        self, step: int, images: Callable[[], Tensor], moving: Sequence[Tensor], teacher: Callable[[], Teacher]
+    ) -> dict[str, Tensor]:
         """Measure, where that is due; remember the best, and end the search when patience is over.
 
         Args:
-            search: What is judged.
             step: Steps done.
+            images: Makes the images (K * M, C, H, W), class by class, normalised as the real ones.
+            moving: What moves; kept where it is the best.
+            teacher: Makes the teacher, where accuracy is the criterion.
 
         Returns:
             ``held_out/gradient_cosine`` and, if it is the criterion, ``held_out/accuracy``; nothing where none is due.
@@ -97,17 +108,16 @@ class HeldOut:
         if not self.every or step % self.every:
             return {}
         with torch.no_grad():
-            images = by_class(search.images(), self.data.description.num_classes)
-        found = {"held_out/gradient_cosine": self.cosine(images)}
+            shown = by_class(images(), self.data.description.num_classes)
+        found = {"held_out/gradient_cosine": self.cosine(shown)}
         if self.criterion == "accuracy":
-            accuracy = self.accuracy(teacher_at(search, search.moving()), search.probe_spec)
-            found["held_out/accuracy"] = torch.tensor(accuracy, device=search.device)
+            found["held_out/accuracy"] = torch.tensor(self.accuracy(teacher()), device=shown.device)
         # Rare, so that waiting for the device does not matter; the mean is the same in every process.
-        value = float(search.run.processes.mean(found[f"held_out/{self.criterion}"][None])[0])
+        value = float(self.processes.mean(found[f"held_out/{self.criterion}"][None])[0])
         self.looks_since += 1
         if value > self.best_value:
             self.best_value, self.looks_since = value, 0
-            self.best = [moved.detach().clone() for moved in search.moving()]
+            self.best = [moved.detach().clone() for moved in moving]
         self.stopped = 0 < self.patience <= self.looks_since
         return found
 
@@ -133,14 +143,14 @@ class HeldOut:
         """Return the real images (M, C, H, W) of a class, normalised as the data set is."""
         return self.split.batch(self.index[label], self.data.description.normalisation)[0]
 
-    def accuracy(self, teacher: Teacher, learner: dict[str, Any] | None) -> float:
+    def accuracy(self, teacher: Teacher) -> float:
         """Return the mean accuracy of fresh learners on the validation images."""
         # As without it: it takes no step of the run's random streams.
         with untouched((), self.streams), torch.enable_grad():
             result = learning_curve(
                 teacher,
                 self.data,
-                learner=learner,
+                learner=self.learner,
                 updates=[UPDATES],
                 seeds=LEARNERS,
                 split="validation",

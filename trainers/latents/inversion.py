@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gendistill import sphere
 from gendistill.errors import UserError
 from gendistill.sphere_optimizer import SphereOptimizer
-from trainers.latents.space import Space
-
-if TYPE_CHECKING:
-    from trainers.latent_search import LatentSearchTrainer
 
 STARTS = ("random", "inversion")
 
@@ -82,38 +77,6 @@ class Inversion:
             _errors(render(latents), targets).sum().backward(inputs=[latents])
             optimizer.step()
         return latents.detach()
-
-
-def first_latents(search: LatentSearchTrainer) -> Tensor:
-    """Return the latents (N, nz) that a search starts at: uniform on the sphere, or those of real images.
-
-    Raises:
-        UserError: There are fewer real images of a class than latents.
-    """
-    source, stream = search.source, search.run.streams["latents"]
-    space = Space(source, search.labels)
-
-    def draw() -> Tensor:
-        return sphere.uniform(len(search.labels), source.nz, stream).to(search.device)
-
-    first = draw()
-    if search.starts_from == "random" or search.run.directory.has_state:  # a saved state brings its own
-        return first
-    if few := search.classes.fewer_than(search.images_per_class):
-        raise UserError(
-            f"the inversion starts from {search.images_per_class} real images of each class, but {few}; choose a "
-            "smaller --trainer.images_per_class, or --trainer.start random"
-        )
-    index = search.classes.draw(search.images_per_class, search.run.streams["inversion"])
-    targets, _ = search.data.train.batch(index.flatten(), source.description.normalisation)
-    return search.inversion(
-        lambda latents: space.render(latents, latents),
-        targets,
-        draw,
-        # The features of a layer have no prior, but the latents that they start from have.
-        "sphere" if search.layer is not None else search.constraint,
-        **search.constraint_options,
-    )
 
 
 def _errors(images: Tensor, targets: Tensor) -> Tensor:

@@ -3,58 +3,68 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gendistill.nets.learners import default_learner
 from gendistill.teacher import GeneratorTeacher, StoredImages, Teacher
-from trainers.latent_objectives.meta_loss import MetaLoss
-from trainers.latent_objectives.trajectory import TrajectoryMatching
-from trainers.latents.space import at_values, class_embeddings
-
-if TYPE_CHECKING:
-    from trainers.latent_search import LatentSearchTrainer
+from trainers.latents.space import Space, at_values, class_embeddings
 
 PATH_POINTS = 101
 
 
-def teacher_at(search: LatentSearchTrainer, values: list[Tensor], trail: Sequence[Tensor] = ()) -> Teacher:
-    """Return the teacher at given values of what is searched.
+@dataclass(frozen=True)
+class Found:
+    """What a search has found at a moment.
 
-    Args:
-        search: The search.
-        values: Points (N, ...), then, if they move, the class embeddings.
+    Attributes:
+        source: The generator, with its network as the search left it.
+        space: Where was searched.
+        labels: (N,) the images' classes.
+        base: (N, nz) latents at which the layers before the searched one are asked; not used without a layer.
+        points: (N, ...) what was searched.
+        embeddings: The class embeddings, if they moved; else nothing.
         trail: Latents (N, nz) of every step, of which every image counts; none: the points' images.
+        learning_rates: See :class:`gendistill.teacher.Teacher`.
+        metadata: See there.
+    """
 
-    Returns:
+    source: GeneratorTeacher
+    space: Space
+    labels: Tensor
+    base: Tensor
+    points: Tensor
+    embeddings: Sequence[Tensor]
+    trail: Sequence[Tensor]
+    learning_rates: Tensor | None
+    metadata: Mapping[str, Any]
+
+    def teacher(self) -> Teacher:
+        """Return it as a teacher.
+
         The generator with its latents; stored images where a layer's features were searched, which are larger than the
         images themselves.
-    """
-    source, labels = search.source, search.labels
-    metadata = _metadata(search)
-    if search.space.layer is not None:
-        with torch.no_grad(), _moved(search, values):
-            images = search.space.render(values[0], search.base)
-        return StoredImages(images, labels, source.description, learning_rates=_rates(search), metadata=metadata)
-    network: nn.Module = search.network
-    if len(values) > 1:
-        network = copy.deepcopy(network)
-        at_values(class_embeddings(network), values[1:])
-    latents = values[0]
-    if trail:
-        latents, labels = torch.cat(list(trail)), labels.repeat(len(trail))
-    return GeneratorTeacher(
-        network,
-        source.description,
-        latents=latents,
-        labels=labels,
-        learning_rates=_rates(search),
-        batch_norm=source.batch_norm,
-        metadata=metadata,
-    )
+        """
+        source, labels = self.source, self.labels
+        own: dict[str, Any] = {"learning_rates": self.learning_rates, "metadata": self.metadata}
+        if self.space.layer is not None:
+            with torch.no_grad(), _moved(source.network, self.embeddings):
+                images = self.space.render(self.points, self.base)
+            return StoredImages(images, labels, source.description, **own)
+        network: nn.Module = source.network
+        if self.embeddings:
+            network = copy.deepcopy(network)
+            at_values(class_embeddings(network), list(self.embeddings))
+        latents = self.points
+        if self.trail:
+            latents, labels = torch.cat(list(self.trail)), labels.repeat(len(self.trail))
+        return GeneratorTeacher(
+            network, source.description, latents=latents, labels=labels, batch_norm=source.batch_norm, **own
+        )
 
 
 def norms_of(latents: Tensor) -> Tensor:
@@ -83,32 +93,13 @@ def path_of(norms: Tensor, angles: Tensor, radius: float) -> dict[str, Any]:
     }
 
 
-def _metadata(search: LatentSearchTrainer) -> dict[str, Any]:
-    return ({} if search.poison is None else search.poison.metadata()) | {
-        "source": f"{type(search).__name__}, step {search.step}",
-        "seed": search.run.options.seed,
-        "generator": dict(search.source.metadata),
-        "learner": search.probe_spec or default_learner(search.data.description),
-        "path": path_of(search.norms, search.angles, float(search.latents[0].numel() ** 0.5)),
-    }
-
-
-def _rates(search: LatentSearchTrainer) -> Tensor | None:
-    """Return the learning rates of the first objective that trains networks, None where none does."""
-    teaching = (one for one in search.objectives if isinstance(one, (MetaLoss, TrajectoryMatching)))
-    return next((one.learning_rates() for one in teaching), None)
-
-
-class _moved:
-    """Class embeddings at given values inside, back where they were after."""
-
-    def __init__(self, search: LatentSearchTrainer, values: list[Tensor]) -> None:
-        self.parameters = [] if len(values) == 1 else class_embeddings(search.network)
-        self.values = values[1:]
-
-    def __enter__(self) -> None:
-        self.before = [parameter.detach().clone() for parameter in self.parameters]
-        at_values(self.parameters, self.values)
-
-    def __exit__(self, *error: object) -> None:
-        at_values(self.parameters, self.before)
+@contextmanager
+def _moved(network: nn.Module, embeddings: Sequence[Tensor]) -> Iterator[None]:
+    """Have class embeddings at given values inside, back where they were after; none given: where they are."""
+    parameters = class_embeddings(network) if embeddings else []
+    before = [parameter.detach().clone() for parameter in parameters]
+    at_values(parameters, list(embeddings))
+    try:
+        yield
+    finally:
+        at_values(parameters, before)
