@@ -125,6 +125,11 @@ def _select(result: Mapping[str, Any], learning: Mapping[str, Any]) -> str | Non
     return _words(selection["select"]) if selection and selection.get("select") else None
 
 
+def _measure(result: Mapping[str, Any], learning: Mapping[str, Any]) -> str | None:
+    """Return the score that chose among rates, where there was a choice."""
+    return _words(learning.get("measure", "accuracy")) if learning.get("selection") else None
+
+
 def planned_length(learning: Mapping[str, Any]) -> int | None:
     """Return the length of the training in updates where the points before its end depend on it, else None.
 
@@ -175,6 +180,7 @@ SETTINGS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]
     "length of the training": _length,
     "learning rates tried": _rates,
     "select": _select,
+    "rates chosen by": _measure,
     "augment": _augment,
     "augment mode": _of_augment("augment_mode", "single"),
     "augment strength": _of_augment("augment_strength", None),
