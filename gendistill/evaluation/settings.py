@@ -131,7 +131,7 @@ def planned_length(learning: Mapping[str, Any]) -> int | None:
     Points of two trainings that were planned for different lengths cannot be compared, even after equal updates.
     """
     selection = learning.get("selection") or {}
-    planned = learning.get("schedule", "constant") != "constant" or selection.get("select") == "last"
+    planned = (learning.get("schedule") or "constant") != "constant" or selection.get("select") == "last"
     return learning.get("learner_updates") if planned and not own_rates(learning) else None
 
 
@@ -192,7 +192,7 @@ def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return f"{int(value):,}" if float(value).is_integer() else f"{value:.12g}"
+        return f"{int(value):,}" if isinstance(value, int) or value.is_integer() else f"{value:.12g}"
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
