@@ -146,7 +146,7 @@ class GANTrainer(Trainer):
         self._generate, self._judge = self.compiled(self.generator), self.compiled(self.discriminator)
         self.ema = EMA(self.generator, self.ema_decay)
         if self.initial_generator is not None and not self.run.directory.has_state:
-            self._begin(start_from(self.initial_generator, self.data, self.normalisation))
+            self._begin(start_from(self.initial_generator, self.data, self.normalisation, labelled=self.labelled))
         self.generator_optimizer = self.make_optimizer(self.generator, self.lr_generator)
         self.discriminator_optimizer = self.make_optimizer(self.discriminator, self.lr_discriminator)
         attach_terms(self.terms, self, term_only=self.term_only)
@@ -159,7 +159,7 @@ class GANTrainer(Trainer):
         if weights.ema is None:
             self.ema = EMA(self.generator, self.ema_decay)
         else:
-            self.ema.load_state_dict(weights.ema)
+            weights.fill_average(self.ema)
 
     def _no_penalty(self) -> str | None:
         """Return why this discriminator cannot have a gradient penalty, None where it can."""

@@ -10,14 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from gendistill.data.description import Normalisation
+from gendistill.data.classes import compare_classes, differences, listed
+from gendistill.data.description import Description, Normalisation
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
+from gendistill.nets.ema import EMA
+from gendistill.nets.reordered import ReorderedGenerator
 from gendistill.objects import build
 from gendistill.runs.checkpoint import load_state
 from gendistill.runs.directory import RunDirectory
 from gendistill.teacher import GeneratorTeacher
 from gendistill.teacher.reference import open_teacher
+from gendistill.weights import checked
 from trainers.trainer import Trainer
 
 STATES = ("state.pt", "state.previous.pt")
@@ -77,10 +81,28 @@ class Beginning:
             name: ``generator`` or ``discriminator``.
 
         Raises:
-            UserError: It is built otherwise than the one that had them.
+            UserError: It is built otherwise than the one that had them, or a weight is NaN or infinite.
         """
+        self._fill(network, name, getattr(self, name))
+
+    def fill_average(self, average: EMA) -> None:
+        """Give the average of the generator its weights, and how many updates it has seen.
+
+        Raises:
+            UserError: See :meth:`fill`.
+        """
+        weights, updates = ((self.ema or {}).get(part) for part in ("module", "updates"))
+        if not isinstance(weights, Mapping) or not isinstance(updates, int):
+            raise UserError(
+                f"initial_generator '{self.reference}' holds no average of a generator; give another run of a GAN"
+            )
+        self._fill(average.module, "generator", weights)
+        average.updates = updates
+
+    def _fill(self, network: nn.Module, name: str, weights: Mapping[str, Any]) -> None:
+        weights = checked(weights, self.reference, network.state_dict().keys())
         try:
-            network.load_state_dict(getattr(self, name))
+            network.load_state_dict(weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
@@ -89,7 +111,7 @@ class Beginning:
             ) from error
 
 
-def start_from(reference: str, data: RealData, normalisation: Normalisation) -> Beginning:
+def start_from(reference: str, data: RealData, normalisation: Normalisation, *, labelled: bool) -> Beginning:
     """Return the weights of a trained GAN.
 
     A run's directory (or its ``state.pt``) gives the generator, the discriminator and the average of the generator. A
@@ -100,16 +122,20 @@ def start_from(reference: str, data: RealData, normalisation: Normalisation) -> 
         reference: The directory or the file.
         data: The data set.
         normalisation: The range of the images that the generator is to make.
+        labelled: Whether its networks are told the classes.
 
     Raises:
-        UserError: There is no such file, or it is of another method.
+        UserError: There is no such file, or it is of another method, or of other classes.
     """
     path = Path(reference).expanduser()
     directory = path.parent if path.name in STATES else path
     run = RunDirectory(directory.parent, directory.name)
     if not run.has_state:
         return Beginning(reference, _of_teacher(reference, data, normalisation))
-    state: Any = (load_state(run, torch.device("cpu")) or {}).get("trainer", {})
+    whole: Any = load_state(run, torch.device("cpu")) or {}
+    if labelled:
+        _check_classes(whole.get("data"), reference, data.description)
+    state: Any = whole.get("trainer", {})
     lacking = [name for name in ("generator", "discriminator", "ema") if not isinstance(state.get(name), dict)]
     if lacking:
         raise UserError(
@@ -117,6 +143,21 @@ def start_from(reference: str, data: RealData, normalisation: Normalisation) -> 
             "of a GAN's run, or a generator teacher's .safetensors file"
         )
     return Beginning(reference, state["generator"], state["discriminator"], state["ema"])
+
+
+def _check_classes(known: Any, reference: str, description: Description) -> None:
+    """Refuse a conditional GAN whose classes are not those of the run, as far as its state says what they were."""
+    before = list(known.get("classes", ())) if isinstance(known, Mapping) else []
+    now = description.class_names
+    if len(before) != len(now):  # not known, or the networks do not fit, which is said then
+        return
+    fit = compare_classes(before, now)
+    if not fit.same or fit.order is not None:
+        own, others = (listed(before), listed(now)) if fit.same else differences(before, now)
+        raise UserError(
+            f"initial_generator '{reference}' was trained with the classes {own}, the classes of '{description.name}' "
+            f"are {others}; start from a GAN of the same classes in the same order"
+        )
 
 
 def _of_teacher(reference: str, data: RealData, normalisation: Normalisation) -> Mapping[str, Any]:
@@ -128,6 +169,11 @@ def _of_teacher(reference: str, data: RealData, normalisation: Normalisation) ->
         raise UserError(
             f"initial_generator '{reference}' is a teacher of kind '{teacher.kind}', which has no network; give a "
             "generator's file, or the directory of a GAN's run"
+        )
+    if isinstance(teacher.network, ReorderedGenerator):
+        raise UserError(
+            f"initial_generator '{reference}' was trained with the classes in another order than those of "
+            f"'{data.description.name}'; bring the data's classes into its order"
         )
     if teacher.description.normalisation != normalisation:
         raise UserError(

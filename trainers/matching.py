@@ -119,7 +119,7 @@ class MatchingTrainer(Trainer):
         description = self.data.description
         self.classes = ClassSampler(self.data.train.labels, description.num_classes, description.class_names)
         few = taken_whole(self.classes, self.real_batch, "--trainer.real_batch")
-        self.rows = self.classes.counts.clamp(max=self.real_batch).tolist() if few else []
+        self.rows = [min(size, self.real_batch) for size in self.classes.sizes] if few else []
         """Real images of each class at a step; none where all have ``real_batch``."""
         if self.start == "real":
             require_images(self.classes, self.images_per_class)

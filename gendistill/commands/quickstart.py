@@ -218,6 +218,7 @@ def _judge(
 
 def _ablations(one: Made, data: RealData, directory: Path, seed: int, learning: dict[str, Any]) -> list[dict[str, Any]]:
     """Judge a teacher's images without its learned rates and its rates without its images, if it has such rates."""
+    from gendistill.data.fingerprint import fingerprint
     from gendistill.evaluation.ablation import judge_ablations
     from gendistill.teacher import open_teacher
 
@@ -226,7 +227,7 @@ def _ablations(one: Made, data: RealData, directory: Path, seed: int, learning: 
         return []
     options = learning | {"lr": ["teacher", *learning["lr"]]}  # beside its own those that all others choose among
     file = directory / "evaluations" / f"{one.name}-ablation.json"
-    key = _fingerprint(teacher, {"learning": options})
+    key = _fingerprint(teacher, {"learning": options, "data": fingerprint(data)})
     if file.is_file() and (known := json.loads(file.read_text())).get("fingerprint") == key:
         return list(known["results"])
     print(f"      {one.name}: is it the images or the learning rates?")

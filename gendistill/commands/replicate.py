@@ -78,7 +78,8 @@ def replicate(replication: Replication) -> dict[str, Any]:
     Returns:
         Plain values that ``report`` reads too: ``id``, ``scale``, ``dataset``, ``seeds``, ``teachers`` (results of the
         evaluators, pooled over seeds), ``columns``, ``replicated`` (for each of them ``name``, ``accuracy`` and
-        ``fidelity`` at the end with ``mean``, ``std`` and ``runs``, and ``reported``), ``notes``.
+        ``fidelity`` at the end with ``mean``, ``std`` and ``runs``, the latter with ``n`` images each, and
+        ``reported``), ``notes``.
 
     Raises:
         UserError: A config, the data or an earlier run does not fit.
@@ -126,7 +127,7 @@ def text(results: Mapping[str, Any]) -> str:
                 row["name"],
                 _pair(row["accuracy"], 100),
                 _number(said.get("accuracy"), 100),
-                f"{_pair(fidelity, 1)} ({fidelity['name']})" if fidelity else "–",
+                _distance(fidelity) if fidelity else "–",
                 _number(said.get("fid"), 1),
             ]
         )
@@ -167,7 +168,9 @@ def _row(result: Mapping[str, Any], said: Reported | None) -> dict[str, Any]:
     learning, fidelity = result["learning"], result["fidelity"]
     last = {key: learning["accuracy"][key][-1] for key in ("mean", "std", "runs")} if learning else None
     measured = (
-        {key: fidelity[key] for key in ("name", "std", "runs")} | {"mean": fidelity["value"]} if fidelity else None
+        {key: fidelity.get(key) for key in ("name", "n", "reference", "std", "runs")} | {"mean": fidelity["value"]}
+        if fidelity
+        else None
     )
     return {
         "name": result["name"],
@@ -199,6 +202,12 @@ def _pair(value: Mapping[str, Any] | None, factor: float) -> str:
         return "–"
     spread = "" if value["std"] is None else f" ± {factor * value['std']:.2f}"
     return f"{factor * value['mean']:.2f}{spread}"
+
+
+def _distance(fidelity: Mapping[str, Any]) -> str:
+    """Return a distance with what it is of: those of different numbers of images cannot be compared."""
+    images = "" if fidelity.get("n") is None else f", n={fidelity['n']:,}"
+    return f"{_pair(fidelity, 1)} ({fidelity['name']}{images})"
 
 
 def _number(value: float | None, factor: float) -> str:

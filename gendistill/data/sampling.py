@@ -99,8 +99,9 @@ class ClassSampler:
         # A row a class, its places in `_sorted`; `_padding` marks places beyond the end of a short class.
         places = torch.arange(int(counts.max()), device=labels.device)
         self._padding = places[None, :] >= counts[:, None]
-        self.smallest = int(counts.min())
-        """Size of the smallest class."""
+        self.sizes: list[int] = counts.tolist()
+        """Size of each class, so that nobody need ask the device again."""
+        self.smallest = min(self.sizes)
 
     def draw(self, per_class: int, generator: torch.Generator, *, repeat: bool = False) -> Tensor:
         """Draw samples of every class, without repetition inside a draw as far as a class has so many.
@@ -133,8 +134,7 @@ class ClassSampler:
 
     def fewer_than(self, per_class: int) -> str:
         """Return in words which classes have fewer samples; an empty text where none has."""
-        counts = self.counts.tolist()
-        few = [(name, count) for name, count in zip(self.names, counts, strict=True) if count < per_class]
+        few = [(name, count) for name, count in zip(self.names, self.sizes, strict=True) if count < per_class]
         if not few:
             return ""
         shown = ", ".join(f"'{name}' has {count}" for name, count in few[:SHOWN])

@@ -24,6 +24,7 @@ from gendistill.errors import UserError
 from gendistill.evaluation.cache import cache_folder, read_tensors, write_tensors
 from gendistill.evaluation.ensemble import right
 from gendistill.evaluation.extractors import Extractor
+from gendistill.finite import is_finite
 from gendistill.nets.learners import Learner, default_learner
 
 RECIPE: dict[str, Any] = {
@@ -102,6 +103,8 @@ def training_steps(count: int, batch_size: int) -> int:
 def trained_classifier(data: RealData, *, seed: int = 0, folder: Path | None = None) -> ClassifierExtractor:
     """Return the classifier of a data set, from the cache or trained now, as stderr is told, and put there.
 
+    A file that is damaged is made anew.
+
     Args:
         data: The real data; only ``train`` and ``validation`` are looked at.
         seed: Seed of weights, data order and shifts.
@@ -109,7 +112,6 @@ def trained_classifier(data: RealData, *, seed: int = 0, folder: Path | None = N
             ``~/.cache/gendistill/classifiers``.
 
     Raises:
-        UserError: The cached file is damaged.
         StorageError: The cache cannot be written.
     """
     description = data.description
@@ -128,13 +130,7 @@ def trained_classifier(data: RealData, *, seed: int = 0, folder: Path | None = N
     }
     text = json.dumps(key, sort_keys=True)
     path = (folder or cache_folder("classifiers")) / f"{text_fingerprint(text)}.safetensors"
-    if path.is_file():
-        try:
-            classifier.load_state_dict(read_tensors(path)[0])
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"'{path}' is no {classifier.name} ({reason}); delete it to train it anew") from error
-    else:
+    if not _taken_over(classifier, path):
         # It can take minutes, and the bar of train_classifier is for terminals only.
         tell = partial(print, file=sys.stderr, flush=True)
         tell(f"training the {classifier.name}, once for this data set; it is then kept as {path}")
@@ -145,6 +141,22 @@ def trained_classifier(data: RealData, *, seed: int = 0, folder: Path | None = N
         metadata = {"key": text, "validation_accuracy": repr(accuracy), "name": classifier.name}
         write_tensors(path, classifier.state_dict(), metadata)
     return classifier.requires_grad_(False).eval()
+
+
+def _taken_over(classifier: ClassifierExtractor, path: Path) -> bool:
+    """Load the weights that are kept; return whether there are any, and whole ones."""
+    if not path.is_file():
+        return False
+    try:
+        state = read_tensors(path)[0]
+    except UserError:
+        return False
+    if {name: value.shape for name, value in state.items()} != {
+        name: value.shape for name, value in classifier.state_dict().items()
+    } or not all(is_finite(value) for value in state.values()):
+        return False
+    classifier.load_state_dict(state)
+    return True
 
 
 def train_classifier(classifier: ClassifierExtractor, data: RealData, *, seed: int = 0) -> float:

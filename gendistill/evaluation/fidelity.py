@@ -118,8 +118,13 @@ def fidelity(
         "reference_n": real.count,
         "extractor": network.id,
         "dimension": seen.features.shape[1],
-        "kid": {"name": network.score_name("KID"), "value": math.nan, "std": None, "n": len(seen.features)},
+        "kid": {
+            "name": network.score_name("KID"),
+            **{"value": math.nan, "std": None, "estimator": "stratified", "class_pairs": 0.0},
+            "n": len(seen.features),
+        },
         **dict.fromkeys(SCORES, math.nan),
+        **{"nearest": nearest, "recall_nearest": nearest, "spread": dict.fromkeys(SCORES)},
         "shared": len(same[:, 0].unique()),
     }
     if len(seen.features) > 1:
@@ -219,10 +224,12 @@ def _notes(
 ) -> list[str]:
     """Return what is not to be trusted in a result, a sentence each."""
     kid, score = result["kid"], extractor.score_name("FD")
-    compared = kid.get("class_pairs", 0.0)
+    one = "one image has no spread, so distances between distributions are not defined"
+    if len(seen.features) < 2:
+        return [one]
     notes = []
     if seen.count < 2:
-        notes.append("one image has no spread, so distances between distributions are not defined")
+        notes.append(one)
     elif seen.count < TRUSTED_COUNT:
         instead = "; trust the KID instead" if kid["std"] is not None else ""
         notes.append(
@@ -248,11 +255,11 @@ def _notes(
             f"the classes are not as frequent in the images as in the reference; that is part of {score} and of the "
             "neighbours' scores, while KID weights classes as in the reference"
         )
-    if kid.get("estimator") == "iid":
+    if kid["estimator"] == "iid":
         notes.append("the teacher and the reference have no class in common, so KID takes all images as one class")
-    elif len(seen.features) > 1 and compared < 1 - 1e-9:
+    elif kid["class_pairs"] < 1 - 1e-9:
         notes.append(
             f"classes with one image have no pair within them; KID leaves these pairs out on both sides and compares "
-            f"{100 * compared:.3g} % of the pairs of classes"
+            f"{100 * kid['class_pairs']:.3g} % of the pairs of classes"
         )
     return notes

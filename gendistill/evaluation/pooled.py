@@ -81,11 +81,11 @@ def _means(runs: Sequence[Sequence[float | None]]) -> list[float | None]:
 
 def _fidelity(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     # Distances depend on the number of images, and on whom they are measured to.
-    for what in ("name", "n", "reference", "reference_n"):
-        if len({one.get(what) for one in results}) > 1:
+    for name in ("name", "reference", "reference_n", "n"):
+        if len(kinds := {one.get(name) for one in results}) > 1:
             raise UserError(
-                f"fidelity of the runs has different '{what}' ({', '.join(str(one.get(what)) for one in results)}); "
-                "evaluate them with the same options, such as count"
+                f"runs differ in {name} of fidelity: {', '.join(sorted(map(str, kinds)))}; distances of different "
+                "draws have no common mean, evaluate the runs with the same options, such as count"
             )
     pooled = dict(results[0]) | _spread([one["value"] for one in results], "value")
     if all("kid" in one for one in results):

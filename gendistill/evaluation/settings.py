@@ -125,13 +125,18 @@ def _select(result: Mapping[str, Any], learning: Mapping[str, Any]) -> str | Non
     return _words(selection["select"]) if selection and selection.get("select") else None
 
 
+def _measure(result: Mapping[str, Any], learning: Mapping[str, Any]) -> str | None:
+    """Return the score that chose among rates, where there was a choice."""
+    return _words(learning.get("measure", "accuracy")) if learning.get("selection") else None
+
+
 def planned_length(learning: Mapping[str, Any]) -> int | None:
     """Return the length of the training in updates where the points before its end depend on it, else None.
 
     Points of two trainings that were planned for different lengths cannot be compared, even after equal updates.
     """
     selection = learning.get("selection") or {}
-    planned = learning.get("schedule", "constant") != "constant" or selection.get("select") == "last"
+    planned = (learning.get("schedule") or "constant") != "constant" or selection.get("select") == "last"
     return learning.get("learner_updates") if planned and not own_rates(learning) else None
 
 
@@ -175,6 +180,7 @@ SETTINGS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]
     "length of the training": _length,
     "learning rates tried": _rates,
     "select": _select,
+    "rates chosen by": _measure,
     "augment": _augment,
     "augment mode": _of_augment("augment_mode", "single"),
     "augment strength": _of_augment("augment_strength", None),
@@ -192,7 +198,7 @@ def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return f"{int(value):,}" if float(value).is_integer() else f"{value:.12g}"
+        return f"{int(value):,}" if isinstance(value, int) or value.is_integer() else f"{value:.12g}"
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):

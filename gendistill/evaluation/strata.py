@@ -98,16 +98,16 @@ def squared_mmd(
     mine = _Side(first, n, a, pairs.rows, m, b, (places[0], kinds[1]), pairs.same_kernel)
     real = _Side(second, m, b, pairs.columns, n, a, (places[1], kinds[0]), pairs.same_kernel)
     terms = (
-        (a.outer(a), mine.by_class(mine.own), mine.by_class(mine.own_counts)),
-        (b.outer(b), real.by_class(real.own), real.by_class(real.own_counts)),
-        (a.outer(b), mine.by_class(mine.cross), mine.by_class(mine.cross_counts)),
+        (a.outer(a), mine.own, mine.own_pairs),
+        (b.outer(b), real.own, real.own_pairs),
+        (a.outer(b), mine.cross, mine.cross_pairs),
     )
-    lacking = torch.stack([(weight > 0) & (counts <= 0) for weight, _, counts in terms]).any(0)
+    lacking = torch.stack([(weight > 0) & (number <= 0) for weight, _, number in terms]).any(0)
     used = (~(lacking | lacking.T)).to(torch.float64)
     covered = float((terms[1][0] * used).sum())
     if not covered > 0:
         return {"value": math.nan, "std": None, "estimator": estimator, "class_pairs": 0.0}
-    xx, yy, xy = (float((used * weight * sums / counts.clamp(min=1)).sum()) for weight, sums, counts in terms)
+    xx, yy, xy = (float((used * weight * sums / number.clamp(min=1)).sum()) for weight, sums, number in terms)
     variance = _variance(mine, real, used, places)
     return {
         "value": (xx + yy - 2 * xy) / covered,
@@ -142,30 +142,56 @@ class _Side:
         taken: tuple[Tensor, Tensor],
         kernel: Tensor,
     ) -> None:
-        self.classes, self.counts, self.weights, self.other_weights = inside.classes, counts, weights, other_weights
-        self.itself = torch.nn.functional.one_hot(inside.classes, len(counts)).to(torch.float64)
-        self.own, self.own_counts = inside.sums - self.itself * inside.diagonal[:, None], counts - self.itself
-        self.cross = sums.index_put(taken, -kernel, accumulate=True)
-        self.cross_counts = other_counts.expand_as(sums).index_put(taken, -torch.ones_like(kernel), accumulate=True)
+        self.inside, self.classes, self.counts, self.weights = inside, inside.classes, counts, weights
+        self.sums, self.other_counts, self.other_weights = sums, other_counts, other_weights
+        self.taken, self.kernel = taken, kernel
+        kinds = inside.classes[taken[0]], taken[1]
+        # Sums and numbers of pairs by class (K, K), without an image with itself and without pairs of one image.
+        self.own = self.by_class(inside.sums) - self.by_class(inside.diagonal[:, None])[:, 0].diag()
+        self.own_pairs = counts.outer(counts) - counts.diag()
+        self.cross = self.by_class(sums).index_put(kinds, -kernel, accumulate=True)
+        self.cross_pairs = counts.outer(other_counts).index_put(kinds, -torch.ones_like(kernel), accumulate=True)
 
     def by_class(self, values: Tensor) -> Tensor:
-        """Return values (N, K) added up over the images of each class (K, K)."""
+        """Return values (N, V) added up over the images of each class (K, V)."""
         return torch.zeros(len(self.counts), values.shape[1], dtype=torch.float64).index_add(0, self.classes, values)
 
     def moves(self, used: Tensor) -> Tensor:
-        """Return by how much the estimate falls when each image (N,) is left out."""
-        weights = self.weights[self.classes][:, None] * used[self.classes]
-        # Without image i the mean S / n of a pair of classes is (S - S_i) / (n - n_i), which is lower by
-        # (S_i - n_i S / n) / (n - n_i). Within a class every pair is counted from both its images.
-        own = self._left_out(self.own, self.own_counts, 1 + self.itself) * self.weights
-        cross = self._left_out(self.cross, self.cross_counts, 1) * self.other_weights
-        return 2 * (weights * (own - cross)).sum(1)
+        """Return by how much the estimate falls when each image (N,) is left out.
 
-    def _left_out(self, sums: Tensor, counts: Tensor, times: Tensor | int) -> Tensor:
-        total = self.by_class(counts)
-        means = self.by_class(sums) / total.clamp(min=1)
-        left = total[self.classes] - times * counts
-        return (sums - counts * means[self.classes]) / left.clamp(min=1)
+        Without image i the mean S / n of a pair of classes is (S - S_i) / (n - n_i), which is lower by
+        (S_i - n_i S / n) / (n - n_i). Within a class every pair is counted from both its images.
+        """
+        found, end = torch.zeros(len(self.classes), dtype=torch.float64), 0
+        for label, size in enumerate(self.counts.long().tolist()):
+            rows, end = slice(end, end + size), end + size
+            if not size or not float(self.weights[label]):
+                continue
+            itself = torch.zeros(len(self.counts), dtype=torch.float64)
+            itself[label] = 1
+            own = self.inside.sums[rows] - itself * self.inside.diagonal[rows, None]
+            own = _left_out(own, self.counts - itself, self.own[label], self.own_pairs[label], 1 + itself)
+            here = (self.taken[0] >= rows.start) & (self.taken[0] < rows.stop)
+            at, kernel = (self.taken[0][here] - rows.start, self.taken[1][here]), self.kernel[here]
+            cross = self.sums[rows].index_put(at, -kernel, accumulate=True)
+            number = self.other_counts.expand_as(cross).index_put(at, -torch.ones_like(kernel), accumulate=True)
+            cross = _left_out(cross, number, self.cross[label], self.cross_pairs[label], torch.ones_like(itself))
+            parts = used[label] * (own * self.weights - cross * self.other_weights)
+            found[rows] = 2 * self.weights[label] * parts.sum(1)
+        return found
+
+
+def _left_out(sums: Tensor, number: Tensor, total: Tensor, pairs: Tensor, times: Tensor) -> Tensor:
+    """Return by how much the mean kernel of each pair of classes (B, K) falls when an image of one class is left out.
+
+    Args:
+        sums: (B, K) of the images' own pairs.
+        number: Number of these, (K,) or (B, K).
+        total: (K,) sum of all pairs.
+        pairs: (K,) number of all.
+        times: (K,) how often a pair is counted.
+    """
+    return (sums - number * total / pairs.clamp(min=1)) / (pairs - times * number).clamp(min=1)
 
 
 def _variance(mine: _Side, real: _Side, used: Tensor, places: tuple[Tensor, Tensor]) -> float | None:

@@ -35,7 +35,7 @@ def how_measured(results: Mapping[str, Any], found: Verdict) -> str:
         f"<dt>{escaped(name)}</dt><dd>{escaped(words)}</dd>" for name, words in settings(results, found.table)
     )
     notes = [
-        *results.get("notes", ()),
+        *(results.get("notes") or ()),
         *rate_sentences([row for row in found.table if row not in chosen_anew(found.table)]),
         *fidelity_sentences(found.table),
         " ".join(rules(found)),

@@ -59,7 +59,7 @@ def write_report(
         UserError: Something has not the form of results.
     """
     path = Path(path)
-    text = render(results, images or {}, {**results.get("curves", {}), **(curves or {})}, title)
+    text = render(results, images or {}, {**(results.get("curves") or {}), **(curves or {})}, title)
     atomic_write(path, lambda file: file.write(text.encode()) and None)
     return path
 

@@ -42,7 +42,7 @@ def text_table(results: Mapping[str, Any]) -> str:
     table = found.table
     columns = _columns(found, update_counts(table, wanted=results.get("columns")))
     lines = aligned([[heading for heading, _ in columns], *zip(*(cells for _, cells in columns), strict=True)])
-    return "\n".join([*lines, "", *_notes(table), *results.get("notes", ()), *findings(found)])
+    return "\n".join([*lines, "", *_notes(table), *(results.get("notes") or ()), *findings(found)])
 
 
 def time_columns(table: Sequence[Row]) -> list[tuple[str, list[float | None]]]:

@@ -11,9 +11,8 @@ import torch
 from gendistill.data.description import Description, Normalisation, symmetric
 from gendistill.data.load import load
 from gendistill.data.real import RealData, Split
-from gendistill.errors import UserError
 from gendistill.evaluation import classifier as module
-from gendistill.evaluation.cache import read_tensors
+from gendistill.evaluation.cache import read_tensors, write_tensors
 from gendistill.evaluation.classifier import (
     ClassifierExtractor,
     classification_accuracy,
@@ -81,12 +80,23 @@ def test_training_is_announced_and_ends_with_its_accuracy(
     assert capsys.readouterr().err == ""
 
 
-def test_a_damaged_cache_is_named(tiny_data: RealData, tmp_path: Path, short: None) -> None:
-    trained_classifier(tiny_data, folder=tmp_path)
+@pytest.mark.parametrize("damage", ["cut", "not finite", "others"])
+def test_a_damaged_cache_is_made_anew(
+    tiny_data: RealData, tmp_path: Path, short: None, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    first = trained_classifier(tiny_data, folder=tmp_path)
     (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(UserError, match="delete it to have it made anew"):
-        trained_classifier(tiny_data, folder=tmp_path)
+    tensors, metadata = read_tensors(path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:50])
+    elif damage == "not finite":
+        write_tensors(path, {**tensors, "head.bias": tensors["head.bias"] * torch.nan}, metadata)
+    else:
+        write_tensors(path, {"head.bias": tensors["head.bias"]}, metadata)
+    capsys.readouterr()
+    assert trained_classifier(tiny_data, folder=tmp_path).id == first.id
+    assert "training the bands classifier" in capsys.readouterr().err
+    assert trained_classifier(tiny_data, folder=tmp_path).id == first.id and capsys.readouterr().err == ""
 
 
 def test_the_test_split_is_not_looked_at(tiny_data: RealData, tmp_path: Path, short: None) -> None:

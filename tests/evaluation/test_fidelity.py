@@ -291,6 +291,8 @@ def test_few_images_of_a_few(tiny_data: RealData, count: int) -> None:
         assert math.isnan(result["value"]) == (min(count, stored) < 2)
         assert math.isnan(result["whole"]["value"]) == (stored < 2)
         assert result["kid"]["std"] is None or result["kid"]["std"] >= 0
+        keys = {"name", "value", "std", "estimator", "class_pairs", "n"}
+        assert set(result["kid"]) == keys and {"nearest", "recall_nearest", "spread"} < set(result)
 
 
 def test_images_that_are_not_finite_are_refused(tiny_data: RealData) -> None:

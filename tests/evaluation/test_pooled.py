@@ -68,7 +68,7 @@ def test_runs_must_match() -> None:
         pooled([result([0.1, 0.5], None, 1.0, [0]), other])
     fewer = result([0.1, 0.5], 3.0, 1.0, [1])
     fewer["fidelity"]["n"] = 4
-    with pytest.raises(UserError, match=r"different 'n' \(5, 4\)"):
+    with pytest.raises(UserError, match=r"differ in n of fidelity: 4, 5"):
         pooled([result([0.1, 0.5], 3.0, 1.0, [0]), fewer])
     with pytest.raises(UserError, match="no run"):
         pooled([])
@@ -88,3 +88,10 @@ def test_what_the_runs_chose_among_is_kept() -> None:
         one["learning"]["selection"] = {"select": "each", "candidates": [0.1, 0.3], "validation": found}
     assert pooled(runs)["learning"]["selection"] == {"select": "each", "candidates": [0.1, 0.3]}
     assert pooled([result([0.1, 0.5], None, 1.0, [0])])["learning"]["selection"] is None
+
+
+def test_distances_of_different_draws_have_no_common_mean() -> None:
+    other = result([0.1, 0.5], 4.0, 1.0, [1])
+    other["fidelity"]["n"] = 6
+    with pytest.raises(UserError, match="runs differ in n of fidelity: 5, 6"):
+        pooled([result([0.1, 0.5], 3.0, 1.0, [0]), other])

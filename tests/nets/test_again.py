@@ -123,3 +123,23 @@ def test_chance_can_be_lent_inside_a_loan_and_is_put_back_after_an_error() -> No
         assert (random.random(), np.random.rand(), float(torch.rand(1))) == first
         raise ZeroDivisionError
     assert not chance.moved(state)
+
+
+def test_the_generator_of_an_accelerator_is_lent_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as that can be told without one: its global generators are torch's, one a device."""
+    own = [torch.Generator().manual_seed(number) for number in range(2)]
+    monkeypatch.setattr(torch.cuda, "default_generators", tuple(own))
+    chance, before = Chance(None, torch.device("cuda", 1)), [one.get_state() for one in own]
+    found = []
+    for _ in range(2):
+        with chance.seeded(8):
+            found.append(torch.rand(3, generator=own[1]))
+    assert torch.equal(*found) and all(
+        torch.equal(one.get_state(), state) for one, state in zip(own, before, strict=True)
+    )
+    state = chance.state()
+    torch.rand(1, generator=own[1])
+    assert chance.moved(state)
+    chance.restore(state)
+    torch.rand(1, generator=own[0])
+    assert not chance.moved(state)

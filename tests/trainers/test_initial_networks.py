@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,47 @@ def test_frozen_gives_back_what_it_took() -> None:
     with frozen(layer):
         assert not layer.weight.requires_grad
     assert layer.weight.requires_grad and not layer.bias.requires_grad
+
+
+def change_state(root: Path, change: Any) -> None:
+    path = root / "old" / "state.pt"
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize("part", ["generator", "discriminator", "ema"])
+def test_weights_that_are_no_numbers_are_refused(part: str, tiny_data: RealData, tmp_path: Path, trained: Any) -> None:
+    def spoil(state: Any) -> None:
+        weights = state["trainer"][part]
+        weights = weights["module"] if part == "ema" else weights
+        name = next(iter(weights))
+        weights[name] = torch.full_like(weights[name], torch.nan)
+
+    change_state(tmp_path, spoil)
+    with pytest.raises(UserError, match="old' cannot be used: '.*' holds values that are NaN or infinite"):
+        built(gan(initial_generator=str(tmp_path / "old")), tiny_data, tmp_path)
+
+
+def test_weights_of_wrapped_networks_are_recognised(tiny_data: RealData, tmp_path: Path, trained: Any) -> None:
+    def wrap(state: Any) -> None:
+        for part in ("generator", "discriminator"):
+            weights = state["trainer"][part]
+            state["trainer"][part] = {f"module._orig_mod.{name}": value for name, value in weights.items()}
+
+    change_state(tmp_path, wrap)
+    begun = built(gan(initial_generator=str(tmp_path / "old")), tiny_data, tmp_path)
+    assert same(begun.generator, trained.generator) and same(begun.discriminator, trained.discriminator)
+
+
+@pytest.mark.parametrize("reference", ["old", "old/teacher.safetensors"])
+def test_a_conditional_gan_of_other_classes_is_refused(
+    reference: str, tiny_data: RealData, tmp_path: Path, trained: Any
+) -> None:
+    start = str(tmp_path / reference)
+    order = tiny_data.in_order(torch.tensor([1, 2, 0]), ("bottom", "top", "middle"))
+    with pytest.raises(UserError, match="same order|bring the data's classes into its order"):
+        built(gan(initial_generator=start), order, tmp_path)
+    others = replace(tiny_data, description=replace(tiny_data.description, class_names=("a", "b", "c")))
+    with pytest.raises(UserError, match="classes top, middle, bottom"):
+        built(gan(initial_generator=start), others, tmp_path)

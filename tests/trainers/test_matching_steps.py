@@ -168,7 +168,7 @@ def train_both_ways(root: Path, name: str) -> None:
 SCRIPT = """
 import sys, torch
 from pathlib import Path
-from test_matching import train_both_ways
+from test_matching_steps import train_both_ways
 
 torch.set_num_threads(1)
 train_both_ways(Path(sys.argv[1]), "two")
