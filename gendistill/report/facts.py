@@ -147,6 +147,13 @@ def heading(one: Fidelity, measured: Iterable[Fidelity]) -> str:
     several_extractors = len({other.extractor for other in measured if other.name == one.name}) > 1
     extractor = f" by {one.extractor}" if several_extractors and one.extractor else ""
     against = f" to {one.reference}" if one.reference not in (None, "train") else ""
+    datasets = list(dict.fromkeys(other.dataset for other in measured))
+    if len(datasets) > 1:
+        dataset, mark = one.dataset
+        # Two data sets may have one name.
+        named_twice = sum(dataset == other for other, _ in datasets) > 1
+        whose = dataset or "a data set that is not said"
+        against += f" of {whose}{f' ({mark[:8]})' if named_twice and mark else ''}"
     images = "" if one.n is None else f" n={one.n:,}"
     return f"{one.name}{extractor}{against}{images}"
 
@@ -168,5 +175,16 @@ def fidelity_sentences(table: Sequence[Row]) -> list[str]:
     whole = [(row.name, row.whole) for row in table if row.whole is not None]
     if whole:
         listing = listed([f"{name} {number(one.value)} (n={one.n:,})" if one.n else name for name, one in whole])
-        sentences.append(f"With all images: {listing}; these cannot be compared with one another.")
+        unequal = len({one.n for _, one in whole}) > 1
+        alone = "; distances of different numbers of images cannot be compared" if unequal else ""
+        sentences.append(f"With all images: {listing}{alone}.")
     return sentences
+
+
+def note_sentences(table: Sequence[Row]) -> list[str]:
+    """Say what is not to be trusted in single results: each note once, with the teachers that it is on."""
+    found: dict[str, list[str]] = {}
+    for row in table:
+        for note in dict.fromkeys(row.notes):
+            found.setdefault(note, []).append(row.name)
+    return [f"{listed(names)}: {note.rstrip('.')}." for note, names in found.items()]

@@ -11,6 +11,7 @@ from gendistill.report.facts import (
     chosen_anew,
     fidelity_sentences,
     has_spread,
+    note_sentences,
     over_words,
     rate_sentences,
     split_sentence,
@@ -38,6 +39,7 @@ def how_measured(results: Mapping[str, Any], found: Verdict) -> str:
         *(results.get("notes") or ()),
         *rate_sentences([row for row in found.table if row not in chosen_anew(found.table)]),
         *fidelity_sentences(found.table),
+        *note_sentences(found.table),
         " ".join(rules(found)),
     ]
     return f"<dl>{lines}</dl>" + "".join(f'<p class="note">{escaped(note)}</p>' for note in notes if note)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.files import atomic_write
+from gendistill.plain import plain
 from gendistill.report.cells import byte_size
 from gendistill.report.facts import (
     accuracy_words,
@@ -91,7 +92,7 @@ def render(
         parts += [f"<h2>{escaped(name[:1].upper() + name[1:])}</h2>", _line(name, curve)]
     parts += ["<h2>How it was measured</h2>", how_measured(results, found)]
     style = resources.files("gendistill.report").joinpath("style.css").read_text(encoding="utf-8")
-    data = json.dumps(results, default=str).replace("</", "<\\/")
+    data = json.dumps(plain(plain(results), strict=True), allow_nan=False).replace("</", "<\\/")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

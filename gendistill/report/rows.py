@@ -47,6 +47,7 @@ class Fidelity:
         over: What they are: ``draw`` or ``run``.
         reference: Real images compared with: ``train`` or ``test``.
         extractor: What tells extractors apart.
+        dataset: Whose real images they are: the data set's name and fingerprint, as far as they are known.
     """
 
     name: str
@@ -57,11 +58,12 @@ class Fidelity:
     over: str = "draw"
     reference: str | None = None
     extractor: str | None = None
+    dataset: tuple[str | None, str | None] = (None, None)
 
     @property
     def column(self) -> tuple[Any, ...]:
         """What must be the same for two values to stand in one column."""
-        return (self.name, self.extractor, self.reference, self.n)
+        return (self.name, self.extractor, self.reference, self.dataset, self.n)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Row:
         validation_images: How many images chose.
         own_rates: Whether the rates are what the teacher learned.
         planned: Length of the training in updates, where the points before its end depend on it.
+        notes: Sentences on what not to trust in its result.
     """
 
     name: str
@@ -121,6 +124,7 @@ class Row:
     validation_images: int | None = None
     own_rates: bool = False
     planned: int | None = None
+    notes: tuple[str, ...] = ()
 
     def sample(self, count: int, step: float) -> Sample:
         """Return what its learners reached after one number of updates, to be compared; see :class:`Sample`."""
@@ -147,7 +151,7 @@ def row(result: Mapping[str, Any]) -> Row:
         images=teacher.get("images"),
         bytes=teacher.get("bytes"),
         scores=scores,
-        **_distances(result.get("fidelity") or {}),
+        **_distances(result.get("fidelity") or {}, (result.get("dataset"), result.get("dataset_fingerprint"))),
         made=_seconds(result.get("seconds")),
         judged=_seconds(learning.get("seconds")),
         learner=learner_name(learning.get("learner")),
@@ -165,6 +169,7 @@ def row(result: Mapping[str, Any]) -> Row:
         validation_images=sizes.get("validation"),
         own_rates=own_rates(learning),
         planned=planned_length(learning),
+        notes=(*(result.get("notes") or ()), *((result.get("fidelity") or {}).get("notes") or ())),
     )
 
 
@@ -257,9 +262,11 @@ def _scores(learning: Mapping[str, Any]) -> dict[int, Score]:
     }
 
 
-def _distances(fidelity: Mapping[str, Any]) -> dict[str, Fidelity | None]:
+def _distances(
+    fidelity: Mapping[str, Any], dataset: tuple[str | None, str | None]
+) -> dict[str, Fidelity | None]:
     pooled = "runs" in fidelity
-    shared = {"reference": fidelity.get("reference"), "extractor": fidelity.get("extractor"), "n": fidelity.get("n")}
+    shared = {"reference": fidelity.get("reference"), "extractor": fidelity.get("extractor"), "dataset": dataset}
 
     def of(part: Mapping[str, Any], name: str, **more: Any) -> Fidelity | None:
         if part.get("value") is None:
@@ -274,7 +281,8 @@ def _distances(fidelity: Mapping[str, Any]) -> dict[str, Fidelity | None]:
     }
     whole = fidelity.get("whole") or {}
     return {
-        "fidelity": of(fidelity, name, **spread),
+        "fidelity": of(fidelity, name, n=fidelity.get("n"), **spread),
+        # It does not depend on the number of images, and is of all of them, not of the draws.
         "kernel": of(fidelity.get("kid") or {}, name.replace("FD", "KID", 1)),
         "whole": of(whole, name, n=whole.get("n")) if whole.get("n") != fidelity.get("n") else None,
     }
