@@ -52,7 +52,9 @@ def check_same_width(
     """
     for name, features in zip(names, (first, second), strict=True):
         if not isinstance(features, Tensor):
-            raise UserError(f"{score} needs tensors, '{name}' is a {type(features).__name__}; torch.as_tensor makes one")
+            raise UserError(
+                f"{score} needs tensors, '{name}' is a {type(features).__name__}; torch.as_tensor makes one"
+            )
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
         raise UserError(
             f"{score} needs features (N, D) and (M, D) of one width, got {tuple(first.shape)} and {tuple(second.shape)}"

@@ -262,9 +262,7 @@ def _scores(learning: Mapping[str, Any]) -> dict[int, Score]:
     }
 
 
-def _distances(
-    fidelity: Mapping[str, Any], dataset: tuple[str | None, str | None]
-) -> dict[str, Fidelity | None]:
+def _distances(fidelity: Mapping[str, Any], dataset: tuple[str | None, str | None]) -> dict[str, Fidelity | None]:
     pooled = "runs" in fidelity
     shared = {"reference": fidelity.get("reference"), "extractor": fidelity.get("extractor"), "dataset": dataset}
 
