@@ -35,10 +35,12 @@ def over_words(table: Sequence[Row]) -> str:
 
 def spread_words(table: Sequence[Row]) -> str:
     """Return what stands behind a ±, nothing where no score has one."""
-    over, spread = over_words(table), any(has_spread(row) for row in table)
+    spread = [row for row in table if has_spread(row)]
     if not spread:
-        return over
-    return f"mean ± std over {over}" if over else "mean ± std"
+        return over_words(table)
+    over, single = over_words(spread), {row.over for row in table if row not in spread and 1 in seed_numbers([row])}
+    rest = f", of 1 {single.pop()} where there is no ±" if single else ""
+    return (f"mean ± std over {over}" if over else "mean ± std") + rest
 
 
 def has_spread(row: Row) -> bool:

@@ -75,8 +75,9 @@ def settings(results: Mapping[str, Any], table: Sequence[Row]) -> list[tuple[str
 def rules(found: Verdict) -> list[str]:
     """Say what ±, shading and bold mean, as far as the page has them."""
     said = [sentence] if (sentence := split_sentence(found.table)) else []
-    over = over_words(found.table)
-    if any(has_spread(row) for row in found.table):
+    spread = [row for row in found.table if has_spread(row)]
+    if spread:
+        over = over_words(spread)
         said.append(f"± is the sample standard deviation{f' over {over}' if over else ''}.")
     if found.against and found.reference is not None:
         number = len(found.against)

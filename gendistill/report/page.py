@@ -139,10 +139,12 @@ def _curves(table: Sequence[Row], looks: Mapping[str, Style], *, by_epoch: bool 
     figure = learning_curves(measured, looks, label, accuracy=accuracy, by_epoch=by_epoch)
     over = over_words(measured)
     caption = [f"Mean over {over}." if over else "Means."]
-    if any(has_spread(row) for row in measured):
-        caption = [
-            f"Mean over {over}; bands are one standard deviation." if over else "Bands are one standard deviation."
-        ]
+    if spread := [row for row in measured if has_spread(row)]:
+        bands = "ands are one standard deviation"
+        of = over_words(spread)
+        # A teacher of one learner has no band.
+        bands += f", over {of}" if of and of != over else ""
+        caption = [f"Mean over {over}; b{bands}." if over else f"B{bands}."]
     anew = chosen_anew(measured)
     rates = rate_table(table, looks) if anew and not by_epoch else ""
     return f"{_legend(measured, looks)}\n{_figure(figure, ' '.join([*caption, *rate_sentences(anew)]))}{rates}"

@@ -364,3 +364,12 @@ def test_the_numbers_of_a_page_are_strict_json() -> None:
 
     found = json.loads(data[1], parse_constant=refuse)
     assert found["teachers"][1]["robust"] == {"lrs": None, "ars": [None]}
+
+
+def test_one_learner_has_no_part_in_a_spread() -> None:
+    several, single = result("a", seeds=3), result("b", seeds=1)
+    assert "mean ± std over 3 seeds, of 1 seed where there is no ±" in text_table(table(several, single))
+    assert "mean ± std over 3 seeds\n" in text_table(table(several, several)) and "±" not in text_table(table(single))
+    page = render(table(several, single), {}, {})
+    assert "± is the sample standard deviation over 3 seeds." in page and "std over 1" not in page
+    assert "bands are one standard deviation, over 3 seeds." in page
