@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -206,7 +207,9 @@ def is_everything(teacher: Mapping[str, Any], training_images: int | None) -> bo
     """
     said = teacher.get("everything")
     if said is not None:
-        return bool(said)
+        # Other people's files may say it of a few images.
+        known = None not in (teacher.get("images"), training_images)
+        return bool(said) and not (known and teacher.get("images") != training_images)
     if teacher.get("kind") != REAL_IMAGES:
         return False
     return teacher.get("path") == REAL if training_images is None else teacher.get("images") == training_images
@@ -256,10 +259,17 @@ def _scores(learning: Mapping[str, Any]) -> dict[int, Score]:
     nothing = [None] * len(updates)
     listed = zip(updates, means, accuracy.get("std") or nothing, accuracy.get("runs") or nothing, strict=True)
     return {
-        int(count): Score(float(mean), None if std is None else float(std), len(runs or ()), tuple(runs or ()))
+        int(count): Score(float(mean), _spread(std, runs or ()), len(runs or ()), tuple(runs or ()))
         for count, mean, std, runs in listed
         if mean is not None
     }
+
+
+def _spread(std: float | None, runs: Sequence[float]) -> float | None:
+    """Return the sample standard deviation of the runs; what the result says of it only where they are not known."""
+    if len(runs) > 1:
+        return statistics.stdev(runs)
+    return None if std is None else float(std)
 
 
 def _distances(fidelity: Mapping[str, Any], dataset: tuple[str | None, str | None]) -> dict[str, Fidelity | None]:

@@ -373,3 +373,19 @@ def test_one_learner_has_no_part_in_a_spread() -> None:
     page = render(table(several, single), {}, {})
     assert "± is the sample standard deviation over 3 seeds." in page and "std over 1" not in page
     assert "bands are one standard deviation, over 3 seeds." in page
+
+
+def test_a_spread_is_that_of_the_runs_whatever_is_said_of_it() -> None:
+    lying = result("a", runs=[[0.2, 0.4], [0.5, 0.7]])
+    lying["learning"]["accuracy"]["std"] = [0.001, None]
+    assert [score.std for score in row(lying).scores.values()] == pytest.approx([0.02**0.5, 0.02**0.5])
+    del lying["learning"]["accuracy"]["runs"]
+    assert [score.std for score in row(lying).scores.values()] == [0.001, None]
+
+
+def test_a_few_images_are_not_all_real_data_even_if_they_say_so() -> None:
+    lying = result("a")
+    lying["teacher"]["everything"] = True
+    assert not row(lying).everything and row(real()).everything
+    lying["learning"]["split_sizes"]["train"] = 20
+    assert row(lying).everything
