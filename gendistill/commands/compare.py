@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
 
     with result_only(given.json):
         found, data = judge_all(given)
-        results: dict[str, Any] = {"teachers": rank(found, given.rank_at), "notes": [rank_words(found, given.rank_at)]}
+        results: dict[str, Any] = {"teachers": rank(found, given.rank_at), "notes": rank_notes(found, given.rank_at)}
         if given.rank_at is not None:
             results["rank_at"] = given.rank_at
     return hand_over(
@@ -178,6 +178,11 @@ def rank(results: list[dict[str, Any]], updates: int | None) -> list[dict[str, A
 
 def _rank(scores: Mapping[int, Score], at: int) -> float:
     return -scores[at].mean if at in scores else 1.0
+
+
+def rank_notes(results: list[dict[str, Any]], updates: int | None) -> list[str]:
+    """Return :func:`rank_words` where there is anything to put in order."""
+    return [rank_words(results, updates)] if len(results) > 1 else []
 
 
 def rank_words(results: list[dict[str, Any]], updates: int | None) -> str:

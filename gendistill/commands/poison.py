@@ -70,12 +70,15 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     from gendistill.evaluation.detection import detect
     from gendistill.evaluation.poisoning import attack_report
     from gendistill.poison import KEY, Poison, require_made_here
+    from gendistill.report.rows import REAL
     from gendistill.runs.device import choose_device
     from gendistill.teacher.reference import open_teacher
 
     data = load_data(given).to(choose_device(given.device))
     references = [given.teacher] + ([given.control] if given.control else [])
     teachers = {short_name(ref): require_made_here(open_teacher(ref, data, seed=given.seed), ref) for ref in references}
+    if REAL in teachers:
+        raise UserError(f"'{REAL}' is what the real images are called that stand beside; rename the teacher's file")
     if len(teachers) < len(references):
         raise UserError(f"teacher and control are both called '{short_name(given.control)}'; give different ones")
     spec = given.attack or teachers[short_name(given.teacher)].metadata.get(KEY)
@@ -83,7 +86,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"'{given.teacher}' is not said to be poisoned; name what to measure, such as --attack 7:1")
     poison = Poison.of(spec, data.description)
     assert poison is not None
-    teachers["real"] = open_teacher("real", data)
+    teachers[REAL] = open_teacher(REAL, data)
     learner = learner_spec(given.learner) or teachers[short_name(given.teacher)].metadata.get("learner")
     rates = given.lr
     options: dict[str, Any] = {

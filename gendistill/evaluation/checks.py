@@ -30,7 +30,7 @@ def check_matrix(name: str, features: Tensor, least: int = 2) -> Tensor:
             f"{name} must be real numbers of shape (N, D) with N at least {least} and D at least 1, got shape "
             f"{tuple(features.shape)}"
         )
-    features = check_finite(name, features, ADVICE).to(torch.float64)
+    features = check_finite(name, features.detach(), ADVICE).to(torch.float64)
     if max(-float(features.min()), float(features.max())) > LARGEST:
         raise UserError(f"'{name}' holds values beyond {LARGEST:g}, of which no score can be computed; scale them down")
     return features
@@ -50,6 +50,11 @@ def check_same_width(
     Raises:
         UserError: See :func:`check_matrix`, or the widths differ.
     """
+    for name, features in zip(names, (first, second), strict=True):
+        if not isinstance(features, Tensor):
+            raise UserError(
+                f"{score} needs tensors, '{name}' is a {type(features).__name__}; torch.as_tensor makes one"
+            )
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
         raise UserError(
             f"{score} needs features (N, D) and (M, D) of one width, got {tuple(first.shape)} and {tuple(second.shape)}"

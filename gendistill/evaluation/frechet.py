@@ -18,8 +18,14 @@ import torch
 from torch import Tensor
 
 from gendistill.errors import UserError
-from gendistill.evaluation.checks import ADVICE, check_matrix, check_same_width
+from gendistill.evaluation.checks import ADVICE, LARGEST, check_matrix, check_same_width
 from gendistill.finite import check_finite
+
+UNEQUAL = 1e-5
+"""How far apart, by the largest entry, two entries of a covariance that must be equal may be: rounded ones are."""
+
+NEGATIVE = 1e-3
+"""How far below 0, by the largest one, an eigenvalue may be: entries stored in half precision are no better."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +49,23 @@ class Gaussian:
         """Return the Gaussian of a mean (D,) and a covariance (D, D), symmetric positive semi-definite.
 
         Raises:
-            UserError: Shapes that do not belong together, or values that are not finite.
+            UserError: Shapes that do not belong together, values that are not finite or too large, or a matrix that is
+                no covariance.
         """
         if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)) or not len(mean):
             raise UserError(
                 f"a Gaussian has a mean (D,) and a covariance (D, D), got {tuple(mean.shape)} and "
                 f"{tuple(covariance.shape)}"
             )
-        mean = check_finite("mean", mean, ADVICE).to(torch.float64)
-        covariance = check_finite("covariance", covariance, ADVICE).to(torch.float64)
+        mean = check_finite("mean", mean.detach(), ADVICE).to(torch.float64)
+        covariance = check_finite("covariance", covariance.detach(), ADVICE).to(torch.float64)
+        largest = float(covariance.abs().max())
+        if float(mean.abs().max()) > LARGEST or largest > LARGEST**2:
+            raise UserError(
+                f"'mean' holds values beyond {LARGEST:g}, or 'covariance' beyond its square; scale them down"
+            )
+        if float((covariance - covariance.T).abs().max()) > UNEQUAL * largest:
+            raise UserError("'covariance' is not symmetric, so that it is none; give that of the features")
         lower = _cholesky(covariance)
         if lower is not None:
             return cls(mean, covariance.trace(), lower, covariance)
@@ -121,7 +135,7 @@ def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -
         sigma2: (D, D) covariance of the second.
 
     Raises:
-        UserError: The shapes do not belong together, or a value is not finite.
+        UserError: The shapes do not belong together, a value is not finite, or a matrix is no covariance.
     """
     return Gaussian.of_moments(mu1, sigma1).distance(Gaussian.of_moments(mu2, sigma2))
 
@@ -167,6 +181,12 @@ def _cholesky(sigma: Tensor) -> Tensor | None:
 def _eigenfactor(sigma: Tensor) -> Tensor:
     """Factor (D, R) of a singular covariance from its R eigenvalues above rounding."""
     values, vectors = torch.linalg.eigh(sigma)
+    if float(values[0]) < -NEGATIVE * float(values.abs().max()):
+        # Left out, such a direction would make the distance smaller, down to 0.
+        raise UserError(
+            f"'covariance' has an eigenvalue of {float(values[0]):.3g}, and a covariance has none below 0; give "
+            "that of the features"
+        )
     # A thousand null directions would add a thousand roots of noise.
     keep = values > values[-1] * len(sigma) * torch.finfo(torch.float64).eps
     return vectors[:, keep] * values[keep].sqrt()

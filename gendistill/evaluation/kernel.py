@@ -117,8 +117,8 @@ def kernel_distance(
         See :func:`gendistill.evaluation.strata.squared_mmd`.
 
     Raises:
-        UserError: The widths differ, a set has fewer than 2 images, values are not finite, or classes are not those of
-            the features.
+        UserError: The widths differ, a set has fewer than 2 images, values are not finite, classes are not those of
+            the features, or ``shares`` or ``same`` are none.
     """
     first, second = check_same_width("KID", first, second)
     if (first_classes is None) != (second_classes is None):
@@ -176,5 +176,10 @@ def moved(same: Tensor | None, first: Tensor, second: Tensor) -> Tensor:
     """Return the pairs of places (S, 2) as places in two orders (N,), (M,) of the images."""
     if same is None:
         return torch.empty(0, 2, dtype=torch.int64)
+    if same.ndim != 2 or same.shape[1] != 2 or same.is_floating_point():
+        raise UserError(f"same must be pairs of places (S, 2), whole numbers, got shape {tuple(same.shape)}")
+    beyond = (same < 0) | (same >= torch.tensor([len(first), len(second)], device=same.device))
+    if bool(beyond.any()):
+        raise UserError(f"same names places that are none of {len(first)} and {len(second)} images, counted from 0")
     to1, to2 = (torch.empty_like(order).scatter_(0, order, torch.arange(len(order))) for order in (first, second))
     return torch.stack((to1[same[:, 0]], to2[same[:, 1]]), 1)

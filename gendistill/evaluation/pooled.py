@@ -10,6 +10,7 @@ from gendistill.errors import UserError
 from gendistill.evaluation.neighbours import SCORES
 from gendistill.evaluation.scores import over_runs
 from gendistill.evaluation.settings import differing
+from gendistill.words import listed
 
 PER_RUN = ("accuracy", "seeds", "lr", "selection", "seconds")
 
@@ -25,8 +26,9 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         A result of the same form. ``accuracy`` has, by number of updates, one number a run in ``runs`` (the mean over
         that run's learners), their ``mean`` and sample ``std`` (None for one run), and the same of the balanced
         accuracy; ``per_class`` is the mean over the runs. ``fidelity`` has the mean as ``value``, and ``std`` and
-        ``runs`` of the runs, each itself the mean over its draws; so has its ``kid``, and the scores of neighbours are
-        means over runs. ``selection`` keeps what the runs chose among. What else differs between runs is the first
+        ``runs`` of the runs, each itself the mean over its draws; so have its ``kid`` and its ``whole``, and the scores
+        of neighbours and the Inception Score are means over runs. ``notes`` are those of all runs; one that not all
+        have names its run. ``selection`` keeps what the runs chose among. What else differs between runs is the first
         one's.
 
     Raises:
@@ -43,6 +45,8 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         first["learning"] = _learning([one["learning"] for one in results])
     if first.get("fidelity") is not None:
         first["fidelity"] = _fidelity([one["fidelity"] for one in results])
+    if any(one.get("notes") for one in results):
+        first["notes"] = _notes(results)
     seconds = [one["seconds"] for one in results if one.get("seconds") is not None]
     if seconds:
         first["seconds"] = statistics.fmean(seconds)
@@ -90,10 +94,33 @@ def _fidelity(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     pooled = dict(results[0]) | _spread([one["value"] for one in results], "value")
     if all("kid" in one for one in results):
         pooled["kid"] = dict(pooled["kid"]) | _spread([one["kid"]["value"] for one in results], "value")
+    if all(one.get("whole") for one in results):
+        sizes = {one["whole"]["n"] for one in results}
+        if len(sizes) > 1:
+            del pooled["whole"]
+        else:
+            pooled["whole"] = dict(pooled["whole"]) | _spread([one["whole"]["value"] for one in results], "value")
+    if all(one.get("inception_score") for one in results):
+        scores = _spread([one["inception_score"]["mean"] for one in results], "mean")
+        pooled["inception_score"] = dict(pooled["inception_score"]) | scores
+    if any(one.get("notes") for one in results):
+        pooled["notes"] = _notes(results)
     for name in SCORES:
         if all(name in one for one in results):
             pooled[name] = _spread([one[name] for one in results], name)[name]
     return pooled
+
+
+def _notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the notes of all runs, each once; one that only some have says which."""
+    found: dict[str, list[str]] = {}
+    for place, one in enumerate(results):
+        for note in dict.fromkeys(one.get("notes") or ()):
+            found.setdefault(note, []).append(str(place))
+    return [
+        note if len(runs) == len(results) else f"run{'s' if len(runs) > 1 else ''} {listed(runs)}: {note}"
+        for note, runs in found.items()
+    ]
 
 
 def _spread(values: Sequence[float | None], name: str) -> dict[str, Any]:

@@ -204,6 +204,7 @@ RESULT: dict[str, tuple[Check, str]] = {
     "dataset": (_text, "a name"),
     "dataset_fingerprint": (_text, "text"),
     "software": (_objects(_maybe(_text)), "versions by name"),
+    "notes": (_list(_text), "a list of sentences"),
     "seconds": (_size, "a number of seconds"),
 }
 TEACHER: dict[str, tuple[Check, str]] = {
@@ -249,4 +250,5 @@ FIDELITY: dict[str, tuple[Check, str]] = {
     "extractor": (_text, "a name"),
     "kid": (_measure, "an object with a value"),
     "whole": (_measure, "an object with a value"),
+    "notes": (_list(_text), "a list of sentences"),
 }

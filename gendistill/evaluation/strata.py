@@ -20,6 +20,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gendistill.errors import UserError
+
 Estimator = Literal["stratified", "iid"]
 
 
@@ -83,9 +85,14 @@ def squared_mmd(
         of the others; None where all are such, or both sets are the same images. ``estimator``: ``stratified`` or
         ``iid``. ``class_pairs``: the share by weight of the pairs of classes that were compared, 1 as a rule.
 
+    Raises:
+        UserError: ``shares`` are no weights.
+
     Source:
         Efron & Stein 1981 for the jackknife's bias upwards.
     """
+    if not bool((torch.isfinite(shares) & (shares >= 0)).all()) or not float(shares.sum()) > 0:
+        raise UserError(f"shares are {shares.tolist()}; give weights of at least 0 that are finite, and not all 0")
     count = len(shares)
     n, m = (torch.bincount(one.classes, minlength=count).double() for one in (first, second))
     there = shares.to(torch.float64) * (m > 0)

@@ -9,6 +9,7 @@ from typing import Any
 
 from gendistill.evaluation.ranking import SUBSETS
 from gendistill.report.cells import duration
+from gendistill.words import counted
 
 HEADINGS = {
     "all": "all",
@@ -54,7 +55,11 @@ def text(results: Mapping[str, Any]) -> str:
         for subset in SUBSETS:
             count = next(iter(_ranked(results).values()))[subset]["architectures"]
             places = [0, *(place for place, name in enumerate(names) if name.endswith(f", {HEADINGS[subset]}"))]
-            lines += [f"{HEADINGS[subset]} ({count} architectures)", *_columns(names, rows, places, subset), ""]
+            lines += [
+                f"{HEADINGS[subset]} ({counted(count, 'architecture')})",
+                *_columns(names, rows, places, subset),
+                "",
+            ]
         places = [0, *range(len(names) - 4, len(names))]
         best = next(iter(_ranked(results).values()))["best"]
         lines += ["true accuracy of what is chosen, %", *_columns(names, rows, places, ""), ""]

@@ -35,10 +35,12 @@ def over_words(table: Sequence[Row]) -> str:
 
 def spread_words(table: Sequence[Row]) -> str:
     """Return what stands behind a ±, nothing where no score has one."""
-    over, spread = over_words(table), any(has_spread(row) for row in table)
+    spread = [row for row in table if has_spread(row)]
     if not spread:
-        return over
-    return f"mean ± std over {over}" if over else "mean ± std"
+        return over_words(table)
+    over, single = over_words(spread), {row.over for row in table if row not in spread and 1 in seed_numbers([row])}
+    rest = f", of 1 {single.pop()} where there is no ±" if single else ""
+    return (f"mean ± std over {over}" if over else "mean ± std") + rest
 
 
 def has_spread(row: Row) -> bool:
@@ -147,6 +149,13 @@ def heading(one: Fidelity, measured: Iterable[Fidelity]) -> str:
     several_extractors = len({other.extractor for other in measured if other.name == one.name}) > 1
     extractor = f" by {one.extractor}" if several_extractors and one.extractor else ""
     against = f" to {one.reference}" if one.reference not in (None, "train") else ""
+    datasets = list(dict.fromkeys(other.dataset for other in measured))
+    if len(datasets) > 1:
+        dataset, mark = one.dataset
+        # Two data sets may have one name.
+        named_twice = sum(dataset == other for other, _ in datasets) > 1
+        whose = dataset or "a data set that is not said"
+        against += f" of {whose}{f' ({mark[:8]})' if named_twice and mark else ''}"
     images = "" if one.n is None else f" n={one.n:,}"
     return f"{one.name}{extractor}{against}{images}"
 
@@ -168,5 +177,16 @@ def fidelity_sentences(table: Sequence[Row]) -> list[str]:
     whole = [(row.name, row.whole) for row in table if row.whole is not None]
     if whole:
         listing = listed([f"{name} {number(one.value)} (n={one.n:,})" if one.n else name for name, one in whole])
-        sentences.append(f"With all images: {listing}; these cannot be compared with one another.")
+        unequal = len({one.n for _, one in whole}) > 1
+        alone = "; distances of different numbers of images cannot be compared" if unequal else ""
+        sentences.append(f"With all images: {listing}{alone}.")
     return sentences
+
+
+def note_sentences(table: Sequence[Row]) -> list[str]:
+    """Say what is not to be trusted in single results: each note once, with the teachers that it is on."""
+    found: dict[str, list[str]] = {}
+    for row in table:
+        for note in dict.fromkeys(row.notes):
+            found.setdefault(note, []).append(row.name)
+    return [f"{listed(names)}: {note.rstrip('.')}." for note, names in found.items()]

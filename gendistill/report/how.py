@@ -11,6 +11,7 @@ from gendistill.report.facts import (
     chosen_anew,
     fidelity_sentences,
     has_spread,
+    note_sentences,
     over_words,
     rate_sentences,
     split_sentence,
@@ -38,6 +39,7 @@ def how_measured(results: Mapping[str, Any], found: Verdict) -> str:
         *(results.get("notes") or ()),
         *rate_sentences([row for row in found.table if row not in chosen_anew(found.table)]),
         *fidelity_sentences(found.table),
+        *note_sentences(found.table),
         " ".join(rules(found)),
     ]
     return f"<dl>{lines}</dl>" + "".join(f'<p class="note">{escaped(note)}</p>' for note in notes if note)
@@ -73,8 +75,9 @@ def settings(results: Mapping[str, Any], table: Sequence[Row]) -> list[tuple[str
 def rules(found: Verdict) -> list[str]:
     """Say what ±, shading and bold mean, as far as the page has them."""
     said = [sentence] if (sentence := split_sentence(found.table)) else []
-    over = over_words(found.table)
-    if any(has_spread(row) for row in found.table):
+    spread = [row for row in found.table if has_spread(row)]
+    if spread:
+        over = over_words(spread)
         said.append(f"± is the sample standard deviation{f' over {over}' if over else ''}.")
     if found.against and found.reference is not None:
         number = len(found.against)

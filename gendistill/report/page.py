@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.files import atomic_write
+from gendistill.plain import plain
 from gendistill.report.cells import byte_size
 from gendistill.report.facts import (
     accuracy_words,
@@ -91,7 +92,7 @@ def render(
         parts += [f"<h2>{escaped(name[:1].upper() + name[1:])}</h2>", _line(name, curve)]
     parts += ["<h2>How it was measured</h2>", how_measured(results, found)]
     style = resources.files("gendistill.report").joinpath("style.css").read_text(encoding="utf-8")
-    data = json.dumps(results, default=str).replace("</", "<\\/")
+    data = json.dumps(plain(plain(results), strict=True), allow_nan=False).replace("</", "<\\/")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -138,10 +139,12 @@ def _curves(table: Sequence[Row], looks: Mapping[str, Style], *, by_epoch: bool 
     figure = learning_curves(measured, looks, label, accuracy=accuracy, by_epoch=by_epoch)
     over = over_words(measured)
     caption = [f"Mean over {over}." if over else "Means."]
-    if any(has_spread(row) for row in measured):
-        caption = [
-            f"Mean over {over}; bands are one standard deviation." if over else "Bands are one standard deviation."
-        ]
+    if spread := [row for row in measured if has_spread(row)]:
+        bands = "ands are one standard deviation"
+        of = over_words(spread)
+        # A teacher of one learner has no band.
+        bands += f", over {of}" if of and of != over else ""
+        caption = [f"Mean over {over}; b{bands}." if over else f"B{bands}."]
     anew = chosen_anew(measured)
     rates = rate_table(table, looks) if anew and not by_epoch else ""
     return f"{_legend(measured, looks)}\n{_figure(figure, ' '.join([*caption, *rate_sentences(anew)]))}{rates}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,6 +48,7 @@ class Fidelity:
         over: What they are: ``draw`` or ``run``.
         reference: Real images compared with: ``train`` or ``test``.
         extractor: What tells extractors apart.
+        dataset: Whose real images they are: the data set's name and fingerprint, as far as they are known.
     """
 
     name: str
@@ -57,11 +59,12 @@ class Fidelity:
     over: str = "draw"
     reference: str | None = None
     extractor: str | None = None
+    dataset: tuple[str | None, str | None] = (None, None)
 
     @property
     def column(self) -> tuple[Any, ...]:
         """What must be the same for two values to stand in one column."""
-        return (self.name, self.extractor, self.reference, self.n)
+        return (self.name, self.extractor, self.reference, self.dataset, self.n)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Row:
         validation_images: How many images chose.
         own_rates: Whether the rates are what the teacher learned.
         planned: Length of the training in updates, where the points before its end depend on it.
+        notes: Sentences on what not to trust in its result.
     """
 
     name: str
@@ -121,6 +125,7 @@ class Row:
     validation_images: int | None = None
     own_rates: bool = False
     planned: int | None = None
+    notes: tuple[str, ...] = ()
 
     def sample(self, count: int, step: float) -> Sample:
         """Return what its learners reached after one number of updates, to be compared; see :class:`Sample`."""
@@ -147,7 +152,7 @@ def row(result: Mapping[str, Any]) -> Row:
         images=teacher.get("images"),
         bytes=teacher.get("bytes"),
         scores=scores,
-        **_distances(result.get("fidelity") or {}),
+        **_distances(result.get("fidelity") or {}, (result.get("dataset"), result.get("dataset_fingerprint"))),
         made=_seconds(result.get("seconds")),
         judged=_seconds(learning.get("seconds")),
         learner=learner_name(learning.get("learner")),
@@ -165,6 +170,7 @@ def row(result: Mapping[str, Any]) -> Row:
         validation_images=sizes.get("validation"),
         own_rates=own_rates(learning),
         planned=planned_length(learning),
+        notes=(*(result.get("notes") or ()), *((result.get("fidelity") or {}).get("notes") or ())),
     )
 
 
@@ -201,7 +207,9 @@ def is_everything(teacher: Mapping[str, Any], training_images: int | None) -> bo
     """
     said = teacher.get("everything")
     if said is not None:
-        return bool(said)
+        # Other people's files may say it of a few images.
+        known = None not in (teacher.get("images"), training_images)
+        return bool(said) and not (known and teacher.get("images") != training_images)
     if teacher.get("kind") != REAL_IMAGES:
         return False
     return teacher.get("path") == REAL if training_images is None else teacher.get("images") == training_images
@@ -251,15 +259,22 @@ def _scores(learning: Mapping[str, Any]) -> dict[int, Score]:
     nothing = [None] * len(updates)
     listed = zip(updates, means, accuracy.get("std") or nothing, accuracy.get("runs") or nothing, strict=True)
     return {
-        int(count): Score(float(mean), None if std is None else float(std), len(runs or ()), tuple(runs or ()))
+        int(count): Score(float(mean), _spread(std, runs or ()), len(runs or ()), tuple(runs or ()))
         for count, mean, std, runs in listed
         if mean is not None
     }
 
 
-def _distances(fidelity: Mapping[str, Any]) -> dict[str, Fidelity | None]:
+def _spread(std: float | None, runs: Sequence[float]) -> float | None:
+    """Return the sample standard deviation of the runs; what the result says of it only where they are not known."""
+    if len(runs) > 1:
+        return statistics.stdev(runs)
+    return None if std is None else float(std)
+
+
+def _distances(fidelity: Mapping[str, Any], dataset: tuple[str | None, str | None]) -> dict[str, Fidelity | None]:
     pooled = "runs" in fidelity
-    shared = {"reference": fidelity.get("reference"), "extractor": fidelity.get("extractor"), "n": fidelity.get("n")}
+    shared = {"reference": fidelity.get("reference"), "extractor": fidelity.get("extractor"), "dataset": dataset}
 
     def of(part: Mapping[str, Any], name: str, **more: Any) -> Fidelity | None:
         if part.get("value") is None:
@@ -274,7 +289,8 @@ def _distances(fidelity: Mapping[str, Any]) -> dict[str, Fidelity | None]:
     }
     whole = fidelity.get("whole") or {}
     return {
-        "fidelity": of(fidelity, name, **spread),
+        "fidelity": of(fidelity, name, n=fidelity.get("n"), **spread),
+        # It does not depend on the number of images, and is of all of them, not of the draws.
         "kernel": of(fidelity.get("kid") or {}, name.replace("FD", "KID", 1)),
         "whole": of(whole, name, n=whole.get("n")) if whole.get("n") != fidelity.get("n") else None,
     }

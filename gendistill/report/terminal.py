@@ -11,6 +11,7 @@ from gendistill.report.facts import (
     fidelity_columns,
     fidelity_sentences,
     learners_of,
+    note_sentences,
     rate_sentences,
     same_per_update,
     split_of,
@@ -94,4 +95,4 @@ def _notes(table: Sequence[Row]) -> list[str]:
         if (sentence := split_sentence(table)) and (split_of(table) is None or on_validation):
             notes.append(sentence)
         notes += rate_sentences(table)
-    return notes + fidelity_sentences(table)
+    return notes + fidelity_sentences(table) + note_sentences(table)

@@ -16,6 +16,9 @@ from gendistill.teacher.base import Teacher
 from gendistill.teacher.draw import even_shares
 from gendistill.teacher.stored import StoredImages
 
+NEAR = 0.25
+"""How far from a whole one a pixel's value may be that was normalised and kept in half precision."""
+
 
 class RealSubset(StoredImages):
     """Real images, kept as uint8 and normalised when they are shown; real sentences, kept as tokens and embedded then.
@@ -110,21 +113,39 @@ def shows_real_images(teacher: Teacher) -> bool:
 
 
 def is_everything(teacher: Teacher, split: Split) -> bool:
-    """Return whether a teacher is all images of a split, each once, in whatever order.
+    """Return whether a teacher is all images of a split, each once, in whatever order, and nothing beside them.
+
+    So are images that were exported and read back, which are normalised numbers then: each must be a pixel's value.
 
     Args:
         teacher: The teacher.
         split: The real images.
     """
-    if not isinstance(teacher, RealSubset) or teacher.images_stored != len(split) or teacher.labels_are_soft:
+    if not isinstance(teacher, StoredImages) or teacher.images_stored != len(split) or teacher.labels_are_soft:
         return False
-    images, labels = teacher.images.cpu(), teacher.labels.cpu()
-    if images.shape != split.images.shape:
+    if teacher.images.shape != split.images.shape:
+        return False
+    images, labels = _as_kept(teacher, split), teacher.labels.cpu()
+    if images is None:
         return False
     if torch.equal(images, split.images.cpu()) and torch.equal(labels, split.labels.cpu()):
         return True
     ours, theirs = (_fingerprints(*pair) for pair in ((images, labels), (split.images.cpu(), split.labels.cpu())))
     return ours == theirs
+
+
+def _as_kept(teacher: StoredImages, split: Split) -> Tensor | None:
+    """Return a teacher's images as the split keeps its own, on the CPU; None where they are others."""
+    if isinstance(teacher, RealSubset):
+        return teacher.images.cpu()
+    plain = teacher.order != "fixed" and teacher.batch_size is None and teacher.learning_rates is None
+    if not plain or not teacher.images.is_floating_point() or split.images.dtype != torch.uint8:
+        return None
+    values = teacher.description.normalisation.invert(teacher.images.float()).mul(255).cpu()
+    pixels = values.round()
+    if not bool((((values - pixels).abs() <= NEAR) & (pixels >= 0) & (pixels <= 255)).all()):
+        return None
+    return pixels.to(torch.uint8)
 
 
 def _fingerprints(images: Tensor, labels: Tensor) -> list[bytes]:

@@ -58,3 +58,11 @@ def test_what_was_not_made_here_and_what_is_unknown_is_refused(
     honest = teacher(tmp_path / "honest.safetensors", seed=0)
     assert main(["poison", honest, *BRIEF]) == 2
     assert "--attack 7:1" in capsys.readouterr().err
+
+
+def test_a_teacher_called_real_does_not_hide_behind_the_real_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = teacher(tmp_path / "real.safetensors", seed=0, poisoned={"source": 7, "target": 1, "weight": 1.0})
+    assert main(["poison", path, "--no-detect", *BRIEF]) == 2
+    assert "rename the teacher's file" in capsys.readouterr().err

@@ -173,3 +173,28 @@ def test_shapes_that_do_not_belong_together() -> None:
         frechet_distance_from_features(torch.zeros(9, 3), torch.zeros(9, 4))
     with pytest.raises(UserError, match="N at least 2"):
         moments(torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("covariance", "sentence"),
+    (
+        (-torch.eye(3), "eigenvalue of -1"),
+        (torch.diag(torch.tensor([1.0, 1.0, -0.5])), "eigenvalue of -0.5"),
+        (torch.tensor([[1.0, 5.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), "not symmetric"),
+        (torch.eye(3, dtype=torch.float64) * 1e300, "scale them down"),
+    ),
+)
+def test_a_matrix_that_is_no_covariance_is_refused(covariance: Tensor, sentence: str) -> None:
+    """Its negative directions were dropped, and the distance was 0.0, the best there is."""
+    zero, one = torch.zeros(3), torch.eye(3)
+    for pair in ((covariance, one), (one, covariance)):
+        with pytest.raises(UserError, match=sentence):
+            frechet_distance(zero, pair[0], zero, pair[1])
+
+
+@pytest.mark.parametrize("dtype", (torch.float16, torch.float32, torch.float64))
+def test_singular_covariances_may_be_stored_in_any_precision(dtype: torch.dtype) -> None:
+    features = torch.randn(20, 60, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mean, covariance = moments(features)
+    mean, covariance = mean.to(dtype), covariance.to(dtype)
+    assert frechet_distance(mean, covariance, mean, covariance) == pytest.approx(0, abs=1e-6)

@@ -309,3 +309,18 @@ def test_values_that_are_not_finite_are_named() -> None:
     for pair, name in (((damaged, features(9, 3, 1)), "first"), ((features(9, 3, 1), damaged), "second")):
         with pytest.raises(UserError, match=f"'{name}' holds values that are NaN or infinite"):
             kernel_distance(*pair)
+
+
+@pytest.mark.parametrize("shares", ([math.nan, 1.0], [math.inf, 1.0], [-1.0, 2.0], [0.0, 0.0]))
+def test_shares_that_are_no_weights_are_refused(shares: list[float]) -> None:
+    """NaN compares as "no class in common" and would take all images as one class."""
+    x, classes = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 0, 0, 1, 1, 1])
+    with pytest.raises(UserError, match="at least 0"):
+        kernel_distance(x, x + 1, first_classes=classes, second_classes=classes, shares=torch.tensor(shares))
+
+
+@pytest.mark.parametrize("same", ([[6, 0]], [[0, 6]], [[-1, 0]], [0, 1], [[0.0, 1.0]]))
+def test_pairs_that_are_no_images_are_refused(same: list[list[float]]) -> None:
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match="same"):
+        kernel_distance(x, x + 1, same=torch.tensor(same))

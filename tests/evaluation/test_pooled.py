@@ -95,3 +95,23 @@ def test_distances_of_different_draws_have_no_common_mean() -> None:
     other["fidelity"]["n"] = 6
     with pytest.raises(UserError, match="runs differ in n of fidelity: 5, 6"):
         pooled([result([0.1, 0.5], 3.0, 1.0, [0]), other])
+
+
+def test_nothing_of_the_first_run_alone_stands_for_all() -> None:
+    """What a table shows of all images, and every note, is of all runs."""
+    runs = [result([0.1, 0.5], 3.0, 1.0, [seed]) for seed in range(3)]
+    for place, run in enumerate(runs):
+        run["notes"] = ["few images"] + (["at chance"] if place == 2 else [])
+        run["fidelity"] |= {
+            "whole": {"n": 9, "value": 1.0 + place},
+            "inception_score": {"name": "IS", "mean": 2.0 * place, "std": 0.5, "splits": 1},
+            "notes": ["one is missing"] if place else [],
+        }
+    found = pooled(runs)
+    assert found["notes"] == ["few images", "run 2: at chance"]
+    fidelity = found["fidelity"]
+    assert fidelity["whole"] == {"n": 9, "value": 2.0, "std": 1.0, "runs": [1.0, 2.0, 3.0]}
+    assert fidelity["inception_score"]["mean"] == 2.0 and fidelity["inception_score"]["std"] == 2.0
+    assert fidelity["notes"] == ["runs 1 and 2: one is missing"]
+    runs[1]["fidelity"]["whole"]["n"] = 8
+    assert "whole" not in pooled(runs)["fidelity"]

@@ -205,3 +205,12 @@ def test_numbers_of_any_type_are_numbers() -> None:
         expected = list(numbers(score(whole.double(), other.double())))
         for dtype in (torch.uint8, torch.int64, torch.float16, torch.float32, torch.bfloat16):
             assert list(numbers(score(whole.to(dtype), other.to(dtype)))) == pytest.approx(expected)
+
+
+def test_features_may_want_gradients_and_must_be_tensors() -> None:
+    x, y = (torch.randn(20, 3, generator=stream(place, "wanted")) for place in range(2))
+    for score in (frechet_distance_from_features, kernel_distance, neighbour_scores):
+        assert list(numbers(score(x.clone().requires_grad_(), y))) == list(numbers(score(x, y)))
+        for odd in (x.numpy(), x.tolist()):
+            with pytest.raises(UserError, match="needs tensors"):
+                score(odd, y)

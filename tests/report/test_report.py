@@ -307,3 +307,85 @@ def test_the_panel_of_differences_fills_what_is_decided() -> None:
     assert "Difference to all real data" in page and "4 comparisons" in page
     for without in (table(real()), table(result("a"), result("b")), table(real(), result("a", batch_size=8))):
         assert "Difference to all real data" not in render(without, {}, {})
+
+
+def test_distances_to_other_data_never_share_a_column() -> None:
+    """Two data sets, or two of one name, have a column each; what is not to be trusted is said."""
+    inception = distance(4.5, name="FID", extractor="inception")
+    one, other = real(fidelity=inception), result("gan", fidelity=inception)
+    assert text_table(table(one, other)).splitlines()[0].count("FID") == 1
+    found = text_table(table(one, other | {"dataset": "mnist"}))
+    assert "FID of digits n=20" in found and "FID of mnist n=20" in found
+    marks = [one | {"dataset_fingerprint": "a" * 64}, other | {"dataset_fingerprint": "b" * 64}]
+    found = text_table(table(*marks))
+    assert "FID of digits (aaaaaaaa) n=20" in found and "FID of digits (bbbbbbbb) n=20" in found
+
+
+def test_all_images_are_said_to_be_incomparable_only_where_they_are() -> None:
+    def said(*sizes: int) -> str:
+        teachers = [
+            result(f"t{place}", fidelity=distance(whole={"n": size, "value": 2.0})) for place, size in enumerate(sizes)
+        ]
+        return next(line for line in text_table(table(*teachers)).splitlines() if line.startswith("With all images"))
+
+    assert said(100) == "With all images: t0 2 (n=100)."
+    assert said(100, 100) == "With all images: t0 2 (n=100) and t1 2 (n=100)."
+    assert said(100, 300).endswith("; distances of different numbers of images cannot be compared.")
+
+
+def test_the_kernel_distance_is_not_headed_by_the_number_of_another_distance() -> None:
+    kid = {"name": "KID", "value": 0.1, "n": 1197}
+    page = render(table(real(fidelity=distance(kid=kid)), result("gan", fidelity=distance(n=10, kid=kid))), {}, {})
+    assert page.count(">KID</th>") == 1 and "KID n=" not in page
+
+
+def test_notes_of_results_stand_below_the_table_once_each() -> None:
+    few, overlap = "20 images are few", "100 of the 100 images are among the reference images"
+    teachers = [
+        real(fidelity=distance(notes=[few, overlap])),
+        result("subset", fidelity=distance(notes=[few])) | {"notes": ["accuracy is at chance."]},
+    ]
+    for found in (text_table(table(*teachers)), render(table(*teachers), {}, {}).partition("<script")[0]):
+        assert found.count(f"real and subset: {few}.") == 1
+        assert f"real: {overlap}." in found and "subset: accuracy is at chance." in found
+    with pytest.raises(UserError, match="notes"):
+        text_table(table(result("x") | {"notes": [1]}))
+
+
+def test_the_numbers_of_a_page_are_strict_json() -> None:
+    """Infinity and NaN in a section that no table reads would end every parser."""
+    odd = result("gan") | {"robust": {"lrs": float("nan"), "ars": [float("inf")]}}
+    page = render(table(real(), odd), {}, {})
+    data = re.search(r'id="results">(.*?)</script>', page, re.DOTALL)
+    assert data is not None
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    found = json.loads(data[1], parse_constant=refuse)
+    assert found["teachers"][1]["robust"] == {"lrs": None, "ars": [None]}
+
+
+def test_one_learner_has_no_part_in_a_spread() -> None:
+    several, single = result("a", seeds=3), result("b", seeds=1)
+    assert "mean ± std over 3 seeds, of 1 seed where there is no ±" in text_table(table(several, single))
+    assert "mean ± std over 3 seeds\n" in text_table(table(several, several)) and "±" not in text_table(table(single))
+    page = render(table(several, single), {}, {})
+    assert "± is the sample standard deviation over 3 seeds." in page and "std over 1" not in page
+    assert "bands are one standard deviation, over 3 seeds." in page
+
+
+def test_a_spread_is_that_of_the_runs_whatever_is_said_of_it() -> None:
+    lying = result("a", runs=[[0.2, 0.4], [0.5, 0.7]])
+    lying["learning"]["accuracy"]["std"] = [0.001, None]
+    assert [score.std for score in row(lying).scores.values()] == pytest.approx([0.02**0.5, 0.02**0.5])
+    del lying["learning"]["accuracy"]["runs"]
+    assert [score.std for score in row(lying).scores.values()] == [0.001, None]
+
+
+def test_a_few_images_are_not_all_real_data_even_if_they_say_so() -> None:
+    lying = result("a")
+    lying["teacher"]["everything"] = True
+    assert not row(lying).everything and row(real()).everything
+    lying["learning"]["split_sizes"]["train"] = 20
+    assert row(lying).everything

@@ -81,11 +81,18 @@ def test_everything_is_known_by_its_images(tiny_data: RealData, rng: torch.Gener
     shuffled = RealSubset.random(train, description, generator=rng, count=len(train))
     assert not torch.equal(shuffled.labels, train.labels) and is_everything(shuffled, train)
     assert not is_everything(RealSubset.random(train, description, generator=rng, count=len(train) - 1), train)
-    # As many images, but one of them twice; the same images under other labels; images that are not kept as real ones.
+    # As many images, but one of them twice; the same images under other labels.
     index = torch.arange(len(train))
     index[1] = 0
     assert not is_everything(RealSubset(train.images[index], train.labels[index], description), train)
     labels = train.labels.roll(1)
     assert not is_everything(RealSubset(train.images, labels, description), train)
+    # Read back from an export; then other images, and rates beside them, which make it another teacher.
     normalised = description.normalisation.apply(train.images)
-    assert not is_everything(StoredImages(normalised, train.labels, description), train)
+    for images in (normalised, normalised.half().float()):
+        assert is_everything(StoredImages(images.flip(0), train.labels.flip(0), description), train)
+    noisy = normalised + 0.4 / 255 / description.normalisation.std[0]
+    for images in (noisy, normalised.roll(1, 0)):
+        assert not is_everything(StoredImages(images, train.labels, description), train)
+    rated = StoredImages(normalised, train.labels, description, learning_rates=torch.tensor([0.1]))
+    assert not is_everything(rated, train)
