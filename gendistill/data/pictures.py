@@ -89,10 +89,16 @@ class Findings:
     profiles: int = 0
     followed: int = 0
 
-    def sentences(self, background: Colour = WHITE) -> list[str]:
-        """Return what a person should know of how the pictures were read."""
+    def sentences(self, background: Colour = WHITE, *, advised: bool = True) -> list[str]:
+        """Return what a person should know of how the pictures were read.
+
+        Args:
+            background: What transparent pixels let through.
+            advised: Whether to name the option that changes it.
+        """
+        advice = f" ({option('background')})" if advised else ""
         said = (
-            (self.transparent, f"transparent, laid on {colour_name(background)} ({option('background')})"),
+            (self.transparent, f"transparent, laid on {colour_name(background)}{advice}"),
             (self.turned, "turned or mirrored as their EXIF says"),
             (
                 self.deep,
@@ -111,7 +117,7 @@ class Findings:
         """
         if self.deep and self.brightest < FAINT:
             raise UserError(
-                f"the {self.deep:,} pictures of more than 8 bits a channel reach only {self.brightest:.2%} of their "
+                f"pictures of more than 8 bits a channel ({self.deep:,}) reach only {self.brightest:.2%} of their "
                 "range, of which 8 bits would keep fewer than 16 levels; multiply their values to use the whole range, "
                 "or save them with 8 bits"
             )
