@@ -140,7 +140,7 @@ class _Reader:
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
-        self.findings = Findings()
+        self.findings = Findings(advised=wish.advised)
         self.in_colour = wish.channels == 3
         self.stored_in_colour = self.made_grey = 0
         self.brought, self.brought_from = 0, (0, 0)
@@ -171,8 +171,7 @@ class _Reader:
 
     def sentences(self, total: int) -> list[str]:
         """Return what a person should know of the pictures, of which there were so many."""
-        said = self.findings.sentences(self.wish.background, advised=self.wish.advised)
-        grey = self.findings.grey
+        said, grey = self.findings.sentences(self.wish.background), self.findings.grey
         if self.wish.size is not None and self.brought:
             width, height = self.brought_from
             said.append(

@@ -79,6 +79,7 @@ class Findings:
         brightest: Their largest value as a share of the range.
         profiles: Pictures with a colour profile other than sRGB.
         followed: JPEG files with further pictures behind the first.
+        advised: Whether sentences name the options, which a teacher's pictures do not have.
     """
 
     grey: int = 0
@@ -88,15 +89,11 @@ class Findings:
     brightest: float = 0.0
     profiles: int = 0
     followed: int = 0
+    advised: bool = True
 
-    def sentences(self, background: Colour = WHITE, *, advised: bool = True) -> list[str]:
-        """Return what a person should know of how the pictures were read.
-
-        Args:
-            background: What transparent pixels let through.
-            advised: Whether to name the option that changes it.
-        """
-        advice = f" ({option('background')})" if advised else ""
+    def sentences(self, background: Colour = WHITE) -> list[str]:
+        """Return what a person should know of how the pictures were read."""
+        advice = f" ({option('background')})" if self.advised else ""
         said = (
             (self.transparent, f"transparent, laid on {colour_name(background)}{advice}"),
             (self.turned, "turned or mirrored as their EXIF says"),
@@ -265,9 +262,10 @@ def _opaque(image: Image.Image, name: str, background: Colour, findings: Finding
             if highest == 0:
                 raise UserError(f"'{name}' is transparent everywhere; delete it, or save it without transparency")
             if canvas.getextrema() == tuple((level, level) for level in background):
+                way_out = f"choose another colour with {option('background')}, such as {_opposite(background)}"
                 raise UserError(
                     f"nothing of '{name}' is seen on {colour_name(background)}, which its transparent pixels let "
-                    f"through; choose another colour with {option('background')}, such as {_opposite(background)}"
+                    f"through; {way_out if findings.advised else 'save it without transparency'}"
                 )
             image = canvas
         grey = grey and len(set(background)) == 1

@@ -166,6 +166,16 @@ def test_transparent_pictures_of_a_teacher_are_laid_on_the_ground_of_the_data(
         assert f"4 transparent, laid on {background or 'white'}\n" in said
 
 
+def test_a_teacher_of_which_nothing_is_seen_gets_advice_that_can_be_followed(
+    description: Description, tmp_path: Path
+) -> None:
+    for name in description.class_names:
+        (tmp_path / name).mkdir()
+        Image.new("RGBA", (4, 4), (255, 255, 255, 99)).save(tmp_path / name / "0.png")
+    with pytest.raises(UserError, match="is seen on white, .*; save it without transparency"):
+        read_image_folder(tmp_path, description)
+
+
 def test_colour_that_a_teacher_loses_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
