@@ -33,6 +33,7 @@ def of_config(name: str) -> str:
 
 
 _form: ContextVar[Form] = ContextVar("form", default=in_python)
+_network: ContextVar[str | None] = ContextVar("network", default=None)
 
 
 def option(name: str) -> str:
@@ -48,6 +49,22 @@ def written(form: Form) -> Iterator[None]:
         yield
     finally:
         _form.reset(before)
+
+
+def argument(name: str) -> str:
+    """Return how an argument of the network that is built is written here: as an option where a config describes it."""
+    network = _network.get()
+    return name if network is None or _form.get() is in_python else f"--trainer.{network}.init_args.{name}"
+
+
+@contextmanager
+def network_of_trainer(name: str) -> Iterator[None]:
+    """Write a network's arguments as those of this option of the trainer, such as ``generator``, while inside."""
+    before = _network.set(name)
+    try:
+        yield
+    finally:
+        _network.reset(before)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import gendistill.data
-from gendistill.cli import COMMANDS, OF_CONFIGS
+from gendistill.cli import COMMANDS, OF_CONFIGS, main
 from gendistill.commands.options import Options
 from gendistill.config.experiment import DATA_TYPES
 from gendistill.config.help import GENERAL
@@ -168,3 +168,23 @@ def test_a_bottom_width_that_is_advised_exists() -> None:
         DCGANGenerator((1, 32, 32), ngf=2, bottom_width=width)
     with pytest.raises(UserError, match="choose 3, or leave it out"):
         ConditionalDCGANDiscriminator(3, (1, 6, 6), ndf=2, bottom_width=6)
+
+
+@pytest.mark.parametrize(
+    ("size", "width", "said"), [(17, 7, "14 or 28"), (17, 4, "16 or 32"), (5, 7, "14"), (57, 7, "56 or 112")]
+)
+def test_sizes_that_are_advised_go_with_the_bottom_width(size: int, width: int, said: str) -> None:
+    with written(of_config), pytest.raises(UserError, match=f"to {said} pixels with --data.image_size"):
+        DCGANGenerator((1, size, size), ngf=2, bottom_width=width)
+    for advised in re.findall(r"\d+", said):
+        DCGANGenerator((1, int(advised), int(advised)), ngf=2, bottom_width=width)
+
+
+def test_an_argument_of_a_network_is_an_option_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--config", str(ROOT / "configs" / "gan" / "mnist-dcgan.yaml"), "--scale", "smoke"]
+    words += ["--dataset", "digits", "--run.root", str(tmp_path), "--run.device", "cpu", "--run.progress", "false"]
+    assert main(words) == 2
+    advice = re.search(r"(--trainer\.generator\.\S+) (\d+), or null$", capsys.readouterr().err.strip())
+    assert advice is not None
+    for number, value in enumerate((advice[2], "null")):
+        assert main([*words, advice[1], value, "--run.steps", "1", "--run.name", str(number)]) == 0

@@ -138,7 +138,9 @@ class GANTrainer(Trainer):
         )
         if self.gradient_penalty and (why := self._no_penalty()) is not None:
             offered = "norm" in accepted_arguments(type(self.discriminator))
-            without = "give it norm: none" if offered else "take layer, instance or spectral normalisation, or none"
+            without = "take layer, instance or spectral normalisation, or none"
+            if offered:
+                without = "give it norm: none (--trainer.discriminator.init_args.norm none)"
             raise UserError(
                 f"--trainer.gradient_penalty is {self.gradient_penalty:g}, but {why}; {without}, or leave the penalty "
                 "out: --trainer.gradient_penalty 0"

@@ -19,6 +19,7 @@ from gendistill.nets.reordered import ReorderedGenerator
 from gendistill.objects import build
 from gendistill.runs.checkpoint import load_state
 from gendistill.runs.directory import RunDirectory
+from gendistill.spelling import network_of_trainer
 from gendistill.teacher import GeneratorTeacher
 from gendistill.teacher.reference import open_teacher
 from gendistill.weights import checked
@@ -40,7 +41,7 @@ def new_network(trainer: Trainer, name: str, spec: Mapping[str, Any], needed: Se
     Raises:
         UserError: An unknown class or argument, or an attribute is missing.
     """
-    with trainer.initialised(name):
+    with trainer.initialised(name), network_of_trainer(name):
         network = build(
             spec,
             nn.Module,

@@ -28,6 +28,7 @@ from gendistill.mimicry import (
 from gendistill.notes import note
 from gendistill.runs.attributes import not_finite
 from gendistill.runs.watch import Watched
+from gendistill.spelling import option
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.teacher.network import snapshot
 from trainers.penalty_check import no_penalty
@@ -150,10 +151,12 @@ class MimicryTrainer(Trainer):
             made = snapshot(adapter).eval()(torch.zeros(2, adapter.nz, device=self.device), labels)
         description = self.data.description
         if tuple(made.shape[1:]) != tuple(description.image_shape):
+            channels, height, _ = made.shape[1:]
             raise UserError(
                 f"{type(self.generator).__name__} makes images of shape {tuple(made.shape[1:])}, but "
                 f"'{description.name}' has {tuple(description.image_shape)}; torch-mimicry has a class for each size, "
-                "with three channels: choose the one that fits, or other data"
+                f"with three channels: choose the one that fits, or bring the images of a folder to its shape with "
+                f"{option('image_size')} {height} and {option('channels')} {channels}"
             )
 
     def _check_penalty(self) -> None:

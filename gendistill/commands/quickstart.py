@@ -18,6 +18,7 @@ from gendistill.commands.output import result_only, to_json, write_json
 from gendistill.commands.side_by_side import Lane, run_side_by_side, steps_done, threads_each
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.errors import UserError
+from gendistill.plain import readable
 from gendistill.words import counted
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gendistill.data.real import RealData
     from gendistill.teacher import Teacher
 
+DATASET = "digits"
 STAGES = ("gan", "gtn", "latent")
 UPDATES = (1, 2, 4, 8, 16, 32, 64, 128)
 COLUMNS = (2, 8, 16, 32, 128)
@@ -112,7 +114,7 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
             raise UserError(
                 f"there is no {configs / stage}.yaml; run in a checkout of the project or give --configs DIR"
             )
-    data = load("digits")
+    data = load(DATASET)
     directory = root / name
     print("[1/3] training a conditional GAN and searching its latents; beside it, meta-training a GTN")
     seconds = _train(root, name, configs, scale, seed)
@@ -151,7 +153,14 @@ def _train(root: Path, name: str, configs: Path, scale: str | None, seed: int) -
         words[stage] += ["--run.seed", str(seed)]
         words[stage] += ["--scale", scale] if scale else []
     words["latent"] += ["--trainer.generator", str(root / name / "gan")]
-    steps = {stage: assemble(take_apart(words[stage])).options.steps for stage in STAGES}
+    experiments = {stage: assemble(take_apart(words[stage])) for stage in STAGES}
+    for stage, experiment in experiments.items():
+        if (other := experiment.data.get("name", DATASET)) != DATASET:
+            raise UserError(
+                f"{configs / stage}.yaml trains on '{readable(str(other))}', and the quickstart judges on {DATASET}; "
+                f"name {DATASET} there, or use gendistill train and compare, which take --dataset"
+            )
+    steps = {stage: experiment.options.steps for stage, experiment in experiments.items()}
     directories = {stage: RunDirectory(root, f"{name}/{stage}") for stage in STAGES}
 
     def lane(label: str, *stages: str) -> Lane:

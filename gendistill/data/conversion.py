@@ -54,7 +54,8 @@ def like(data: RealData, target: Description) -> RealData:
     parts = (data.train, data.validation, data.test)
     train, validation, test = (Split(_converted(part.images, wanted), part.labels) for part in parts)
     normalisation = measure(train.images.cpu())
-    return RealData(replace(own, image_shape=wanted, normalisation=normalisation), train, validation, test)
+    described = replace(own, image_shape=wanted, normalisation=normalisation)
+    return RealData(described, train, validation, test, background=data.background)
 
 
 def _converted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,7 +110,7 @@ def load(
         words = _options((*TEXTS, COLUMNS[0]))
         raise UserError(f"{words} are for texts; '{readable(name)}' holds pictures, leave them out")
     else:
-        loaded = _load(name, root, seed, of_pictures, label_column)
+        loaded = replace(_load(name, root, seed, of_pictures, label_column), background=background)
     data = loaded.to(device)
     for sentence in data.notes:
         note(sentence)

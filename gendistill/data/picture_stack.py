@@ -49,11 +49,13 @@ class Wish:
         size: Height and width: scaled until the picture covers them, the middle cut out. None: as they are.
         channels: 1 for grey, 3 for colour. None: colour if any picture of any part has some.
         background: What transparent pixels let through.
+        advised: Whether sentences name the options; they are no options of a teacher's pictures.
     """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
     background: Colour = WHITE
+    advised: bool = True
 
     @classmethod
     def of(cls, image_size: int | None, channels: int | None, background: str | None = None) -> Wish:
@@ -138,9 +140,9 @@ class _Reader:
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
-        self.findings = Findings()
+        self.findings = Findings(advised=wish.advised)
         self.in_colour = wish.channels == 3
-        self.stored_in_colour = 0
+        self.stored_in_colour = self.made_grey = 0
         self.brought, self.brought_from = 0, (0, 0)
         self.first: tuple[Source, tuple[int, ...]] | None = None
 
@@ -150,7 +152,10 @@ class _Reader:
         if wish.size is not None and image.size != wish.size[::-1]:
             self.brought, self.brought_from = self.brought + 1, image.size
             image = middle(image, wish.size)
-        array = pixels(image.convert("L") if wish.channels == 1 else image)
+        if wish.channels == 1 and image.mode != "L":
+            self.made_grey += not is_grey(pixels(image.convert("RGB")))
+            image = image.convert("L")
+        array = pixels(image)
         if self.first is None:
             self.first = (source, array.shape[1:])
         elif array.shape[1:] != self.first[1]:
@@ -173,17 +178,22 @@ class _Reader:
                 f"{self.brought:,} brought to {_size(self.wish.size)}, the middle cut out (the last from "
                 f"{width}x{height})"
             )
+        if self.made_grey:
+            said.append(f"{self.made_grey:,} in colour, made grey")
         if self.wish.channels is None and self.in_colour and grey:
             said.append(
-                f"{grey:,} grey among {total - grey:,} in colour, given three equal channels "
-                f"({option('channels')} 1 makes all grey)"
+                f"{grey:,} grey among {total - grey:,} in colour, given three equal channels"
+                + self._advice(f"{option('channels')} 1 makes all grey")
             )
         if self.wish.channels is None and not self.in_colour and self.stored_in_colour:
             said.append(
-                f"{self.stored_in_colour:,} stored in colour but grey, as all are, and read as one channel "
-                f"({option('channels')} 3 keeps three)"
+                f"{self.stored_in_colour:,} stored in colour but grey, as all are, and read as one channel"
+                + self._advice(f"{option('channels')} 3 keeps three")
             )
         return said
+
+    def _advice(self, words: str) -> str:
+        return f" ({words})" if self.wish.advised else ""
 
 
 def is_grey(array: np.ndarray) -> bool:

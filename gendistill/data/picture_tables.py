@@ -23,6 +23,7 @@ from gendistill.data.layout import (
 )
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.spelling import option
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 FILE = "file_name"
@@ -63,6 +64,8 @@ def find_tables(top: Survey, label_column: str | int | None = None) -> Layout | 
     """
     if (path := _table_in(top.path)) is not None:
         table = _read(path, label_column)
+        if table is None and not top.has_classes:
+            raise _without_labels(path)
         if table is None or (label_column is None and _folders_agree(table, top)):
             return None
         parts = _by_part(table, top)
@@ -88,6 +91,8 @@ def _tables_of_parts(top: Survey, label_column: str | int | None) -> dict[str, T
         part = part_of(one.path.name)
         path = None if part is None else _table_in(one.path)
         table = None if path is None else _read(path, label_column)
+        if path is not None and table is None and not one.has_classes:
+            raise _without_labels(path)
         if part is not None and table is not None:
             tables[part] = table
             names.append((part, one.name))
@@ -97,6 +102,15 @@ def _tables_of_parts(top: Survey, label_column: str | int | None) -> dict[str, T
         return None
     one_name_each(top, names)
     return {part: tables[part] for part in PARTS if part in tables}
+
+
+def _without_labels(path: Path) -> UserError:
+    """Return the refusal of pictures without class folders whose table does not say which column the classes are."""
+    columns = listed([readable(str(name)) for name in _rows(path)[0] if name != FILE])
+    return UserError(
+        f"no column of '{readable(str(path))}' is called {', '.join(LABELS[:-1])} or {LABELS[-1]}, and there are no "
+        f"class folders; say which of its columns ({columns}) holds the classes with {option('label_column')}"
+    )
 
 
 def _table_in(folder: Path) -> Path | None:

@@ -79,6 +79,7 @@ class Findings:
         brightest: Their largest value as a share of the range.
         profiles: Pictures with a colour profile other than sRGB.
         followed: JPEG files with further pictures behind the first.
+        advised: Whether sentences name the options, which a teacher's pictures do not have.
     """
 
     grey: int = 0
@@ -88,11 +89,13 @@ class Findings:
     brightest: float = 0.0
     profiles: int = 0
     followed: int = 0
+    advised: bool = True
 
     def sentences(self, background: Colour = WHITE) -> list[str]:
         """Return what a person should know of how the pictures were read."""
+        advice = f" ({option('background')})" if self.advised else ""
         said = (
-            (self.transparent, f"transparent, laid on {colour_name(background)} ({option('background')})"),
+            (self.transparent, f"transparent, laid on {colour_name(background)}{advice}"),
             (self.turned, "turned or mirrored as their EXIF says"),
             (
                 self.deep,
@@ -111,7 +114,7 @@ class Findings:
         """
         if self.deep and self.brightest < FAINT:
             raise UserError(
-                f"the {self.deep:,} pictures of more than 8 bits a channel reach only {self.brightest:.2%} of their "
+                f"pictures of more than 8 bits a channel ({self.deep:,}) reach only {self.brightest:.2%} of their "
                 "range, of which 8 bits would keep fewer than 16 levels; multiply their values to use the whole range, "
                 "or save them with 8 bits"
             )
@@ -259,9 +262,10 @@ def _opaque(image: Image.Image, name: str, background: Colour, findings: Finding
             if highest == 0:
                 raise UserError(f"'{name}' is transparent everywhere; delete it, or save it without transparency")
             if canvas.getextrema() == tuple((level, level) for level in background):
+                way_out = f"choose another colour with {option('background')}, such as {_opposite(background)}"
                 raise UserError(
                     f"nothing of '{name}' is seen on {colour_name(background)}, which its transparent pixels let "
-                    f"through; choose another colour with {option('background')}, such as {_opposite(background)}"
+                    f"through; {way_out if findings.advised else 'save it without transparency'}"
                 )
             image = canvas
         grey = grey and len(set(background)) == 1

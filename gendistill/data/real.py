@@ -49,6 +49,7 @@ class RealData:
         validation: What choices are made on.
         test: What results are measured on.
         notes: What a person should know of how the files were read, a sentence each.
+        background: The colour on which transparent pictures that stand for this data are laid; None: white.
     """
 
     description: Description
@@ -56,6 +57,7 @@ class RealData:
     validation: Split
     test: Split
     notes: tuple[str, ...] = ()
+    background: str | None = None
 
     def to(self, device: torch.device | str) -> RealData:
         """Return the data on another device."""
@@ -74,7 +76,8 @@ class RealData:
             return Split(split.images, order.to(split.labels.device)[split.labels])
 
         described = replace(self.description, class_names=class_names)
-        return RealData(described, part(self.train), part(self.validation), part(self.test))
+        parts = part(self.train), part(self.validation), part(self.test)
+        return RealData(described, *parts, background=self.background)
 
     def with_normalisation(self, normalisation: Normalisation) -> RealData:
         """Return the same images in another normalisation."""

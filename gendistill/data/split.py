@@ -33,15 +33,17 @@ def hold_out(labels: Tensor, count: int, seed: int = SPLIT_SEED, *, least: int =
 
     Args:
         labels: (N,) int64 class indices.
-        count: How many are held out; more where there are more classes than that.
+        count: How many are held out; more where there are more classes than that, fewer where a class would lose its
+            last sample.
         seed: Seed of the shuffle.
         least: How many of a class stay at least where there are enough; 2 where another part is still to be held out.
 
     Returns:
         Index of the rest and of what is held out, int64, ascending, on the CPU.
     """
-    divisible = int((torch.bincount(labels.cpu()) > 1).sum())
-    count = max(count, divisible)
+    counts = torch.bincount(labels.cpu())
+    divisible, spare = int((counts > 1).sum()), int((counts - 1).clamp(min=0).sum())
+    count = min(max(count, divisible), spare)
     rest, held = stratified(labels, (len(labels) - count, count), seed, least=(least, 1))
     return rest, held
 

@@ -128,6 +128,11 @@ def learning_notes(learning: Mapping[str, Any] | None, data: RealData) -> list[s
         )
     if at_chance(learning):
         balanced, limit = learning["accuracy"]["balanced"]["mean"][-1], chance_limit(sizes)
+        if limit >= 1:  # nothing could be above it, so that it says nothing of the teacher
+            return [
+                *notes,
+                f"the {sum(sizes):,} images of the {split} split are too few to tell learning from guessing",
+            ]
         notes.append(
             f"after {learning['updates'][-1]:,} updates accuracy is at chance: balanced over the classes "
             f"{100 * balanced:.1f} %, guessing reaches up to {100 * limit:.1f} % on so many images"

@@ -9,6 +9,7 @@ convolution with the averaging behind it, or with repeated pixels before it, is 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import torch.nn.functional as F
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.nets.layers import BatchNorm2d, ConditionalBatchNorm2d, SNConv2d, doubled_conv, pooled_conv
-from gendistill.spelling import option
+from gendistill.spelling import argument, option
 
 UPSAMPLINGS = ("bilinear", "nearest")
+FOLDERS = "the images of a folder"
 
 
 def plain_conv(in_channels: int, out_channels: int, size: int, gain: float = 1.0) -> nn.Conv2d:
@@ -133,16 +135,15 @@ def fit_bottom_width(size: int, bottom_width: int | None = None) -> tuple[int, i
     """
     halvings = [size >> times for times in range(1, size.bit_length()) if size % (1 << times) == 0]
     if not halvings:
-        raise UserError(
-            f"images of {size}x{size} pixels cannot be made by doubling, for the number is odd; {other_sizes(size, 2)}"
-        )
+        near = other_sizes(size, 2) if bottom_width is None else f"bring {FOLDERS} to {_doubled(bottom_width, size)}"
+        raise UserError(f"images of {size}x{size} pixels cannot be made by doubling, for the number is odd; {near}")
     if bottom_width is None:
         bottom_width = next((width for width in reversed(halvings) if width >= 4), halvings[0])
     if bottom_width not in halvings:
         raise UserError(
             f"images of {size}x{size} pixels do not go with bottom_width {bottom_width}, which is doubled until it is "
             f"the size of the image; choose {', '.join(map(str, halvings[:-1]))}{' or ' * (len(halvings) > 1)}"
-            f"{halvings[-1]}, or leave it out"
+            f"{halvings[-1]}, or leave it out{_typed('bottom_width', halvings)}"
         )
     return bottom_width, halvings.index(bottom_width) + 1
 
@@ -151,7 +152,23 @@ def other_sizes(size: int, factor: int) -> str:
     """Return the advice to bring images to the next sizes that a factor divides, as it can be followed here."""
     below, above = size // factor * factor, -(-size // factor) * factor
     sizes = f"{below} or {above}" if 0 < below < above else f"{above}"
-    return f"bring the images of a folder to {sizes} pixels with {option('image_size')}"
+    return f"bring {FOLDERS} to {sizes} pixels with {option('image_size')}"
+
+
+def _doubled(width: int, size: int) -> str:
+    """Return the next sizes that a first feature map of this width leads to, and how to ask for them."""
+    above = 2 * width
+    while above < size:
+        above *= 2
+    below = above // 2
+    sizes = f"{below} or {above}" if 2 * width <= below else f"{above}"
+    return f"{sizes} pixels with {option('image_size')}"
+
+
+def _typed(name: str, values: Sequence[int]) -> str:
+    """Return what can be typed to choose one of the values or to leave an argument out; nothing in a script."""
+    written = argument(name)
+    return "" if written == name else f": {written} {values[0]}, or null"
 
 
 def square_size(image_shape: tuple[int, int, int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -38,7 +39,9 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)
 
 
-def read_image_folder(path: Path, description: Description | None = None) -> StoredImages:
+def read_image_folder(
+    path: Path, description: Description | None = None, background: str | None = None
+) -> StoredImages:
     """Read a folder of images as a teacher.
 
     Args:
@@ -47,6 +50,7 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
         description: Real data that the images stand for: folders must be named after its classes (``cat``, ``3_cat`` or
             ``3``), images are brought to its shape, and its normalisation is used. Left out: folder names are the class
             names, in sorted order, and the normalisation is measured.
+        background: The colour on which transparent pictures are laid, that of the real data; None: white.
 
     Returns:
         The teacher. What was done to images is printed on stderr.
@@ -64,7 +68,7 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
             "export it as png or safetensors"
         )
     part, folders = layout.parts["train"], layout.class_names
-    images, said = _read(path, part, description)
+    images, said = _read(path, part, description, background)
     labels = torch.tensor(part.labels)
     if description is None:
         description = Description(name, folders, (images.shape[1], images.shape[2], images.shape[3]), measure(images))
@@ -79,11 +83,12 @@ def read_image_folder(path: Path, description: Description | None = None) -> Sto
     return StoredImages(description.normalisation.apply(images), labels, description, metadata=notes)
 
 
-def _read(path: Path, part: Part, description: Description | None) -> tuple[Tensor, list[str]]:
+def _read(path: Path, part: Part, description: Description | None, background: str | None) -> tuple[Tensor, list[str]]:
     """Return images (N, C, H, W) uint8 in the shape of the data, and what a person should know of them."""
+    wish = replace(Wish.of(None, None, background), advised=False)
     if description is None:
         try:
-            images, said = read_parts({"train": part}, Wish())
+            images, said = read_parts({"train": part}, wish)
         except UnequalSizes as error:
             raise UserError(
                 f"{error.found}; say which data set they stand for ({option('name')}), to whose shape they are brought"
@@ -95,7 +100,7 @@ def _read(path: Path, part: Part, description: Description | None) -> tuple[Tens
             f"'{readable(str(path))}' holds pictures, and the data '{description.name}' has none that are grey or in "
             "colour; choose the data set that they stand for"
         )
-    images, said = read_parts({"train": part}, Wish((height, width), channels))
+    images, said = read_parts({"train": part}, replace(wish, size=(height, width), channels=channels))
     return images["train"], said
 
 

@@ -61,7 +61,8 @@ def open_teacher(
         elif (path / "config.yaml").is_file():
             raise UserError(f"run '{path}' has no {FILE_NAME} yet; let it reach its first save")
         elif is_image_folder(path):
-            teacher = read_image_folder(path, None if data is None else data.description).to(device)
+            described, background = (None, None) if data is None else (data.description, data.background)
+            teacher = read_image_folder(path, described, background).to(device)
         else:
             public = any(path.glob("*.pt")) or any(path.glob("*.pth"))
             hint = "gendistill import brings in what public code saved; " if public else ""

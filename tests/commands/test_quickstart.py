@@ -95,3 +95,12 @@ def test_ten_learners_decide() -> None:
 def test_without_its_configs_it_says_where_they_are(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give --configs DIR"):
         quickstart.run(tmp_path, "quickstart", tmp_path / "nowhere", None, 0, dict(LEARNING))
+
+
+def test_configs_of_other_data_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    for file in CONFIGS.glob("*.yaml"):
+        text = file.read_text().replace("name: digits", "name: mnist") if file.stem == "gtn" else file.read_text()
+        (tmp_path / file.name).write_text(text)
+    with pytest.raises(UserError, match="trains on 'mnist', and the quickstart judges on digits"):
+        quickstart.run(tmp_path / "runs", "job", tmp_path, "smoke", 0, {"updates": [1], "seeds": 1, "lr": [0.1]})
+    assert not (tmp_path / "runs").exists()

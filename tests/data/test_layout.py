@@ -360,7 +360,7 @@ def test_more_damaged_tables(tmp_path: Path) -> None:
         ("{\n", "cannot be read"),
         ("[1, 2]\n", "a row that is not an object"),
         ('{"image": "00.png", "label": "cat"}\n', "has no column 'file_name', but 'image', 'label'"),
-        ('{"file_name": "00.png", "text": "cat"}\n', "holds 12 pictures but no folders"),
+        ('{"file_name": "00.png", "text": "cat"}\n', r"say which of its columns \('text'\) holds the classes"),
     ):
         (tmp_path / "metadata.jsonl").write_text(content)
         with pytest.raises(UserError, match=said):
@@ -446,3 +446,20 @@ def test_rare_classes_are_divided_and_what_is_missing_is_said(tmp_path: Path) ->
         "the validation part has nothing of 'rare' (2 in all), 'single' (1 in all): choices are made without them",
         "the test part has nothing of 'single' (1 in all): the accuracy says nothing of them",
     ]
+
+
+def test_a_table_whose_classes_go_by_another_name_says_how_to_name_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"file_name": f"{number}.png", "species": "ab"[number % 2]} for number in range(12)]
+    for folder in (tmp_path / "one", tmp_path / "parts" / "train"):
+        for number in range(12):
+            paint(folder / f"{number}.png", 10 * number)
+        table(folder / "metadata.csv", rows)
+    judge = ["--updates", "1", "--seeds", "1", "--lr", "0.1", "--no-fidelity", "--device", "cpu"]
+    for name in ("one", "parts"):
+        words = ["evaluate", "real", "--dataset", str(tmp_path / name), *judge]
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert "say which of its columns ('species') holds the classes with --label-column" in said
+        assert main([*words, "--label-column", "species"]) == 0

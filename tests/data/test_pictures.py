@@ -102,7 +102,7 @@ def test_twelve_bits_in_sixteen_are_refused_for_a_folder(tmp_path: Path) -> None
             values = np.full((4, 4), 800 * number, dtype=np.uint16)
             Image.fromarray(values).save(tmp_path / label / f"{number}.png")
     with pytest.raises(
-        UserError, match=r"the 10 pictures of more than 8 bits a channel reach only 4.88% of their range"
+        UserError, match=r"pictures of more than 8 bits a channel \(10\) reach only 4.88% of their range"
     ):
         load(str(tmp_path))
 

@@ -40,7 +40,10 @@ def test_parts_are_exact_disjoint_and_stratified(counts: list[int], share: float
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(0, 9))
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=12) | st.lists(st.integers(1, 3), min_size=20, max_size=60),
+    st.integers(0, 9),
+)
 def test_every_part_has_every_class_that_is_not_too_rare(counts: list[int], seed: int) -> None:
     labels = labels_of(counts)
     rest, test = hold_out(labels, len(labels) // 5, seed, least=2)
@@ -59,6 +62,8 @@ def test_every_part_has_every_class_that_is_not_too_rare(counts: list[int], seed
         ([1000, 3, 3], [[723, 1, 1], [78, 1, 1], [199, 1, 1]]),
         ([3, 3], [[1, 1], [1, 1], [1, 1]]),
         ([1, 1], [[1, 1], [0, 0], [0, 0]]),
+        ([1] * 30, [[1] * 30, [0] * 30, [0] * 30]),
+        ([2] * 30, [[1] * 30, [0] * 30, [1] * 30]),
     ],
 )
 def test_rare_classes_are_divided(counts: list[int], expected: list[list[int]]) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
 from gendistill.evaluation.ensemble import Separate
+from gendistill.evaluation.evaluate import learning_notes
 from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.pooled import pooled
 from gendistill.evaluation.rates import Candidate
@@ -140,6 +141,17 @@ def test_chance_is_told_from_knowledge() -> None:
 
     assert at_chance(curve(0.0)) and at_chance(curve(0.12)) and not at_chance(curve(0.14))
     assert not at_chance(curve(0.1, updates=0)) and not at_chance(curve(1.0, sizes=(40,)))
+
+
+def test_images_too_few_to_tell_are_said(tiny_data: RealData) -> None:
+    accuracy = {"balanced": {"mean": [1.0]}}
+    learning: dict[str, Any] = {"class_sizes": [1, 1, 1], "updates": [3], "split": "test", "accuracy": accuracy}
+    assert chance_limit(learning["class_sizes"]) < 1
+    assert learning_notes(learning, tiny_data) == []
+    learning["class_sizes"] = [1, 1, 0]
+    absent, few = learning_notes(learning, tiny_data)
+    assert "has no image of" in absent
+    assert few == "the 2 images of the test split are too few to tell learning from guessing"
 
 
 def test_guessers_are_at_chance_as_often_as_the_rule_says() -> None:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from gendistill.data.description import Description, symmetric
+from gendistill.data import load
+from gendistill.data.description import Description, Normalisation, symmetric
 from gendistill.errors import UserError
-from gendistill.teacher import StoredImages, export
+from gendistill.teacher import StoredImages, export, open_teacher
 from gendistill.teacher.folder import class_folder, read_image_folder
 
 
@@ -142,3 +143,44 @@ def test_soft_labels_of_a_parquet_export_are_not_dropped(description: Descriptio
     hard = StoredImages(torch.zeros(3, 1, 4, 4), torch.arange(3), description)
     export(hard, tmp_path / "hard", "parquet")
     assert read_image_folder(tmp_path / "hard", description).labels.tolist() == [0, 1, 2]
+
+
+def test_transparent_pictures_of_a_teacher_are_laid_on_the_ground_of_the_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("data", "teacher"):
+        for name, grey in (("a", 0), ("b", 200)):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(3):
+                ground = (grey, grey, grey) if part == "data" else (grey, 0, 0, 0 if number else 255)
+                image = Image.new("RGB" if part == "data" else "RGBA", (2, 2), ground)
+                image.putpixel((0, 0), (number, 0, 0, 255)[: len(ground)])
+                image.save(tmp_path / part / name / f"{number}.png")
+    for background, level in ((None, 255), ("black", 0)):
+        data = load(str(tmp_path / "data"), background=background)
+        capsys.readouterr()
+        teacher = open_teacher(tmp_path / "teacher", data)
+        said = capsys.readouterr().err
+        shown = teacher.description.normalisation.invert(teacher.everything()[0]).mul(255).round()
+        assert shown[1, :, 1, 1].tolist() == [level] * 3
+        assert f"4 transparent, laid on {background or 'white'}\n" in said
+
+
+def test_a_teacher_of_which_nothing_is_seen_gets_advice_that_can_be_followed(
+    description: Description, tmp_path: Path
+) -> None:
+    for name in description.class_names:
+        (tmp_path / name).mkdir()
+        Image.new("RGBA", (4, 4), (255, 255, 255, 99)).save(tmp_path / name / "0.png")
+    with pytest.raises(UserError, match="is seen on white, .*; save it without transparency"):
+        read_image_folder(tmp_path, description)
+
+
+def test_colour_that_a_teacher_loses_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (2, 2), (200, 0, 0)).save(tmp_path / name / "red.png")
+        Image.new("RGB", (2, 2), (9, 9, 9)).save(tmp_path / name / "grey.png")
+    description = Description("grey", ("a", "b"), (1, 2, 2), Normalisation((0.5,), (0.5,)))
+    assert read_image_folder(tmp_path, description).images.shape == (4, 1, 2, 2)
+    assert "2 in colour, made grey" in capsys.readouterr().err

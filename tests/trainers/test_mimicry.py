@@ -145,7 +145,7 @@ def test_the_teacher_goes_through_its_file(family: str, data: RealData, tmp_path
 
 
 def test_refusals(data: RealData, tiny_data: RealData, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"\(3, 32, 32\), but 'bands' has \(1, 8, 8\)"):
+    with pytest.raises(UserError, match=r"\(3, 32, 32\), but 'bands' has \(1, 8, 8\).* image_size 32 and channels 3"):
         attached(small(), tiny_data, tmp_path)
     with pytest.raises(UserError, match="float32"):
         attached(small(), data, tmp_path, precision="bfloat16")

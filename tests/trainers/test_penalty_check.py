@@ -57,7 +57,10 @@ def test_batch_norm_and_a_penalty_exclude_each_other(
     said = str(caught.value)
     assert "--trainer.gradient_penalty is 10, but layer '" in said and "layers.3' (BatchNorm2d)" in said
     assert f"(BatchNorm2d) of {kind} lets the images of a batch see each other" in said
-    assert "give it norm: none" in said and "--trainer.gradient_penalty 0" in said
+    assert (
+        "give it norm: none (--trainer.discriminator.init_args.norm none)" in said
+        and "--trainer.gradient_penalty 0" in said
+    )
     go(made(0.0), tiny_data, tmp_path / "b")
     go(made(10.0, norm="none"), tiny_data, tmp_path / "c")
 
