@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ KINDS = (
     ("images_best.pt", r"images_\d+\.pt"),
     (DD_FILE, None),
     ("images.pt", None),
-    ("data.pt", r"data_\d+\.pt"),
+    ("data.pt", r"data_(best|\d+)\.pt"),
     (None, r"res.*\.pt|syn_data_.*\.pt"),
 )
 """Results in a folder: the name of the one that is meant, and the pattern of those of which one may be meant."""
@@ -119,6 +120,8 @@ def read_result(file: Path, form: str, experiment: int | None) -> Result:
     """
     content = read(file)
     found = _recognise(file, content) if form == "auto" else form
+    if found != "dc" and experiment is not None:
+        raise UserError(f"'{file}' is of format {found}, which holds one set; leave the experiment out")
     if found == "dc":
         return _experiment(file, content, experiment)
     if found == "dd":
@@ -128,9 +131,9 @@ def read_result(file: Path, form: str, experiment: int | None) -> Result:
     return _named(file, content) if isinstance(content, dict) else _beside(file, content, found)
 
 
-def _number(name: str) -> int:
+def _number(name: str) -> float:
     digits = re.findall(r"\d+", name)
-    return int(digits[-1]) if digits else -1
+    return float(digits[-1]) if digits else math.inf  # the best of a run, not one of its steps
 
 
 def _recognise(file: Path, content: Any) -> str:

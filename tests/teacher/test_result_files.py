@@ -238,3 +238,13 @@ def test_what_is_no_rate_is_said_to_be_passed_over(tmp_path: Path, data: RealDat
     torch.save({"images": images, "labels": LABELS, "lr": "fast"}, tmp_path / "named.pt")
     teacher = import_teacher(tmp_path / "named.pt", data)
     assert teacher.learning_rates is None and "passed over: lr" in teacher.metadata["source"]["words"]
+
+
+def test_the_best_of_a_run_is_taken_before_its_steps_and_one_set_has_no_number(
+    tmp_path: Path, data: RealData, images: Tensor
+) -> None:
+    for name in ("data_best.pt", "data_500.pt"):
+        torch.save([images.clamp(0, 1), LABELS], tmp_path / name)
+    assert import_teacher(tmp_path, data).metadata["source"]["file"] == "data_best.pt"
+    with pytest.raises(UserError, match="of format idc, which holds one set; leave the experiment out"):
+        import_teacher(tmp_path, data, experiment=3)

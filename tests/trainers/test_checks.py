@@ -27,5 +27,7 @@ def test_a_wrong_word_is_named_with_those_allowed() -> None:
 @pytest.mark.parametrize("rate", [0.0, -1.0, 1e-30, 1000.0, float("nan"), float("inf")])
 def test_a_first_rate_with_which_learners_stand_still_or_diverge_is_refused(rate: float) -> None:
     check_learned_rate(0.02)
-    with pytest.raises(UserError, match=f"learning_rate is {rate:g}; .* 1e-08 to 100 .--trainer.learning_rate"):
+    with pytest.raises(
+        UserError, match=f"learning_rate is {rate:g}; .* positive .* 1e-08 to 100 .--trainer.learning_rate"
+    ):
         check_learned_rate(rate)
