@@ -28,8 +28,8 @@ def check_learned_rate(learning_rate: float) -> None:
     """
     if not math.isfinite(learning_rate) or learning_rate <= 0 or rates_at_fault(learning_rate, learning_rate):
         raise UserError(
-            f"learning_rate is {learning_rate:g}; give a positive rate of learners, {SMALLEST_RATE:g} to {LARGEST_RATE:g} "
-            "(--trainer.learning_rate)"
+            f"learning_rate is {learning_rate:g}; give a positive rate of learners, {SMALLEST_RATE:g} to "
+            f"{LARGEST_RATE:g} (--trainer.learning_rate)"
         )
 
 
