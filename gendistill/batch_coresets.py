@@ -37,7 +37,8 @@ def batch_order(labels: Tensor, num_batches: int | None, batch_size: int, seed: 
     if batch_size < 1 or not 1 <= wanted <= whole:
         raise UserError(
             f"{len(labels)} training images make {whole} batches of {batch_size}; asked for were "
-            f"{'all' if num_batches is None else num_batches}"
+            f"{'all' if num_batches is None else num_batches}; choose a smaller batch_size "
+            "or num_batches"
         )
     batches = stratified_order(labels.cpu(), wanted, batch_size, stream(seed, "condensation/batches"))
     return torch.stack(list(batches)).to(labels.device)

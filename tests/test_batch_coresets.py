@@ -24,7 +24,9 @@ def test_batches_hold_each_image_once_and_the_classes_in_their_shares() -> None:
     assert torch.equal(index, batch_coresets.batch_order(labels, None, 30, seed=3))
     assert not torch.equal(index, batch_coresets.batch_order(labels, None, 30, seed=4))
     assert torch.equal(index[:2], batch_coresets.batch_order(labels, 2, 30, seed=3))
-    with pytest.raises(UserError, match="make 3 batches of 30; asked for were 4"):
+    with pytest.raises(
+        UserError, match="make 3 batches of 30; asked for were 4; choose a smaller batch_size or num_batches"
+    ):
         batch_coresets.batch_order(labels, 4, 30, seed=3)
 
 

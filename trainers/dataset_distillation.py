@@ -21,7 +21,7 @@ from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
 from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
-from trainers.checks import check_words
+from trainers.checks import check_learned_rate, check_words
 from trainers.distillation_learners import DistillationLearners, Victim
 from trainers.first_images import FirstImages, first_images
 from trainers.stored_start import Stored, check_start, is_stored, stored_images
@@ -109,11 +109,9 @@ class DatasetDistillationTrainer(Trainer):
                 raise UserError(f"{name} is {value}; give a whole number from 1")
         check_start("images", images, STARTS)
         check_words(memory=(memory, unroll.MEMORY_MODES))
-        if learning_rate <= 0 or meta_lr <= 0 or not 0 <= momentum < 1:
-            raise UserError(
-                "learning_rate and meta_lr must be positive and momentum lie in [0, 1), got "
-                f"{learning_rate}, {meta_lr} and {momentum}"
-            )
+        check_learned_rate(learning_rate)
+        if meta_lr <= 0 or not 0 <= momentum < 1:
+            raise UserError(f"meta_lr must be positive and momentum lie in [0, 1), got {meta_lr} and {momentum}")
         if not 0 < decay <= 1 or decay_every < 0 or gradient_clip < 0:
             raise UserError(
                 "decay must lie in (0, 1], decay_every and gradient_clip be 0 or more, got "
@@ -265,6 +263,7 @@ class DatasetDistillationTrainer(Trainer):
             rates=self.learning_rates.detach() if self.learn_learning_rates else None,
             rates_option="--trainer.meta_lr",
             moved={"the images": [self.images]},
+            moved_option="--trainer.meta_lr",
             gradients={"gradient/norm": "the meta-gradient"},
             accuracy=None if self.poison else "accuracy/meta",
             accuracy_images=self.batch_size,

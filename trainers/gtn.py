@@ -23,6 +23,7 @@ from gendistill.objects import build
 from gendistill.poison import Poison
 from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
+from trainers.checks import check_learned_rate
 from trainers.inner_training import InnerTraining, Statistics
 from trainers.learner_source import LearnerSource, Spec
 from trainers.trainer import Trainer, trained
@@ -105,6 +106,7 @@ class GTNTrainer(Trainer):
         self.inner = InnerTraining(
             inner_steps, real_every, window, statistics, inner_optimizer, memory, batched_learners
         )
+        check_learned_rate(learning_rate)
         if meta_lr <= 0 or schedule_lr <= 0:
             raise UserError(f"meta_lr and schedule_lr must be positive, got {meta_lr} and {schedule_lr}")
         if not 0 <= meta_lr_final <= 1 or gradient_clip < 0:
@@ -262,6 +264,7 @@ class GTNTrainer(Trainer):
             rates=self.curriculum.learning_rates.detach() if learned else None,
             rates_option="--trainer.schedule_lr",
             moved={"the generator's weights": list(self.generator.parameters())},
+            moved_option="--trainer.meta_lr",
             gradients={"gradient/norm": "the meta-gradient"},
             accuracy=None if self.poison else "accuracy/meta",
             accuracy_images=self.meta_batch * self.batch_size,

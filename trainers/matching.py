@@ -294,7 +294,7 @@ class MatchingTrainer(Trainer):
 
     def watched(self) -> Watched:
         """Return the images, which are to move."""
-        return Watched(moved={"the images": [self.images]})
+        return Watched(moved={"the images": [self.images]}, moved_option="--trainer.lr_images")
 
     def samples(self) -> dict[str, Tensor]:
         """Return the images as pixels, one column a class, at most ten rows."""

@@ -26,7 +26,7 @@ from gendistill.objects import build
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
-from trainers.checks import check_counts, check_words
+from trainers.checks import check_counts, check_learned_rate, check_words
 from trainers.first_images import FirstImages, first_images
 from trainers.image_optimisers import ImageOptimisers, Kind
 from trainers.stored_start import Stored, check_start, is_stored, log_probabilities, stored_images
@@ -129,10 +129,9 @@ class TrajectoryMatchingTrainer(Trainer):
         )
         check_start("images", images, STARTS)
         check_words(labels=(labels, get_args(Labels)))
-        if not 0 < learning_rate < math.inf or not 0 <= ema_decay < 1:
-            raise UserError(
-                f"learning_rate must be positive and ema_decay lie in [0, 1); got {learning_rate} and {ema_decay}"
-            )
+        check_learned_rate(learning_rate)
+        if not 0 <= ema_decay < 1:
+            raise UserError(f"ema_decay must lie in [0, 1); got {ema_decay}")
         self.images_per_class, self.start, self.label_kind = images_per_class, images, labels
         self.learner_spec = learner
         self.experts, self.expert_folder, self.experts_at_once = experts, expert_folder, experts_at_once
@@ -313,6 +312,7 @@ class TrajectoryMatchingTrainer(Trainer):
             rates=self.raw_rate.detach().exp() if self.learn_learning_rate else None,
             rates_option="--trainer.lr_rate",
             moved={"the images": [self.images]},
+            moved_option="--trainer.lr_images",
             gradients={"gradient/images": "the images' gradient"},
         )
 

@@ -172,11 +172,29 @@ def learner_spec(text: str | None) -> Any:
     from gendistill.yaml_file import parse_yaml
 
     if "{" not in text:
-        return full_path(text, nn.Module)
+        path = full_path(text, nn.Module)
+        _refuse_others(path)
+        return path
     spec = parse_yaml(text, "--learner")
     if not isinstance(spec, dict):
         raise UserError(f"--learner is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}")
-    return full_paths(spec)
+    spec = full_paths(spec)
+    _refuse_others(str(spec.get("class_path", "")))
+    return spec
+
+
+def _refuse_others(path: str) -> None:
+    """Refuse a name that is none, and classes of this project that classify no images, such as generators."""
+    from gendistill.class_names import PACKAGES, paths_of, suggestion
+    from gendistill.nets.learners import Learner
+
+    name = path.rpartition(".")[2]
+    ours = path.split(".")[0] in PACKAGES and path in paths_of(name)
+    if "." not in path or (ours and path not in paths_of(name, Learner)):
+        raise UserError(
+            f"--learner is '{path}'{', which is no learner' if ours else ''}; {suggestion(path, Learner)}write the "
+            "name of a learner such as ConvNet, or package.module.Name"
+        )
 
 
 def short_name(reference: str) -> str:

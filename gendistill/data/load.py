@@ -18,6 +18,7 @@ from gendistill.data.mhist import load_mhist
 from gendistill.data.readers import Arrays
 from gendistill.data.real import RealData, Split
 from gendistill.data.split import stratified, validation_size
+from gendistill.data.text_tables import SUFFIXES as TABLES
 from gendistill.data.text_tables import Columns
 from gendistill.errors import UserError, did_you_mean
 from gendistill.notes import note
@@ -106,6 +107,11 @@ def load(
         if not local and columns != Columns():
             raise UserError(f"{_options(COLUMNS)} are for tables of texts; '{name}' is none, leave them out")
         loaded = text.load_text(_root(root), of_text, columns, seed=seed) if local else text.load_toytext(of_text)
+    elif name not in NAMES and Path(name).suffix.lower() in TABLES and Path(name).is_file():
+        raise UserError(
+            f"'{readable(name)}' is a table of texts; load it as {option('name')} text with {option('root')} "
+            f"{readable(name)}"
+        )
     elif (of_text, text_column) != (text.TextOptions(), None):
         words = _options((*TEXTS, COLUMNS[0]))
         raise UserError(f"{words} are for texts; '{readable(name)}' holds pictures, leave them out")

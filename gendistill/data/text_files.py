@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gendistill.data.text_tables import SUFFIXES, Choice, Columns, Table, choose, read_rows
+from gendistill.data.text_tables import SUFFIXES, Choice, Columns, Table, choose, plain_name, read_rows
 from gendistill.data.tokens import tokenise
 from gendistill.errors import UserError
 
@@ -120,10 +120,11 @@ def _like(known: tuple[Path, Choice], path: Path, table: Table, columns: Columns
     if first.heading is not None:
         names = [name.strip() for name in table.rows[0][1]]
         wanted = [first.heading[place] for place in (first.text, first.label)]
-        if all(name in names for name in wanted):
-            return Choice(names.index(wanted[0]), names.index(wanted[1]), tuple(names))
-        lacking = next(name for name in wanted if name not in names)
-        if any(name in names for name in wanted):
+        places = [_place(name, names) for name in wanted]
+        if places[0] is not None and places[1] is not None:
+            return Choice(places[0], places[1], tuple(names))
+        lacking = wanted[places.index(None)]
+        if any(place is not None for place in places):
             raise UserError(
                 f"'{path}' has no column '{lacking}' as '{other.name}' has, its columns are {', '.join(names[:8])}; "
                 "give it one, or take the file away"
@@ -135,6 +136,14 @@ def _like(known: tuple[Path, Choice], path: Path, table: Table, columns: Columns
             f"'{path}' has text and class in {here}, '{other.name}' in {there}; give all parts the same columns"
         )
     return choice
+
+
+def _place(name: str, names: list[str]) -> int | None:
+    """Return the place of a column, found whatever its capitals and marks if only one is called so; None: none."""
+    if name in names:
+        return names.index(name)
+    alike = [place for place, other in enumerate(names) if plain_name(other) == plain_name(name)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _read_table(path: Path, table: Table, choice: Choice) -> Corpus:

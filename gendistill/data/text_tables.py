@@ -29,7 +29,7 @@ LABEL_NAMES = (
     *("classindex", "classname", "labeltext", "labelname", "rating", "stars", "score", "y", "classes", "sentiments"),
 )
 """What columns are called, without marks and in lower case. The first of each is taken where others stand beside it."""
-DELIMITERS = (",", ";", "\t")
+DELIMITERS = (",", ";", "\t", "|")
 LOOKED_AT = 50
 """Rows from which the delimiter is told."""
 MANY = 20
@@ -111,7 +111,7 @@ def without_empty_end(cells: Sequence[str]) -> list[str]:
 
 
 def read_rows(path: Path) -> Table:
-    """Read a table's rows: .csv (comma, semicolon or tab; quoted), .tsv (not quoted), .jsonl (an object a line).
+    """Read a table's rows: .csv (comma, semicolon, tab or bar; quoted), .tsv (not quoted), .jsonl (an object a line).
 
     Raises:
         UserError: The file is of another kind, cannot be read, or a row does not fit the others.
@@ -142,7 +142,7 @@ def choose(path: Path, table: Table, wanted: Columns) -> Choice:
     """
     first = without_empty_end(table.rows[0][1])
     rest = [cells for _, cells in table.rows[1:]]
-    names = [_plain(name) for name in first]
+    names = [plain_name(name) for name in first]
     asked = {
         part: _place(path, value, first)
         for part, value in (("text", wanted.text), ("label", wanted.label))
@@ -155,10 +155,16 @@ def choose(path: Path, table: Table, wanted: Columns) -> Choice:
     heading = table.named or by_name or bool(texts and labels)
     if not heading and (texts or labels):
         # A single known name may be a class that is called so.
-        heading = not any(names[place] in {_plain(cells[place]) for cells in rest if len(cells) > place}
+        heading = not any(names[place] in {plain_name(cells[place]) for cells in rest if len(cells) > place}
                           for place in (texts or labels))  # fmt: skip
     if not heading:
         return _without_heading(path, table, first, rest, asked)
+    twice = sorted(name for name, count in Counter(filter(None, names)).items() if count > 1 and name in known_names())
+    if twice and len(asked) < 2:
+        raise UserError(
+            f"the heading of '{path}' has '{twice[0]}' more than once: {_list(first)}; say which columns are meant, by "
+            f"number from 1, with {how()}"
+        )
     text, label = asked.get("text"), asked.get("label")
     if text is None:
         text = _named(path, "text", texts, names, first, label)
@@ -175,6 +181,11 @@ def choose(path: Path, table: Table, wanted: Columns) -> Choice:
             f"with {how()}"
         )
     return _checked(path, Choice(text, label, tuple(name.strip() for name in first)), rest, "label" in asked)
+
+
+def known_names() -> frozenset[str]:
+    """Return all that columns of texts and classes are called."""
+    return frozenset((*TEXT_NAMES, *LABEL_NAMES))
 
 
 def _without_heading(
@@ -248,13 +259,13 @@ def _named(
 
 def _place(path: Path, value: str | int, first: Sequence[str]) -> int:
     """Return the place of a column that is asked for by name or number."""
-    plain = [_plain(name) for name in first]
+    plain = [plain_name(name) for name in first]
     exact = [name.strip() for name in first]
     text = str(value).strip()
     if text in exact:
         return exact.index(text)
-    if _plain(text) in plain and not _is_number(text):
-        return plain.index(_plain(text))
+    if plain_name(text) in plain and not _is_number(text):
+        return plain.index(plain_name(text))
     if _is_number(text) and 1 <= int(text) <= len(first):
         return int(text) - 1
     raise UserError(
@@ -270,7 +281,7 @@ def _delimiter(file: TextIO) -> str:
     even = []
     for delimiter in DELIMITERS:
         rows = [row for row in csv.reader(head, delimiter=delimiter) if row]
-        names = [_plain(name) for name in rows[0]] if rows else []
+        names = [plain_name(name) for name in rows[0]] if rows else []
         if any(name in TEXT_NAMES for name in names) and any(name in LABEL_NAMES for name in names):
             return delimiter
         # The last row may be cut off in the middle of a quoted text.
@@ -318,7 +329,7 @@ def _text(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Return a name in lower case without marks: ``Class Index`` and ``class_index`` are the same."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 

@@ -88,9 +88,17 @@ def chance_limit(sizes: Sequence[int]) -> float:
 def at_chance(learning: Mapping[str, Any]) -> bool:
     """Return whether the learners of a curve are, after the last update, no better than guessing.
 
+    They are where the balanced accuracy is within :func:`chance_limit` and the accuracy within two standard errors of
+    that of a guesser who always says the largest class.
+
     Args:
         learning: What :func:`gendistill.evaluation.learning.learning_curve` returned.
     """
     sizes = learning["class_sizes"]
+    # A class with few images may hide in the balanced accuracy what the others show.
+    share = max(sizes, default=0) / max(sum(sizes), 1)
+    majority = share + CHANCE_ERRORS * math.sqrt(share * (1 - share) / max(sum(sizes), 1))
+    if learning["accuracy"]["mean"][-1] > majority:
+        return False
     trained, classes = learning["updates"][-1] > 0, sum(size > 0 for size in sizes)
     return bool(trained and classes > 1 and learning["accuracy"]["balanced"]["mean"][-1] <= chance_limit(sizes))

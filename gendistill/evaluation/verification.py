@@ -110,6 +110,16 @@ class Verdict:
         return asdict(self)
 
 
+def check_margin(margin: float) -> None:
+    """Refuse a margin that is none.
+
+    Raises:
+        UserError: It is not above 0 and below 100 points.
+    """
+    if not 0.0 < margin < 1.0:
+        raise UserError(f"the margin is {100 * margin:g} points; give a number above 0, such as 1")
+
+
 def judge_claim(runs: Sequence[float], claim: Claim, *, margin: float = MARGIN, step: float = 0.0) -> Verdict:
     """Hold the accuracies of several learners against a claim.
 
@@ -125,8 +135,7 @@ def judge_claim(runs: Sequence[float], claim: Claim, *, margin: float = MARGIN, 
     """
     if len(runs) < 2:
         raise UserError(f"{len(runs)} learner says nothing of how learners vary; train at least 2 (seeds)")
-    if not 0.0 < margin < 1.0:
-        raise UserError(f"the margin is {100 * margin:g} points; give a number above 0, such as 1")
+    check_margin(margin)
     values = np.asarray(runs, dtype=np.float64)
     variance = max(float(values.var(ddof=1)), step**2 / 12)
     difference = float(values.mean()) - claim.value

@@ -18,7 +18,7 @@ from gendistill.evaluation.protocols import expand
 from gendistill.evaluation.rates import OF_REAL_IMAGES
 from gendistill.evaluation.reading import Reading, count_sets, is_public
 from gendistill.evaluation.suspects import Case
-from gendistill.evaluation.verification import MARGIN, Claim, Verdict, sentence
+from gendistill.evaluation.verification import MARGIN, Claim, Verdict, check_margin, sentence
 from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 
@@ -72,6 +72,7 @@ def verify(
         raise UserError(
             f"suspects is '{suspects}'; {did_you_mean(suspects, BUDGETS)}choose one of: {', '.join(BUDGETS)}"
         )
+    check_margin(margin)
     given = dict(learning or {})
     seeds = _seeds(given.pop("seeds", 5))
     device, progress = given.pop("device", None), given.pop("progress", None)

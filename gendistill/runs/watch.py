@@ -16,6 +16,8 @@ from torch import Tensor
 
 from gendistill.teacher.base import SMALLEST_RATE, Teacher, rates_at_fault
 
+FAR = 100.0
+"""Times the norm at the start from which on what is moved has run away."""
 MANY = 5
 """Steps for which a gradient is 0, or something does not move, until it is said."""
 CHANCE_ERRORS = 2.0
@@ -30,6 +32,7 @@ class Watched:
         rates: Learned learning rates of learners, of any shape.
         rates_option: The option whose value moves them too far, as it is typed.
         moved: What the method is there to move, by its name in a sentence (``the images``).
+        moved_option: The option whose value moves it too far, as it is typed.
         gradients: Metrics that are norms of gradients, with what they are gradients of.
         accuracy: Metric that is the accuracy of learners on real training images.
         accuracy_images: Images that one step measures it on.
@@ -39,6 +42,7 @@ class Watched:
     rates: Tensor | None = None
     rates_option: str = ""
     moved: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
+    moved_option: str = ""
     gradients: Mapping[str, str] = field(default_factory=dict)
     accuracy: str | None = None
     accuracy_images: int = 1
@@ -65,6 +69,7 @@ class Watch:
         self._start: dict[str, list[float]] = {}
         self._last: dict[str, list[float]] = {}
         self._still: dict[str, int] = {}
+        self._moved_option = ""
 
     @property
     def sentences(self) -> list[str]:
@@ -89,6 +94,7 @@ class Watch:
         sums, rates = _read(watched)
         self.found, self.useless = {}, None
         self._rates(rates, watched)
+        self._moved_option = watched.moved_option
         self._moved(steps, sums, last)
         for metric, of in watched.gradients.items():
             if self._lasting(metric, means.get(metric) == 0.0, steps):
@@ -125,6 +131,11 @@ class Watch:
                 self.found[name] = f"{name} never moved: they are still what the run started from"
             elif stays:
                 self.found[name] = f"{name} do not move any more"
+            elif (start := self._start.get(name)) and now[1] > FAR * start[1] > 0:
+                self.found[name] = (
+                    f"{name} have run away: their norm is {now[1] / start[1]:.3g} times that at the start"
+                    f"{f'; choose a smaller {self._moved_option}' if self._moved_option else ''}"
+                )
         self._last = sums
 
     def _accuracy(self, accuracy: float, images: int) -> None:

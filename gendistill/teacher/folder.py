@@ -111,6 +111,9 @@ def _label(folder: str, path: Path, description: Description) -> int:
     for known in (names, safe, numbered):
         if folder in known:
             return known[folder]
+    folded = [label for name, label in names.items() if name.casefold() == folder.casefold()]
+    if len(folded) == 1:
+        return folded[0]
     if folder.isdecimal() and int(folder) < description.num_classes:
         return int(folder)
     raise UserError(

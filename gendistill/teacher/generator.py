@@ -212,7 +212,7 @@ class GeneratorTeacher(Teacher):
     def everything(self) -> tuple[Tensor, Tensor]:
         """Return the images of all stored latents, in order, and their labels."""
         if self.latents is None or self.labels is None or self.conditions is None:
-            raise UserError("this generator makes fresh images without end; say how many images you want")
+            raise UserError("this generator makes fresh images without end; say how many images you want (count)")
         if self.curriculum:
             batches = zip(self.latents, self.conditions, strict=True)
             images = torch.cat([self.generate(latents, conditions) for latents, conditions in batches])

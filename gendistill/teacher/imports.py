@@ -22,7 +22,7 @@ from gendistill.teacher.fit import fitted
 from gendistill.teacher.image_forms import VALUES, lay_out, understand_values
 from gendistill.teacher.label_forms import LABELS, understand_labels
 from gendistill.teacher.own_exports import TENSOR_FILES, noted_normalisation, read_export, read_notes
-from gendistill.teacher.result_files import FORMS, Result, find_result, read_result
+from gendistill.teacher.result_files import FORMS, LEARNED_RATE, Result, find_result, read_result
 from gendistill.teacher.stored import StoredImages
 
 __all__ = ["FORMS", "LABELS", "VALUES", "describe_source", "import_teacher"]
@@ -120,6 +120,10 @@ def _stranger(
     description = data.description
     laid = lay_out(result.images, description)
     words = list(result.words)
+    rates = _rates(result.rates, learning_rate)
+    if result.rates is not None and not _sound(result.rates):
+        words = [word for word in words if not word.startswith(LEARNED_RATE)]
+        words.append(f"the rate {learning_rate:g} that was given in place of its own, {_listed(result.rates)}")
     if laid.words:
         words.append(f"images {laid.words}")
     noted = noted_normalisation(file.parent) if result.form in TENSOR_FILES and values == "auto" else None
@@ -139,7 +143,7 @@ def _stranger(
         images.to(torch.float32).contiguous(),
         understood.values,
         description.with_normalisation(normalisation),
-        learning_rates=_rates(result.rates, learning_rate),
+        learning_rates=rates,
         momenta=_momenta(result.momenta),
         order="stratified" if result.batch_size is None else "fixed",
         batch_size=result.batch_size,
@@ -177,17 +181,29 @@ def _normalisation(form: str, values: str, epsilon: float, data: RealData) -> No
 def _rates(rates: Tensor | None, given: float | None) -> Tensor | None:
     """Return learned rates (T,), or the one that is given."""
     if rates is not None:
-        sound = rates.is_floating_point() and is_finite(rates) and bool((rates > 0).all())
+        sound = _sound(rates)
         if sound and given is not None:
             raise UserError("it has learned rates of its own; leave the learning rate out")
         if sound:
             return rates.to(torch.float32)
         if given is None:
             raise UserError(
-                f"its learned rate is {rates.reshape(-1)[:3].tolist()}, with which no learner can learn; give another "
-                "one with --learning-rate"
+                f"its learned rate is {_listed(rates)}, with which no learner can learn; give another one with "
+                "--learning-rate"
             )
     return None if given is None else torch.tensor([given])
+
+
+def _sound(rates: Tensor) -> bool:
+    """Return whether rates are positive and finite, also in the precision in which they are kept."""
+    if rates.is_complex() or rates.dtype == torch.bool or not rates.numel():
+        return False
+    kept = rates.to(torch.float32)
+    return is_finite(kept) and bool((kept > 0).all())
+
+
+def _listed(rates: Tensor) -> str:
+    return ", ".join(f"{value:.4g}" for value in rates.reshape(-1)[:3].tolist())
 
 
 def _momenta(momenta: Tensor | None) -> Tensor | None:

@@ -21,6 +21,8 @@ LABELS = ("auto", "indices", "probabilities", "logits", "multi-hot", "targets")
 
 SUM = 1e-2
 """How far the sum of a row of probabilities may be from 1: numbers are stored in half precision, or with few digits."""
+ALIKE = 1e-3
+"""Relative distance up to which the sums of rows are the same."""
 ZERO = 1e-6
 """What counts as 0 where rounding may have left a trace."""
 SAVE = "save labels (N,) of class indices, or (N, K) with one number a class"
@@ -98,9 +100,11 @@ def _form(rows: Tensor, used_as: str | None) -> str:
             return "probabilities"
         if bool(((rows == 0) | (rows == 1)).all()):
             return "multi-hot"
-        if used_as is not None:
-            return used_as
         sums = rows.sum(1)
+        # Logits do not sum to one and the same number; weights and per cent do.
+        alike = len(rows) > 1 and float(sums.max() - sums.min()) <= ALIKE * float(sums.max())
+        if used_as is not None and not (used_as == "logits" and alike):
+            return used_as
         raise UserError(
             f"labels are numbers from {lowest:.3g} to {highest:.3g}, a row sums to {float(sums.min()):.3g} to "
             f"{float(sums.max()):.3g}: they may be logits or weights of classes; say which with --labels logits "

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ KINDS = (
     ("images_best.pt", r"images_\d+\.pt"),
     (DD_FILE, None),
     ("images.pt", None),
-    ("data.pt", r"data_\d+\.pt"),
+    ("data.pt", r"data_(best|\d+)\.pt"),
     (None, r"res.*\.pt|syn_data_.*\.pt"),
 )
 """Results in a folder: the name of the one that is meant, and the pattern of those of which one may be meant."""
@@ -43,6 +44,8 @@ NAMES = {
     "rate": ("lr", "syn_lr", "learning_rate"),
 }
 """What the parts of a result are called in a dictionary."""
+LEARNED_RATE = "the learned rate of"
+"""How the sentence begins that says which file a rate is from."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ def read_result(file: Path, form: str, experiment: int | None) -> Result:
     """
     content = read(file)
     found = _recognise(file, content) if form == "auto" else form
+    if found != "dc" and experiment is not None:
+        raise UserError(f"'{file}' is of format {found}, which holds one set; leave the experiment out")
     if found == "dc":
         return _experiment(file, content, experiment)
     if found == "dd":
@@ -126,9 +131,9 @@ def read_result(file: Path, form: str, experiment: int | None) -> Result:
     return _named(file, content) if isinstance(content, dict) else _beside(file, content, found)
 
 
-def _number(name: str) -> int:
+def _number(name: str) -> float:
     digits = re.findall(r"\d+", name)
-    return int(digits[-1]) if digits else -1
+    return float(digits[-1]) if digits else math.inf  # the best of a run, not one of its steps
 
 
 def _recognise(file: Path, content: Any) -> str:
@@ -141,8 +146,8 @@ def _recognise(file: Path, content: Any) -> str:
         return "pt" if file.name == "images.pt" else "mtt"
     elif are_tensors(content, 2):
         return "idc"
-    elif isinstance(content, list | tuple):
-        if content and all(are_tensors(item, 2) for item in content):
+    elif isinstance(content, list | tuple) and _are_steps(content):
+        if all(are_tensors(item, 2) for item in content):
             if len(content) == 1:
                 return "dc"
             raise UserError(
@@ -159,7 +164,7 @@ def _recognise(file: Path, content: Any) -> str:
 
 def _key(content: dict[Any, Any], part: str) -> Any:
     """Return the key under which a dictionary has a part, None where there is none."""
-    kinds = Tensor | float if part == "rate" else Tensor
+    kinds = Tensor | int | float | list | tuple if part == "rate" else Tensor
     return next((name for name in NAMES[part] if isinstance(content.get(name), kinds)), None)
 
 
@@ -184,17 +189,15 @@ def _experiment(file: Path, content: Any, experiment: int | None) -> Result:
 
 def _steps(file: Path, content: Any) -> Result:
     """Join all steps; epochs that repeat the images are folded."""
-    steps = [content] if are_tensors(content, 3) else content
+    steps = [content] if _is_step(content) else content
     wrong = f"'{file}' is not of format dd: it must be a list of (images, labels, learning rate)"
     if not isinstance(steps, list | tuple) or not steps:
         raise UserError(wrong)
     images, labels, given = [], [], []
     for step in steps:
-        if not isinstance(step, list | tuple) or len(step) not in (2, 3) or not are_tensors(step[:2], 2):
+        if not _is_step(step):
             raise UserError(wrong)
         rate = step[2] if len(step) == 3 else None
-        if rate is not None and not isinstance(rate, Tensor | float):
-            raise UserError(wrong)
         images.append(step[0])
         labels.append(step[1])
         given += [] if rate is None else [torch.as_tensor(rate)]
@@ -204,9 +207,25 @@ def _steps(file: Path, content: Any) -> Result:
         raise UserError(f"'{file}' must have one learning rate for every step, or none")
     rates = torch.stack([rate.detach().to(torch.float32).reshape(()) for rate in given]) if given else None
     period = next(size for size in range(1, len(images) + 1) if _repeats(images, size) and _repeats(labels, size))
-    words = [f"{period} steps of {len(images[0])} images, shown {len(images) // period} times"]
+    times = len(images) // period
+    words = [
+        f"{period} {'step' if period == 1 else 'steps'} of {len(images[0])} images, shown "
+        f"{'once' if times == 1 else f'{times} times'}"
+    ]
     joined = torch.cat(images[:period]), torch.cat(labels[:period])
     return Result("dd", *joined, rates, batch_size=len(images[0]), used_as="targets", words=words)
+
+
+def _is_step(item: Any) -> bool:
+    """Return whether something is (images, labels) or (images, labels, learning rate)."""
+    if not isinstance(item, list | tuple) or len(item) not in (2, 3) or not are_tensors(item[:2], 2):
+        return False
+    return len(item) == 2 or (isinstance(item[2], Tensor | int | float | None) and not isinstance(item[2], bool))
+
+
+def _are_steps(content: list[Any] | tuple[Any, ...]) -> bool:
+    """Return whether a list holds at least one step, be the others what they may, or is one."""
+    return _is_step(content) or any(_is_step(item) for item in content)
 
 
 def _repeats(parts: Sequence[Tensor], period: int) -> bool:
@@ -236,8 +255,21 @@ def _named(file: Path, content: dict[Any, Any]) -> Result:
             f"{', '.join(map(str, list(content)[:8]))}"
         )
     words = [f"by name: {places['images']} and {places['labels']}"]
-    rate = None if places["rate"] is None else torch.as_tensor(content[places["rate"]]).reshape(-1)
+    rate = None if places["rate"] is None else _numbers(content[places["rate"]])
+    taken = None if rate is None else places["rate"]
+    if others := [name for name in NAMES["rate"] if content.get(name) is not None and name != taken]:
+        words.append(f"passed over: {', '.join(others)}")
+    if taken is not None:
+        words.append(f"{LEARNED_RATE} its '{taken}'")
     return Result("pt", content[places["images"]], content[places["labels"]], rate, words=words)
+
+
+def _numbers(value: Any) -> Tensor | None:
+    """Return rates (T,), None where they are no numbers."""
+    try:
+        return torch.as_tensor(value).detach().reshape(-1)
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 def _beside(file: Path, content: Any, form: str) -> Result:
@@ -257,8 +289,11 @@ def _beside(file: Path, content: Any, form: str) -> Result:
         form = "datm"
     if schedules["learning_rates"] is None and rate is not None:
         if rate.numel() != 1:
-            raise UserError(f"'{file.with_name(rate_name)}' must hold one learning rate, it has {rate.numel()} numbers")
-        words.append(f"the learned rate of {rate_name}")
+            raise UserError(
+                f"'{file.with_name(rate_name)}' must hold one learning rate, it has {rate.numel()} numbers; save one, "
+                "or take the file away and give --learning-rate"
+            )
+        words.append(f"{LEARNED_RATE} {rate_name}")
         schedules["learning_rates"] = rate.reshape(1)
     whitened = form in ("mtt", "datm") and not inverted and any(file.parent.glob(f"{ZCA_IMAGES}_*.pt"))
     if whitened:

@@ -49,10 +49,10 @@ def read_tensor(path: Path) -> Tensor:
         UserError: See :func:`read`; or it holds something else.
     """
     content = read(path)
-    if isinstance(content, float):
-        return torch.tensor(content)
+    if isinstance(content, int | float) and not isinstance(content, bool):
+        return torch.tensor(float(content), dtype=torch.float64)
     if not isinstance(content, Tensor):
-        raise UserError(f"'{path}' must hold one tensor, it holds {type(content).__name__}")
+        raise UserError(f"'{path}' must hold one tensor or number, it holds {type(content).__name__}")
     return content.detach()
 
 

@@ -105,6 +105,24 @@ def test_names() -> None:
 def test_learners() -> None:
     assert learner_spec("a.B") == "a.B" and learner_spec(None) is None
     assert learner_spec("{class_path: a.B, init_args: {width: 3}}") == {"class_path": "a.B", "init_args": {"width": 3}}
+    assert learner_spec("MLP") == "gendistill.nets.learners.MLP"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("convnet", "--learner is 'convnet'; did you mean 'gendistill.nets.learners.ConvNet'"),
+        ("ConvNett", "did you mean 'gendistill.nets.learners.ConvNet'"),
+        ("Generator", "--learner is 'Generator'; write the name of a learner such as ConvNet"),
+        ("", "--learner is ''; write the name"),
+        ("GTNGenerator", "'gendistill.nets.gtn.GTNGenerator', which is no learner; write the name"),
+        ("gendistill.nets.dcgan.DCGANDiscriminator", "DCGANDiscriminator', which is no learner"),
+        ("{class_path: GTNGenerator}", "GTNGenerator', which is no learner"),
+    ],
+)
+def test_what_is_no_learner_is_refused(given: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        learner_spec(given)
 
 
 @pytest.fixture

@@ -191,3 +191,34 @@ def test_options_name_the_columns(tmp_path: Path, capsys: pytest.CaptureFixture[
     for other in (["--dataset", "digits"], ["--dataset", "toytext"]):
         assert cli.main(["evaluate", "real", *other, "--text-column", "satz"]) == 2
         assert "--text-column" in capsys.readouterr().err
+
+
+def test_a_heading_that_has_a_name_twice_is_asked_about(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    with pytest.raises(UserError, match="has 'text' more than once: 'text', 'text'; .* by number from 1, with "):
+        read(file, quoted("text,text", "tl"))
+    check(read(file, quoted("text,text,label", "itl"), text=2, label=3))
+
+
+def test_parts_may_write_their_columns_in_other_capitals(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(quoted("text,label", "tl"))
+    (tmp_path / "test.csv").write_text(quoted("Label,Text", "lt"))
+    corpora = read_corpora(tmp_path)
+    assert corpora["train"].classes == corpora["test"].classes and corpora["test"].sentences[1][:3] == [
+        "the",
+        "film",
+        "number",
+    ]
+
+
+def test_bars_stand_between_cells_too(tmp_path: Path) -> None:
+    check(read(tmp_path / "a.csv", quoted("text|label", "tl", "|")))
+    check(read(tmp_path / "b.csv", quoted("", "tl", "|")))
+
+
+def test_a_table_of_texts_is_no_folder_of_pictures(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(quoted("text,label", "tl"))
+    for options in ({}, {"text_column": "text"}):
+        with pytest.raises(UserError, match="is a table of texts; load it as data text with root .*a.csv"):
+            load(str(file), **options)

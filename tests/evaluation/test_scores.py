@@ -136,11 +136,17 @@ def test_chance_is_told_from_knowledge() -> None:
     assert chance_limit([40] * 10) == pytest.approx(0.1 + 2 * 0.015)
     assert chance_limit([40, 0, 40]) == chance_limit([40, 40]) == pytest.approx(0.5 + 2 * (0.25 * 2 / 40) ** 0.5 / 2)
 
-    def curve(value: float, updates: int = 10, sizes: tuple[int, ...] = (40,) * 10) -> dict[str, Any]:
-        return {"class_sizes": list(sizes), "updates": [updates], "accuracy": {"balanced": {"mean": [value]}}}
+    def curve(
+        value: float, updates: int = 10, sizes: tuple[int, ...] = (40,) * 10, plain: float | None = None
+    ) -> dict[str, Any]:
+        scores = {"mean": [value if plain is None else plain], "balanced": {"mean": [value]}}
+        return {"class_sizes": list(sizes), "updates": [updates], "accuracy": scores}
 
     assert at_chance(curve(0.0)) and at_chance(curve(0.12)) and not at_chance(curve(0.14))
     assert not at_chance(curve(0.1, updates=0)) and not at_chance(curve(1.0, sizes=(40,)))
+    # 19 of 20 right is no guessing, though the one image of the rare class is missed; always the largest class is.
+    assert not at_chance(curve(2 / 3, sizes=(11, 8, 1), plain=0.95))
+    assert at_chance(curve(1 / 3, sizes=(11, 8, 1), plain=0.55))
 
 
 def test_images_too_few_to_tell_are_said(tiny_data: RealData) -> None:

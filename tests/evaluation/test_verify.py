@@ -231,3 +231,11 @@ def test_a_teacher_of_ones_own_is_read_as_it_says(tmp_path, data) -> None:
 def test_mistakes_are_explained(tmp_path, data, options, message) -> None:
     with pytest.raises(UserError, match=message):
         verify(sets(tmp_path / "x.pt", some(data)), data, **options)
+
+
+def test_a_margin_is_refused_before_anything_is_trained(tmp_path, data) -> None:
+    images, labels = some(data)
+    told = []
+    with pytest.raises(UserError, match="the margin is -1 points"):
+        verify(pair(tmp_path / "mtt", images, labels, 0.05), data, claim=Claim(0.5), margin=-0.01, tell=told.append)
+    assert told == []

@@ -76,6 +76,18 @@ def test_what_does_not_move() -> None:
     assert looks(watch, (20, {}, watched), last=True) == [[]] and watch.sentences == []
 
 
+def test_what_runs_away() -> None:
+    images = torch.ones(4)
+    watched = Watched(moved={"the images": [images]}, moved_option="--trainer.lr_images")
+    watch = Watch(0.1)
+    watch.begin(0, watched)
+    images.mul_(99.0)
+    assert watch.look(1, {}, watched, last=True) == []
+    images.mul_(2.0)
+    words = "the images have run away: their norm is 198 times that at the start; choose a smaller --trainer.lr_images"
+    assert watch.look(2, {}, watched, last=True) == [words]
+
+
 def test_losses_that_collapse() -> None:
     watched = Watched(collapsed={"loss/discriminator": (1e-3, "it stays at 0")})
     watch = Watch(0.1)

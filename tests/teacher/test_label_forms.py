@@ -64,7 +64,11 @@ def test_what_may_be_two_things_is_asked_for_by_the_option_s_name() -> None:
     assert torch.equal(understand_labels(weights, 4, THREE, "multi-hot").values, weights / 3)
     assert torch.equal(understand_labels(weights, 4, THREE, "targets").values, weights)
     # The code that wrote them may leave no doubt.
-    assert understand_labels(weights, 4, THREE, used_as="logits").form == "logits"
+    assert understand_labels(weights * torch.arange(1, 5)[:, None], 4, THREE, used_as="logits").form == "logits"
+    # Logits do not all sum to the same number, weights and per cent do.
+    for alike in (weights, weights * 100 / 3):
+        with pytest.raises(UserError, match="may be logits or weights"):
+            understand_labels(alike, 4, THREE, used_as="logits")
     learned = torch.tensor([[1.25, -0.25, 0.0]] * 4)
     with pytest.raises(UserError, match="logits or learned targets"):
         understand_labels(learned, 4, THREE)

@@ -82,7 +82,7 @@ def test_tesla_has_probabilities_and_no_rate(tmp_path: Path, data: RealData, ima
     assert torch.equal(import_teacher(folder, data, form="datm").labels, LOGITS.abs().softmax(1))
 
 
-@pytest.mark.parametrize("rate", [torch.tensor(-0.01), torch.tensor(0.0), torch.tensor(torch.nan), torch.tensor(3)])
+@pytest.mark.parametrize("rate", [torch.tensor(-0.01), torch.tensor(0.0), torch.tensor(torch.nan), torch.tensor(0)])
 def test_a_rate_that_is_none_is_refused_or_replaced(
     tmp_path: Path, data: RealData, images: Tensor, rate: Tensor
 ) -> None:
@@ -91,8 +91,10 @@ def test_a_rate_that_is_none_is_refused_or_replaced(
         import_teacher(folder, data)
     replaced = import_teacher(folder, data, learning_rate=0.5)
     assert replaced.learning_rates is not None and replaced.learning_rates.tolist() == [0.5]
+    words = " ".join(replaced.metadata["source"]["words"])
+    assert "the rate 0.5 that was given in place of its own" in words and "learned rate of lr_best" not in words
     write(folder, lr_best=torch.tensor([0.1, 0.2]))
-    with pytest.raises(UserError, match="must hold one learning rate, it has 2 numbers"):
+    with pytest.raises(UserError, match="must hold one learning rate, it has 2 numbers; .* --learning-rate"):
         import_teacher(folder, data)
     write(folder, lr_best=torch.tensor([0.1]))
     with pytest.raises(UserError, match="learned rates of its own"):
@@ -207,3 +209,42 @@ def test_a_folder_of_classes_as_rded_writes_it(tmp_path: Path, data: RealData) -
             Image.new("RGB", (2, 2), (40 * label, 10, 0)).save(folder / f"class{label:05d}_id{number:05d}.jpg")
     teacher = open_teacher(tmp_path, data)
     assert teacher.label_counts == [3, 3] and teacher.description.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize("rate", [0.25, 1, torch.tensor(1), torch.tensor([[0.25]]), torch.tensor(0.25).half()])
+def test_a_rate_is_read_from_any_number(tmp_path: Path, data: RealData, images: Tensor, rate: Any) -> None:
+    folder = write(tmp_path, images_best=images, labels_best=LABELS, lr_best=rate)
+    rates = import_teacher(folder, data).learning_rates
+    assert rates is not None and rates.tolist() == [float(rate)]
+    file = tmp_path / "named.pt"
+    torch.save({"images": images, "labels": LABELS, "lr": rate}, file)
+    teacher = import_teacher(file, data)
+    assert teacher.learning_rates is not None and teacher.learning_rates.tolist() == [float(rate)]
+    torch.save([images, LABELS, rate], file)
+    if not isinstance(rate, int):
+        teacher = import_teacher(file, data)
+        assert teacher.learning_rates is not None and teacher.learning_rates.tolist() == [float(rate)]
+
+
+def test_a_rate_that_is_0_in_single_precision_is_none(tmp_path: Path, data: RealData, images: Tensor) -> None:
+    folder = write(tmp_path, images_best=images, labels_best=LABELS)
+    for rate in (torch.tensor(1e-60, dtype=torch.float64), 1e-60):
+        torch.save(rate, folder / "lr_best.pt")
+        with pytest.raises(UserError, match="learned rate is 1e-60, with which no learner can learn"):
+            import_teacher(folder, data)
+
+
+def test_what_is_no_rate_is_said_to_be_passed_over(tmp_path: Path, data: RealData, images: Tensor) -> None:
+    torch.save({"images": images, "labels": LABELS, "lr": "fast"}, tmp_path / "named.pt")
+    teacher = import_teacher(tmp_path / "named.pt", data)
+    assert teacher.learning_rates is None and "passed over: lr" in teacher.metadata["source"]["words"]
+
+
+def test_the_best_of_a_run_is_taken_before_its_steps_and_one_set_has_no_number(
+    tmp_path: Path, data: RealData, images: Tensor
+) -> None:
+    for name in ("data_best.pt", "data_500.pt"):
+        torch.save([images.clamp(0, 1), LABELS], tmp_path / name)
+    assert import_teacher(tmp_path, data).metadata["source"]["file"] == "data_best.pt"
+    with pytest.raises(UserError, match="of format idc, which holds one set; leave the experiment out"):
+        import_teacher(tmp_path, data, experiment=3)

@@ -20,7 +20,10 @@ def picture(path: Path, value: int, size: int = 4) -> None:
     Image.fromarray(np.full((size, size), value, dtype=np.uint8)).save(path)
 
 
-@pytest.mark.parametrize("names", [("top", "middle", "bottom"), ("0", "1", "2"), ("0_top", "1_middle", "2_bottom")])
+@pytest.mark.parametrize(
+    "names",
+    [("top", "middle", "bottom"), ("0", "1", "2"), ("0_top", "1_middle", "2_bottom"), ("Top", "MIDDLE", "bottom")],
+)
 def test_folders_are_matched_to_the_classes_of_the_data(
     names: tuple[str, ...], description: Description, tmp_path: Path
 ) -> None:
