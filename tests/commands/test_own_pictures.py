@@ -37,7 +37,7 @@ def test_the_size_that_is_advised_trains_and_the_command_that_is_printed_judges(
     words += ["--run.root", "runs", "--run.name", "a gan", "--run.device", "cpu"]
     assert main(words) == 2
     said = capsys.readouterr().err
-    assert "bring the images of a folder to 16 or 18 pixels with --data.image_size" in said
+    assert "bring the images of a folder to 16 or 32 pixels with --data.image_size" in said
     advised = re.findall(r"to (\d+) or (\d+) pixels with (\S+)", said)[0]
     assert main([*words, advised[2], advised[0]]) == 0
     captured = capsys.readouterr()

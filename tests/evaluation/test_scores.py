@@ -150,7 +150,7 @@ def test_chance_is_told_from_knowledge() -> None:
 
 
 def test_images_too_few_to_tell_are_said(tiny_data: RealData) -> None:
-    accuracy = {"balanced": {"mean": [1.0]}}
+    accuracy = {"mean": [1.0], "balanced": {"mean": [1.0]}}
     learning: dict[str, Any] = {"class_sizes": [1, 1, 1], "updates": [3], "split": "test", "accuracy": accuracy}
     assert chance_limit(learning["class_sizes"]) < 1
     assert learning_notes(learning, tiny_data) == []
