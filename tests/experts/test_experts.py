@@ -199,14 +199,19 @@ def test_parts_that_cannot_be_gone_on_from_are_made_anew(
     assert sum(made) == 9 and expert_path(anew.folder, 0).read_bytes() == expert_path(whole.folder, 0).read_bytes()
 
 
-def test_a_snapshot_that_was_damaged_meanwhile_is_refused_by_name(
-    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def parts_of_one_cut_off(data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the parts that a buffer of one expert leaves when it is interrupted within its second epoch."""
     with monkeypatch.context() as patch:
         interrupted(patch, 4)
         with pytest.raises(RuntimeError, match="power cut"):
-            buffer(tiny_data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
-    (tmp_path / "mine" / "expert-0000.parts" / "0000.safetensors").write_bytes(b"0" * 20)
+            buffer(data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
+    return tmp_path / "mine" / "expert-0000.parts"
+
+
+def test_a_snapshot_that_was_damaged_meanwhile_is_refused_by_name(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (parts_of_one_cut_off(tiny_data, tmp_path, monkeypatch) / "0000.safetensors").write_bytes(b"0" * 20)
     with pytest.raises(UserError, match="0000.safetensors' is damaged.*delete"):
         buffer(tiny_data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
 
@@ -214,11 +219,7 @@ def test_a_snapshot_that_was_damaged_meanwhile_is_refused_by_name(
 def test_parts_of_a_learner_whose_code_changed_are_refused(
     tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupted(patch, 4)
-        with pytest.raises(RuntimeError, match="power cut"):
-            buffer(tiny_data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
-    snapshot = tmp_path / "mine" / "expert-0000.parts" / "0001.safetensors"
+    snapshot = parts_of_one_cut_off(tiny_data, tmp_path, monkeypatch) / "0001.safetensors"
     save_file({name: value for name, value in load_file(snapshot).items() if "classifier" not in name}, snapshot)
     with pytest.raises(UserError, match="expert-0000.parts' has other parameters than the learner has now; delete it"):
         buffer(tiny_data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
