@@ -111,6 +111,7 @@ class Reading:
             images,
             labels,
             description,
+            decode=teacher.decode,
             order=teacher.order,
             batch_size=teacher.batch_size,
             learning_rates=teacher.learning_rates,

@@ -170,7 +170,7 @@ def class_order(teacher: StoredImages, data: RealData) -> tuple[int, ...] | None
         parts = [classifier.features(part.to(device), own) for part in images.split(classifier.batch_size)]
         seen = torch.cat([classifier.forward_head(part).argmax(1) for part in parts]).cpu()
     classes = data.description.num_classes
-    table = torch.bincount(teacher.classes.cpu() * classes + seen, minlength=classes**2).view(classes, classes)
+    table = torch.bincount(teacher.decoded_classes.cpu() * classes + seen, minlength=classes**2).view(classes, classes)
     _, assigned = linear_sum_assignment(table.numpy(), maximize=True)
     gained = int(table[torch.arange(classes), torch.from_numpy(assigned)].sum() - table.diagonal().sum())
     return tuple(int(one) for one in assigned) if gained > CLEARER * len(images) else None
