@@ -120,7 +120,9 @@ class BatchCondensationTrainer(Trainer):
         if is_stored(start, STARTS) and (rounds > 1 or isinstance(self.decode, Generated)):
             raise UserError(f"start '{start}' holds pixels of one round; leave out rounds and generator with it")
         if start == "mixup" and self.decode.cells > 1:
-            raise UserError("start mixup has soft labels, which several images in one cannot share; choose another start")
+            raise UserError(
+                "start mixup has soft labels, which several images in one cannot share; choose another start"
+            )
         if rounds < 1 or (batches_at_once is not None and batches_at_once < 1):
             raise UserError(f"rounds and batches_at_once must be at least 1, got {rounds} and {batches_at_once}")
         if lr <= 0 or lr_labels <= 0:
@@ -193,7 +195,7 @@ class BatchCondensationTrainer(Trainer):
         return isinstance(self.decode, Generated)
 
     def _first(self) -> tuple[Tensor, Tensor]:
-        """Return the first values (T, S, ...) and labels; of a generator any values, which latents take the place of."""
+        """Return the first values (T, S, ...) and labels; of a generator any, which latents take the place of."""
         images, labels = self._target(slice(None))
         if is_stored(self.start, STARTS):
             return self._stored(images, labels)
@@ -223,7 +225,9 @@ class BatchCondensationTrainer(Trainer):
         if self.run.directory.has_state:
             return images.new_zeros((len(images), size, *self.decode.stored_shape)), labels[:, :size]
         stored = open_teacher(self.start, self.data, seed=self.run.options.seed)
-        values, targets, ready = (None, None, True) if stored.images_stored is None else stored_values(stored, self.decode)
+        values, targets, ready = (
+            (None, None, True) if stored.images_stored is None else stored_values(stored, self.decode)
+        )
         cells = 1 if ready else self.decode.cells
         wanted = len(images) * size * cells
         if values is None or targets is None or len(values) != wanted:
@@ -350,7 +354,7 @@ class BatchCondensationTrainer(Trainer):
         return [self.optimizer] if self.label_optimizer is None else [self.optimizer, self.label_optimizer]
 
     def _images(self, part: int) -> Tensor:
-        """Return the condensed images (b, S * cells, C, H, W) of one part, normalised as real ones, with their graph."""
+        """Return the condensed images (b, S * cells, C, H, W) of one part, as real ones are normalised, with graph."""
         return self._decoded(self.values[part], self._classes(part))
 
     def _classes(self, part: int) -> Tensor:

@@ -1,14 +1,63 @@
-"""Stored values as images in a trainer: what is made with a generator is made in chunks, whose graphs are not all kept."""
+"""Stored values as images in a trainer; what a generator makes is made in chunks, whose graphs are not all kept."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from gendistill.decodes import Decode
+from gendistill.decodes import Decode, Identity
 from gendistill.errors import UserError
 from gendistill.teacher.generated import Generated
 from trainers.chunks import mapped
+
+AT_ONCE = 256
+"""Values that are decoded together on the way back, at most."""
+
+
+class Shown:
+    """All stored values as the images that learners see, which are leaves: gradients gather there and are sent back.
+
+    The values are decoded without a graph, and on the way back once more, group by group, with one group's graph at a
+    time. Where nothing is decoded, the images are the values themselves and nothing is to be sent.
+
+    Args:
+        decode: What makes images of values.
+        values: (N, *stored_shape), a leaf or a view of one.
+        labels: (N,) or (N, K), of the values; soft ones may be learned.
+        classes: (N,) what a generator is told.
+
+    Attributes:
+        images: (N * cells, C, H, W).
+        labels: (N * cells,) or (N * cells, K).
+    """
+
+    def __init__(self, decode: Decode, values: Tensor, labels: Tensor, classes: Tensor) -> None:
+        self.decode, self.values, self.told, self.classes = decode, values, labels, classes
+        self.images, self.labels = values, labels
+        if isinstance(decode, Identity):
+            return
+        with torch.no_grad():
+            self.images = decoded(decode, values, classes).clone().requires_grad_(values.requires_grad)
+            self.labels = decode.labels(labels).clone().requires_grad_(labels.requires_grad)
+
+    def backward(self) -> None:
+        """Send what has gathered in images and labels to the values and their labels."""
+        if isinstance(self.decode, Identity):
+            return
+        cells = self.decode.cells
+        if self.images.grad is not None:
+            at_once = AT_ONCE if self.decode.apart else len(self.values)
+            given = self.images.grad.split(at_once * cells)
+            parts = zip(self.values.detach().split(at_once), self.classes.split(at_once), given, strict=True)
+            found = []
+            for values, classes, gradient in parts:
+                own = values.requires_grad_()
+                found.append(torch.autograd.grad(decoded(self.decode, own, classes), own, gradient)[0])
+            self.values.backward(torch.cat(found))
+            self.images.grad = None
+        if self.labels.grad is not None:
+            self.told.backward(self.labels.grad.unflatten(0, (-1, cells)).sum(1))
+            self.labels.grad = None
 
 
 def decoded(decode: Decode, values: Tensor, labels: Tensor, latents: Tensor | None = None) -> Tensor:
@@ -61,6 +110,7 @@ def encoded(decode: Decode, images: Tensor, whose: str) -> Tensor:
     wanted = (len(images) // decode.cells, *decode.stored_shape)
     if tuple(values.shape) != wanted:
         raise UserError(
-            f"{type(decode).__name__}.encode gives {tuple(values.shape)} for {len(images)} {whose}; it must give {wanted}"
+            f"{type(decode).__name__}.encode gives {tuple(values.shape)} for {len(images)} {whose}; it must give "
+            f"{wanted}"
         )
     return values

@@ -319,7 +319,7 @@ class MatchingTrainer(Trainer):
         return Watched(moved={"the images": [self.images]}, moved_option="--trainer.lr_images")
 
     def samples(self) -> dict[str, Tensor]:
-        """Return the images as pixels, one column a class, at most ten rows; and as they are stored, if that differs."""
+        """Return the images as pixels, one column a class, at most ten rows; and as stored, if that differs."""
         values = self.images.detach()[:, :10]
         with torch.no_grad():
             shown = self.decode.rows(values, self.labels.view(len(self.images), -1)[:, :10])[:, :10]

@@ -97,9 +97,10 @@ def stored_images(
     soft = labels.to(device) if labels.is_floating_point() else None
     if as_stored and soft is not None:
         if len(images) != count * cells:
+            advice = _advice(len(images), description.num_classes * cells, option)
             raise UserError(
                 f"'{reference}' holds {len(images)} images, {option} {images_per_class} asks for {count * cells} of "
-                f"{description.num_classes} classes{each}; {_advice(len(images), description.num_classes * cells, option)}"
+                f"{description.num_classes} classes{each}; {advice}"
             )
         return Stored(_encoded(decode, images, ready, reference), soft.unflatten(0, (-1, cells)).mean(1))
     classes = labels.argmax(-1) if soft is not None else labels
@@ -109,7 +110,8 @@ def stored_images(
         held = f"{least}" if least == most else f"{least} to {most}"
         held_in_all = least * description.num_classes if least == most else 1
         advice = _advice(held_in_all, description.num_classes * cells, option)
-        raise UserError(f"'{reference}' holds {held} images of each class, {option} asks for {images_per_class * cells}{each}; {advice}")
+        asked = f"{option} asks for {images_per_class * cells}{each}"
+        raise UserError(f"'{reference}' holds {held} images of each class, {asked}; {advice}")
     values = _encoded(decode, images[classes.argsort(stable=True).to(device)], ready, reference)
     # (K, M) -> (M, K): classes in turn.
     return Stored(values.unflatten(0, (description.num_classes, -1)).transpose(0, 1).flatten(0, 1), None)
@@ -117,7 +119,11 @@ def stored_images(
 
 def stored_values(teacher: Teacher, decode: Decode) -> tuple[Tensor, Tensor, bool]:
     """Return what a teacher gives to begin with, its labels, and whether these are stored values already."""
-    if isinstance(teacher, StoredImages) and teacher.decode is not None and teacher.decode.built_by() == decode.built_by():
+    if (
+        isinstance(teacher, StoredImages)
+        and teacher.decode is not None
+        and teacher.decode.built_by() == decode.built_by()
+    ):
         return teacher.values(torch.arange(teacher.images_stored, device=teacher.device)), teacher.labels, True
     return *teacher.everything(), isinstance(decode, Identity)
 

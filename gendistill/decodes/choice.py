@@ -81,6 +81,6 @@ def _built(spec: dict[str, Any]) -> Decode:
 
 def _allowed() -> str:
     return (
-        f"choose one of {', '.join(WORDS)}, give a formation's factor ({{factor: 2}}), or class_path and init_args of a "
-        "gendistill.decodes.Decode"
+        f"choose one of {', '.join(WORDS)}, give a formation's factor ({{factor: 2}}), or class_path and init_args of "
+        "a gendistill.decodes.Decode"
     )

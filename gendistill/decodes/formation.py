@@ -47,7 +47,9 @@ class Formation(Decode):
         """Take the size of a sheet; see :meth:`Decode.prepare`."""
         _, height, width = description.image_shape
         if self.factor > 1 and description.embedding is not None:
-            raise UserError(f"a formation is a sheet of pictures; '{description.name}' holds sentences, leave decode out")
+            raise UserError(
+                f"a formation is a sheet of pictures; '{description.name}' holds sentences, leave decode out"
+            )
         if self.factor > 1 and self.factor * LEAST > min(height, width):
             raise UserError(
                 f"the factor of a formation is {self.factor}; images of '{description.name}' are {width}x{height} "

@@ -36,8 +36,8 @@ def one_epoch(teacher: Teacher, batch_size: int, training_images: int) -> Epoch:
     """Return what an epoch of a teacher is.
 
     Args:
-        teacher: One with stored images counts those that it shows of them; a curriculum counts its batches; one that makes fresh images
-            without end has epochs as long as those of the real training set.
+        teacher: One with stored images counts what it shows of them; a curriculum counts its batches; one that makes
+            fresh images without end has epochs as long as those of the real training set.
         batch_size: Images an update, at least 1.
         training_images: Size of the real training set.
     """

@@ -27,6 +27,7 @@ from gendistill.nets.learners import default_learner
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import fitted
+from gendistill.teacher.labeller import labelled
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 

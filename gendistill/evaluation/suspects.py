@@ -121,6 +121,10 @@ def quick_suspects(case: Case) -> Iterator[Suspect]:
         for values, sort in VALUES.items():
             reading, words = {"values": values, "normalisation": None}, sort.format(epsilon=case.reading.epsilon)
             yield Suspect("values", f"images read as {words}", f"the file's images are {words}", reading)
+        source = case.teacher.metadata.get("source")
+        if case.pictures.decode is None and isinstance(source, dict) and source.get("format") == "idc":
+            words = "each image taken for a sheet of 2 x 2"
+            yield Suspect("values", words, "the file's images are sheets of several (multi-formation)", {"factor": 2})
         order = class_order(case.pictures, case.data)
         if order is not None:
             words = "classes in the order that a classifier of the real images sees"

@@ -139,7 +139,10 @@ def describe_teacher(teacher: Teacher) -> dict[str, Any]:
     }
     header |= teacher.header()
     if teacher.labeller is not None:
-        header |= {"labeller": teacher.labeller.header(teacher.description), "labeller_bytes": teacher.labeller.bytes_stored}
+        header |= {
+            "labeller": teacher.labeller.header(teacher.description),
+            "labeller_bytes": teacher.labeller.bytes_stored,
+        }
     try:
         plain: dict[str, Any] = json.loads(_canonical(header))
     except (TypeError, ValueError) as error:

@@ -67,7 +67,9 @@ class Generated(Decode):
     def prepare(self, description: Description) -> Self:
         """Take the normalisation that images are brought to; see :meth:`Decode.prepare`."""
         if not hasattr(self, "source"):
-            raise UserError("a teacher's file holds its generator itself, and names none as the decode of stored images")
+            raise UserError(
+                "a teacher's file holds its generator itself, and names none as the decode of stored images"
+            )
         super().prepare(description)
         self._shape: tuple[int, ...] = (self.source.nz,)
         if self.module is not None:

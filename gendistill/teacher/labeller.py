@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from gendistill.data.description import Description, Normalisation
 from gendistill.errors import UserError
 from gendistill.finite import is_finite
-from gendistill.teacher.base import Teacher, first_line
+from gendistill.teacher.base import Labels, Teacher, first_line
 from gendistill.teacher.network import build_network, snapshot
 
+Kind = TypeVar("Kind", bound=Teacher)
 PREFIX = "labeller."
 """What the names of its tensors in a teacher's file begin with."""
 AT_ONCE = 256
@@ -106,7 +107,9 @@ class Labeller:
         except UserError:
             raise
         except Exception as error:  # whatever a network does with images that do not suit it
-            raise UserError(f"the labeller {name} cannot look at images of '{description.name}': {first_line(error)}") from error
+            raise UserError(
+                f"the labeller {name} cannot look at images of '{description.name}': {first_line(error)}"
+            ) from error
         if tuple(labels.shape) != (2, classes) or not is_finite(labels):
             raise UserError(
                 f"the labeller {name} must give {classes} finite numbers an image of '{description.name}', it gives "
@@ -133,7 +136,8 @@ class Labeller:
         own = self.normalisation
         if own.whitening is not None and own.whitening != description.normalisation.whitening:
             raise UserError(
-                "the labeller sees whitened images, and the teacher's are not whitened alike; give both the same --whitening"
+                "the labeller sees whitened images, and the teacher's are not whitened alike; give both the same "
+                "--whitening"
             )
         columns = {} if self.columns is None else {"columns": self.columns}
         return {"network": spec, "temperature": self.temperature, "normalisation": own.to_dict()} | columns
@@ -164,10 +168,12 @@ class Labeller:
             raise UserError(f"the file's labeller must name one answer for each of {description.num_classes} classes")
         network = build_network(header.get("network"), state, description, what="labeller")
         normalisation = Normalisation.from_dict(header["normalisation"], whitening, embedding)
-        return cls(network, normalisation, temperature=header.get("temperature", 1.0), columns=columns).check(description)
+        return cls(network, normalisation, temperature=header.get("temperature", 1.0), columns=columns).check(
+            description
+        )
 
 
-def labelled(teacher: Teacher, labeller: Labeller | None) -> Teacher:
+def labelled(teacher: Kind, labeller: Labels | None) -> Kind:
     """Return a teacher of the same images whose labels a network gives after augmentation.
 
     Args:
@@ -178,5 +184,7 @@ def labelled(teacher: Teacher, labeller: Labeller | None) -> Teacher:
         UserError: The network does not suit the teacher's images.
     """
     other = copy.copy(teacher)
-    other.labeller = None if labeller is None else labeller.to(teacher.device).check(teacher.description)
+    other.labeller = None if labeller is None else labeller.to(teacher.device)
+    if isinstance(other.labeller, Labeller):
+        other.labeller.check(teacher.description)
     return other

@@ -121,7 +121,7 @@ class StoredImages(Teacher):
     @property
     def decoded_images(self) -> int:
         """Number of images that learners see."""
-        return self.images_stored * (1 if self.decode is None else self.decode.cells)
+        return self.images_stored if self.decode is None else self.images_stored * self.decode.cells
 
     @property
     def distinct_images(self) -> int:
@@ -245,7 +245,7 @@ class StoredImages(Teacher):
         return self
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return ``images``, ``labels``, the schedules that were learned, and as ``decode.*`` what decodes the images."""
+        """Return ``images``, ``labels``, the learned schedules, and as ``decode.*`` what decodes the images."""
         own = {} if self.decode is None else self.decode.tensors()
         decode = {f"{DECODE}{name}": tensor for name, tensor in own.items()}
         return {"images": self.images, "labels": self.labels} | self._schedules() | decode
@@ -253,7 +253,9 @@ class StoredImages(Teacher):
     def header(self) -> dict[str, Any]:
         """Return the order, and the teacher's own batch size and decode if it has any."""
         size = {} if self.batch_size is None else {"batch_size": self.batch_size}
-        decode = {} if self.decode is None else {"decode": self.decode.built_by(), "decoded_images": self.decoded_images}
+        decode = (
+            {} if self.decode is None else {"decode": self.decode.built_by(), "decoded_images": self.decoded_images}
+        )
         return {"order": self.order} | size | decode
 
     @classmethod
