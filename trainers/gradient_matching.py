@@ -105,7 +105,7 @@ class GradientMatchingTrainer(MatchingTrainer):
             self.take_statistics(self.network)
         metrics = {"loss/gradient": self.match(self.network.eval(), batch[0])}
         if place < self.outer_loops - 1 and self.inner_loops:
-            metrics["loss/network"] = self._train_network()
+            metrics["loss/network"] = self.train_network()
         return metrics
 
     def distance(self, network: Any, real: Tensor, synthetic: Tensor, first_class: int) -> Tensor:
@@ -137,7 +137,7 @@ class GradientMatchingTrainer(MatchingTrainer):
             first_class=first_class,
         )
 
-    def _train_network(self) -> Tensor:
+    def train_network(self) -> Tensor:
         """Train the network on all synthetic images, the same in every process; return its loss in the last epoch."""
         values, labels = self.images.detach().flatten(0, 1), self.decode.labels(self.labels)
         generator = stream(self.run.options.seed, f"inner/{self.step}")
