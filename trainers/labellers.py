@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -16,6 +17,7 @@ from gendistill.evaluation.victims import trained_learners
 from gendistill.nets.learners import default_learner
 from gendistill.seeds import derive_seed
 from gendistill.teacher import Labeller, open_teacher
+from gendistill.teacher.labeller import check_temperature
 from gendistill.teacher.network import snapshot
 from trainers.trainer import Trainer
 
@@ -42,6 +44,13 @@ class LabellerPlan:
     teacher: str | None = None
     wanted: bool = True
     _taken: Labeller | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+        if self.updates < 1 or not 0 < self.lr < math.inf:
+            raise UserError(
+                f"a labeller takes updates from 1 and a positive lr, got {self.updates} and {self.lr}; choose others"
+            )
 
     @classmethod
     def of(cls, spec: Mapping[str, Any] | None) -> Self:

@@ -1,7 +1,7 @@
 """RDED in one file: the crops of real images that a trained network finds easiest, and that network's soft labels.
 
-Sun et al. 2024, "On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation Paradigm". Nothing
-is optimised. The network, the observer, labels what learners are shown after augmentation, and its bytes are counted.
+Sun et al. 2024, "On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation Paradigm".
+Nothing is optimised. The network, the observer, labels what learners are shown after augmentation; its bytes count.
 """
 
 import torch

@@ -78,7 +78,7 @@ class Formation(Decode):
         return values if self.factor == 1 else self._enlarged(self._cut(values).flatten(0, 1))
 
     def encode(self, images: Tensor) -> Tensor:
-        """Return sheets (N, C, H, W) of images (N * cells, C, H, W), each reduced to the nearest pixels (IDC's ``mix``).
+        """Return sheets (N, C, H, W) of images (N * cells, C, H, W), each reduced to nearest pixels (IDC's ``mix``).
 
         Where the side is no multiple of the factor they stand where they are cut out again, which the published code
         misses by a pixel.

@@ -53,8 +53,7 @@ class Labeller:
         temperature: float = 1.0,
         columns: Sequence[int] | None = None,
     ) -> None:
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-            raise UserError(f"a labeller's temperature is {temperature!r}; give a positive number, such as 1 or 20")
+        check_temperature(temperature)
         self.network = snapshot(network).eval()
         self.normalisation = normalisation
         self.temperature = float(temperature)
@@ -102,8 +101,14 @@ class Labeller:
         name, classes = type(self.network).__name__, description.num_classes
         device = next((weight.device for weight in self.network.parameters()), torch.device("cpu"))
         blank = torch.zeros(2, *description.image_shape, device=device)
+        channels = len(self.normalisation.mean)
+        if channels != description.image_shape[0]:  # one would be shown in several without a word
+            raise UserError(
+                f"the labeller {name} cannot look at images of '{description.name}', which have "
+                f"{description.image_shape[0]} channels: it sees {channels}"
+            )
         try:
-            labels = self(blank, self.normalisation)
+            labels = self(blank, description.normalisation)
         except UserError:
             raise
         except Exception as error:  # whatever a network does with images that do not suit it
@@ -171,6 +176,16 @@ class Labeller:
         return cls(network, normalisation, temperature=header.get("temperature", 1.0), columns=columns).check(
             description
         )
+
+
+def check_temperature(temperature: Any) -> None:
+    """Refuse a temperature of a softmax that is no positive number.
+
+    Raises:
+        UserError: It is none.
+    """
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+        raise UserError(f"a labeller's temperature is {temperature!r}; give a positive number, such as 1 or 20")
 
 
 def labelled(teacher: Kind, labeller: Labels | None) -> Kind:

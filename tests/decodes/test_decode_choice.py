@@ -19,9 +19,11 @@ FORMATION = "gendistill.decodes.formation.Formation"
 @pytest.mark.parametrize(
     ("choice", "kind", "cells"),
     [
-        (None, Identity, 1), ("none", Identity, 1), ("identity", Identity, 1), (3, Formation, 9), ("formation", Formation, 4),
-        ("Formation", Formation, 4), ("multi-formation", Formation, 4), ({"factor": 3}, Formation, 9),
-        ({"class_path": "Formation", "init_args": {"factor": 2}}, Formation, 4), ({"class_path": FORMATION}, Formation, 4),
+        (None, Identity, 1), ("none", Identity, 1), ("identity", Identity, 1), (3, Formation, 9),
+        ("formation", Formation, 4), ("Formation", Formation, 4), ("multi-formation", Formation, 4),
+        ({"factor": 3}, Formation, 9),
+        ({"class_path": "Formation", "init_args": {"factor": 2}}, Formation, 4),
+        ({"class_path": FORMATION}, Formation, 4),
         ("palette", Palette, 1), ({"colours": 4}, Palette, 1),
     ],
 )  # fmt: skip
@@ -34,7 +36,8 @@ def test_short_and_long_forms(choice: Any, kind: type[Decode], cells: int) -> No
     ("choice", "message"),
     [
         ("formatoin", "did you mean 'formation'"), ({"facter": 2}, r"give a formation's factor \({factor: 2}\)"),
-        ({"factor": 0}, "give a whole number from 1"), (True, "choose one of identity"), ([2], "choose one of identity"),
+        ({"factor": 0}, "give a whole number from 1"), (True, "choose one of identity"),
+        ([2], "choose one of identity"),
         ({"class_path": "gendistill.nets.learners.ConvNet"}, "is not a subclass of gendistill.decodes.base.Decode"),
         ({"class_path": FORMATION, "init_args": {"facter": 2}}, "did you mean 'factor'"),
     ],
