@@ -41,6 +41,8 @@ def decode_of(choice: Choice | Decode) -> Decode:
         return copy.copy(choice)
     if choice is None:
         return Identity()
+    if isinstance(choice, str) and choice.isdecimal():  # as a command line has it
+        return Formation(int(choice))
     if isinstance(choice, int) and not isinstance(choice, bool):
         return Formation(choice)
     if isinstance(choice, str):

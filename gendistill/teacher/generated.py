@@ -141,7 +141,7 @@ class Generated(Decode):
         """
         raise UserError(
             "a generator's latents cannot be read off real images; start from noise, which draws them on the sphere "
-            "(--trainer.images noise)"
+            "(images: noise)"
         )
 
     def noise(self, labels: Tensor, generator: torch.Generator) -> Tensor:

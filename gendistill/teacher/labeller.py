@@ -141,8 +141,8 @@ class Labeller:
         own = self.normalisation
         if own.whitening is not None and own.whitening != description.normalisation.whitening:
             raise UserError(
-                "the labeller sees whitened images, and the teacher's are not whitened alike; give both the same "
-                "--whitening"
+                "the labeller sees whitened images, and the teacher's are not whitened alike; whiten both in the "
+                "same way, or neither"
             )
         columns = {} if self.columns is None else {"columns": self.columns}
         return {"network": spec, "temperature": self.temperature, "normalisation": own.to_dict()} | columns

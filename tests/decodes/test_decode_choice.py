@@ -19,7 +19,7 @@ FORMATION = "gendistill.decodes.formation.Formation"
 @pytest.mark.parametrize(
     ("choice", "kind", "cells"),
     [
-        (None, Identity, 1), ("none", Identity, 1), ("identity", Identity, 1), (3, Formation, 9),
+        (None, Identity, 1), ("none", Identity, 1), ("identity", Identity, 1), (3, Formation, 9), ("2", Formation, 4),
         ("formation", Formation, 4), ("Formation", Formation, 4), ("multi-formation", Formation, 4),
         ({"factor": 3}, Formation, 9),
         ({"class_path": "Formation", "init_args": {"factor": 2}}, Formation, 4),
