@@ -202,7 +202,7 @@ def _lost(teacher: Teacher, images: StoredImages, format: str) -> list[str]:
 def _usual(format: str, description: Description) -> Normalisation:
     """Return the normalisation of a format where none is asked for."""
     own = description.normalisation
-    if format == "idc":
+    if format == "idc" and description.embedding is None:  # sentences are refused when they are written
         channels = description.image_shape[0]
         return Normalisation((0.0,) * channels, (1.0,) * channels)
     if own.whitening is not None and format in WHITENED:
