@@ -12,7 +12,7 @@ from torch import Tensor
 from gendistill.errors import UserError
 from gendistill.objects import build
 from trainers.batch import Batch
-from trainers.terms.term import GANHost, Term
+from trainers.terms.term import GANHost, Term, TermHost
 
 INERT = (
     "the term '{name}' is added to the discriminator's loss but does not depend on the discriminator's weights, so it "
@@ -35,31 +35,41 @@ def build_terms(specs: Sequence[Any]) -> list[Term]:
     return [build(spec, Term) for spec in specs]  # type: ignore[type-abstract]
 
 
-def attach_terms(terms: Sequence[Term], trainer: GANHost, *, term_only: bool = False) -> None:
+def attach_terms(terms: Sequence[Term], trainer: TermHost) -> None:
     """Give every term its name and streams, and let it make what it needs.
 
     Args:
         terms: The terms.
         trainer: Whose they are.
-        term_only: Whether they are to replace the adversarial loss.
 
     Raises:
-        UserError: A term needs labels and the generator has none, or ``term_only`` was asked for without terms.
+        UserError: A term needs labels and the generator has none, or something else that the trainer does not have.
     """
-    if term_only and not terms:
-        raise UserError("term_only is true, but there are no terms to train with; give terms, or leave term_only out")
     names = [term.name for term in terms]
     for position, term in enumerate(terms):
         if names.count(names[position]) > 1:
             term.name = f"{names[position]}_{position}"
         term.key = f"terms/{position}/{names[position]}"
-        if term.needs_labels and not trainer.labelled:
+        _check_fits(term, trainer)
+        if term.needs_labels and not getattr(trainer, "labelled", True):
             raise UserError(
                 f"the term '{term.name}' needs generated images with labels; use ConditionalGANTrainer, not "
                 f"{type(trainer).__name__}"
             )
         term.attach(trainer)
         term.remember()
+
+
+def _check_fits(term: Term, trainer: TermHost) -> None:
+    """Refuse a term that uses what the trainer does not have."""
+    kind, lacking = type(trainer).__name__, [name for name in term.needs if not hasattr(trainer, name)]
+    if lacking:
+        raise UserError(
+            f"the term '{term.name}' uses the trainer's {' and '.join(lacking)}, which {kind} does not have; choose "
+            "another term, such as trainers.terms.gradients.GradientDifference"
+        )
+    if term.apply_to != "generator" and not hasattr(trainer, "discriminator"):
+        raise UserError(f"the term '{term.name}' has apply_to '{term.apply_to}', but {kind} has one loss; leave it out")
 
 
 def with_terms(

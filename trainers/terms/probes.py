@@ -137,7 +137,7 @@ class Trunk(Probes):
     def attach(self, host: Host) -> None:
         """Look whether the discriminator contains a classifier."""
         super().attach(host)
-        discriminator = cast(GANHost, host.trainer).discriminator
+        discriminator = getattr(host.trainer, "discriminator", None)
         for needed in ("features", "embedding"):
             if not hasattr(discriminator, needed):
                 raise UserError(
