@@ -7,15 +7,30 @@ from typing import Any
 
 import pytest
 import torch
-from own_losses import FAMILIES, GAN, asked, attached, bands, learned, made, run_options, stored_generator, trained
+from own_losses import (
+    DM,
+    FAMILIES,
+    GAN,
+    GTN,
+    asked,
+    attached,
+    bands,
+    learned,
+    made,
+    run_options,
+    stored_generator,
+    trained,
+)
 from torch import Tensor
 
 from gendistill.errors import UserError
+from gendistill.objects import locate
 from gendistill.runs.loop import train
 from trainers.batch import Batch, Made
 from trainers.distribution_matching import DistributionMatchingTrainer
 from trainers.enas import ENASTrainer
 from trainers.gan import ConditionalGANTrainer, GANTrainer
+from trainers.gtn import GTNTrainer
 from trainers.terms.over_groups import over_groups, rows_of
 from trainers.terms.term import Term
 from trainers.trainer import Trainer
@@ -71,6 +86,24 @@ def test_weight_0_is_plain_to_the_bit_and_another_weight_is_not(family: str, tmp
     learns = [name for name in plain if not name.startswith("train/")]
     assert learns and any(not torch.equal(found[5.0][name], plain[name]) for name in learns)
     assert float(found[5.0]["train/loss/extra"]) != 0 == float(found[0.0]["train/loss/extra"])
+
+
+EXAMPLES: dict[str, tuple[type[Trainer], dict[str, Any], str]] = {
+    "brightness_gan.BrightnessGAN": (ConditionalGANTrainer, GAN, "generator."),
+    "probe_gan.ProbeGAN": (ConditionalGANTrainer, GAN, "generator."),
+    "varied_gtn.VariedGTN": (GTNTrainer, GTN, "generator."),
+    "contrast_dm.ContrastDM": (DistributionMatchingTrainer, DM, "images"),
+}
+
+
+@pytest.mark.parametrize("path", EXAMPLES)
+def test_the_examples_at_weight_0_are_plain_and_otherwise_move_what_is_learned(path: str, tmp_path: Path) -> None:
+    base, options, moved = EXAMPLES[path]
+    plain = trained(made(base, tmp_path, options), tmp_path, "plain")
+    kind = locate(path, base)
+    off, on = (trained(made(kind, tmp_path, options, weight=w), tmp_path, f"weight-{w}") for w in (0.0, 9.0))
+    assert all(torch.equal(off[name], value) for name, value in plain.items())
+    assert any(not torch.equal(on[name], value) for name, value in plain.items() if name.startswith(moved))
 
 
 STORED = {

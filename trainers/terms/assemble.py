@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gendistill.errors import UserError
-from gendistill.objects import build
+from gendistill.objects import build, locate
 from trainers.batch import Batch
+from trainers.terms.own_function import OwnFunction
 from trainers.terms.term import GANHost, Term, TermHost
 
 INERT = (
@@ -24,15 +25,31 @@ def build_terms(specs: Sequence[Any]) -> list[Term]:
     """Make the terms that a config names.
 
     Args:
-        specs: One ``{"class_path": ..., "init_args": {...}}`` a term.
+        specs: One ``{"class_path": ..., "init_args": {...}}`` a term, or the dotted path alone. The path of a function
+            ``function(real, fake, **init_args)`` will do; its ``weight`` then stands beside ``class_path``.
 
     Raises:
         UserError: Not a list, an unknown class or argument, or a value that the term refuses.
     """
     if isinstance(specs, (str, dict)):
         raise UserError(f"terms is {specs!r}; give a list, each of its items with class_path and init_args")
+    return [_term(spec) for spec in specs]
+
+
+def _term(spec: Any) -> Term:
+    path = spec.get("class_path") if isinstance(spec, Mapping) else spec
+    if isinstance(path, str) and "." in path:
+        found = locate(path)
+        if callable(found) and not isinstance(found, type):
+            given = {} if isinstance(spec, str) else dict(spec)
+            if unknown := set(given) - {"class_path", "init_args", "weight"}:
+                raise UserError(
+                    f"the term '{path}' has {', '.join(sorted(map(str, unknown)))}; a function takes class_path, "
+                    "init_args and weight"
+                )
+            return OwnFunction(found, given.get("init_args") or {}, given.get("weight", 1.0))
     # The class is the user's own word (see objects.build); mypy cannot build an abstract class.
-    return [build(spec, Term) for spec in specs]  # type: ignore[type-abstract]
+    return build(spec, Term)  # type: ignore[type-abstract]
 
 
 def attach_terms(terms: Sequence[Term], trainer: TermHost) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from gendistill.class_names import snake_case
 from gendistill.data.sampling import ClassSampler
 from gendistill.errors import UserError, did_you_mean
 from gendistill.nets.chance import Chance
@@ -103,7 +103,7 @@ class Term(ABC):
             raise UserError(f"a term's apply_to is '{apply_to}'; {hint}choose one of {', '.join(APPLY_TO)}")
         self.weight = float(weight)
         self.apply_to = apply_to
-        self.name = self.name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+        self.name = self.name or snake_case(type(self).__name__)
         self.key = f"terms/0/{self.name}"
         self.examined = False
         self._calls = (-1, 0)  # the step, and which call of it this is: no state, as a run stops between steps
