@@ -332,7 +332,9 @@ class BatchCondensationTrainer(Trainer):
         drawn = None if latents is None else latents.detach().requires_grad_()
         told = own[1].flatten(0, 1) if own[1].is_floating_point() else None
         made = Made(own[0].flatten(0, 1), classes, told, None if drawn is None else drawn.flatten(0, 1))
-        self.add_extra(made, [*own, *([] if drawn is None else [drawn])], rows_of(len(classes), images.shape[1]))
+        self.add_extra(
+            lambda: made, [*own, *([] if drawn is None else [drawn])], rows_of(len(classes), images.shape[1])
+        )
         for gradient, value in zip(gradients, own, strict=True):
             if value.grad is not None:
                 gradient += value.grad

@@ -205,7 +205,7 @@ class DatasetDistillationTrainer(Trainer):
             accuracies.append(look.final_accuracy)
             successes.append(look.final_success if isinstance(look, PoisonedLoss) else look.final_loss)
         moved = list(trained(self.optimizer))
-        self.add_extra(self._made(), moved, rows_of(self.images.shape[:2].numel(), self.images.shape[1]))
+        self.add_extra(self._made, moved, rows_of(self.images.shape[:2].numel(), self.images.shape[1]))
         self.run.processes.average_gradients(moved)
         norm = nn.utils.clip_grad_norm_(moved, self.gradient_clip or math.inf)
         self.optimizer.step()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -247,7 +248,7 @@ class GTNTrainer(Trainer):
         )
         # Before the images' own way back, which passes what is shared with it for the last time.
         moved = [*trained(self.optimizer), *shared.leaves]
-        self.add_extra(self._made(shared), moved, shared.rows, retain_graph=True)
+        self.add_extra(partial(self._made, shared), moved, shared.rows, retain_graph=True)
         shared.backward()
         parameters = list(trained(self.optimizer))
         self.run.processes.average_gradients(parameters)

@@ -238,10 +238,14 @@ class MatchingTrainer(Trainer):
             total = total + distance
         self.optimizer.zero_grad(set_to_none=True)
         self.images.grad = gradient
-        self.add_extra(Made(self.images.flatten(0, 1), self.labels), [self.images], rows_of(len(self.labels), together))
+        self.add_extra(self._made, [self.images], rows_of(len(self.labels), together))
         processes.average_gradients([self.images])
         self.optimizer.step()
         return total * processes.world
+
+    def _made(self) -> Made:
+        """Return all images, class by class, for losses beside the matching."""
+        return Made(self.images.flatten(0, 1), self.labels)
 
     def groups(self) -> list[tuple[int, int]]:
         """Return the first class of each group and the class after its last; all have as many real images at a step."""

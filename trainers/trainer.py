@@ -343,17 +343,22 @@ class Trainer(ABC):
         return loss
 
     def add_extra(
-        self, made: Made, to: Iterable[Tensor], groups: Sequence[slice] = (), *, retain_graph: bool = False
+        self,
+        made: Callable[[], Made],
+        to: Iterable[Tensor],
+        groups: Sequence[slice] = (),
+        *,
+        retain_graph: bool = False,
     ) -> None:
         """Add the gradient of :meth:`extra` to the gradients of tensors, for a step that gathers them by itself.
 
         Args:
-            made: What the step has made.
+            made: Returns what the step has made; called where something is asked.
             to: What its graph leads to, or leaves of the step's own.
             groups: See :meth:`extra`.
             retain_graph: Whether the step passes parts of the graph once more.
         """
-        loss = self.extra(made, groups)
+        loss = self.extra(made(), groups) if self.terms or self.has_own_loss else None
         if loss is not None and loss.requires_grad:
             loss.backward(inputs=[tensor for tensor in to if tensor.requires_grad], retain_graph=retain_graph)
 

@@ -263,7 +263,7 @@ class TrajectoryMatchingTrainer(Trainer):
         mine = self.run.processes.shard(torch.arange(self.trajectories)).tolist()
         losses = torch.stack([self._match(lessons[place], 1 / len(mine), place) for place in mine])
         moved = [value for value in self._moved() if value.requires_grad]
-        self.add_extra(self._made(), moved, rows_of(len(self.images), self.data.description.num_classes))
+        self.add_extra(self._made, moved, rows_of(len(self.images), self.data.description.num_classes))
         self.run.processes.average_gradients(moved)
         assert self.images.grad is not None
         norm = self.images.grad.norm()
