@@ -16,15 +16,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill import unroll
+from gendistill.decodes import Identity
+from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
 from gendistill.runs.watch import Watched
-from gendistill.teacher import StoredImages, Teacher
+from gendistill.teacher import Teacher
+from gendistill.teacher.decoded import teacher_of
+from gendistill.teacher.generated import Generated
 from trainers.batch import Made
 from trainers.checks import check_learned_rate, check_words
+from trainers.decoding import Shown, decoded, pixels_of
 from trainers.distillation_learners import DistillationLearners, Victim
 from trainers.first_images import FirstImages, first_images
+from trainers.labellers import LabellerPlan
 from trainers.stored_start import Stored, check_start, is_stored, stored_images
 from trainers.terms.over_groups import rows_of
 from trainers.trainer import Trainer, trained
@@ -38,7 +44,11 @@ class DatasetDistillationTrainer(Trainer):
     Args:
         inner_steps: T, batches and so steps of an epoch; at least 1.
         inner_epochs: E, how often the T batches are shown; each epoch has learning rates of its own.
-        images_per_class: Images of each class in a batch; T times as many are distilled.
+        images_per_class: Images of each class in a batch, as they are stored; T times as many are distilled.
+        decode: What stands between stored images and those that learners see: None: nothing; ``{factor: 2}``: a
+            formation, each stored image showing 2 x 2; or any other of :mod:`gendistill.decodes`.
+        labeller: A network that labels what learners of the images will be shown, after augmentation:
+            :class:`trainers.labellers.LabellerPlan`. None: the images' own labels.
         learner: The network that learns, as ``class_path`` and ``init_args``; by default the data set's default
             learner.
         fixed_layers: Layers, from the image on, whose first weights all learners share: 0 (random initialisation),
@@ -82,6 +92,8 @@ class DatasetDistillationTrainer(Trainer):
         inner_steps: int = 10,
         inner_epochs: int = 3,
         images_per_class: int = 1,
+        decode: Choice = None,
+        labeller: dict[str, Any] | None = None,
         learner: dict[str, Any] | None = None,
         fixed_layers: int | Literal["all"] = 0,
         weights: Literal["torch", "xavier"] = "torch",
@@ -128,6 +140,7 @@ class DatasetDistillationTrainer(Trainer):
         self.learners = DistillationLearners(
             learner, fixed_layers, weights, meta_batch, victim, victims, victim_updates, victim_lr, source
         )
+        self.decode, self.labeller = decode_of(decode), LabellerPlan.of(labeller)
         self.start = images
         self.learning_rate, self.learn_learning_rates = learning_rate, learn_learning_rates
         self.momentum, self.learn_labels = momentum, learn_labels
@@ -147,8 +160,9 @@ class DatasetDistillationTrainer(Trainer):
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         labels = classes.expand(self.inner_steps, -1)  # (T, B): B holds every class images_per_class times
         count = self.inner_steps * self.images_per_class
+        self.decode.attach(self.data, self.device)
         first, learned = self._first(count)
-        self.images = nn.Parameter(first.view(self.inner_steps, len(classes), *description.image_shape))
+        self.images = nn.Parameter(first.view(self.inner_steps, len(classes), *self.decode.stored_shape))
         self.labels = labels.contiguous()
         if self.learn_labels:
             one_hot = F.one_hot(labels, description.num_classes).float()
@@ -158,7 +172,12 @@ class DatasetDistillationTrainer(Trainer):
         self.raw_rates = nn.Parameter(torch.full((total,), raw, device=self.device), self.learn_learning_rates)
         self.momenta = torch.full((total,), self.momentum, device=self.device)
         moved = [self.images, self.raw_rates] + ([self.labels] if isinstance(self.labels, nn.Parameter) else [])
-        self.optimizer = torch.optim.Adam([p for p in moved if p.requires_grad], lr=self.meta_lr, betas=self.meta_betas)
+        groups: list[Any] = [p for p in moved if p.requires_grad]
+        if isinstance(self.decode, Generated):  # latents lie on the sphere, and nothing else does
+            free = [{"params": groups[1:], "constraint": "none"}] if groups[1:] else []
+            groups = [{"params": groups[:1]}, *free]
+        self.optimizer = self.decode.kept(torch.optim.Adam(groups, lr=self.meta_lr, betas=self.meta_betas))
+        self.labelling = self.labeller.attach(self)
         factor = self.decay if self.decay_every else 1.0  # not a length of the run, which may be continued further
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, self.decay_every or 1, factor)
 
@@ -166,11 +185,19 @@ class DatasetDistillationTrainer(Trainer):
         """Return the first images, classes in turn, or in the order of a file whose soft labels are learned on."""
         if is_stored(self.start, STARTS):
             option = "inner_steps x images_per_class"
-            return stored_images(self.start, count, self.data, self.run, as_stored=self.learn_labels, option=option)
+            learned, decode = self.learn_labels, self.decode
+            return stored_images(
+                self.start, count, self.data, self.run, as_stored=learned, decode=decode, option=option
+            )
         start: FirstImages = "real" if self.start == "real" else "noise"
         asked = "images_per_class or --trainer.inner_steps (each step has images of its own)"
         random = self.run.streams["images"]
-        return Stored(first_images(start, count, self.data, random, lambda images: images, asked), None)
+        return Stored(first_images(start, count, self.data, random, lambda images: images, asked, self.decode), None)
+
+    @property
+    def classes(self) -> Tensor:
+        """(B,) class of each stored image of a batch."""
+        return torch.arange(self.data.description.num_classes, device=self.device).repeat(self.images_per_class)
 
     @property
     def learning_rates(self) -> Tensor:
@@ -192,6 +219,7 @@ class DatasetDistillationTrainer(Trainer):
             clipping, ``lr/inner`` (mean over the steps) and, if poisoned, ``attack/success`` on the real batch.
         """
         self.optimizer.zero_grad(set_to_none=True)
+        self.shown = self._show()
         learners = self.learners.draw(self, self.pool)
         steps = self._last_step()
         losses, accuracies, successes = [], [], []
@@ -204,8 +232,9 @@ class DatasetDistillationTrainer(Trainer):
             losses.append(look.final_loss)
             accuracies.append(look.final_accuracy)
             successes.append(look.final_success if isinstance(look, PoisonedLoss) else look.final_loss)
-        moved = list(trained(self.optimizer))
-        self.add_extra(self._made, moved, rows_of(self.images.shape[:2].numel(), self.images.shape[1]))
+        moved, size = list(trained(self.optimizer)), self.images.shape[1] * self.decode.cells
+        self.add_extra(self._made, [*moved, *self.shown.leaves], rows_of(len(self.images) * size, size))
+        self.shown.backward()
         self.run.processes.average_gradients(moved)
         norm = nn.utils.clip_grad_norm_(moved, self.gradient_clip or math.inf)
         self.optimizer.step()
@@ -229,16 +258,30 @@ class DatasetDistillationTrainer(Trainer):
         """Return images, labels, rates and momenta of a learner's first steps."""
         # One node for all: a slice for each step would write a gradient of the size of all batches on the way back.
         # The views keep the order of sums: each step's gradient is whole before it is added to another epoch's.
-        every = self.images.unbind(), self.labels.unbind()
+        every = self._batches()
         turns = [step % self.inner_steps for step in range(steps)]
         images, labels = ([batches[turn].view_as(batches[turn]) for turn in turns] for batches in every)
         return images, labels, self.learning_rates[:steps], self.momenta[:steps]
 
+    def _show(self) -> Shown:
+        """Return all stored images as learners see them."""
+        classes = self.classes.repeat(len(self.images))
+        if isinstance(self.decode, Identity):
+            return Shown(self.decode, self.images, self.labels, classes)
+        return Shown(self.decode, self.images.flatten(0, 1), self.labels.flatten(0, 1), classes)
+
+    def _batches(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return images and labels of all T batches as learners see them, one tensor a batch."""
+        images, labels = self.shown.images, self.shown.labels
+        if not isinstance(self.decode, Identity):
+            images, labels = (one.unflatten(0, (len(self.images), -1)) for one in (images, labels))
+        return images.unbind(), labels.unbind()
+
     def _made(self) -> Made:
         """Return all images, an inner step's after another's, for losses beside that of the learners."""
-        classes = torch.arange(self.data.description.num_classes, device=self.device)
-        told = self.labels.flatten(0, 1) if self.learn_labels else None
-        return Made(self.images.flatten(0, 1), classes.repeat(self.images_per_class * self.inner_steps), told)
+        images, labels = (torch.cat(one) for one in self._batches())
+        classes = self.classes.repeat(len(self.images)).repeat_interleave(self.decode.cells)
+        return Made(images, classes, labels if self.learn_labels else None)
 
     def _look(self, learner: nn.Module, steps: int, batch: tuple[Tensor, Tensor]) -> RealLoss:
         images, labels = batch[0][None], batch[1][None]
@@ -257,15 +300,18 @@ class DatasetDistillationTrainer(Trainer):
         metadata |= self.learners.noted
         if self.poison is not None:
             metadata |= self.poison.metadata() | {"victim": self.learners.victim}
-        return StoredImages(
+        return teacher_of(
+            self.decode,
             self.images.detach().flatten(0, 1).clone(),
             self.labels.detach().flatten(0, 1).clone(),
             self.data.description.with_normalisation(self.normalisation),
+            classes=self.classes.repeat(len(self.images)),
             order="fixed",
             batch_size=self.images.shape[1],
             learning_rates=self.learning_rates.detach().clone(),
             momenta=self.momenta.clone() if self.momentum else None,
             metadata=metadata,
+            labeller=self.labeller.of_network(self.labelling, self.data.description),
         )
 
     def watched(self) -> Watched:
@@ -281,5 +327,10 @@ class DatasetDistillationTrainer(Trainer):
         )
 
     def samples(self) -> dict[str, Tensor]:
-        """Return the distilled images as pixels, one row a step, at most ten rows."""
-        return {"distilled": self.normalisation.invert(self.images.detach()[:10].flatten(0, 1)).clamp(0, 1)}
+        """Return the distilled images as pixels, one row a step, at most ten rows; and as they are stored."""
+        values = self.images.detach()[:10].flatten(0, 1)
+        with torch.no_grad():
+            shown = decoded(self.decode, values, self.classes.repeat(min(10, len(self.images))))[:: self.decode.cells]
+        pictures = {"distilled": self.normalisation.invert(shown).clamp(0, 1)}
+        stored = pixels_of(self.decode, values)
+        return pictures if stored is None else pictures | {"stored": stored}

@@ -100,7 +100,9 @@ def learning_curve(
             name, in order.
         augment_strength: How far operations reach where not as far as DSA's, such as ``{"rotate": 45}``; see
             :class:`gendistill.data.operations.Strength`.
-        labels: ``given``: cross-entropy with the teacher's labels, soft or hard. ``hard``: with their likeliest class.
+        labels: ``given``: cross-entropy with the teacher's labels, soft or hard; where it has a labeller with what that
+            says of each augmented image, at its temperature. ``hard``: with their likeliest class. ``stored``: with the
+            labels that it stores, without its labeller.
         normalisation: In which learners see the teacher's and the real images: the ``data``'s, the ``teacher``'s, or
             ``auto``: the teacher's where it is whitened and the data is not, else the data's.
         split: Where accuracy is reported: ``test``, ``validation`` or ``train``.
@@ -171,8 +173,9 @@ def learning_curve(
     # Learners with dropout draw from torch's global generator, which is lent out here and put back untouched.
     with Workers(min(cores, len(seeds) * len(tried))) as workers, initialisation(seeds[0], "evaluation/dropout"):
         ensemble = strategy(
-            spec, data.description, seeds, tried, optimizer=optimizer, device=device, workers=workers, initial=initial
-        )
+            spec, data.description, seeds, tried, optimizer=optimizer, device=device, workers=workers, initial=initial,
+            temperature=lessons.temperature,
+        )  # fmt: skip
         curve = Curve(ensemble, len(seeds), data.validation, reported, each=select == "each", measure=measure)
         done = 0
         if counts[0] == 0:

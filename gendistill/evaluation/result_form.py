@@ -211,7 +211,8 @@ TEACHER: dict[str, tuple[Check, str]] = {
     "kind": (_text, "a word"),
     "path": (_text, "a path"),
     "images": (_whole, "a number of images, or null"),
-    "bytes": (_whole, "a number of bytes"),
+    "decoded_images": (_whole, "a number of images, or null"),
+    **{name: (_whole, "a number of bytes") for name in ("bytes", "image_bytes", "label_bytes", "labeller_bytes")},
     "everything": (_truth, "true or false"),
 }
 LEARNING: dict[str, tuple[Check, str]] = {

@@ -54,13 +54,16 @@ def mode(network: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
         yield
 
 
-def build_network(spec: Any, state: Mapping[str, Tensor], description: Description) -> nn.Module:
+def build_network(
+    spec: Any, state: Mapping[str, Tensor], description: Description, what: str = "generator"
+) -> nn.Module:
     """Build the network that a teacher file names and give it the file's weights.
 
     Args:
         spec: ``{"class_path": ..., "init_args": {...}}``.
         state: Its complete state dict.
         description: Offers ``num_classes`` and ``image_shape`` where the spec leaves them out.
+        what: What the network is called in sentences.
 
     Returns:
         The network on the CPU.
@@ -70,7 +73,7 @@ def build_network(spec: Any, state: Mapping[str, Tensor], description: Descripti
             or does not fit the weights.
     """
     if not isinstance(spec, Mapping) or not DOTTED.fullmatch(str(spec.get("class_path"))):
-        raise UserError("the file does not name the generator's class as 'class_path'")
+        raise UserError(f"the file does not name the {what}'s class as 'class_path'")
     # The draws are thrown away; this only keeps them from the global generator.
     try:
         with initialisation(0, "teacher"), Frugal(sum(tensor.numel() for tensor in state.values())):
@@ -85,7 +88,7 @@ def build_network(spec: Any, state: Mapping[str, Tensor], description: Descripti
         raise
     except Exception as error:  # whatever a constructor does with arguments from a file
         raise UserError(
-            f"the generator '{spec['class_path']}' cannot be built from the file: {first_line(error)}"
+            f"the {what} '{spec['class_path']}' cannot be built from the file: {first_line(error)}"
         ) from error
     state = unwrapped(state, network.state_dict().keys())
     _check_fit(network, state)

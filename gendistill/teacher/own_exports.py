@@ -15,6 +15,7 @@ from gendistill.data.description import Description, Normalisation
 from gendistill.data.embedding import VECTORS, WORDS, Embedding
 from gendistill.data.pictures import Blob, Source, pixels, read_picture
 from gendistill.data.whitening import Whitening
+from gendistill.decodes.choice import decode_from_file
 from gendistill.errors import GendistillError, UserError
 from gendistill.teacher import files
 from gendistill.teacher.base import first_line
@@ -22,6 +23,7 @@ from gendistill.teacher.label_forms import understand_labels
 from gendistill.teacher.public_formats import (
     DC_FILE,
     DD_FILE,
+    IDC_FILE,
     MTT_FILES,
     RATE_FILE,
     WHITENING_FILE,
@@ -42,6 +44,7 @@ TENSOR_FILES = {
     "datm": MTT_FILES[0],
     "dc": DC_FILE,
     "dd": DD_FILE,
+    "idc": IDC_FILE,
 }
 BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error)
 
@@ -141,7 +144,7 @@ def _stored(folder: Path, form: Any, notes: Mapping[str, Any]) -> StoredImages:
         labels = (
             understand_labels(result.labels, len(images), description, "logits").values if logits else result.labels
         )
-        if form != "dd":  # whose rates are one for each step, where the teacher may have one for all
+        if form not in ("dd", "idc"):  # whose rates are one for each step, where the teacher may have one for all
             _compare(schedules, {"learning_rates": _rates(file), "momenta": result.momenta}, folder)
     else:
         raise UserError(f"{NOTES} names the unknown format {form!r}")
@@ -149,6 +152,7 @@ def _stored(folder: Path, form: Any, notes: Mapping[str, Any]) -> StoredImages:
         images,
         labels,
         description,
+        decode=decode_from_file(notes["decode"]) if "decode" in notes else None,
         order=notes.get("order", "stratified"),
         batch_size=notes.get("batch_size"),
         metadata=dict(notes.get("metadata", {})),
