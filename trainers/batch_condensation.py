@@ -8,7 +8,7 @@ docs/methods/batch-condensation.md tells the rest.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -30,12 +30,14 @@ from gendistill.teacher import Teacher, open_teacher
 from gendistill.teacher.decoded import teacher_of
 from gendistill.teacher.generated import Generated
 from gendistill.teacher.stored import Order
+from trainers.batch import Made
 from trainers.checks import check_words
 from trainers.chunks import images_at_once
-from trainers.decoding import decoded, pixels_of
+from trainers.decoding import Shown, decoded, pixels_of
 from trainers.filled_cells import fill_cells
 from trainers.stored_start import check_start, is_stored, stored_values
 from trainers.terms.hosts import TrainerHost
+from trainers.terms.over_groups import rows_of
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Probe
 from trainers.trainer import Trainer
@@ -80,10 +82,13 @@ class BatchCondensationTrainer(Trainer):
         vectorised: Several batches in one pass, for networks without batch norm in train mode; None: on a GPU. False:
             one batch after another. Either way the gradients are the same, and only what is in one pass has a graph.
         order: How the teacher shows its images: ``fixed`` (the batches as they were made) or ``stratified``.
+        terms: See :class:`~trainers.trainer.Trainer`; they see the batches that a step moves, a group is one of them.
 
     Raises:
         UserError: An option is out of range.
     """
+
+    takes_terms = True
 
     def __init__(
         self,
@@ -106,8 +111,9 @@ class BatchCondensationTrainer(Trainer):
         batches_at_once: int | None = 32,
         vectorised: bool | None = None,
         order: Order = "fixed",
+        terms: Sequence[str | Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__(batch_size)
+        super().__init__(batch_size, terms)
         check_words(
             labels=(labels, get_args(Labels)),
             distance=(distance, DISTANCES),
@@ -144,6 +150,8 @@ class BatchCondensationTrainer(Trainer):
     def build(self) -> None:
         """Cut one epoch into batches, prepare the probes and begin the first round."""
         rounds = len(self.sizes) - 1
+        if not self.optimise and (self.terms or self.has_own_loss):
+            raise UserError("optimise is false, and the batches stay as they start; leave terms and extra_loss out")
         if self.run.processes.world > 1:
             raise UserError("batch condensation runs in one process; start it without torchrun")
         if self.run.options.precision != "float32":
@@ -311,10 +319,13 @@ class BatchCondensationTrainer(Trainer):
                 total = total + distance.detach() / len(self.probes)
                 cosines.append(cosine)
         if self.optimise:
+            latents = self._descend_extra(images, gradients)
             if shown is None:
                 values.grad = gradients[0]
             else:
                 torch.autograd.backward(shown, gradients[0], inputs=[values])
+                if latents is not None and values.grad is not None:
+                    values.grad += latents
             if self.label_optimizer is not None:
                 labels.grad = gradients[1]
             for optimizer in self._optimizers():
@@ -341,6 +352,34 @@ class BatchCondensationTrainer(Trainer):
         )
         distance = class_gradient_distance(wanted, given, self.distance)
         return distance, batch_cosines(wanted, [part.detach() for part in given])
+
+    def _descend_extra(self, images: Tensor, gradients: list[Tensor]) -> Tensor | None:
+        """Add the gradients of losses beside the matching to those of the part's values, or images, and labels.
+
+        Args:
+            images: The part's images where a generator has made them, else its values.
+            gradients: Of these, and of the labels.
+
+        Returns:
+            The gradient of its latents apart from their images; None where there is none.
+        """
+        labels, classes = self.labels[self.part], self._classes(self.part).flatten()
+        own, told = (value.detach().requires_grad_(value.requires_grad) for value in (images, labels))
+        latents = self.values[self.part].detach().requires_grad_() if self.generated else None
+        leaves = [own, told] if latents is None else [own, told, latents]
+        decode = Identity() if self.generated else self.decode
+        shown = Shown(decode, own.flatten(0, 1), told.flatten(0, 1), classes)
+        soft = shown.labels if told.is_floating_point() else None
+        drawn = None if latents is None else latents.flatten(0, 1)
+        made = Made(shown.images, classes.repeat_interleave(decode.cells), soft, drawn)
+        self.add_extra(
+            lambda: made, [*leaves, *shown.leaves], rows_of(len(made.images), images.shape[1] * decode.cells)
+        )
+        shown.backward()
+        for gradient, value in zip(gradients, (own, told), strict=True):
+            if value.grad is not None:
+                gradient += value.grad
+        return None if latents is None else latents.grad
 
     def _change(self) -> Callable[[Tensor], Tensor]:
         """Draw an augmentation (b, N, C, H, W) -> (b, N, C, H, W) that all images of the step share."""

@@ -25,12 +25,14 @@ from gendistill.runs.watch import Watched
 from gendistill.teacher import Teacher
 from gendistill.teacher.decoded import teacher_of
 from gendistill.teacher.generated import Generated
+from trainers.batch import Made
 from trainers.checks import check_learned_rate, check_words
 from trainers.decoding import Shown, decoded, pixels_of
 from trainers.distillation_learners import DistillationLearners, Victim
 from trainers.first_images import FirstImages, first_images
 from trainers.labellers import LabellerPlan
 from trainers.stored_start import Stored, check_start, is_stored, stored_images
+from trainers.terms.over_groups import rows_of
 from trainers.trainer import Trainer, trained
 
 STARTS: tuple[FirstImages, ...] = ("noise", "real")
@@ -81,6 +83,8 @@ class DatasetDistillationTrainer(Trainer):
     Raises:
         UserError: An option is out of range.
     """
+
+    takes_terms = True
 
     def __init__(
         self,
@@ -228,8 +232,9 @@ class DatasetDistillationTrainer(Trainer):
             losses.append(look.final_loss)
             accuracies.append(look.final_accuracy)
             successes.append(look.final_success if isinstance(look, PoisonedLoss) else look.final_loss)
+        moved, size = list(trained(self.optimizer)), self.images.shape[1] * self.decode.cells
+        self.add_extra(self._made, [*moved, *self.shown.leaves], rows_of(len(self.images) * size, size))
         self.shown.backward()
-        moved = list(trained(self.optimizer))
         self.run.processes.average_gradients(moved)
         norm = nn.utils.clip_grad_norm_(moved, self.gradient_clip or math.inf)
         self.optimizer.step()
@@ -271,6 +276,12 @@ class DatasetDistillationTrainer(Trainer):
         if not isinstance(self.decode, Identity):
             images, labels = (one.unflatten(0, (len(self.images), -1)) for one in (images, labels))
         return images.unbind(), labels.unbind()
+
+    def _made(self) -> Made:
+        """Return all images, an inner step's after another's, for losses beside that of the learners."""
+        images, labels = (torch.cat(one) for one in self._batches())
+        classes = self.classes.repeat(len(self.images)).repeat_interleave(self.decode.cells)
+        return Made(images, classes, labels if self.learn_labels else None)
 
     def _look(self, learner: nn.Module, steps: int, batch: tuple[Tensor, Tensor]) -> RealLoss:
         images, labels = batch[0][None], batch[1][None]

@@ -40,6 +40,11 @@ class Shown:
             self.images = decoded(decode, values, classes).clone().requires_grad_(values.requires_grad)
             self.labels = decode.labels(labels).clone().requires_grad_(labels.requires_grad)
 
+    @property
+    def leaves(self) -> list[Tensor]:
+        """Where gradients of a loss on the images gather until :meth:`backward`; none where nothing is decoded."""
+        return [] if isinstance(self.decode, Identity) else [self.images, self.labels]
+
     def backward(self) -> None:
         """Send what has gathered in images and labels to the values and their labels."""
         if isinstance(self.decode, Identity):

@@ -9,7 +9,7 @@ moves the images, the learning rate and, if wanted, soft labels. docs/methods/tr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -28,6 +28,7 @@ from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.teacher import Teacher
 from gendistill.teacher.decoded import teacher_of
+from trainers.batch import Made
 from trainers.checks import check_counts, check_learned_rate, check_words
 from trainers.decoding import Shown, decoded, pixels_of
 from trainers.first_images import FirstImages, first_images
@@ -36,6 +37,7 @@ from trainers.labellers import LabellerPlan
 from trainers.stored_start import Stored, check_start, is_stored, log_probabilities, stored_images
 from trainers.student_plan import Lesson, PlanOptions, StudentPlan
 from trainers.student_training import Gradient, StudentTraining
+from trainers.terms.over_groups import rows_of
 from trainers.trainer import Trainer
 
 Labels = Literal["hard", "expert", "learned"]
@@ -87,10 +89,13 @@ class TrajectoryMatchingTrainer(Trainer):
         memory: Memory mode of the exact gradient; see :mod:`gendistill.unroll`.
         window: Only the student's last so many steps are differentiated (exact gradient only); None: all.
         ema_decay: The teacher is an average of images, labels and rate with this decay, in [0, 1); 0: the last ones.
+        terms: See :class:`~trainers.trainer.Trainer`; a group of images is one of each class.
 
     Raises:
         UserError: An option is out of range.
     """
+
+    takes_terms = True
 
     def __init__(
         self,
@@ -127,8 +132,9 @@ class TrajectoryMatchingTrainer(Trainer):
         memory: unroll.Memory = "recompute",
         window: int | None = None,
         ema_decay: float = 0.0,
+        terms: Sequence[str | Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(terms=terms)
         check_counts(
             images_per_class=images_per_class,
             experts=experts,
@@ -281,8 +287,10 @@ class TrajectoryMatchingTrainer(Trainer):
         lessons = [self.plan.draw(self.step) for _ in range(self.trajectories)]
         mine = self.run.processes.shard(torch.arange(self.trajectories)).tolist()
         losses = torch.stack([self._match(lessons[place], 1 / len(mine), place) for place in mine])
-        self.shown.backward()
         moved = [value for value in self._moved() if value.requires_grad]
+        rows = rows_of(len(self.shown.images), self.data.description.num_classes * self.decode.cells)
+        self.add_extra(self._made, [*moved, *self.shown.leaves], rows)
+        self.shown.backward()
         self.run.processes.average_gradients(moved)
         assert self.images.grad is not None
         norm = self.images.grad.norm()
@@ -296,6 +304,12 @@ class TrajectoryMatchingTrainer(Trainer):
             "lr/student": self.raw_rate.detach().exp(),
             "start/epoch": torch.tensor([float(lesson.start) for lesson in lessons]).mean().to(self.device),
         }
+
+    def _made(self) -> Made:
+        """Return all images, classes in turn, for losses beside the matching."""
+        images, labels = self.shown.images, self.shown.labels
+        classes = self.classes.repeat_interleave(self.decode.cells)
+        return Made(images, classes, labels.softmax(1) if labels.is_floating_point() else None)
 
     def _match(self, lesson: Lesson, weight: float, place: int) -> Tensor:
         """Train one student, add ``weight`` times its gradient to what is trained, and return its distance."""
