@@ -268,7 +268,7 @@ class TrajectoryMatchingTrainer(Trainer):
             "loss/matching": losses.mean(),
             "gradient/images": norm,
             "lr/student": self.raw_rate.detach().exp(),
-            "start/epoch": torch.tensor([float(lesson.start) for lesson in lessons]).mean().to(self.device),
+            "start/epoch": torch.full((), sum(lesson.start for lesson in lessons) / len(lessons), device=self.device),
         }
 
     def _match(self, lesson: Lesson, weight: float, place: int) -> Tensor:
