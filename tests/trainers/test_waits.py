@@ -42,9 +42,7 @@ def test_a_step_there_gives_the_numbers_of_a_step_here(name: str, tmp_path: Path
     assert found.keys() == wanted.keys()
     for key, value in found.items():
         assert isinstance(value, Elsewhere), f"{key} is not on the device"
-        torch.testing.assert_close(
-            value.held, wanted[key], rtol=1e-4, atol=1e-4, msg=lambda text, key=key: f"{key}: {text}"
-        )
+        torch.testing.assert_close(value.held, wanted[key], rtol=1e-4, atol=1e-4, msg=key)
 
 
 def waits(function: object) -> list[str]:
