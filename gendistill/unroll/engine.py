@@ -114,7 +114,7 @@ def unrolled_loss(
     for t in range(start):
         seen = [value[t].detach() for value in (images, labels, rate_of, momentum_of)]
         if graphs is None:
-            state = problem.step(t, state.leaves(), *seen).detached()
+            state = problem.step(t, state.leaves(), seen[0], seen[1], seen[2], seen[3]).detached()
         else:
             state = graphs.of(problem, state, seen).forward(state, seen)
     training = (problem, state, start, rate_of, momentum_of, images, labels)
