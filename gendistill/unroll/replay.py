@@ -1,8 +1,8 @@
 """A learner's step recorded once and played again, as a CUDA graph: a GPU is then not bound by launching small kernels.
 
 Two recordings make a training of any length: one of the way there, from a state, a batch and rates to the next state,
-and one of the way back, its vector-Jacobian product. Both are those of ``memory: recompute``, in buffers that stay where
-they are. The first step of a training, which has no velocity yet, is recorded apart.
+and one of the way back, its vector-Jacobian product. Both are those of ``memory: recompute``, in buffers that stay
+where they are. The first step of a training, which has no velocity yet, is recorded apart.
 """
 
 from __future__ import annotations
