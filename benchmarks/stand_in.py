@@ -64,7 +64,7 @@ class Elsewhere(Tensor):
 
 
 class Claimed(torch.Generator):
-    """A generator of the CPU that says it is of the device that is not there."""
+    """A generator of the CPU that says it is of another device."""
 
     claims = DEVICE
 
@@ -259,3 +259,44 @@ def _autocast(device_type: str, *args: Any, **kwargs: Any) -> torch.autocast:
 def _of_the_host(asked: Any, device_type: str = "cuda") -> Any:
     """Answer for the CPU what is asked of the device that is not there."""
     return asked("cpu" if device_type == DEVICE.type else device_type)
+
+
+class _HostDraws(TorchFunctionMode):
+    """Numbers that a generator of another device is asked for are drawn on the CPU and brought there."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        drawer = next((value for value in (*args, *kwargs.values()) if isinstance(value, Claimed)), None)
+        if drawer is None:
+            return function(*args, **kwargs)
+        here, named = tree_map(_to_host, args), {key: tree_map(_to_host, value) for key, value in kwargs.items()}
+        if named.get("device") is not None:
+            named["device"] = "cpu"
+        result = function(*here, **named)
+        if args and isinstance(args[0], Tensor) and result is here[0]:  # in place
+            return args[0].copy_(result)
+        return tree_map(partial(_to_device, drawer.device), result)
+
+
+def _to_host(value: Any) -> Any:
+    return value.cpu() if isinstance(value, Tensor) else value
+
+
+def _to_device(device: torch.device, value: Any) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+class _HostGenerator(metaclass=_IsGenerator):
+    def __new__(cls, device: torch.device | str = "cpu") -> Any:
+        if torch.device(device).type == "cpu":
+            return _GENERATOR()
+        made = Claimed()
+        made.claims = torch.device(device)
+        return made
+
+
+@contextlib.contextmanager
+def drawn_on_the_host() -> Iterator[None]:
+    """Inside, generators of every device draw the CPU's numbers, so that two devices can be compared."""
+    with patch("torch.Generator", _HostGenerator), _HostDraws():
+        yield
