@@ -202,12 +202,17 @@ def found_by(path: str, data: RealData, space: LearnerSpace) -> str:
     Raises:
         UserError: The run noted none, or one that the space does not know.
     """
+    from gendistill.bounded import bounded
+    from gendistill.from_file import PARTS, VALUES
+    from gendistill.seeds import initialisation
     from gendistill.teacher.reference import open_teacher
 
-    name = open_teacher(path, data).metadata.get("architecture")
-    if not isinstance(name, str):
+    name = open_teacher(path, data).noted("architecture", str)
+    if name is None:
         raise UserError(f"'{path}' found no architecture; give a run of trainers.enas.ENASTrainer")
-    space.learner(name)
+    # The space is the user's, the sizes in the name are the file's: built once, so far as a file's network may go.
+    with bounded(f"the architecture that '{path}' found", VALUES, PARTS), initialisation(0, "nas/found"):
+        space.build(name, data.description.num_classes, data.description.image_shape)
     return name
 
 

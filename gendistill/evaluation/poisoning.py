@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from gendistill.evaluation.lessons import Lessons
 from gendistill.evaluation.rates import Rate, candidates
 from gendistill.evaluation.victims import trained_learners
 from gendistill.evaluation.workers import Workers
+from gendistill.from_file import FromFile, Spec, said
 from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
 from gendistill.poison import Poison
@@ -26,7 +27,6 @@ from gendistill.teacher.base import Teacher
 
 VICTIMS = ("fresh", "trained")
 SCORES = ("attack_success", "source_accuracy", "clean_accuracy")
-Spec = str | Mapping[str, Any]
 Measure = Callable[[Ensemble, Sequence[int]], Tensor]
 """What is asked of members of an ensemble; returns a row for each of them."""
 
@@ -123,7 +123,7 @@ def taught(
             scores = ensemble.accuracy(everyone, data.validation).view(len(listed), len(tried)).mean(0)
             best = int(scores.argmax())
     facts = {
-        "learner": spec,
+        "learner": said(spec),
         "initialisation": None if initial is None else initial.sentence(data.description),
         "victim": victim,
         "updates": counts,
@@ -173,17 +173,15 @@ def attack_report(
     return report
 
 
-def _victim(teacher: Teacher, data: RealData, learner: Spec | None) -> tuple[dict[str, Any], Initial | None]:
+def _victim(teacher: Teacher, data: RealData, learner: Spec | None) -> tuple[Spec, Initial | None]:
     """Return the victims' spec and, if the teacher was made for their first weights, what these are."""
     initial = Initial.of(teacher)
     if learner is not None:
-        spec = {"class_path": learner} if isinstance(learner, str) else dict(learner)
-    elif initial is not None:
-        spec = initial.learner
-    else:
-        noted = teacher.metadata.get("learner")
-        spec = dict(noted) if isinstance(noted, Mapping) else default_learner(data.description)
-    return spec, initial if initial is not None and initial.learner == spec else None
+        same = isinstance(learner, FromFile) and initial is not None and learner == initial.learner
+        return learner, initial if initial is None or same else initial.for_learner(learner)
+    if initial is not None:
+        return initial.learner, initial
+    return teacher.noted_spec("learner") or default_learner(data.description), None
 
 
 def _parts(split: Split, poison: Poison) -> tuple[Split, Split, Split]:

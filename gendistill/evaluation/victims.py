@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -14,13 +13,14 @@ from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.lessons import Lessons
 from gendistill.evaluation.rates import Candidate, schedule_factor
 from gendistill.evaluation.workers import Workers
+from gendistill.from_file import Spec
 from gendistill.initial import Initial
 from gendistill.seeds import initialisation
 from gendistill.teacher.subset import RealSubset
 
 
 def trained_learners(
-    spec: Mapping[str, Any],
+    spec: Spec,
     data: RealData,
     seeds: Sequence[int],
     *,

@@ -78,7 +78,7 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
         lines.append(f"| images a batch | {images.batch_size} |")
     if (poisoned := images.metadata.get("poisoned")) is not None:
         lines.append(f"| **poisoned** | made so that learners take one class for another: {_cell(str(poisoned))} |")
-    for warning in images.metadata.get("warnings") or ():
+    for warning in images.noted("warnings", list) or ():
         lines.append(f"| **warning** | {_cell(str(warning))} |")
     for name in ("learner", "augmentation", "seed"):
         if images.metadata.get(name) is not None:

@@ -10,8 +10,8 @@ from gendistill.errors import UserError
 from gendistill.nets.learners import ACTIVATIONS, NORMALISATIONS, POOLINGS, check_word
 from gendistill.nets.spaces.base import Choose, LearnerSpace, checked_options
 
-CONVNET = re.compile(r"convnet-d(\d+)-w(\d+)-k(\d+)-([a-z_]+)-([a-z_]+)-([a-z_]+)")
-MLP = re.compile(r"mlp-d(\d+)-w(\d+)-([a-z_]+)")
+CONVNET = re.compile(r"convnet-d(\d{1,4})-w(\d{1,6})-k(\d{1,4})-([a-z_]+)-([a-z_]+)-([a-z_]+)")
+MLP = re.compile(r"mlp-d(\d{1,4})-w(\d{1,6})-([a-z_]+)")
 
 
 class ConvNetSpace(LearnerSpace):

@@ -1,0 +1,108 @@
+"""Text of others, as a terminal, a log and a table may show it.
+
+Names come from files and folders of others. A control character in one moves the cursor, changes colours or titles of a
+terminal, or begins a line of its own; one that turns the direction of writing lets a name look like another. They are
+written as JSON writes them, ``\\u001b``, so that a person sees them and a program that reads our JSON reads the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO, cast
+
+LAYOUT = "\n\t"
+"""What a text of several lines is laid out with."""
+JOINERS = "\u200c\u200d"
+"""Belong to the spelling of Persian words and of emoji; they turn and hide nothing."""
+LONGEST = 200
+"""Characters of a name that are shown."""
+LONGEST_SENTENCE = 4_000
+
+_hidden: dict[str, str] = {}
+PLAIN = re.compile(r"[ -~]*")
+MOVES = re.compile("(\x1b\\[A)*")
+
+
+def visible(text: str, limit: int | None = None) -> str:
+    """Return text on one line in which every character is seen; line breaks, tabs and control characters are spelt.
+
+    Args:
+        text: A name, or a sentence that holds names.
+        limit: Characters to show, at least 8; the middle of a longer text is left out. None: all.
+    """
+    if limit is not None and len(text) > limit:
+        half = (limit - 3) // 2
+        text = f"{text[:half]}...{text[len(text) - half :]}"
+    return text if PLAIN.fullmatch(text) else "".join(map(_spelt, text))
+
+
+def sentence(text: str) -> str:
+    """Return what is said to a person as one line: spaces for line breaks, all else as :func:`visible`."""
+    return visible(" ".join(text.split()), LONGEST_SENTENCE)
+
+
+def lines(text: str) -> str:
+    """Return text of several lines with its line breaks and tabs, all else as :func:`visible`."""
+    return "".join(one if one in LAYOUT else _spelt(one) for one in text)
+
+
+def _spelt(character: str) -> str:
+    known = _hidden.get(character)
+    if known is None:
+        category = unicodedata.category(character)
+        hides = category in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in JOINERS
+        code = ord(character)
+        known = character
+        if hides and code > 0xFFFF:  # two halves, as JSON has it
+            high, low = divmod(code - 0x10000, 0x400)
+            known = f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+        elif hides:
+            known = f"\\u{code:04x}"
+        _hidden[character] = known
+    return known
+
+
+class Guarded:
+    """A stream to a terminal or a pipe that writes what is :func:`visible`.
+
+    Bars and counters of ours begin what they write by going back to the start of the line, or write nothing but moves
+    to the line above; no other text moves the cursor.
+
+    Args:
+        stream: Where it writes to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text; returns its length."""
+        if not MOVES.fullmatch(text):
+            start = "\r" if text.startswith("\r") else ""
+            self._stream.write(start + lines(text.removeprefix(start)))
+        else:
+            self._stream.write(text)
+        return len(text)
+
+    def writelines(self, texts: Iterable[str]) -> None:
+        """Write several texts."""
+        for text in texts:
+            self.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Let all that is printed inside be visible, whoever prints it."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, Guarded(stream)) for stream in streams)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
