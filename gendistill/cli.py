@@ -18,6 +18,7 @@ from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.plain import readable
 from gendistill.spelling import of_command, of_config, written
+from gendistill.visible import guarded, sentence
 
 DISTRIBUTED = ("train", "latent-search")
 """The commands that several processes under torchrun share; every other one is done by the first process alone."""
@@ -71,7 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 2 the user's mistake, 1 the program's failure, 130 interrupted, 143 terminated.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with guarded():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: list[str]) -> int:
     try:
         _refuse_unreadable(arguments)
         done = _dispatch(arguments)
@@ -143,7 +148,7 @@ def _silence() -> None:
 
 def _say(error: BaseException, code: int) -> int:
     """Print an error as one line, whatever line breaks were in it."""
-    print(f"error: {readable(' '.join(str(error).split()))}", file=sys.stderr)
+    print(f"error: {sentence(readable(str(error)))}", file=sys.stderr)
     return code
 
 

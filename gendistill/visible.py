@@ -18,9 +18,8 @@ LAYOUT = "\n\t"
 """What a text of several lines is laid out with."""
 JOINERS = "\u200c\u200d"
 """Belong to the spelling of Persian words and of emoji; they turn and hide nothing."""
-LONGEST = 200
-"""Characters of a name that are shown."""
 LONGEST_SENTENCE = 4_000
+"""Characters of a sentence that are shown, whatever names are in it."""
 
 _hidden: dict[str, str] = {}
 PLAIN = re.compile(r"[ -~]*")
@@ -43,6 +42,17 @@ def visible(text: str, limit: int | None = None) -> str:
 def sentence(text: str) -> str:
     """Return what is said to a person as one line: spaces for line breaks, all else as :func:`visible`."""
     return visible(" ".join(text.split()), LONGEST_SENTENCE)
+
+
+def seen(value: Any) -> Any:
+    """Return a nested plain value, such as a result, in which every text and every key is :func:`visible`."""
+    if isinstance(value, str):
+        return visible(value, LONGEST_SENTENCE)
+    if isinstance(value, dict):
+        return {seen(key): seen(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [seen(one) for one in value]
+    return value
 
 
 def lines(text: str) -> str:

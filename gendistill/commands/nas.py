@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gendistill.commands.judge import REFERENCES, add_data, load_data, short_name
 from gendistill.commands.option_file import options_of_file
 from gendistill.commands.options import Options, add_json, positive, rate_list
-from gendistill.commands.output import result_only, to_json, write_json
+from gendistill.commands.output import in_words, result_only, to_json, write_json
 from gendistill.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"gendistill nas needs a teacher: {REFERENCES}")
     with result_only(given.json):
         results = run(given)
-    print(to_json(results) if given.json else _said(results))
+    print(to_json(results) if given.json else in_words(results, _said))
     return 0
 
 
