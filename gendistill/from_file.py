@@ -263,9 +263,8 @@ def _fits(value: Any, hint: Any) -> bool:
         if origin is tuple and parts and parts[-1] is not Ellipsis:
             return len(value) == len(parts) and all(map(_fits, value, parts))
         return not parts or all(_fits(one, parts[0]) for one in value)
-    if isinstance(hint, type) and hint is not object:
-        return isinstance(value, hint)
-    return True
+    # Protocols and the like are nothing that plain values could be asked for.
+    return not isinstance(hint, type) or hint is Any or hint is object or isinstance(value, hint)
 
 
 def _kind(hint: Any) -> str:
