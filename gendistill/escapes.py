@@ -5,13 +5,14 @@ A terminal's are in :mod:`gendistill.visible`, those of the report's page in :mo
 
 from __future__ import annotations
 
+import html
 import re
 
 from gendistill.visible import visible
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a cell begins with that a spreadsheet computes, or in which it looks for such a beginning."""
-MARKS = re.compile(r"[\\`*_\[\]<>|~&!$]|:(?=//)|(?<=www)\.|^[-+#=]|(?<=^\d)[.)]")
+MARKS = re.compile(r"[\\`*_\[\]|~!$]|:(?=//)|(?<=www)\.|^[-+#=]|(?<=^\d)[.)]")
 
 
 def spreadsheet_cell(text: str) -> str:
@@ -28,7 +29,7 @@ def spreadsheet_cell(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Return text for a line or a cell of a Markdown page: no mark-up, HTML, link or picture in it."""
-    return MARKS.sub(r"\\\g<0>", visible(" ".join(text.split()), 1_000))
+    return html.escape(MARKS.sub(r"\\\g<0>", visible(" ".join(text.split()), 1_000)), quote=False)
 
 
 def figure_text(text: str) -> str:
