@@ -18,7 +18,7 @@ from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.plain import readable
 from gendistill.spelling import of_command, of_config, written
-from gendistill.visible import guarded, sentence
+from gendistill.visible import guarded, sentence, visible
 
 DISTRIBUTED = ("train", "latent-search")
 """The commands that several processes under torchrun share; every other one is done by the first process alone."""
@@ -100,6 +100,8 @@ def _run(arguments: list[str]) -> int:
             where = f"'{error.filename}'" if error.filename else "the output"
             reason = (error.strerror or str(error)).lower()
             return _say(OSError(f"{where} could not be written ({reason}); free some space or choose another place"), 1)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return _say(UserError(f"'{visible(str(error.filename), 80)}' is too long for the name of a file"), 2)
         traceback.print_exc()
         return 1
 

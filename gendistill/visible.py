@@ -33,10 +33,8 @@ def visible(text: str, limit: int | None = None) -> str:
         text: A name, or a sentence that holds names.
         limit: Characters to show, at least 8; the middle of a longer text is left out. None: all.
     """
-    if limit is not None and len(text) > limit:
-        half = (limit - 3) // 2
-        text = f"{text[:half]}...{text[len(text) - half :]}"
-    return text if PLAIN.fullmatch(text) else "".join(map(_spelt, text))
+    text = _shortened(text, limit)
+    return text if PLAIN.fullmatch(text) else _shortened("".join(map(_spelt, text)), limit)
 
 
 def sentence(text: str) -> str:
@@ -58,6 +56,13 @@ def seen(value: Any) -> Any:
 def lines(text: str) -> str:
     """Return text of several lines with its line breaks and tabs, all else as :func:`visible`."""
     return "".join(one if one in LAYOUT else _spelt(one) for one in text)
+
+
+def _shortened(text: str, limit: int | None) -> str:
+    if limit is None or len(text) <= limit:
+        return text
+    half = (limit - 3) // 2
+    return f"{text[:half]}...{text[len(text) - half :]}"
 
 
 def _spelt(character: str) -> str:

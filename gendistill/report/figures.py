@@ -12,6 +12,7 @@ from gendistill.escapes import figure_text
 from gendistill.report.markup import attribute
 from gendistill.report.rows import Row
 from gendistill.report.verdict import Verdict
+from gendistill.visible import visible
 
 # Colours are written as CSS variables of the page, so that the figure follows a light or dark theme. matplotlib knows
 # nothing of them; it is given stand-ins that are replaced in its SVG.
@@ -232,7 +233,7 @@ def _svg(figure: Any, name: str, label: str) -> str:
     import matplotlib
 
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": visible(name), "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
