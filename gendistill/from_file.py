@@ -5,7 +5,8 @@ that can be imported. Whoever reads one from a file (a teacher's metadata, a res
 which is no mapping: it cannot be taken for the other kind by mistake. It leads to two places alone:
 
 - networks of this project of the kind that is asked for, which :mod:`gendistill.class_names` finds in the source files;
-- classes of modules that the caller has imported himself, of which nothing is imported here.
+- classes of modules of the caller's own that he has imported, of which nothing is imported here. Installed packages,
+  some of whose networks download what they need, are none of his own until he says so (:func:`trust`).
 
 Its arguments are plain values of the declared types and of bounded size; see :mod:`gendistill.bounded` for what
 building may cost.
@@ -22,6 +23,7 @@ import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 from gendistill.class_names import PACKAGES, paths_of
@@ -43,14 +45,30 @@ LIBRARIES = frozenset(
 )
 """Packages that this project imports, so that their being imported says nothing of what the user trusts."""
 
+MIMICRY = "torch_mimicry"
+"""Its networks may be named within a :class:`gendistill.mimicry.adapter.GeneratorAdapter`, which imports it."""
+INSTALLED = ("site-packages", "dist-packages")
+
 LARGEST = 2**20
 """The largest whole number among a network's arguments: no width or depth of a network is above it."""
 LONGEST, DEEPEST, MOST = 1_000, 8, 100_000
 """Characters of a text, levels of nesting and values altogether."""
 PIXELS = 2**24
 """Values of the largest image that a file's network is built for."""
-VALUES, PARTS = 2**25, 4_000
+VALUES, PARTS = 2**24, 4_000
 """Numbers and tensors (and modules) of the largest network that a file may name without holding its weights."""
+
+
+_trusted: set[str] = set()
+
+
+def trust(package: str) -> None:
+    """Let files name networks of an installed package, as soon as it is imported.
+
+    Args:
+        package: Its name, such as ``timm``.
+    """
+    _trusted.add(package)
 
 
 class FromFile:
@@ -129,12 +147,19 @@ class FromFile:
                 "yours; a file may name nothing else"
             )
         module = sys.modules.get(module_name)
+        if top == MIMICRY and not path.startswith(f"{MIMICRY}.nets."):
+            self._refuse("which is no network of torch_mimicry.nets")
         if module is None:
             raise UserError(
                 f"{self.where} names the class '{path}' from outside this project; import '{module_name}' yourself "
                 "before loading if you trust it"
             )
-        found = vars(module).get(name)
+        found = getattr(module, "__dict__", {}).get(name)
+        if top not in _trusted and not _is_own(module, module_name):
+            raise UserError(
+                f"{self.where} names the class '{path}' of an installed package; name one of a module of yours, or "
+                f"call gendistill.from_file.trust('{top}') before loading if you trust it"
+            )
         if isinstance(found, type) and found.__module__.partition(".")[0] != top:
             self._refuse(f"which is {found.__module__}.{found.__qualname__}; a file names a class where it is defined")
         from torch import nn
@@ -212,6 +237,14 @@ def said(spec: Spec) -> dict[str, Any]:
     if isinstance(spec, FromFile):
         return spec.said
     return {"class_path": spec} if isinstance(spec, str) else dict(spec)
+
+
+def _is_own(module: Any, name: str) -> bool:
+    """Tell whether a module that is imported is the user's own, and not of an installed package."""
+    if name == "__main__" or name.startswith(f"{MIMICRY}."):
+        return True
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and not set(INSTALLED) & set(Path(file).parts)
 
 
 def _at_fault(value: Any) -> str | None:

@@ -53,7 +53,7 @@ def draw_sweep(results: Mapping[str, Any], path: str | Path, label: str | None =
             capsize=3,
         )
     if words is not None:
-        axes.set_xticks(places, words)
+        axes.set_xticks(places, list(map(figure_text, words)))
     elif min(places) > 0 and max(places) >= 20 * min(places):
         axes.set_xscale("log")
         axes.set_xticks(places, [f"{place:g}" for place in places])

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import unicodedata
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from gendistill.cli import main
 from gendistill.data import load
 from gendistill.data.description import Description, symmetric
 from gendistill.data.embedding import PAD, UNKNOWN, Embedding
+from gendistill.errors import UserError
 from gendistill.escapes import figure_text, markdown, spreadsheet_cell
 from gendistill.nas.report import markdown as nas_markdown
 from gendistill.nas.report import scatter
@@ -479,6 +481,48 @@ def test_the_terminal_has_the_same_rows_whatever_the_names(case: str) -> None:
         for one in (name, "name")
     ]
     assert not hidden(written[0], "\n") and written[0].count("\n") == written[1].count("\n")
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield where the texts of a nested value stand."""
+    if isinstance(value, str):
+        yield path
+    elif isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(inner, (*path, key))
+
+
+def test_no_text_of_results_is_an_element_or_a_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every text of a result, one after the other, in the page and in the terminal; what is refused is none of them."""
+    # What is drawn has a test of its own.
+    for drawing in ("learning_curves", "differences"):
+        monkeypatch.setattr(f"gendistill.report.page.{drawing}", lambda *_, **__: "<svg></svg>")
+    made = {"teachers": [result("real", "d", "L", everything=True), result("x", "d", "L")], "notes": ["n"]}
+    made["teachers"][1]["ablation"] = {"of": "real", "keeps": "images"}
+    hostile = "'\"><img src=x onerror=alert(1)><!--\x1b[0m</td></p></script>"
+    known = {tag for tag, _ in Elements(render(made, {}, {})).found}
+    taken, done = 0, list[tuple[Any, ...]]()
+    for path in leaves(made):
+        changed = json.loads(json.dumps(made))
+        # In all teachers, too: some of what is said, is said where it is the same for all.
+        alike = [0, 1] if path[0] == "teachers" and path[2:] in [one[2:] for one in done] else [path[1]]
+        done.append(path)
+        for number in alike:
+            place = changed
+            for key in (path[0], number, *path[2:])[:-1]:
+                place = place[key]
+            place[path[-1] if len(path) > 2 else number] = hostile
+        try:
+            page, written = render(changed, {}, {}), text_table(changed)
+        except UserError as error:
+            assert not hidden(sentence(str(error)))
+            continue
+        taken += 1
+        found = Elements(page[: page.index('<script type="application/json"')])
+        assert {tag for tag, _ in found.found} <= known and not found.comments, path
+        assert not any("onerror" in attributes for _, attributes in found.found)
+        assert not hidden(page, "\n") and not hidden(written, "\n")
+    assert taken > 20
 
 
 @given(text=st.text())

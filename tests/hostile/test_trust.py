@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_fid.inception  # a package whose network downloads weights, imported as this project imports it
 import safetensors
 import safetensors.torch
 import torch
@@ -84,6 +85,9 @@ NAMES = {
     "torch's own layers": ("torch.nn.Linear", "outside this project"),
     "torch's hub": ("torch.hub.load", "outside this project"),
     "another package's network": ("torchvision.models.Inception3", "outside this project"),
+    "a network that downloads": ("pytorch_fid.inception.InceptionV3", "of an installed package"),
+    "an installed package": ("geoopt.manifolds.sphere.Sphere", "of an installed package|import 'geoopt"),
+    "a part of torch-mimicry": ("torch_mimicry.training.trainer.Trainer", "no network of torch_mimicry.nets"),
     "a package's insides": ("pip._internal.main", "outside this project"),
     "a module's import": ("gendistill.nets.learners.torch.hub.load", "no network of gendistill.nets"),
     "a class that a module imports": ("gendistill.nets.dcgan.BaseGenerator", "no network of gendistill.nets"),
@@ -122,6 +126,15 @@ def test_a_file_names_networks_of_this_project_alone(case: str, base: type[nn.Mo
         build(FromFile({"class_path": path}, "the file's network"), base, **SIZES)
     assert str(caught.value).startswith("the file's network ") and len(str(caught.value)) < 500
     assert {name.partition(".")[0] for name in set(sys.modules) - before} <= {"gendistill", "trainers"}
+
+
+def test_an_installed_package_is_trusted_when_the_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(from_file, "INSTALLED", Path(__file__).parts[-2:-1])
+    with pytest.raises(UserError, match=f"gendistill.from_file.trust.'{__name__}'."):
+        build_learner(FromFile(f"{__name__}.Own", "it"), **SIZES)
+    monkeypatch.setattr(from_file, "_trusted", set())
+    from_file.trust(__name__)
+    assert isinstance(build_learner(FromFile(f"{__name__}.Own", "it"), **SIZES), Own)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +255,7 @@ def test_a_hook_of_the_bounds_stays_nowhere() -> None:
         build_learner(FromFile({"class_path": CONVNET, "init_args": {"width": 2**20}}, "it"), **SIZES)
     build_learner(FromFile(CONVNET, "it"), **SIZES)
     assert len(hooks) == before
-    assert sum(p.numel() for p in nn.Linear(2**13, 2**13).parameters()) > from_file.VALUES
+    assert pytorch_fid.inception.InceptionV3.__module__ in sys.modules
 
 
 def test_looking_changes_no_weight() -> None:
