@@ -458,6 +458,20 @@ def test_a_generator_is_no_larger_than_the_weights_beside_it(case: str, tmp_path
     assert time.process_time() - started < 2.0
 
 
+def test_a_curriculum_makes_no_batch_without_end(tmp_path: Path) -> None:
+    """Latents of a few bytes are images of many: 8 MB of them would be 512 MB at once, and more within the network."""
+    save(load_teacher(generator(tmp_path / "t.safetensors")), tmp_path / "t.safetensors")
+    taught = load_teacher(tmp_path / "t.safetensors")
+    assert isinstance(taught, GeneratorTeacher)
+    taught.latents = torch.zeros(1, 2**21 + 1, 4)
+    taught.labels = taught.conditions = torch.zeros(1, 2**21 + 1, dtype=torch.int64)
+    save(taught, tmp_path / "t.safetensors")
+    started = time.process_time()
+    with pytest.raises(UserError, match="batches of 2,097,153 images"):
+        load_teacher(tmp_path / "t.safetensors")
+    assert time.process_time() - started < 2.0
+
+
 @pytest.mark.parametrize("form", ["png", "pt", "safetensors", "mtt"])
 def test_an_export_is_trusted_no_more_than_a_teacher(
     form: str, trap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
