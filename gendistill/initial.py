@@ -126,8 +126,10 @@ class Initial:
         return cls(learner, **{name: values[name] for name in kinds})
 
     def for_learner(self, learner: Spec) -> Self | None:
-        """Return how this learner starts, which a person has named; None where the weights are those of another one."""
-        return replace(self, learner=said(learner)) if said(learner) == said(self.learner) else None
+        """Return how this learner starts, trusted as far as the spec is; None where the weights are of another one."""
+        if said(learner) != said(self.learner):
+            return None
+        return replace(self, learner=learner if isinstance(learner, FromFile) else said(learner))
 
     def metadata(self) -> dict[str, Any]:
         """Return what the teacher's metadata must say; nothing for what every learner does anyway."""

@@ -17,7 +17,7 @@ from typing import Any, TextIO, cast
 LAYOUT = "\n\t"
 """What a text of several lines is laid out with."""
 JOINERS = "\u200c\u200d"
-"""Belong to the spelling of Persian words and of emoji; they turn and hide nothing."""
+"""Belong to the spelling of Persian words and of emoji; behind ASCII letters they only make two names look alike."""
 LONGEST_SENTENCE = 4_000
 """Characters of a sentence that are shown, whatever names are in it."""
 
@@ -34,7 +34,7 @@ def visible(text: str, limit: int | None = None) -> str:
         limit: Characters to show, at least 8; the middle of a longer text is left out. None: all.
     """
     text = _shortened(text, limit)
-    return text if PLAIN.fullmatch(text) else _shortened("".join(map(_spelt, text)), limit)
+    return text if PLAIN.fullmatch(text) else _shortened(_spelt(text, ""), limit)
 
 
 def sentence(text: str) -> str:
@@ -55,7 +55,7 @@ def seen(value: Any) -> Any:
 
 def lines(text: str) -> str:
     """Return text of several lines with its line breaks and tabs, all else as :func:`visible`."""
-    return "".join(one if one in LAYOUT else _spelt(one) for one in text)
+    return text if PLAIN.fullmatch(text) else _spelt(text, LAYOUT)
 
 
 def _shortened(text: str, limit: int | None) -> str:
@@ -65,11 +65,20 @@ def _shortened(text: str, limit: int | None) -> str:
     return f"{text[:half]}...{text[len(text) - half :]}"
 
 
-def _spelt(character: str) -> str:
+def _spelt(text: str, layout: str) -> str:
+    shown, before = [], ""
+    for one in text:
+        joins = one in JOINERS and not before.isascii()
+        shown.append(one if one in layout or joins else _seen(one))
+        before = one
+    return "".join(shown)
+
+
+def _seen(character: str) -> str:
     known = _hidden.get(character)
     if known is None:
         category = unicodedata.category(character)
-        hides = category in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in JOINERS
+        hides = category in ("Cc", "Cf", "Cs", "Zl", "Zp")
         code = ord(character)
         known = character
         if hides and code > 0xFFFF:  # two halves, as JSON has it

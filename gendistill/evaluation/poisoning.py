@@ -18,7 +18,7 @@ from gendistill.evaluation.lessons import Lessons
 from gendistill.evaluation.rates import Rate, candidates
 from gendistill.evaluation.victims import trained_learners
 from gendistill.evaluation.workers import Workers
-from gendistill.from_file import FromFile, Spec, said
+from gendistill.from_file import Spec, said
 from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
 from gendistill.poison import Poison
@@ -177,8 +177,7 @@ def _victim(teacher: Teacher, data: RealData, learner: Spec | None) -> tuple[Spe
     """Return the victims' spec and, if the teacher was made for their first weights, what these are."""
     initial = Initial.of(teacher)
     if learner is not None:
-        same = isinstance(learner, FromFile) and initial is not None and learner == initial.learner
-        return learner, initial if initial is None or same else initial.for_learner(learner)
+        return learner, None if initial is None else initial.for_learner(learner)
     if initial is not None:
         return initial.learner, initial
     return teacher.noted_spec("learner") or default_learner(data.description), None

@@ -59,6 +59,7 @@ CONTROL = {
     "line separators": "a\u2028b\u2029c",
     "nothing to see": "a\u200b\u2060\ufeffb",
     "tags": "a\U000e0041\U000e007fb",
+    "joiners in a word": "ca\u200dt and do\u200cg",
     "half a character": "a\ud800b",
     "a soft hyphen": "a\u00adb",
 }
@@ -120,7 +121,13 @@ PLAIN = (
 def hidden(text: str, layout: str = "") -> set[str]:
     """Return the characters of a text that a person does not see, or that do something."""
     kinds = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return {one for one in text if unicodedata.category(one) in kinds and one not in JOINERS + layout}
+    before = ["", *text]
+    return {
+        one
+        for place, one in enumerate(text)
+        if unicodedata.category(one) in kinds and one not in layout
+        if one not in JOINERS or before[place].isascii()
+    }
 
 
 # -- terminal, log, JSON -----------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from gendistill.data import load
 from gendistill.errors import UserError
 from gendistill.evaluation.learning import learning_curve
 from gendistill.from_file import FromFile, said
+from gendistill.initial import Initial
 from gendistill.mimicry.adapter import GeneratorAdapter
 from gendistill.nets.base import Generator
 from gendistill.nets.dcgan import DCGANGenerator
@@ -503,6 +504,16 @@ def test_a_learner_that_the_user_names_is_his(tmp_path: Path) -> None:
     taught, data = load_teacher(path), load("digits")
     found = learning_curve(taught, data, learner=learner, updates=[0], seeds=1, lr=0.1)
     assert found["learner"] == learner and found["initialisation"] is not None
+
+
+def test_what_a_file_says_becomes_nothing_of_the_users_by_being_said_twice(tmp_path: Path) -> None:
+    """The learner and the first weights of one file, equal to each other, are trusted no more than each of them."""
+    learner = {"class_path": CONVNET, "init_args": {"width": 4, "depth": 1}}
+    first = Initial.of(load_teacher(stored(tmp_path / "t.safetensors", initialisation=FIRST | {"learner": learner})))
+    assert first is not None and isinstance(first.learner, FromFile)
+    again, own = first.for_learner(FromFile(learner, "it")), first.for_learner(learner)
+    assert again is not None and isinstance(again.learner, FromFile) and own is not None and own.learner == learner
+    assert first.for_learner({"class_path": CONVNET}) is None
 
 
 # -- metadata of other kinds -------------------------------------------------------------------------------------------
