@@ -17,12 +17,12 @@ from torch import nn
 
 from gendistill.data.description import Description
 from gendistill.errors import UserError, did_you_mean
-from gendistill.from_file import FromFile, Spec, said
 from gendistill.nets.kinds import draw_xavier, layers
 from gendistill.nets.learners import build_learner
 from gendistill.plain import plain
 from gendistill.seeds import initialisation
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import Spec, UntrustedSpec, said
 
 KEY = "initialisation"
 WEIGHTS = ("torch", "xavier")
@@ -42,7 +42,7 @@ class Initial:
         norm: Euclidean norm of the shared weights, by which a draw elsewhere is checked; 0 when there are none.
     """
 
-    learner: dict[str, Any] | FromFile
+    learner: dict[str, Any] | UntrustedSpec
     fixed_layers: int
     seed: int
     name: str
@@ -122,14 +122,14 @@ class Initial:
             wrong = [name for name, well in sound.items() if not well]
         if wrong:
             raise UserError(f"{where} cannot be read (wrong: {', '.join(wrong)}); make the teacher again")
-        learner = FromFile(values.get("learner"), where)
+        learner = UntrustedSpec(values.get("learner"), where)
         return cls(learner, **{name: values[name] for name in kinds})
 
     def for_learner(self, learner: Spec) -> Self | None:
         """Return how this learner starts, trusted as far as the spec is; None where the weights are of another one."""
         if said(learner) != said(self.learner):
             return None
-        return replace(self, learner=learner if isinstance(learner, FromFile) else said(learner))
+        return replace(self, learner=learner if isinstance(learner, UntrustedSpec) else said(learner))
 
     def metadata(self) -> dict[str, Any]:
         """Return what the teacher's metadata must say; nothing for what every learner does anyway."""

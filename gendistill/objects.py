@@ -2,7 +2,7 @@
 
 Nothing is registered anywhere. A class is named by its dotted path and built with the arguments beside it. The same
 form stands in YAML configs (written by the user, trusted) and in teacher files (perhaps a stranger's, not trusted). The
-two are values of different types: what was read from a file is a :class:`gendistill.from_file.FromFile`.
+two are values of different types: what was read from a file is a :class:`gendistill.untrusted.UntrustedSpec`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from gendistill.class_names import paths_of, suggestion
 from gendistill.errors import UserError, did_you_mean
-from gendistill.from_file import FromFile
+from gendistill.untrusted import UntrustedSpec
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ def accepted_arguments(target: type) -> dict[str, inspect.Parameter]:
     return accepted
 
 
-def build(spec: str | Mapping[str, Any] | FromFile, base: type[T], **provided: Any) -> T:
+def build(spec: str | Mapping[str, Any] | UntrustedSpec, base: type[T], **provided: Any) -> T:
     """Build the object that a spec names and note on it the complete spec that builds it again.
 
     Args:
@@ -115,7 +115,7 @@ def build(spec: str | Mapping[str, Any] | FromFile, base: type[T], **provided: A
     Raises:
         UserError: Unknown class or argument, a missing argument, or a value that the class refuses.
     """
-    if isinstance(spec, FromFile):
+    if isinstance(spec, UntrustedSpec):
         return _build_named(spec, base, provided)
     if isinstance(spec, str):
         spec = {"class_path": spec}
@@ -126,7 +126,7 @@ def build(spec: str | Mapping[str, Any] | FromFile, base: type[T], **provided: A
     return _build(locate(path, base), path, dict(spec.get("init_args") or {}), provided)
 
 
-def _build_named(spec: FromFile, base: type[T], provided: Mapping[str, Any]) -> T:
+def _build_named(spec: UntrustedSpec, base: type[T], provided: Mapping[str, Any]) -> T:
     """Build what a file names, no larger than it may be."""
     from gendistill.bounded import bounded
 
@@ -172,6 +172,6 @@ def _build(target: type[T], path: str, given: dict[str, Any], provided: Mapping[
         if missing:
             raise UserError(lacking) from error
         raise UserError(f"{path} refuses its arguments: {error}") from error
-    plain = {name: value.said if isinstance(value, FromFile) else value for name, value in arguments.items()}
+    plain = {name: value.said if isinstance(value, UntrustedSpec) else value for name, value in arguments.items()}
     object.__setattr__(built, "spec", {"class_path": path, "init_args": plain})
     return built

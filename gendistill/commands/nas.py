@@ -203,9 +203,9 @@ def found_by(path: str, data: RealData, space: LearnerSpace) -> str:
         UserError: The run noted none, or one that the space does not know.
     """
     from gendistill.bounded import bounded
-    from gendistill.from_file import PARTS, VALUES
     from gendistill.seeds import initialisation
     from gendistill.teacher.reference import open_teacher
+    from gendistill.untrusted import PARTS, VALUES
 
     name = open_teacher(path, data).noted("architecture", str)
     if name is None:

@@ -16,10 +16,10 @@ from gendistill.evaluation.learning import SPLITS
 from gendistill.evaluation.poisoning import taught
 from gendistill.evaluation.pretraining import Pretraining, load_source, named_source
 from gendistill.evaluation.rates import Rate
-from gendistill.from_file import said
 from gendistill.seeds import stream
 from gendistill.teacher import RealSubset, StoredImages
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import said
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 """Rates tried for real images. Trained networks take smaller ones than fresh networks do."""

@@ -27,12 +27,12 @@ from gendistill.errors import UserError
 from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.workers import Workers
-from gendistill.from_file import Spec
 from gendistill.initial import Initial
 from gendistill.nets import learners
 from gendistill.nets.again import draws
 from gendistill.nets.chance import Chance
 from gendistill.seeds import derive_seed, initialisation
+from gendistill.untrusted import Spec
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 LENDING = threading.Lock()

@@ -23,11 +23,11 @@ from gendistill.evaluation.scores import MEASURES, summary
 from gendistill.evaluation.settings import LEARNED
 from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
-from gendistill.from_file import Spec, said
 from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
 from gendistill.seeds import initialisation
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import Spec, said
 
 SPLITS = ("test", "validation", "train")
 SELECT = ("each", "last")

@@ -18,12 +18,12 @@ from gendistill.evaluation.lessons import Lessons
 from gendistill.evaluation.rates import Rate, candidates
 from gendistill.evaluation.victims import trained_learners
 from gendistill.evaluation.workers import Workers
-from gendistill.from_file import Spec, said
 from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
 from gendistill.poison import Poison
 from gendistill.seeds import initialisation
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import Spec, said
 
 VICTIMS = ("fresh", "trained")
 SCORES = ("attack_success", "source_accuracy", "clean_accuracy")

@@ -21,11 +21,11 @@ from gendistill.data.load import check_named_by_file, load
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.victims import trained_learners
-from gendistill.from_file import FromFile, said
 from gendistill.initial import Initial
 from gendistill.notes import note
 from gendistill.spelling import option, written_of_source
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import UntrustedSpec, said
 
 KEY = "pretraining"
 PARTS = ("source", "training")
@@ -50,7 +50,7 @@ class Pretraining:
     """
 
     source: dict[str, Any]
-    learner: dict[str, Any] | FromFile
+    learner: dict[str, Any] | UntrustedSpec
     training: dict[str, Any]
     networks: int
     first_seed: int
@@ -81,7 +81,7 @@ class Pretraining:
         initial = values.get("initial")
         return cls(
             source,
-            FromFile(values.get("learner"), where),
+            UntrustedSpec(values.get("learner"), where),
             {"updates": updates, "lr": float(lr)},
             values["networks"],
             values["first_seed"],

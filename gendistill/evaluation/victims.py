@@ -13,10 +13,10 @@ from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.lessons import Lessons
 from gendistill.evaluation.rates import Candidate, schedule_factor
 from gendistill.evaluation.workers import Workers
-from gendistill.from_file import Spec
 from gendistill.initial import Initial
 from gendistill.seeds import initialisation
 from gendistill.teacher.subset import RealSubset
+from gendistill.untrusted import Spec
 
 
 def trained_learners(

@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
-from gendistill.from_file import FromFile
 from gendistill.mimicry.loader import PACKAGE, load
 from gendistill.nets.base import Generator
 from gendistill.objects import build
+from gendistill.untrusted import UntrustedSpec
 
 
 class GeneratorAdapter(Generator):
@@ -31,11 +31,11 @@ class GeneratorAdapter(Generator):
         UserError: The network cannot be built or has no ``nz``.
     """
 
-    def __init__(self, network: nn.Module | Mapping[str, Any] | FromFile) -> None:
+    def __init__(self, network: nn.Module | Mapping[str, Any] | UntrustedSpec) -> None:
         super().__init__()
         if not isinstance(network, nn.Module):
-            named = isinstance(network, FromFile)
-            path = network.class_path if isinstance(network, FromFile) else str(network.get("class_path"))
+            named = isinstance(network, UntrustedSpec)
+            path = network.class_path if isinstance(network, UntrustedSpec) else str(network.get("class_path"))
             if path.startswith(f"{PACKAGE}.nets." if named else f"{PACKAGE}."):
                 load()
             network = build(network, Generator if named else nn.Module)

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from gendistill.data.description import Description
 from gendistill.errors import UserError, did_you_mean
-from gendistill.from_file import FromFile, Spec
 from gendistill.nets.pooling import AveragePool
 from gendistill.objects import build
+from gendistill.untrusted import Spec, UntrustedSpec
 
 NORMALISATIONS = ("instance", "batch", "layer", "group", "none")
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -258,7 +258,7 @@ def build_learner(spec: Spec, **sizes: Any) -> nn.Module:
     Raises:
         UserError: See :func:`gendistill.objects.build`.
     """
-    base: type[nn.Module] = Learner if isinstance(spec, FromFile) else nn.Module
+    base: type[nn.Module] = Learner if isinstance(spec, UntrustedSpec) else nn.Module
     return build(spec, base, **sizes)
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
-from gendistill.from_file import FromFile
 from gendistill.nets.base import Generator
 from gendistill.objects import build
+from gendistill.untrusted import UntrustedSpec
 
 
 class ReorderedGenerator(Generator):
@@ -29,12 +29,12 @@ class ReorderedGenerator(Generator):
         UserError: The order is no order, or the network cannot be built.
     """
 
-    def __init__(self, network: nn.Module | Mapping[str, Any] | FromFile, order: Sequence[int]) -> None:
+    def __init__(self, network: nn.Module | Mapping[str, Any] | UntrustedSpec, order: Sequence[int]) -> None:
         super().__init__()
         if not order or sorted(order) != list(range(len(order))):
             raise UserError(f"the order of a generator's classes is {order}; give every number from 0 once")
         if not isinstance(network, nn.Module):
-            network = build(network, Generator if isinstance(network, FromFile) else nn.Module)
+            network = build(network, Generator if isinstance(network, UntrustedSpec) else nn.Module)
         self.network = network
         self.nz = getattr(network, "nz", None)
         self.order = [int(place) for place in order]

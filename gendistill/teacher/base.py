@@ -14,7 +14,7 @@ from torch import Tensor
 from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.finite import check_finite
-from gendistill.from_file import FromFile
+from gendistill.untrusted import UntrustedSpec
 
 T = TypeVar("T")
 Batch = tuple[Tensor, Tensor, Tensor | None]
@@ -169,14 +169,14 @@ class Teacher(ABC):
         value = self.metadata.get(key)
         return value if isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool) else None
 
-    def noted_spec(self, key: str) -> FromFile | None:
+    def noted_spec(self, key: str) -> UntrustedSpec | None:
         """Return a spec that the metadata name, which is not trusted; None where there is none.
 
         Raises:
             UserError: It is damaged, or asks for more than a file may.
         """
         value = self.metadata.get(key)
-        return None if value is None else FromFile(value, f"the teacher's '{key}'")
+        return None if value is None else UntrustedSpec(value, f"the teacher's '{key}'")
 
     def header(self) -> dict[str, Any]:
         """Return the plain values, besides description and metadata, that :meth:`restore` needs."""

@@ -14,15 +14,20 @@ from torch import Tensor, nn
 from gendistill import objects
 from gendistill.data.description import Description
 from gendistill.errors import UserError
-from gendistill.from_file import PIXELS, FromFile
 from gendistill.nets.base import Generator
+from gendistill.nets.learners import Learner
 from gendistill.nets.modes import of_the_batch
 from gendistill.seeds import initialisation
+from gendistill.untrusted import PIXELS, UntrustedSpec
 from gendistill.weights import bare, unwrapped
 
 BatchNorm = Literal["eval", "batch"]
 BORROWING = threading.RLock()
 """Held while statistics are away, so that threads may share a teacher."""
+
+
+BASES: dict[str, type[nn.Module]] = {"generator": Generator, "labeller": Learner}
+"""What a network of a file must be, if it is this project's."""
 
 
 def snapshot(network: nn.Module) -> nn.Module:
@@ -49,13 +54,16 @@ def mode(network: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
         yield
 
 
-def build_network(spec: Any, state: Mapping[str, Tensor], description: Description) -> nn.Module:
+def build_network(
+    spec: Any, state: Mapping[str, Tensor], description: Description, what: str = "generator"
+) -> nn.Module:
     """Build the network that a teacher file names and give it the file's weights.
 
     Args:
         spec: ``{"class_path": ..., "init_args": {...}}`` as the file has it.
         state: Its complete state dict.
         description: Offers ``num_classes`` and ``image_shape`` where the spec leaves them out.
+        what: What the network is, one of :data:`BASES`.
 
     Returns:
         The network on the CPU.
@@ -66,17 +74,19 @@ def build_network(spec: Any, state: Mapping[str, Tensor], description: Descripti
     """
     if math.prod(description.image_shape) > PIXELS:
         raise UserError(
-            f"the file describes images of shape {tuple(description.image_shape)}; a generator of a file may make "
-            f"images of at most {PIXELS:,} values"
+            f"the file describes images of shape {tuple(description.image_shape)}; a network of a file may have to do "
+            f"with images of at most {PIXELS:,} values"
         )
     held = sum(tensor.numel() for tensor in state.values())
     # Initialisation works on copies, and buffers need not be stored.
-    named = FromFile(spec, "the file's generator", values=10 * held + 10_000_000, parts=20 * len(state) + 1_000)
+    named = UntrustedSpec(spec, f"the file's {what}", values=10 * held + 10_000_000, parts=20 * len(state) + 1_000)
     # The draws are thrown away; this only keeps them from the global generator.
     with initialisation(0, "teacher"):
-        network: nn.Module = objects.build(
-            named, Generator, num_classes=description.num_classes, image_shape=description.image_shape
-        )
+        # The weights that fit say the sizes, too: what knows more classes than the data is no fault.
+        sizes = {"num_classes": description.num_classes, "image_shape": description.image_shape}
+        given = named.said.get("init_args") or {}
+        left = {name: value for name, value in sizes.items() if name not in given}
+        network: nn.Module = objects.build(named, BASES[what], **left)
     state = unwrapped(state, network.state_dict().keys())
     _check_fit(network, state)
     network.load_state_dict(state)

@@ -25,12 +25,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from gendistill import from_file
+from gendistill import untrusted
 from gendistill.cli import main
 from gendistill.data import load
 from gendistill.errors import UserError
 from gendistill.evaluation.learning import learning_curve
-from gendistill.from_file import FromFile, said
 from gendistill.initial import Initial
 from gendistill.mimicry.adapter import GeneratorAdapter
 from gendistill.nets.base import Generator
@@ -41,6 +40,7 @@ from gendistill.objects import build
 from gendistill.seeds import initialisation
 from gendistill.teacher import GeneratorTeacher, StoredImages, files, save
 from gendistill.teacher import load as load_teacher
+from gendistill.untrusted import UntrustedSpec, said
 
 HOUSE = Path(__file__).parent.parent.parent
 CONVNET, DCGAN = "gendistill.nets.learners.ConvNet", "gendistill.nets.dcgan.DCGANGenerator"
@@ -124,18 +124,18 @@ def test_a_file_names_networks_of_this_project_alone(case: str, base: type[nn.Mo
     path, sentence = NAMES[case]
     before = set(sys.modules)
     with pytest.raises(UserError, match=sentence) as caught:
-        build(FromFile({"class_path": path}, "the file's network"), base, **SIZES)
+        build(UntrustedSpec({"class_path": path}, "the file's network"), base, **SIZES)
     assert str(caught.value).startswith("the file's network ") and len(str(caught.value)) < 500
     assert {name.partition(".")[0] for name in set(sys.modules) - before} <= {"gendistill", "trainers"}
 
 
 def test_an_installed_package_is_trusted_when_the_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(from_file, "INSTALLED", Path(__file__).parts[-2:-1])
-    with pytest.raises(UserError, match=f"gendistill.from_file.trust.'{__name__}'."):
-        build_learner(FromFile(f"{__name__}.Own", "it"), **SIZES)
-    monkeypatch.setattr(from_file, "_trusted", set())
-    from_file.trust(__name__)
-    assert isinstance(build_learner(FromFile(f"{__name__}.Own", "it"), **SIZES), Own)
+    monkeypatch.setattr(untrusted, "INSTALLED", Path(__file__).parts[-2:-1])
+    with pytest.raises(UserError, match=f"gendistill.untrusted.trust.'{__name__}'."):
+        build_learner(UntrustedSpec(f"{__name__}.Own", "it"), **SIZES)
+    monkeypatch.setattr(untrusted, "_trusted", set())
+    untrusted.trust(__name__)
+    assert isinstance(build_learner(UntrustedSpec(f"{__name__}.Own", "it"), **SIZES), Own)
 
 
 @pytest.mark.parametrize(
@@ -144,25 +144,27 @@ def test_an_installed_package_is_trusted_when_the_user_says_so(monkeypatch: pyte
 )
 def test_a_learner_is_no_generator_and_a_generator_no_learner(path: str, base: type[nn.Module]) -> None:
     with pytest.raises(UserError, match=f"not a subclass of {base.__module__}.{base.__name__}"):
-        build(FromFile(path, "the file's network"), base, **SIZES)
+        build(UntrustedSpec(path, "the file's network"), base, **SIZES)
 
 
 def test_networks_of_the_fitting_kind_and_of_modules_of_ones_own_are_built() -> None:
-    learner = build_learner(FromFile({"class_path": CONVNET, "init_args": {"width": 4, "depth": 2}}, "it"), **SIZES)
+    learner = build_learner(
+        UntrustedSpec({"class_path": CONVNET, "init_args": {"width": 4, "depth": 2}}, "it"), **SIZES
+    )
     assert isinstance(learner, ConvNet) and learner(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
-    assert isinstance(build(FromFile(DCGAN, "it"), Generator, **SIZES), DCGANGenerator)
-    assert isinstance(build_learner(FromFile(f"{__name__}.Own", "it"), **SIZES), Own)
+    assert isinstance(build(UntrustedSpec(DCGAN, "it"), Generator, **SIZES), DCGANGenerator)
+    assert isinstance(build_learner(UntrustedSpec(f"{__name__}.Own", "it"), **SIZES), Own)
     spec = {"class_path": DCGAN, "init_args": {"image_shape": [1, 8, 8], "ngf": 4, "nz": 3}}
     inside = {"class_path": f"{GeneratorAdapter.__module__}.GeneratorAdapter", "init_args": {"network": spec}}
     outside = {
         "class_path": f"{ReorderedGenerator.__module__}.ReorderedGenerator",
         "init_args": {"network": inside, "order": [1, 0]},
     }
-    made = build(FromFile(outside, "it"), Generator)
+    made = build(UntrustedSpec(outside, "it"), Generator)
     assert made(torch.zeros(2, 3), torch.tensor([0, 1])).shape == (2, 1, 8, 8)
     # What it notes of itself is plain again, and builds the same when a file holds it.
     assert json.loads(json.dumps(made.spec))["init_args"]["network"]["init_args"]["network"] == spec  # type: ignore[arg-type]
-    again = build(FromFile(json.loads(json.dumps(made.spec)), "it"), Generator)
+    again = build(UntrustedSpec(json.loads(json.dumps(made.spec)), "it"), Generator)
     assert [p.shape for p in again.parameters()] == [p.shape for p in made.parameters()]
 
 
@@ -173,15 +175,15 @@ def test_a_spec_within_a_spec_is_trusted_no_more(place: str, trap: Path) -> None
         wrapped = {"class_path": "gendistill.nets.reordered.ReorderedGenerator",
                    "init_args": {"network": hostile, "order": [0]}}  # fmt: skip
         with pytest.raises(UserError, match="import 'trap_module' yourself"):
-            build(FromFile(wrapped, "it"), Generator)
+            build(UntrustedSpec(wrapped, "it"), Generator)
     own = {"class_path": f"{__name__}.Own", "init_args": {"more": {"blocks": [1, [hostile]]}}}
-    made = build_learner(FromFile(own, "it"), **SIZES)
-    assert isinstance(made, Own) and isinstance(made.more["blocks"][1][0], FromFile)
+    made = build_learner(UntrustedSpec(own, "it"), **SIZES)
+    assert isinstance(made, Own) and isinstance(made.more["blocks"][1][0], UntrustedSpec)
 
 
 def test_what_is_not_trusted_is_no_mapping_and_no_text() -> None:
     """So that nothing that takes a spec of the user's takes one of a file by mistake."""
-    spec = FromFile({"class_path": CONVNET, "init_args": {"width": 3}}, "it")
+    spec = UntrustedSpec({"class_path": CONVNET, "init_args": {"width": 3}}, "it")
     for use in (dict, list, lambda one: {**one}, lambda one: one["class_path"], json.dumps, lambda one: one | {}):
         with pytest.raises((TypeError, AttributeError)):
             use(spec)  # type: ignore[operator]
@@ -244,7 +246,7 @@ def test_arguments_of_a_file_are_looked_at_before_anything_is_built(case: str) -
     base = Generator if any(word in path for word in ("dcgan", "gtn", "reordered")) else Learner
     started = time.process_time()
     with pytest.raises(UserError, match=sentence) as caught:
-        build(FromFile({"class_path": path, "init_args": arguments}, "the file's network"), base, **SIZES)
+        build(UntrustedSpec({"class_path": path, "init_args": arguments}, "the file's network"), base, **SIZES)
     assert time.process_time() - started < 2.0
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
 
@@ -253,8 +255,8 @@ def test_a_hook_of_the_bounds_stays_nowhere() -> None:
     hooks = torch.nn.modules.module._global_module_registration_hooks
     before = len(hooks)
     with pytest.raises(UserError):
-        build_learner(FromFile({"class_path": CONVNET, "init_args": {"width": 2**20}}, "it"), **SIZES)
-    build_learner(FromFile(CONVNET, "it"), **SIZES)
+        build_learner(UntrustedSpec({"class_path": CONVNET, "init_args": {"width": 2**20}}, "it"), **SIZES)
+    build_learner(UntrustedSpec(CONVNET, "it"), **SIZES)
     assert len(hooks) == before
     assert pytorch_fid.inception.InceptionV3.__module__ in sys.modules
 
@@ -263,7 +265,7 @@ def test_looking_changes_no_weight() -> None:
     with initialisation(3, "x"):
         plain = build(CONVNET, nn.Module, **SIZES)
     with initialisation(3, "x"):
-        named = build_learner(FromFile(CONVNET, "it"), **SIZES)
+        named = build_learner(UntrustedSpec(CONVNET, "it"), **SIZES)
     assert all(torch.equal(value, named.state_dict()[name]) for name, value in plain.state_dict().items())
 
 
@@ -278,13 +280,13 @@ def nested(depth: int) -> Any:
 @pytest.mark.parametrize("depth", [10, 900])
 def test_specs_nested_without_end_are_refused(depth: int) -> None:
     with pytest.raises(UserError, match="nested more than 8 deep"):
-        FromFile(nested(depth), "the file's network")
+        UntrustedSpec(nested(depth), "the file's network")
 
 
 @pytest.mark.parametrize("spec", [None, 5, [], ["a.B"], {}, {"class_path": 5}, {"init_args": {}}, {"class": "a.B"}])
 def test_what_is_no_spec_is_refused(spec: Any) -> None:
     with pytest.raises(UserError, match="the file's network does not name a class"):
-        FromFile(spec, "the file's network")
+        UntrustedSpec(spec, "the file's network")
 
 
 LEARNERS = [CONVNET, "gendistill.nets.learners.MLP", "gendistill.nets.resnet.ResNet", "gendistill.nets.cells.CellNet",
@@ -317,13 +319,13 @@ VALUES = st.recursive(
 @given(path=st.sampled_from(LEARNERS), arguments=st.dictionaries(st.sampled_from(OPTIONS), VALUES, max_size=3))
 def test_any_spec_of_a_file_is_built_small_or_refused_in_a_sentence(path: str, arguments: dict[str, Any]) -> None:
     try:
-        found = FromFile({"class_path": path, "init_args": arguments}, "the file")
+        found = UntrustedSpec({"class_path": path, "init_args": arguments}, "the file")
         made = build(found, Generator if "dcgan" in path or "gtn" in path else Learner, **SIZES)
     except UserError as error:
         assert str(error) and "\n" not in str(error)
     else:
         assert isinstance(made, Learner | Generator | Own)
-        assert sum(p.numel() for p in made.parameters()) <= from_file.VALUES
+        assert sum(p.numel() for p in made.parameters()) <= untrusted.VALUES
     assert "trap_module" not in sys.modules
 
 
@@ -442,7 +444,7 @@ GENERATORS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         ),
         "at most",
     ),
-    "images of another shape": (lambda h: h["description"].update(image_shape=[1, 16, 16]), "to be used"),
+    "images of another shape": (lambda h: h["description"].update(image_shape=[1, 16, 16]), "makes images of shape"),
     "no arguments": (lambda h: h["network"].update(init_args=5), "no keys and values"),
     "more keys": (lambda h: h["network"].update(factory="os.system"), "other keys"),
     "a name of another kind": (lambda h: h["network"].update(class_path=["a"]), "does not name a class"),
@@ -510,9 +512,9 @@ def test_what_a_file_says_becomes_nothing_of_the_users_by_being_said_twice(tmp_p
     """The learner and the first weights of one file, equal to each other, are trusted no more than each of them."""
     learner = {"class_path": CONVNET, "init_args": {"width": 4, "depth": 1}}
     first = Initial.of(load_teacher(stored(tmp_path / "t.safetensors", initialisation=FIRST | {"learner": learner})))
-    assert first is not None and isinstance(first.learner, FromFile)
-    again, own = first.for_learner(FromFile(learner, "it")), first.for_learner(learner)
-    assert again is not None and isinstance(again.learner, FromFile) and own is not None and own.learner == learner
+    assert first is not None and isinstance(first.learner, UntrustedSpec)
+    again, own = first.for_learner(UntrustedSpec(learner, "it")), first.for_learner(learner)
+    assert again is not None and isinstance(again.learner, UntrustedSpec) and own is not None and own.learner == learner
     assert first.for_learner({"class_path": CONVNET}) is None
 
 

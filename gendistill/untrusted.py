@@ -1,8 +1,8 @@
 """A spec that comes out of somebody's file: not trusted, and that by its type.
 
 A spec that a person wrote, in a config, on a command line or in Python, is a text or a mapping, and may name any class
-that can be imported. Whoever reads one from a file (a teacher's metadata, a result) makes a :class:`FromFile` of it,
-which is no mapping: it cannot be taken for the other kind by mistake. It leads to two places alone:
+that can be imported. Whoever reads one from a file (a teacher's metadata, a result) makes an :class:`UntrustedSpec` of
+it, which is no mapping: it cannot be taken for the other kind by mistake. It leads to two places alone:
 
 - networks of this project of the kind that is asked for, which :mod:`gendistill.class_names` finds in the source files;
 - classes of modules of the caller's own that he has imported, of which nothing is imported here. Installed packages,
@@ -34,8 +34,8 @@ T = TypeVar("T")
 
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.(?!__)[A-Za-z_]\w*)+", re.ASCII)
 """No part after the first is dunder: importing a package's ``__main__`` would run a program."""
-NETWORKS = ("gendistill.nets.", "gendistill.mimicry.adapter.")
-"""Where this project's networks are; nothing else of it is named by a file."""
+OURS = ("gendistill.nets.", "gendistill.mimicry.adapter.", "gendistill.decodes.")
+"""Where this project has what a file may name: networks, and what turns stored values into images."""
 LIBRARIES = frozenset(
     (
         *("torch", "torchvision", "torchaudio", "functorch", "torchgen", "triton", "numpy", "scipy", "sklearn", "PIL"),
@@ -71,7 +71,7 @@ def trust(package: str) -> None:
     _trusted.add(package)
 
 
-class FromFile:
+class UntrustedSpec:
     """What a file names: a dotted path and arguments, looked at but not trusted.
 
     Args:
@@ -117,19 +117,19 @@ class FromFile:
         return spec if self._arguments is None else spec | {"init_args": copy.deepcopy(self._arguments)}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, FromFile) and self.said == other.said
+        return isinstance(other, UntrustedSpec) and self.said == other.said
 
     def __hash__(self) -> int:
         return hash(self.class_path)
 
     def __repr__(self) -> str:
-        return f"FromFile({_shown(self.class_path)}, {self.where!r})"
+        return f"UntrustedSpec({_shown(self.class_path)}, {self.where!r})"
 
     def find(self, base: type[T]) -> type[T]:
         """Return the class that is meant.
 
         Args:
-            base: What it must be if it is this project's; the user's own need only be a ``torch.nn.Module``.
+            base: What it must be if it is this project's; of networks the user's own need only be ``torch.nn.Module``.
 
         Raises:
             UserError: It is nothing that a file may name.
@@ -138,7 +138,7 @@ class FromFile:
         module_name = path.rpartition(".")[0]
         top = path.partition(".")[0]
         if top in PACKAGES:
-            if not path.startswith(NETWORKS) or path not in paths_of(name):
+            if not path.startswith(OURS) or path not in paths_of(name):
                 self._refuse("which is no network of gendistill.nets; a file names no other class of this project")
             return self._of_kind(vars(importlib.import_module(module_name)).get(name), base)
         if top in LIBRARIES or top in sys.stdlib_module_names:
@@ -158,16 +158,16 @@ class FromFile:
         if top not in _trusted and not _is_own(module, module_name):
             raise UserError(
                 f"{self.where} names the class '{path}' of an installed package; name one of a module of yours, or "
-                f"call gendistill.from_file.trust('{top}') before loading if you trust it"
+                f"call gendistill.untrusted.trust('{top}') before loading if you trust it"
             )
         if isinstance(found, type) and found.__module__.partition(".")[0] != top:
             self._refuse(f"which is {found.__module__}.{found.__qualname__}; a file names a class where it is defined")
         from torch import nn
 
-        return typing.cast(type[T], self._of_kind(found, nn.Module))
+        return typing.cast(type[T], self._of_kind(found, nn.Module if issubclass(base, nn.Module) else base))
 
     def arguments(self, target: type, accepted: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
-        """Return the arguments, specs among them again as :class:`FromFile`.
+        """Return the arguments, specs among them again as :class:`UntrustedSpec`.
 
         Args:
             target: The class.
@@ -192,7 +192,7 @@ class FromFile:
         if not isinstance(value, Mapping):
             return value
         if "class_path" in value:
-            return FromFile(value, self.where, values=self.values, parts=self.parts)
+            return UntrustedSpec(value, self.where, values=self.values, parts=self.parts)
         return {name: self._marked(one) for name, one in value.items()}
 
     def _of_kind(self, found: Any, base: type[T]) -> type[T]:
@@ -228,13 +228,13 @@ class FromFile:
             waiting += [(key, one, depth + 1) for key, one in inner]
 
 
-Spec = str | Mapping[str, Any] | FromFile
+Spec = str | Mapping[str, Any] | UntrustedSpec
 """What names an object to build: written by a person, or read from a file."""
 
 
 def said(spec: Spec) -> dict[str, Any]:
     """Return a spec of either kind in plain values, to be shown and written down."""
-    if isinstance(spec, FromFile):
+    if isinstance(spec, UntrustedSpec):
         return spec.said
     return {"class_path": spec} if isinstance(spec, str) else dict(spec)
 
