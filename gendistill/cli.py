@@ -63,6 +63,7 @@ def usage() -> str:
     return "\n".join(lines)
 
 
+@guarded()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand.
 
@@ -72,11 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 2 the user's mistake, 1 the program's failure, 130 interrupted, 143 terminated.
     """
-    with guarded():
-        return _run(list(sys.argv[1:] if argv is None else argv))
-
-
-def _run(arguments: list[str]) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         _refuse_unreadable(arguments)
         done = _dispatch(arguments)
