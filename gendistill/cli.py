@@ -18,6 +18,7 @@ from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.plain import readable
 from gendistill.spelling import of_command, of_config, written
+from gendistill.visible import guarded, sentence, visible
 
 DISTRIBUTED = ("train", "latent-search")
 """The commands that several processes under torchrun share; every other one is done by the first process alone."""
@@ -63,6 +64,7 @@ def usage() -> str:
     return "\n".join(lines)
 
 
+@guarded()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand.
 
@@ -96,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             where = f"'{error.filename}'" if error.filename else "the output"
             reason = (error.strerror or str(error)).lower()
             return _say(OSError(f"{where} could not be written ({reason}); free some space or choose another place"), 1)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return _say(UserError(f"'{visible(str(error.filename), 80)}' is too long for the name of a file"), 2)
         traceback.print_exc()
         return 1
 
@@ -144,7 +148,7 @@ def _silence() -> None:
 
 def _say(error: BaseException, code: int) -> int:
     """Print an error as one line, whatever line breaks were in it."""
-    print(f"error: {readable(' '.join(str(error).split()))}", file=sys.stderr)
+    print(f"error: {sentence(readable(str(error)))}", file=sys.stderr)
     return code
 
 

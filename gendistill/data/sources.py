@@ -85,6 +85,14 @@ def read(name: str, root: Path) -> Content:
             raise _missing(source, root, str(error)) from error
 
 
+def is_there(name: str, root: Path) -> bool:
+    """Return whether the official files of a public data set, or the archive of them, lie where :func:`read` looks."""
+    source = SOURCES[name]
+    bases = (root, root / name)
+    archived = source.archive is not None and any((base / source.archive).is_file() for base in bases)
+    return archived or any(source.complete(base) for base in bases)
+
+
 @contextlib.contextmanager
 def _made(source: Source, root: Path) -> Iterator[None]:
     """Make the root where it is missing; take it away again when nothing came into it."""

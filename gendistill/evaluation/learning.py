@@ -27,8 +27,8 @@ from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
 from gendistill.seeds import initialisation
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import Spec, said
 
-Spec = str | Mapping[str, Any]
 SPLITS = ("test", "validation", "train")
 SELECT = ("each", "last")
 
@@ -188,7 +188,7 @@ def learning_curve(
                 curve.measure()
     right, chosen = curve.chosen()
     return {
-        "learner": spec,
+        "learner": said(spec),
         "initialisation": None if initial is None else initial.sentence(data.description),
         "parameters": ensemble.parameter_count,
         "updates": counts,
@@ -266,19 +266,17 @@ def cross_architecture(
 
 def learner_name(spec: Spec) -> str:
     """Return a learner's spec as ``Class(option=value, ...)``."""
-    if isinstance(spec, str):
-        spec = {"class_path": spec}
-    options = ", ".join(f"{name}={value}" for name, value in (spec.get("init_args") or {}).items())
-    return str(spec["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
+    plain = said(spec)
+    options = ", ".join(f"{name}={value}" for name, value in (plain.get("init_args") or {}).items())
+    return str(plain["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
 
 
-def _judge(teacher: Teacher, data: RealData, learner: Spec | None) -> tuple[dict[str, Any], Initial | None]:
+def _judge(teacher: Teacher, data: RealData, learner: Spec | None) -> tuple[Spec, Initial | None]:
     """Return the learner's spec and, where the teacher was made for this learner's first weights, what they are."""
     initial = Initial.of(teacher)
     if learner is None:
         return (default_learner(data.description), None) if initial is None else (initial.learner, initial)
-    spec = {"class_path": learner} if isinstance(learner, str) else dict(learner)
-    return spec, initial if initial is not None and initial.learner == spec else None
+    return learner, None if initial is None else initial.for_learner(learner)
 
 
 def _counts(updates: Sequence[int], *, needed: bool) -> list[int]:

@@ -91,12 +91,12 @@ def verify(
     if budget == "auto":
         budget = "quick" if verdict is not None and verdict.word != "agrees" else "none"
     trials, finding = ([], None) if budget == "none" else investigate(work, runs, budget)
-    source = teacher.metadata.get("source") or {}
+    source = teacher.noted("source", dict) or {}
     result = {
         "file": str(path),
         "dataset": data.description.name,
         "protocol": {"name": case.protocol, "words": words},
-        "understood": list(source.get("words", ())),
+        "understood": _words(source),
         "learning": judged,
         "claim": None if claim is None else {"accuracy": claim.value, "std": claim.std, "runs": claim.runs},
         "margin": margin,
@@ -117,7 +117,7 @@ def own_protocol(teacher: Teacher, data: RealData) -> tuple[dict[str, Any], str]
         teacher: The result; one that was read from public code notes whose form it had.
         data: The real data.
     """
-    source = teacher.metadata.get("source") or {}
+    source = teacher.noted("source", dict) or {}
     form, file = str(source.get("format", "")), str(source.get("file", "")).lower()
     learned = teacher.learning_rates
     if learned is not None and len(learned) > 1:
@@ -141,6 +141,11 @@ def own_protocol(teacher: Teacher, data: RealData) -> tuple[dict[str, Any], str]
         words = "the nearest for a folder of images; where a network labelled every batch, that is none of those here"
         return {"protocol": "condensation-dsa"}, words
     return {"protocol": "condensation-dsa"}, "that of DSA and DM"
+
+
+def _words(source: Mapping[str, Any]) -> list[str]:
+    words = source.get("words")
+    return list(map(str, words)) if isinstance(words, list | tuple) else []
 
 
 def _sentence(runs: Sequence[float], claim: Claim | None, verdict: Verdict | None) -> str:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from gendistill.errors import StorageError
 from gendistill.files import storage_sentence
+from gendistill.visible import visible
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -39,7 +40,9 @@ class Progress:
         terminal = sys.stderr.isatty()
         self._bar: tqdm | None = None
         if shown and terminal:
-            self._bar = tqdm(total=total, initial=step, desc=name, unit="step", dynamic_ncols=True, leave=True)
+            self._bar = tqdm(
+                total=total, initial=step, desc=visible(name, 60), unit="step", dynamic_ncols=True, leave=True
+            )
         self._lines = shown and not terminal
         self._last_line = float("-inf")
 
@@ -76,6 +79,7 @@ class Progress:
             above_bar: Whether it does so even where there is a bar.
             always: Whether it does so even where no progress is to be shown.
         """
+        line = visible(line)
         if self._file is not None:
             try:
                 self._file.write(line + "\n")

@@ -16,6 +16,7 @@ from gendistill.data.embedding import VECTORS, WORDS, Embedding
 from gendistill.data.pictures import Blob, Source, pixels, read_picture
 from gendistill.data.whitening import Whitening
 from gendistill.errors import GendistillError, UserError
+from gendistill.escapes import LONGEST_NAME, spreadsheet_cell
 from gendistill.teacher import files
 from gendistill.teacher.base import first_line
 from gendistill.teacher.label_forms import understand_labels
@@ -203,7 +204,7 @@ def _png(folder: Path, description: Description) -> tuple[Tensor, Tensor]:
         raise UserError(f"{INDEX} lists no images; export again")
     for number, row in enumerate(rows, 2):
         known = description.class_names[int(row["label"])]
-        if row.get("class_name", known) != known:
+        if row.get("class_name", known) not in (known, spreadsheet_cell(known, LONGEST_NAME)):
             raise UserError(
                 f"line {number} of {INDEX} has label {row['label']}, which is '{known}' in {NOTES}, and class_name "
                 f"'{row['class_name']}'; export again"
