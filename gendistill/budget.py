@@ -1,9 +1,9 @@
 """What a file may expand to in memory, and what this machine has; asked before anything is made.
 
 A kilobyte can state that it stands for a terabyte: by a shape, by a packed stream, by references to one value many
-times. So a file may take :data:`MULTIPLE` times its own size and :data:`CONSTANT` bytes beside, which no sound file of a
-data set or a teacher comes near. Who trusts a file of which more comes raises the bound: ``--max-expansion-mb`` of every
-command, or the environment variable :data:`VARIABLE`.
+times. So a file may take :data:`MULTIPLE` times its own size and :data:`CONSTANT` bytes beside, which sound files of
+data sets and teachers do not come near. Who trusts a file of which more comes raises the bound: ``--max-expansion-mb``
+of every command, or the environment variable :data:`VARIABLE`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 import os
 import resource
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterable, Iterator, Mapping, MutableSequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from gendistill.errors import UserError
 from gendistill.plain import readable
@@ -25,6 +26,8 @@ MB = 10**6
 OPTION, VARIABLE = "--max-expansion-mb", "GENDISTILL_MAX_EXPANSION_MB"
 CGROUP = Path("/sys/fs/cgroup")
 UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+Row = TypeVar("Row", list[str], Mapping[str, Any], dict[str | Any, str | Any])
 
 
 def allowance(size: int) -> int:
@@ -91,6 +94,26 @@ class Meter:
             needed = least if known else 2 * least
             begin = f"{self.what} would take {'' if known else 'over '}{words(least)} of memory"
             raise _refusal(begin, needed, self.size)
+
+
+CELL, TEXT = 64, 4
+"""Bytes of a table's cell beside its letters, and at most of a letter, as a value of Python."""
+
+
+def counted_rows(rows: Iterable[Row], meter: Meter) -> Iterator[Row]:
+    """Yield a table's rows and count their cells; a row may be filled up to the columns of the heading.
+
+    Args:
+        rows: Lists of cells, or mappings of columns to cells, as ``csv`` gives them.
+        meter: Of the table's file.
+
+    Raises:
+        UserError: They take more memory than the file may.
+    """
+    for row in rows:
+        cells = row.values() if isinstance(row, Mapping) else row
+        meter.add(sum(CELL + (TEXT * len(cell) if isinstance(cell, str) else 0) for cell in cells))
+        yield row
 
 
 def size_of(path: Path) -> int:

@@ -1,8 +1,8 @@
-"""Opening what ``torch.save`` wrote, whoever wrote it: nothing in it is run, and it costs what its size can account for.
+"""Opening what ``torch.save`` wrote, whoever wrote it: nothing in it is run, and its size accounts for its costs.
 
-Before torch reads a file its parts are looked at: a zip archive's entries lie apart and unpack to no more than they may,
-and its pickle builds no more. After that every tensor is held against the memory that the file gave it: one that repeats
-a number by a stride of 0 is as large as what is made of it.
+Before torch reads a file its parts are looked at: a zip archive's entries lie apart and unpack to no more than they
+may, and its pickle builds no more. After that every tensor is held against the memory that the file gave it: one that
+repeats a number by a stride of 0 is as large as what is made of it.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from pathlib import Path
 from gendistill.data.layout import Layout, Part, Survey
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.regular import read_text
 
 CLASSES, WORDS, ANNOTATIONS = "wnids.txt", "words.txt", "val_annotations.txt"
 
@@ -78,6 +79,6 @@ def _names(words: Path, wnids: list[str]) -> tuple[str, ...]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line for line in read_text(path).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"'{readable(str(path))}' cannot be read ({error}); unpack the set again") from error

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendistill.data.embedding import PAD, UNKNOWN, Embedding
+from gendistill import budget
+from gendistill.data.embedding import UNKNOWN, Embedding
 from gendistill.data.split import SPLIT_SEED
-from gendistill.data.tokens import encode
 from gendistill.errors import UserError
+from gendistill.regular import regular
+from gendistill.spelling import option
 
 STEPS, RATE = 100, 0.01
 """Of the classifier: its Adam moves a number of a vector by 1 at most, which starts as normal noise of deviation 1. So
@@ -42,11 +44,14 @@ def learned(
     """
     if size < 1:
         raise UserError(f"embedding is {size}; give the numbers of a word's vector, at least 1, or a file of vectors")
-    generator = torch.Generator().manual_seed(seed)
     table = (UNKNOWN, *words)
+    # Vectors, their gradient and Adam's two moments.
+    advice = f"give a smaller {option('embedding')} or {option('vocabulary')}"
+    budget.check_memory(4 * 4 * size * len(table), f"{len(table):,} word vectors of {size:,} numbers", advice)
+    generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(len(table), size, generator=generator).requires_grad_()
     weights = (torch.randn(size, int(labels.max()) + 1, generator=generator) / size**0.5).requires_grad_()
-    counts = _shares(encode(sentences, (PAD, *table), max(1, *(len(sentence) for sentence in sentences))), len(table))
+    counts = _shares(sentences, table)
     classes = labels.cpu()
     optimizer = torch.optim.Adam([vectors, weights], RATE)
     for _ in range(STEPS):
@@ -57,13 +62,18 @@ def learned(
     return Embedding.scaled(table, vectors.detach())
 
 
-def _shares(tokens: Tensor, count: int) -> Tensor:
-    """Return the share of each word in each sentence, sparse (N, V), the padding left out."""
-    rows, places = tokens.flatten(1).nonzero(as_tuple=True)
-    columns = tokens.flatten(1)[rows, places].long() - 1
-    lengths = torch.bincount(rows, minlength=len(tokens)).clamp(min=1)
+def _shares(sentences: Sequence[Sequence[str]], table: Sequence[str]) -> Tensor:
+    """Return the share of each word in each sentence, sparse (N, V).
+
+    Sentences are not filled up to the longest: one of a million words would make all of them as long.
+    """
+    place = {word: token for token, word in enumerate(table)}
+    unknown, count = place[UNKNOWN], len(sentences)
+    columns = torch.tensor([place.get(word, unknown) for sentence in sentences for word in sentence])
+    lengths = torch.tensor([len(sentence) for sentence in sentences])
+    rows = torch.repeat_interleave(torch.arange(count), lengths)
     shares = torch.sparse_coo_tensor(
-        torch.stack((rows, columns)), 1.0 / lengths[rows].float(), (len(tokens), count), check_invariants=False
+        torch.stack((rows, columns)), 1.0 / lengths[rows].float(), (count, len(table)), check_invariants=False
     )
     return shares.coalesce()
 
@@ -90,7 +100,7 @@ def read_glove(path: Path, words: Sequence[str]) -> Embedding:
     size = lines = 0
     noted: list[int] | None = None
     try:
-        with path.open(encoding="utf-8") as file:
+        with regular(path).open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 parts = line.rstrip().split(" ")
                 if number == 1 and len(parts) == 2 and all(part.isdecimal() for part in parts):

@@ -20,6 +20,7 @@ from gendistill.data.whitening import Whitening
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.files import atomic_write
 from gendistill.finite import check_finite
+from gendistill.regular import regular
 from gendistill.teacher.base import Teacher, first_line
 from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.stored import StoredImages
@@ -188,7 +189,7 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _check_is_safetensors(path: Path) -> None:
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             start = file.read(9)
     except FileNotFoundError as error:
         raise UserError(f"there is no file '{path}'; give the path of a teacher.safetensors") from error

@@ -15,6 +15,7 @@ from gendistill import torch_file
 from gendistill.errors import UserError
 from gendistill.teacher.base import first_line
 
+
 def read(path: Path) -> Any:
     """Read a ``torch.save`` file of tensors, containers and numbers.
 
