@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import resource
-from collections.abc import Iterable, Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,6 +96,7 @@ class Meter:
             raise _refusal(begin, needed, self.size)
 
 
+PIECE = 2**20
 CELL, TEXT = 64, 4
 """Bytes of a table's cell beside its letters, and at most of a letter, as a value of Python."""
 
@@ -114,6 +115,30 @@ def counted_rows(rows: Iterable[Row], meter: Meter) -> Iterator[Row]:
         cells = row.values() if isinstance(row, Mapping) else row
         meter.add(sum(CELL + (TEXT * len(cell) if isinstance(cell, str) else 0) for cell in cells))
         yield row
+
+
+def unpacked(path: Path, opener: Callable[..., Any]) -> bytes:
+    """Return what a packed file holds, and no more of it than it may hold.
+
+    Args:
+        path: The file.
+        opener: ``gzip.open``, ``bz2.open`` or their like; ``open`` for a file that is not packed.
+
+    Raises:
+        UserError: It holds more.
+        Exception: What the opener raises at a damaged file.
+    """
+    size = size_of(path)
+    limit = min(allowance(size), free_memory())
+    parts, taken = [], 0
+    with opener(path, "rb") as file:
+        # Piece by piece: asked for all at once, some readers make room for the limit first.
+        while part := file.read(PIECE):
+            parts.append(part)
+            taken += len(part)
+            if taken > limit:
+                raise _refusal(f"{quoted(path)} unpacks to more than {words(limit)}", 2 * limit, size)
+    return b"".join(parts)
 
 
 def size_of(path: Path) -> int:

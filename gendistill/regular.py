@@ -40,8 +40,8 @@ def regular(path: str | Path) -> Path:
     if not stat.S_ISREG(mode):
         what = next((words for test, words in KINDS if test(mode)), "no regular file")
         raise UserError(
-            f"'{shown}' is {what} and cannot be read as a file; give the path of a regular file (save what comes through "
-            "a pipe first)"
+            f"'{shown}' is {what} and cannot be read as a file; give the path of a regular file (save what comes "
+            "through a pipe first)"
         )
     return path
 
