@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
 from contextlib import contextmanager
@@ -210,6 +211,33 @@ def _limit() -> int:
         return limit - os.sysconf("SC_PAGE_SIZE") * int(Path("/proc/self/statm").read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return limit
+
+
+NO_MEMORY = re.compile(r"can't allocate memory|out of memory|tried to allocate|Unable to allocate", re.IGNORECASE)
+TRIED = re.compile(r"(?:allocate|Tried to allocate) ([\d.]+ (?:bytes|[KMGTP]i?B))")
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """Return the sentence for an error that says that memory is used up, on this machine or its accelerator.
+
+    Args:
+        error: Python's ``MemoryError``, or what torch and NumPy raise in its place.
+
+    Returns:
+        The sentence; None: the error says something else.
+    """
+    text = str(error)
+    if not isinstance(error, MemoryError) and not (isinstance(error, RuntimeError) and NO_MEMORY.search(text)):
+        return None
+    found = TRIED.search(text)
+    asked = ""
+    if found:
+        number = found[1].removesuffix(" bytes")
+        asked = f" for {words(int(number)) if number.isdecimal() else number}"
+    return (
+        f"there is not enough memory{asked} ({words(free_memory())} are free on this machine); ask for smaller "
+        "batches, images or networks, or for fewer of them"
+    )
 
 
 def words(count: int) -> str:
