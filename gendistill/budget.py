@@ -55,13 +55,13 @@ def check(needed: int, size: int, what: str) -> None:
         UserError: It is more than the file's allowance, or than this machine has free.
     """
     if needed > allowance(size):
-        raise _refusal(f"{what} would take {words(needed)} of memory", needed, size)
+        raise _refusal(f"{what} would take {words(needed)} of memory, more than the", needed, size)
     check_memory(needed, what, "use a part of it, or a machine with more memory")
 
 
 def _refusal(begin: str, needed: int, size: int) -> UserError:
     return UserError(
-        f"{begin}, more than the {words(allowance(size))} that a file of {words(size)} may take ({MULTIPLE} times its "
+        f"{begin} {words(allowance(size))} that a file of {words(size)} may take ({MULTIPLE} times its "
         f"size and {words(CONSTANT)}); if you trust it, allow it with {OPTION} {math.ceil(needed / MB)} (or the "
         f"environment variable {VARIABLE})"
     )
@@ -91,10 +91,10 @@ class Meter:
         """
         self.taken, self.size = self.taken + taken, self.size + size
         if self.taken > allowance(self.size):
-            least, known = max(self.taken, expected), expected > self.taken
-            needed = least if known else 2 * least
-            begin = f"{self.what} would take {'' if known else 'over '}{words(least)} of memory"
-            raise _refusal(begin, needed, self.size)
+            if expected > self.taken:
+                begin = f"{self.what} would take {words(expected)} of memory, more than the"
+                raise _refusal(begin, expected, self.size)
+            raise _refusal(f"{self.what} would take more memory than the", 2 * self.taken, self.size)
 
 
 PIECE = 2**20
@@ -130,7 +130,7 @@ def unpacked(path: Path, opener: Callable[..., Any]) -> bytes:
         Exception: What the opener raises at a damaged file.
     """
     size = size_of(path)
-    limit = min(allowance(size), free_memory())
+    limit = allowance(size)
     parts, taken = [], 0
     with opener(path, "rb") as file:
         # Piece by piece: asked for all at once, some readers make room for the limit first.
@@ -138,7 +138,7 @@ def unpacked(path: Path, opener: Callable[..., Any]) -> bytes:
             parts.append(part)
             taken += len(part)
             if taken > limit:
-                raise _refusal(f"{quoted(path)} unpacks to more than {words(limit)}", 2 * limit, size)
+                raise _refusal(f"{quoted(path)} unpacks to more than the", 2 * taken, size)
     return b"".join(parts)
 
 

@@ -78,6 +78,8 @@ def _look(path: Path, size: int) -> int:
                 scan(file, most)
     except Bomb as error:
         raise UserError(f"{budget.quoted(path)} {error}; {TOO_LARGE}") from error
+    except MemoryError as error:  # a length that no file has
+        raise ValueError("a value is longer than the file") from error
     except RecursionError as error:
         raise UserError(f"{budget.quoted(path)} is nested too deep; {TOO_LARGE}") from error
     return size

@@ -6,13 +6,13 @@ docs/data.md has a table of what is done with each kind of file.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageColor, UnidentifiedImageError
 from PIL.PpmImagePlugin import PpmImageFile
 
@@ -39,6 +39,9 @@ FAINT = 1 / 16
 
 BYTES, DEEP_BYTES = 4, 32
 """What a pixel takes at most while it is read: with 8 bits a channel, and with more, which are scaled as fractions."""
+
+PNG_COLOUR, GREY_WITH_ALPHA, COLOUR_WITH_ALPHA = 25, 4, 6
+"""Where a PNG says which channels it has, and two of the answers."""
 
 ORIENTATION, BITS, INTERPRETATION, SIGN = 0x0112, 258, 262, 339
 """Tags of EXIF and TIFF."""
@@ -165,7 +168,8 @@ def read_picture(source: Source, background: Colour = WHITE, findings: Findings 
         reason = error.strerror or str(error)
         raise UserError(f"'{name}' cannot be read as an image ({reason}); replace or delete it") from error
     except Exception as error:  # the decoders meet damaged files with errors of every kind
-        raise UserError(f"'{name}' cannot be read as an image ({error}); replace or delete it") from error
+        reason = str(error) or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
+        raise UserError(f"'{name}' cannot be read as an image ({reason}); replace or delete it") from error
 
 
 @contextmanager
@@ -231,16 +235,33 @@ def _several(value: object) -> tuple[int, ...]:
 
 
 def _deep_png(opened: Image.Image, content: bytes, findings: Findings) -> Image.Image:
-    """Decode a PNG of 16 bits a channel, of which Pillow would keep the upper 8."""
-    from torchvision.io import ImageReadMode, decode_png
+    """Decode a PNG of 16 bits a channel, of which Pillow would keep the upper 8.
 
-    read = decode_png(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=ImageReadMode.UNCHANGED)
-    values = read.permute(1, 2, 0).numpy()
+    Pillow is asked twice, for the upper and for the lower ones. torchvision's decoder reads all 16, but damaged files
+    end the process in it.
+    """
+    if opened.mode == "I;16":
+        values = np.asarray(opened).astype(np.uint16)[..., None]
+    elif content[PNG_COLOUR] == GREY_WITH_ALPHA:
+        # Of two channels of 16 bits Pillow has no lower ones; to it they are four of 8.
+        head = content[12:24] + bytes([8, COLOUR_WITH_ALPHA]) + content[26:29]
+        four = _pixels_as(content[:12] + head + zlib.crc32(head).to_bytes(4, "big") + content[33:], "RGBA")
+        values = four[..., ::2].astype(np.uint16) * 256 + four[..., 1::2]
+    else:
+        upper, lower = (_pixels_as(content, f"{opened.mode};16{end}") for end in "BL")
+        values = upper.astype(np.uint16) * 256 + lower
     key = opened.info.get("transparency")
     if key is not None:
         seen = (values != np.asarray(key, dtype=np.uint16)).any(2, keepdims=True)
         values = np.concatenate([values, np.where(seen, 65535, 0).astype(np.uint16)], 2)
     return _scaled(values, 65535, findings, colours=1 if values.shape[2] < 3 else 3)
+
+
+def _pixels_as(content: bytes, order: str) -> np.ndarray:
+    """Return the channels (H, W, C) of a PNG, read in this order of Pillow's, such as ``RGB;16L``."""
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as opened:
+        opened.tile = [tile._replace(args=order) for tile in opened.tile]
+        return np.array(opened)
 
 
 def _deep(opened: Image.Image, name: str, findings: Findings) -> Image.Image:

@@ -28,6 +28,12 @@ def find_tiny_imagenet(path: Path) -> Layout:
         UserError: A file of the official set is missing or damaged.
     """
     wnids = sorted(set(_lines(path / CLASSES)))
+    for wnid in wnids:
+        if Path(wnid).name != wnid or not wnid.isprintable():
+            raise UserError(
+                f"'{readable(str(path / CLASSES))}' has the line {readable(wnid)[:80]!r}, which names no folder of a "
+                "class; unpack the set again"
+            )
     places = {wnid: label for label, wnid in enumerate(wnids)}
     sources: list[Path] = []
     labels: list[int] = []
