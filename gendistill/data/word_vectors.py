@@ -109,7 +109,7 @@ def read_glove(path: Path, words: Sequence[str]) -> Embedding:
                 lines, size = number, size or (noted[1] if noted else len(parts) - 1)
                 # Some published files have words with spaces in them.
                 word, values = " ".join(parts[: len(parts) - size]), parts[len(parts) - size :]
-                if size < 1 or not word:
+                if size < 1 or len(parts) <= size or not word:
                     raise UserError(f"line {number} of '{path}' is not a word and {max(size, 1)} numbers after it")
                 if word in wanted and word not in found:
                     found[word] = torch.tensor([float(value) for value in values])

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gendistill.data import load, readers
+from gendistill.data import readers
 from gendistill.data.description import Description
 from gendistill.data.folder import load_folder
 from gendistill.data.mhist import load_mhist
 from gendistill.data.real import RealData, Split
+from gendistill.data.text_files import read_corpora
 from gendistill.data.word_vectors import read_glove
 from gendistill.evaluation.cache import read_tensors, write_tensors
 from gendistill.experts.files import read_header, read_snapshot, write_expert
@@ -271,17 +272,17 @@ READERS: dict[str, Reader] = {
     "SVHN": Reader(svhn, lambda path: readers.read_svhn(path.parent, "train")),
     "texts, csv": Reader(
         text("t.csv", "label,text\n" + "\n".join(f"{label},{words}" for label, words in SENTENCES)),
-        lambda path: load("text", root=path, embedding=2),
+        read_corpora,
     ),
     "texts, tsv": Reader(
         text("t.tsv", "\n".join(f"{label}\t{words}" for label, words in SENTENCES)),
-        lambda path: load("text", root=path, embedding=2),
+        read_corpora,
     ),
     "texts, jsonl": Reader(
         text("t.jsonl", "\n".join(json.dumps({"label": label, "text": words}) for label, words in SENTENCES)),
-        lambda path: load("text", root=path, embedding=2),
+        read_corpora,
     ),
-    "texts in folders": Reader(texts_in_folders, lambda path: load("text", root=path.parents[1], embedding=2)),
+    "texts in folders": Reader(texts_in_folders, lambda path: read_corpora(path.parents[1])),
     "word vectors": Reader(text("v.txt", VECTORS), lambda path: read_glove(path, ("nice", "never", "film"))),
     "YAML": Reader(text("c.yaml", CONFIG), read_yaml),
     "accuracies": Reader(text("a.csv", TABLE), lambda path: read_table(path, ConvNetSpace())),
