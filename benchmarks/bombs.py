@@ -168,7 +168,12 @@ def _parquet(images: Callable[[], Any], count: int, repeated: bool = True) -> Ca
         pictures = pyarrow.array(images(), kind)
         table = pyarrow.table({"image": pictures, "label": labels})
         pyarrow.parquet.write_table(
-            table, folder / "train.parquet", use_dictionary=repeated, compression="zstd", store_schema=False
+            table,
+            folder / "train.parquet",
+            use_dictionary=repeated,
+            compression="zstd",
+            store_schema=False,
+            write_statistics=False,
         )
         return folder / "train.parquet"
 

@@ -115,7 +115,7 @@ def read_svhn(folder: Path, part: str) -> Arrays:
 def read_usps(folder: Path, part: str) -> Arrays:
     """Read one part (``train`` or ``test``) of USPS, 16x16, from ``usps.h5`` or from LIBSVM's ``usps[.t].bz2``."""
     packed = folder / ("usps.bz2" if part == "train" else "usps.t.bz2")
-    if packed.is_file():
+    if regular(packed).is_file():
         from sklearn.datasets import load_svmlight_file
 
         try:
