@@ -244,8 +244,8 @@ def _json_lines(folder: Path) -> Path:
 def _long_sentence(folder: Path) -> Path:
     with (folder / "texts.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerows([("label", "text"), *((number % 2, "a few words") for number in range(10_000))])
-        writer.writerow((0, " ".join(["word"] * 10_000)))
+        writer.writerows([("label", "text"), *((number % 2, "a few words") for number in range(20_000))])
+        writer.writerows([(number % 2, " ".join(["word"] * 20_000)) for number in range(6)])
     return folder / "texts.csv"
 
 
@@ -279,14 +279,14 @@ BOMBS: dict[str, Bomb] = {
     "picture of 13,000x13,000": Bomb(_pictures((13_000, 13_000), 2), load_folder, "676 MB a picture"),
     "60 pictures of 4,000x4,000": Bomb(_pictures((4000, 4000), 30), load_folder, "2.9 GB of pixels"),
     "--image-size 1000000": Bomb(
-        _pictures((8, 8), 6), lambda path: load_folder(path, image_size=10**6), "36 TB of pixels"
+        _pictures((8, 8), 6), lambda path: load_folder(path, image_size=10**6), "12 TB of pixels"
     ),
     "picture of 65,000x1, --image-size 224": Bomb(
         _pictures((65_000, 1), 6), lambda path: load_folder(path, image_size=224), "13 GB before it is cut"
     ),
     "table of pictures, 10,000 columns": Bomb(_table_of_pictures, load_folder, "10^8 cells"),
     "Parquet: page of zeros": Bomb(
-        _parquet(lambda: [bytes(4 * 10**8), b"1"], 2, False), load_folder, "400 MB in a cell"
+        _parquet(lambda: [bytes(280 * 10**6), b"1"], 2, False), load_folder, "280 MB in a cell"
     ),
     "Parquet: one picture in 100,000 rows": Bomb(
         _parquet(lambda: [_noise(300)] * 100_000, 100_000), load_folder, "9 GB of pictures"
@@ -298,7 +298,7 @@ BOMBS: dict[str, Bomb] = {
     "YAML: aliases": Bomb(_yaml(LAUGHS), _read_config, "2^40 values"),
     "YAML: nested": Bomb(_yaml("a: " + "[" * 100_000), _read_config, "100,000 levels"),
     "JSON lines: 10,000 names": Bomb(_json_lines, _read_text, "10^8 cells"),
-    "text: one long sentence": Bomb(_long_sentence, _read_text, "400 MB of padding"),
+    "text: long sentences among short ones": Bomb(_long_sentence, _read_text, "1.6 GB of padding"),
     "export: one picture in 20,000 rows": Bomb(_export_of_one, _import, "5.2 GB of pixels"),
 }
 

@@ -11,7 +11,6 @@ import torch
 from gendistill import budget
 from gendistill.errors import UserError
 from gendistill.seeds import stream
-from gendistill.spelling import option
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.stored import StoredImages
 
@@ -78,7 +77,7 @@ def with_images(teacher: Teacher, generated: Generated, training_images: int) ->
         return teacher
     what = f"{generated:,} generated images of shape {teacher.description.image_shape}"
     needed = 2 * 4 * generated * math.prod(teacher.description.image_shape)
-    budget.check_memory(needed, what, f"give a smaller {option('generated')}, or {FRESH}")
+    budget.check_memory(needed, what, f"give a smaller number as generated, or '{FRESH}'")
     # Parts of as many images of every class, so that the whole is balanced, too.
     part = max(1, PART // teacher.description.num_classes) * teacher.description.num_classes
     generator = stream(0, "evaluation/generated", teacher.device)
@@ -112,6 +111,6 @@ def measuring_points(updates: Sequence[int], epoch: Epoch, epochs: int, measure_
     total = epochs * epoch.updates
     count = epochs // measure_every if measure_every else 0
     what = f"measuring {count:,} times in {epochs:,} epochs"
-    budget.check_memory(MEASUREMENT * count, what, f"give a larger {option('measure_every')}")
+    budget.check_memory(MEASUREMENT * count, what, "give a larger measure_every")
     ends = range(measure_every, epochs + 1, measure_every) if measure_every else ()
     return sorted({*(count for count in updates if count <= total), *(end * epoch.updates for end in ends), total})

@@ -23,7 +23,7 @@ sys.modules[spec.name] = bombs
 spec.loader.exec_module(bombs)
 
 SECONDS = 6
-READ = ("text: one long sentence",)
+READ = ("text: long sentences among short ones",)
 """What is no bomb any more: it is read."""
 
 
