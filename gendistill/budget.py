@@ -26,6 +26,7 @@ CONSTANT = 256 * 10**6
 MB = 10**6
 OPTION, VARIABLE = "--max-expansion-mb", "GENDISTILL_MAX_EXPANSION_MB"
 CGROUP = Path("/sys/fs/cgroup")
+PART = "use a part of it, or a machine with more memory"
 UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 Row = TypeVar("Row", list[str], Mapping[str, Any], dict[str | Any, str | Any])
@@ -56,7 +57,7 @@ def check(needed: int, size: int, what: str) -> None:
     """
     if needed > allowance(size):
         raise _refusal(f"{what} would take {words(needed)} of memory, more than the", needed, size)
-    check_memory(needed, what, "use a part of it, or a machine with more memory")
+    check_memory(needed, what, PART)
 
 
 def _refusal(begin: str, needed: int, size: int) -> UserError:
@@ -130,7 +131,8 @@ def unpacked(path: Path, opener: Callable[..., Any]) -> bytes:
         Exception: What the opener raises at a damaged file.
     """
     size = size_of(path)
-    limit = allowance(size)
+    check_file(path)
+    limit = min(allowance(size), free_memory())
     parts, taken = [], 0
     with opener(path, "rb") as file:
         # Piece by piece: asked for all at once, some readers make room for the limit first.
@@ -138,8 +140,22 @@ def unpacked(path: Path, opener: Callable[..., Any]) -> bytes:
             parts.append(part)
             taken += len(part)
             if taken > limit:
+                check_memory(2 * taken, quoted(path), PART)
                 raise _refusal(f"{quoted(path)} unpacks to more than the", 2 * taken, size)
     return b"".join(parts)
+
+
+def check_file(path: Path, times: int = 1) -> None:
+    """Refuse a file that is larger than what is free; a file with holes is of any size on a small disk.
+
+    Args:
+        path: The file.
+        times: What it takes in memory, as a multiple of its size.
+
+    Raises:
+        UserError: There is not the memory.
+    """
+    check_memory(times * size_of(path), quoted(path), PART)
 
 
 def size_of(path: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from gendistill.budget import TEXT, check_file
 from gendistill.errors import UserError
 from gendistill.plain import readable
 
@@ -50,17 +51,19 @@ def read_bytes(path: str | Path) -> bytes:
     """Return the content of a regular file.
 
     Raises:
-        UserError: See :func:`regular`.
+        UserError: See :func:`regular`; or there is not the memory.
         OSError: It is not there or cannot be read.
     """
-    return regular(path).read_bytes()
+    check_file(regular(path))
+    return Path(path).read_bytes()
 
 
 def read_text(path: str | Path, encoding: str = "utf-8") -> str:
     """Return the text of a regular file.
 
     Raises:
-        UserError: See :func:`regular`.
+        UserError: See :func:`regular`; or there is not the memory.
         OSError, UnicodeDecodeError: It is not there or cannot be read.
     """
-    return regular(path).read_text(encoding=encoding)
+    check_file(regular(path), TEXT)
+    return Path(path).read_text(encoding=encoding)

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from gendistill.budget import TEXT, size_of, words
 from gendistill.errors import UserError
 from gendistill.regular import read_text
 
@@ -113,6 +114,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder, a config is a YAML file")
+    if size_of(path) > TEXT * LONGEST:
+        raise UserError(f"{path} has {words(size_of(path))}, a config has {words(LONGEST)} at most; give a config")
     try:
         text = read_text(path)
     except FileNotFoundError as error:

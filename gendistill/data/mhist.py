@@ -77,9 +77,10 @@ def load_mhist(
 def _read_annotations(path: Path) -> dict[str, list[tuple[str, int]]]:
     """Return file names and labels of each partition."""
     parts: dict[str, list[tuple[str, int]]] = {part: [] for part in PARTITIONS}
+    budget.check_file(regular(path), budget.TEXT)
     meter = budget.Meter(f"the table {budget.quoted(path)}", budget.size_of(path))
     try:
-        with regular(path).open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(budget.counted_rows(csv.DictReader(file), meter))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"'{path}' cannot be read ({error}); fetch MHIST's file again") from error

@@ -161,9 +161,10 @@ def _read(path: Path, label_column: str | int | None) -> Table | None:
 
 
 def _rows(path: Path) -> list[Mapping[str, Any]]:
+    budget.check_file(regular(path), budget.TEXT)
     meter = budget.Meter(f"the table {budget.quoted(path)}", budget.size_of(path))
     try:
-        with regular(path).open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows = (
                 list(budget.counted_rows(csv.DictReader(file), meter))
                 if path.suffix == ".csv"

@@ -121,9 +121,10 @@ def read_rows(path: Path) -> Table:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"'{path}' is none of {', '.join(SUFFIXES)}")
+    budget.check_file(regular(path), budget.TEXT)
     meter = budget.Meter(f"the table {budget.quoted(path)}", budget.size_of(path))
     try:
-        with regular(path).open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             if suffix in (".jsonl", ".ndjson"):
                 return Table(list(_counted(_objects(path, file), meter)), True, "")
             delimiter = "\t" if suffix == ".tsv" else _delimiter(file)

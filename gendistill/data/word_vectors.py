@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ from gendistill.errors import UserError
 from gendistill.regular import regular
 from gendistill.spelling import option
 
+LONGEST = 10**6
+"""Characters of a line: vectors of 4,096 numbers take a twentieth."""
 STEPS, RATE = 100, 0.01
 """Of the classifier: its Adam moves a number of a vector by 1 at most, which starts as normal noise of deviation 1. So
 vectors keep what tells words apart, and words that speak for a class move its way."""
@@ -101,7 +104,11 @@ def read_glove(path: Path, words: Sequence[str]) -> Embedding:
     noted: list[int] | None = None
     try:
         with regular(path).open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(partial(file.readline, LONGEST), ""), 1):
+                if len(line) == LONGEST:
+                    raise UserError(
+                        f"line {number} of '{path}' is longer than any word and its numbers; is it another file?"
+                    )
                 parts = line.rstrip().split(" ")
                 if number == 1 and len(parts) == 2 and all(part.isdecimal() for part in parts):
                     noted = [int(part) for part in parts]

@@ -114,6 +114,7 @@ def read_table(path: str | Path, space: LearnerSpace) -> dict[str, float]:
             space does not know, or an accuracy that is none.
     """
     path = regular(path)
+    budget.check_file(path, budget.TEXT)
     meter = budget.Meter(f"the table {budget.quoted(path)}", budget.size_of(path))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -213,7 +213,14 @@ def _compare(header: Mapping[str, Any], teacher: Teacher) -> None:
     there = describe_teacher(teacher)
     for name in ("images", "images_per_class", "soft_labels", "learned_learning_rates"):
         if name in header and header[name] != there[name]:
-            raise UserError(f"its metadata say {name} {header[name]}, its tensors {there[name]}; make it again")
+            raise UserError(
+                f"its metadata say {name} {_short(header[name])}, its tensors {_short(there[name])}; make it again"
+            )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _version(description: Description) -> int:

@@ -141,6 +141,19 @@ def test_commands_say_so(words: list[str], tmp_path: Path, capsys: pytest.Captur
     assert said.startswith("error: ") and str(tmp_path / "pipe") in said
 
 
+@pytest.mark.parametrize(
+    "name", ["texts, csv", "texts, jsonl", "YAML", "word vectors", "IDX", "picture table, csv", "MHIST"]
+)
+def test_a_file_with_a_hole_of_ten_terabytes_is_refused(name: str, tmp_path: Path) -> None:
+    path = READERS[name].make(tmp_path)
+    try:
+        os.truncate(path, 10**13)
+    except OSError:
+        pytest.skip("this disk has no files with holes")
+    with pytest.raises(UserError):
+        READERS[name].read(path)
+
+
 def test_an_import_of_a_folder_does_not_wait_for_what_lies_beside(tmp_path: Path) -> None:
     path = READERS["export: tensors"].make(tmp_path)
     os.mkfifo(path.parent / "lr.pt")
