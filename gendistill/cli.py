@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from gendistill import notes
+from gendistill import budget, notes
 from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.plain import readable
@@ -60,6 +60,11 @@ def usage() -> str:
         "",
     ]
     lines += [f"  {name:<15}{summary}" for name, (_, summary) in COMMANDS.items()]
+    lines += [
+        "",
+        f"Every command takes {budget.OPTION} N: the megabytes of memory to which a file that you trust may expand",
+        f"(usually {budget.MULTIPLE} times its size and {budget.words(budget.CONSTANT)}).",
+    ]
     lines += ["", "gendistill COMMAND --help shows a command's options; gendistill --version shows the version."]
     return "\n".join(lines)
 
@@ -77,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         _refuse_unreadable(arguments)
-        done = _dispatch(arguments)
+        with budget.taken_from(arguments):
+            done = _dispatch(arguments)
         sys.stdout.flush()  # here, where a full disk or a reader that has gone is still told apart from success
         return done
     except GendistillError as error:
@@ -100,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _say(OSError(f"{where} could not be written ({reason}); free some space or choose another place"), 1)
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             return _say(UserError(f"'{visible(str(error.filename), 80)}' is too long for the name of a file"), 2)
+        if (asked := budget.out_of_memory(error)) is not None:
+            return _say(UserError(asked), UserError.exit_code)
         traceback.print_exc()
         return 1
 

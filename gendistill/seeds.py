@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from gendistill.budget import check_memory
+
 HOST = "host/"
 """Begins the name, in a state, of a generator of the CPU in a run on another device."""
+RESULT = 4000
+"""Bytes of what is kept of a learner at least: its numbers, and its smallest weights while it learns."""
 
 
 def derive_seed(seed: int, name: str) -> int:
     """Return a 63-bit seed for one purpose; different names give independent streams."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seed_list(seeds: int | Sequence[int]) -> list[int]:
+    """Return seeds as a list; a number N stands for 0..N-1.
+
+    Raises:
+        UserError: There is no memory for as many results.
+    """
+    if isinstance(seeds, int):
+        what = f"the results of {seeds:,} seeds"
+        check_memory(RESULT * seeds, what, "give fewer seeds")
+        return list(range(seeds))
+    return list(seeds)
 
 
 def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:

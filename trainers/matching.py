@@ -30,7 +30,7 @@ from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
 from trainers.batch import Made
 from trainers.chunks import images_at_once
-from trainers.class_sizes import require_images, taken_whole
+from trainers.class_sizes import check_stored, require_images, taken_whole
 from trainers.stored_start import check_start, is_stored, stored_images
 from trainers.terms.hosts import TrainerHost, with_learner
 from trainers.terms.over_groups import rows_of
@@ -128,6 +128,7 @@ class MatchingTrainer(Trainer):
         few = taken_whole(self.classes, self.real_batch, "--trainer.real_batch")
         self.rows = [min(size, self.real_batch) for size in self.classes.sizes] if few else []
         """Real images of each class at a step; none where all have ``real_batch``."""
+        check_stored(description, self.images_per_class)
         if self.start == "real":
             require_images(self.classes, self.images_per_class)
         self.mine = self._share()

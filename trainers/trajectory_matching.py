@@ -28,6 +28,7 @@ from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
 from trainers.batch import Made
 from trainers.checks import check_counts, check_learned_rate, check_words
+from trainers.class_sizes import check_stored
 from trainers.first_images import FirstImages, first_images
 from trainers.image_optimisers import ImageOptimisers, Kind
 from trainers.stored_start import Stored, check_start, is_stored, log_probabilities, stored_images
@@ -189,6 +190,7 @@ class TrajectoryMatchingTrainer(Trainer):
             progress=options.progress and processes.main,
         )
         self.buffer.check_fits(self.student)
+        check_stored(description, self.images_per_class)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         self.plan = StudentPlan(self.plan_options, len(classes), description, seed, self.device)
         guide = self._parameters(self.plan.one_of(self.experts), self.buffer.epochs)

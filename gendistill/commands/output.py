@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.plain import plain
+from gendistill.regular import read_text
 from gendistill.visible import seen
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     file = path / "results.json" if path.is_dir() else path
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(read_text(file))
     except FileNotFoundError as error:
         raise UserError(f"there is no {file}; gendistill evaluate or compare writes one with --output") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -14,6 +14,7 @@ from torch import Tensor
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.finite import check_finite
+from gendistill.regular import regular
 
 VARIABLE = "GENDISTILL_CACHE"
 
@@ -41,7 +42,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         UserError: The file is missing, damaged or not safetensors, or holds values that are NaN or infinite.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"'{path}' is not a readable safetensors file ({error}); delete it to have it made anew") from (

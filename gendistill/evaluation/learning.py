@@ -25,7 +25,7 @@ from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
 from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
-from gendistill.seeds import initialisation
+from gendistill.seeds import initialisation, seed_list
 from gendistill.teacher.base import Teacher
 from gendistill.untrusted import Spec, said
 
@@ -289,7 +289,7 @@ def _counts(updates: Sequence[int], *, needed: bool) -> list[int]:
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    listed = seed_list(seeds)
     if not listed or len(set(listed)) != len(listed):
         raise UserError(f"seeds is {seeds}; give a number of at least 1, or a list of different seeds")
     return listed

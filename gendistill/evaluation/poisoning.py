@@ -21,7 +21,7 @@ from gendistill.evaluation.workers import Workers
 from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
 from gendistill.poison import Poison
-from gendistill.seeds import initialisation
+from gendistill.seeds import initialisation, seed_list
 from gendistill.teacher.base import Teacher
 from gendistill.untrusted import Spec, said
 
@@ -87,7 +87,7 @@ def taught(
     if victim not in VICTIMS:
         raise UserError(f"victim is '{victim}'; {did_you_mean(victim, VICTIMS)}choose among: {', '.join(VICTIMS)}")
     counts = sorted(set(updates))
-    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    listed = seed_list(seeds)
     if not counts or counts[0] < 0 or not listed:
         raise UserError(f"updates is {list(updates)} and seeds {seeds}; give numbers from 0, and at least one seed")
     spec, initial = _victim(teacher, data, learner)

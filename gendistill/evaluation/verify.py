@@ -20,6 +20,7 @@ from gendistill.evaluation.reading import Reading, count_sets, is_public
 from gendistill.evaluation.suspects import Case
 from gendistill.evaluation.verification import MARGIN, Claim, Verdict, check_margin, sentence
 from gendistill.plain import plain
+from gendistill.seeds import seed_list
 from gendistill.teacher.base import Teacher
 
 BUDGETS = ("auto", "none", "quick", "all")
@@ -160,7 +161,7 @@ def _sentence(runs: Sequence[float], claim: Claim | None, verdict: Verdict | Non
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    listed = seed_list(seeds)
     if len(set(listed)) != len(listed) or len(listed) < 2:
         raise UserError(
             f"seeds is {seeds}; a claim is judged by 2 learners or more, since one says nothing of how they vary"

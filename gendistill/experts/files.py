@@ -21,6 +21,7 @@ import gendistill
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.finite import check_finite
+from gendistill.regular import regular
 
 KEY = "gendistill_expert"
 FORMAT_VERSION = 1
@@ -103,7 +104,7 @@ def read_header(path: Path) -> dict[str, Any]:
         UserError: The file is missing, damaged, not an expert or of another version.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             text = (file.metadata() or {}).get(KEY)
             if text is None:
                 raise UserError(
@@ -134,7 +135,7 @@ def read_snapshot(path: Path, at: int) -> dict[str, Tensor]:
         UserError: The file is missing or damaged, or has no such snapshot.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             checksums = json.loads(file.metadata()[KEY])["checksums"]
             if not 0 <= at < len(checksums):
                 raise UserError(f"'{path}' has snapshots 0 to {len(checksums) - 1}, not {at}; train experts for longer")
