@@ -45,6 +45,7 @@ COMMANDS = {
     "tokens": ("gendistill.commands.tokens", "print the words nearest to a distilled text's sentences"),
     "import": ("gendistill.commands.import_teacher", "read results of the public code of DC, DSA, DM, MTT and DD"),
     "verify": ("gendistill.commands.verify", "does a published set give the published number, and if not, why?"),
+    "diagnose": ("gendistill.commands.diagnose", "has a generator collapsed, and how? class by class, with pictures"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
 }

@@ -9,13 +9,14 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from gendistill.errors import GendistillError, UserError
+from gendistill.exchange import means_over_processes
 
 
 class Processes:
@@ -137,6 +138,27 @@ class Processes:
         total = tensor.detach().clone()
         dist.all_reduce(total)
         return total / self.world
+
+    def means(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the mean of each tensor over the processes, differentiable as often as wanted.
+
+        Every process must ask for the same ones, and pass its way back.
+
+        Args:
+            values: Of any shapes, the same ones in every process.
+        """
+        return means_over_processes(values, self.world)
+
+    def gathered(self, tensor: Tensor) -> Tensor:
+        """Return all processes' slices (B / world, ...) as the whole (B, ...), the inverse of :meth:`shard`.
+
+        Differentiable as often as wanted.
+        """
+        if self.world == 1:
+            return tensor
+        rows = [torch.zeros_like(tensor)] * self.world
+        rows[self.rank] = tensor * self.world
+        return self.means([torch.cat(rows)])[0]
 
     def highest(self, value: int) -> int:
         """Return the highest of the processes' numbers, in every process."""
