@@ -95,8 +95,7 @@ class Poison:
         wrong = [name for name in ("source", "target") if type(noted.get(name)) is not int]
         if wrong or type(weight := noted.get("weight", 1.0)) not in (int, float):
             raise UserError(
-                f"the teacher's '{KEY}' gives no {' and no '.join(wrong) or 'weight'}; name the attack yourself, such "
-                "as --attack 7:1"
+                f"the teacher's '{KEY}' gives no {' and no '.join(wrong) or 'weight'}; name the attack yourself, as 7:1"
             )
         return cls.of(Poison(noted["source"], noted["target"], weight), description)
 

@@ -123,7 +123,7 @@ class TrajectoryMatchingTrainer(Trainer):
         memory: unroll.Memory = "recompute",
         window: int | None = None,
         ema_decay: float = 0.0,
-        terms: Sequence[str | Mapping[str, Any]] = (),
+        terms: Sequence[str | Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(terms=terms)
         check_counts(

@@ -23,7 +23,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.victims import trained_learners
 from gendistill.initial import Initial
 from gendistill.notes import note
-from gendistill.spelling import option, written_of_source
+from gendistill.spelling import source_option, written_of_source
 from gendistill.teacher.base import Teacher
 from gendistill.untrusted import UntrustedSpec, said
 
@@ -118,7 +118,7 @@ def named_source(plan: Pretraining, root: str | None) -> dict[str, Any]:
     Raises:
         UserError: It is no public data set whose files are there.
     """
-    way_out = f"name it with {option('source')}"
+    way_out = f"name it with {source_option()}"
     check_named_by_file(plan.source["name"], root, way_out)
     if set(plan.source) != {"name"} and plan.source["name"] != "mhist":
         raise UserError(f"the file says more of the data set '{plan.source['name']}' than its name; {way_out}")

@@ -31,7 +31,7 @@ def build_terms(specs: Sequence[Any]) -> list[Term]:
     Raises:
         UserError: Not a list, an unknown class or argument, or a value that the term refuses.
     """
-    if isinstance(specs, (str, dict)):
+    if isinstance(specs, str) or not isinstance(specs, Sequence):
         raise UserError(f"terms is {specs!r}; give a list, each of its items with class_path and init_args")
     return [_term(spec) for spec in specs]
 
