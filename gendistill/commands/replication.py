@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 # A replication that judges real data alone trains nothing: its options are those of any trainer.
 ANY_TRAINER = "trainers.gan.ConditionalGANTrainer"
 # Where a run goes and how often it saves says nothing about what comes of it.
-PLACED = ("name", "root", "device", "save_every", "log_every", "sample_every", "histograms", "progress", "fresh")
+PLACED = (
+    "name", "root", "device", "save_every", "log_every", "sample_every", "histograms", "progress", "timeout", "fresh",
+)  # fmt: skip
 
 
 @dataclass
