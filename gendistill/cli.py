@@ -167,7 +167,8 @@ def _silence() -> None:
 
 def _say(error: BaseException, code: int) -> int:
     """Print an error as one line, whatever line breaks were in it."""
-    _tell(f"error: {_once(readable(' '.join(str(error).split())))}")
+    sentence = readable(" ".join(str(error).split()))
+    _tell(f"error: {sentence if code > 128 else _once(sentence)}")  # where a signal came the first process alone tells
     return code
 
 

@@ -8,10 +8,12 @@ import os
 import re
 import shlex
 import signal
+import socket
 import threading
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +46,12 @@ def is_timeout(error: BaseException) -> bool:
     return re.search(r"timed? ?out", str(error), re.IGNORECASE) is not None
 
 
+@cache
 def command_of_launcher() -> str | None:
-    """Return the command that started the processes, as it can be typed again; None where that is not known."""
+    """Return the command that started the processes, as it can be typed again; None where that is not known.
+
+    What was found once stays: the launcher may have ended when it is asked for.
+    """
     try:
         given = Path(f"/proc/{os.getppid()}/cmdline").read_bytes().split(b"\0")[:-1]
     except OSError:
@@ -123,6 +129,7 @@ def _store_of_agent() -> dist.Store | None:
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    socket.create_connection((host, port), timeout=PATIENCE).close()  # torch says twenty lines of a store that is gone
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     store = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=PATIENCE))
     return dist.PrefixStore(f"gendistill/{attempt}", store)
@@ -131,6 +138,7 @@ def _store_of_agent() -> dist.Store | None:
 def end_with_launcher() -> None:
     """From now on take the launcher's end for a SIGTERM, which saves and stops: nobody else would end this process."""
     launcher = os.getppid()
+    command_of_launcher()
 
     def look() -> None:
         while os.getppid() == launcher:
