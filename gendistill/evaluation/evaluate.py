@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
-from gendistill.evaluation.protocols import SUMMARIES, expand
+from gendistill.evaluation.protocols import OPTIONS, SUMMARIES, expand
 from gendistill.evaluation.scores import at_chance, chance_limit
 from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
@@ -150,12 +150,10 @@ def check_options(learning: Mapping[str, Any] | None, fidelity: Mapping[str, Any
     Raises:
         UserError: Names the option and the nearest right one.
     """
-    judges: tuple[tuple[str, Callable[..., Any], Mapping[str, Any] | None, tuple[str, ...]], ...] = (
-        ("learning", learning_curve, learning, ("protocol",)),
-        ("fidelity", fidelity_scores, fidelity, ()),
-    )
-    for what, judge, options, more in judges:
-        accepted = [*more, *list(inspect.signature(judge).parameters)[2:]]  # the first two: the teacher and the data
+    # The first two are the teacher and the data.
+    of_fidelity = tuple(inspect.signature(fidelity_scores).parameters)[2:]
+    judges = (("learning", learning, ("protocol", *OPTIONS)), ("fidelity", fidelity, of_fidelity))
+    for what, options, accepted in judges:
         for option in options or ():
             if option not in accepted:
                 raise UserError(
