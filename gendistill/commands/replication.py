@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -206,6 +207,7 @@ class Judge:
         from gendistill import __version__
         from gendistill.data.fingerprint import contents, require_unchanged
         from gendistill.evaluation.evaluate import evaluate
+        from gendistill.evaluation.parts import kept_in
         from gendistill.runs.counter import Counter
         from gendistill.runs.device import choose_device
 
@@ -232,17 +234,19 @@ class Judge:
         print(f"{name}, seed {seed}", file=sys.stderr)
         teacher, seconds = make()
         device = {"device": choose_device(self.replication.experiment(seed).options.device)}
-        result = evaluate(
-            teacher,
-            self.data,
-            path=path or name,
-            name=name,
-            learning=None if learning is None else learning | device | {"progress": Counter("learners", "updates")},
-            fidelity=None if fidelity is None else fidelity | device,
-        )
+        with kept_in(parts := file.with_suffix(".parts")):
+            result = evaluate(
+                teacher,
+                self.data,
+                path=path or name,
+                name=name,
+                learning=None if learning is None else learning | device | {"progress": Counter("learners", "updates")},
+                fidelity=None if fidelity is None else fidelity | device,
+            )
         result |= {"seconds": seconds}
         kept.mkdir(parents=True, exist_ok=True)
         write_json({"what": what, "data": held, "result": result}, file)
+        shutil.rmtree(parts, ignore_errors=True)
         return result
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +17,8 @@ TOGETHER = ("train", "latent-search")
 HELP = """usage: gendistill torchrun [OPTIONS OF TORCHRUN] train|latent-search [OPTIONS]
 
 Start processes that make one model together, on one machine or on several. It is torchrun, with the same options
-(torchrun --help), but when a process dies, hangs or fails one sentence says which, in which step, what is kept and how to
-go on. docs/command-line.md, "Several processes", has more.
+(torchrun --help), but when a process dies, hangs or fails one sentence says which, in which step, what is kept and how
+to go on. docs/command-line.md, "Several processes", has more.
 
 options, among others:
   --standalone            one machine alone (default where no rendezvous is named)

@@ -17,6 +17,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
+from gendistill.evaluation.parts import of, once
 from gendistill.evaluation.protocols import OPTIONS, SUMMARIES, expand
 from gendistill.evaluation.scores import at_chance, chance_limit
 from gendistill.plain import plain
@@ -70,7 +71,7 @@ def evaluate(
     named = None if learning is None else learning.get("protocol")
     learning = None if learning is None else expand(learning, data.description)
     # Fidelity first: it is quick, so a misspelt extractor does not cost the hours that learning may take.
-    judged_fidelity = None if fidelity is None else fidelity_scores(teacher, data, **({"seed": seed} | dict(fidelity)))
+    judged_fidelity = None if fidelity is None else _fidelity(teacher, data, {"seed": seed} | dict(fidelity))
     judged_learning = None if learning is None else {"protocol": named} | learning_curve(teacher, data, **learning)
     result: dict[str, Any] = {} if name is None else {"name": name}
     result |= {
@@ -91,6 +92,16 @@ def evaluate(
     }
     plain_result: dict[str, Any] = plain(result, strict=True)
     return plain_result
+
+
+def _fidelity(teacher: Teacher, data: RealData, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the fidelity scores, those that are kept where there are some."""
+    found: dict[str, Any] = once(
+        "fidelity",
+        lambda: {"asked": options | {"extractor": str(options.get("extractor"))}, **of(teacher, data)},
+        lambda place: fidelity_scores(teacher, data, **options),
+    )
+    return found
 
 
 def teacher_notes(teacher: Teacher, data: RealData) -> list[str]:

@@ -20,6 +20,7 @@ from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.epochs import measuring_points, one_epoch, with_images
 from gendistill.evaluation.lessons import Lessons, whose_normalisation
 from gendistill.evaluation.optimisers import OPTIMISERS
+from gendistill.evaluation.parts import Place, of, once
 from gendistill.evaluation.protocols import OPTIONS, Protocol, Spec
 from gendistill.evaluation.protocols import protocol as protocol_named
 from gendistill.evaluation.rates import candidates, learned_rate
@@ -88,8 +89,14 @@ def learning_curve(
     started = time.perf_counter()
     asked = settled(protocol, changes, data.description)
     judging = _Judging(teacher, data, asked, _seeds(seeds), split, device)
-    curve = judging.train(batched, progress)
-    return judging.result(curve) | {"seconds": time.perf_counter() - started}
+
+    def make(place: Place | None) -> dict[str, Any]:
+        curve = judging.train(batched, progress, place)
+        earlier = 0.0 if place is None else place.seconds
+        return judging.result(curve) | {"seconds": earlier + time.perf_counter() - started}
+
+    result: dict[str, Any] = once("learning", lambda: judging.known(batched), make)
+    return result
 
 
 def settled(protocol: Protocol | str | None, changes: Mapping[str, Any], description: Description) -> Protocol:
@@ -168,8 +175,15 @@ class _Judging:
             data = data.with_normalisation(teacher.description.normalisation)
         self.data, self.teacher = data, with_images(teacher, self.asked.generated, len(data.train))
 
-    def train(self, batched: bool | None, progress: Callable[[int, int], None] | None) -> Curve:
-        """Train all learners, measuring them on the way."""
+    def known(self, batched: bool | None) -> dict[str, Any]:
+        """Return all that the result depends on, in plain values."""
+        how = {"seeds": self.seeds, "split": self.split, "device": self.device.type, "batched": batched}
+        return {"asked": self.asked.options(), **how, **of(self.teacher, self.data)}
+
+    def train(
+        self, batched: bool | None, progress: Callable[[int, int], None] | None, place: Place | None = None
+    ) -> Curve:
+        """Train all learners, measuring them on the way, from where they are kept if they are."""
         strategy = Stacked if (self.device.type != "cpu" if batched is None else batched) else Separate
         cores = torch.get_num_threads() if strategy is Separate and self.device.type == "cpu" else 1
         asked, description, seeds = self.asked, self.data.description, self.seeds
@@ -191,16 +205,21 @@ class _Judging:
             )
             each = asked.select == "each"
             curve = Curve(ensemble, len(seeds), self.data.validation, self.reported, each=each, measure=asked.measure)
-            done = 0
-            if self.counts[0] == 0:
+            done = 0 if place is None else place.go_on(curve, self.lessons)
+            if self.counts[0] == 0 and not curve.reported:
                 curve.measure()
             tell(done, self.total)  # from here on time is that of updates
-            for chunk in workers.ahead(self.lessons.chunks(self.counts)):
-                ensemble.train(chunk, done)
-                done += len(chunk[0])
-                tell(done, self.total)
-                if done in self.counts:
-                    curve.measure()
+            # Where learners may be kept no batch is drawn ahead: what is kept is where the batches are, too.
+            stops = [self.counts] if place is None else [[stop] for stop in place.stops(self.counts) if stop > done]
+            for counts in stops:
+                for chunk in workers.ahead(self.lessons.chunks(counts)):
+                    ensemble.train(chunk, done)
+                    done += len(chunk[0])
+                    tell(done, self.total)
+                    if done in self.counts:
+                        curve.measure()
+                if place is not None:
+                    place.keep(done, curve, self.lessons)
         return curve
 
     def result(self, curve: Curve) -> dict[str, Any]:

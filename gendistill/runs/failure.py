@@ -15,6 +15,7 @@ from gendistill.files import atomic_write
 from gendistill.runs.context import RunContext
 from gendistill.runs.partners import command_of_launcher, is_loss, is_timeout
 from gendistill.runs.processes import StoppedByAnother
+from gendistill.runs.signals import Interrupted, Told
 
 OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "out of memory")
 
@@ -38,6 +39,10 @@ def failure(error: BaseException, run: RunContext) -> BaseException:
         if several:
             run.processes.partners.leave_word()
         return error
+    if isinstance(error, KeyboardInterrupt) and not several:
+        number = error.signal_number if isinstance(error, Told) else signal.SIGINT
+        line = f"interrupted before step {run.step + 1} of {run.options.steps}"
+        return Interrupted(number, f"{line}; give {again(run)} again to go on from what '{run.directory}' holds")
     where = f"in step {run.step + 1} of {run.options.steps}"
     if several and is_loss(error):
         return _lost(error, run, where)
@@ -99,9 +104,7 @@ def _lost(error: BaseException, run: RunContext, where: str) -> GendistillError:
     others = f"process {' and '.join(map(str, silent))}" if silent else "another process"
     if is_timeout(error):
         waited = f"{run.options.timeout:g} seconds"
-        return ProcessFailure(
-            f"{others} hangs {where}: the others waited {waited} for it (run.timeout); {_again(run)}"
-        )
+        return ProcessFailure(f"{others} hangs {where}: the others waited {waited} for it (run.timeout); {_again(run)}")
     return ProcessFailure(f"{others} has ended without a word {where}, killed or out of memory; {_again(run)}")
 
 

@@ -58,7 +58,11 @@ class RunOptions:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise UserError(f"run.{key} is {value!r}; give a whole number from {least}")
-        if isinstance(self.timeout, bool) or not isinstance(self.timeout, int | float) or not 0 < self.timeout <= LONGEST:
+        if (
+            isinstance(self.timeout, bool)
+            or not isinstance(self.timeout, int | float)
+            or not 0 < self.timeout <= LONGEST
+        ):
             raise UserError(f"run.timeout is {self.timeout!r}; give seconds, more than 0 and at most {LONGEST:,}")
         if self.precision not in PRECISIONS:
             raise UserError(f"run.precision is {self.precision!r}; choose one of {', '.join(PRECISIONS)}")

@@ -74,7 +74,7 @@ class Partners:
 
     def __init__(self, rank: int, world: int, store: dist.Store | None = None) -> None:
         self.rank, self.world = rank, world
-        self._store = None if store is None else dist.PrefixStore("gendistill", store)
+        self._store: dist.Store | None = None if store is None else dist.PrefixStore("gendistill", store)
         with contextlib.suppress(Exception):
             self._store = _store_of_agent() or self._store
 
@@ -165,7 +165,9 @@ def require_alike(mine: Mapping[str, Any], world: int) -> None:
     for other, theirs in enumerate(everyone):
         keys = [key for key in {**first, **theirs} if first.get(key) != theirs.get(key)]
         if keys:
-            shown = ", ".join(f"{key} ({theirs.get(key, 'nothing')}, not {first.get(key, 'nothing')})" for key in keys[:3])
+            shown = ", ".join(
+                f"{key} ({theirs.get(key, 'nothing')}, not {first.get(key, 'nothing')})" for key in keys[:3]
+            )
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise UserError(
                 f"process {other} was given something else than process 0: {shown}{more}; start all processes with the "

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from gendistill.errors import GendistillError
 
@@ -47,9 +47,8 @@ class Told(KeyboardInterrupt):
 
 def numbers() -> list[int]:
     """Return the signals that end work: SIGINT, SIGTERM, and SIGHUP unless it is ignored, as nohup has it."""
-    hangup = getattr(signal, "SIGHUP", None)
-    listened = hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([hangup] if listened else [])]
+    hangups: list[int] = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
+    return [signal.SIGINT, signal.SIGTERM, *(one for one in hangups if signal.getsignal(one) != signal.SIG_IGN)]
 
 
 def let_go_of_terminal(number: int) -> None:
@@ -142,7 +141,7 @@ def going_on(how: Callable[[], str]) -> Iterator[None]:
         raise Interrupted(number, f"interrupted; {how()}") from stop
 
 
-def leave(code: int) -> None:
+def leave(code: int) -> NoReturn:
     """End the process; of one that was interrupted not even the threads that are still at work are waited for."""
     others = [one for one in threading.enumerate() if one is not threading.main_thread() and not one.daemon]
     if code > 128 and others:
