@@ -12,6 +12,7 @@ interruptions one after another (SIGKILL, SIGTERM or SIGINT), then the command t
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -295,13 +296,12 @@ def main() -> int:
     import torch._dynamo
     import torch.utils.tensorboard
 
-    import gendistill.evaluation.evaluate
-    import gendistill.evaluation.verify
-    import gendistill.nas.study
-    import gendistill.report.page
-    import trainers.gan
-    import trainers.gtn  # noqa: F401
+    import gendistill.data
 
+    for folder in ("gendistill/commands", "gendistill/evaluation", "gendistill/report", "gendistill/nas", "trainers"):
+        for path in (ROOT / folder).glob("*.py"):
+            importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
+    gendistill.data.load("digits")
     torch.set_num_threads(1)
     wrong = kills = 0
     place = Path(tempfile.mkdtemp(prefix="kills-"))

@@ -78,7 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     # One of several processes that has no step to end dies of a signal as any program does: while it waits for the
     # others no handler would be called.
-    with contextlib.nullcontext() if _among_several(arguments) else obeyed():
+    if _among_several(arguments):
+        # Of a store that is gone with its launcher torch says forty lines; read when torch is imported.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        return _main(arguments)
+    with obeyed():
         return _main(arguments)
 
 
@@ -98,7 +102,8 @@ def _main(arguments: list[str]) -> int:
     except SystemExit as leaving:  # argparse leaves this way after --help
         return leaving.code if isinstance(leaving.code, int) else 0
     except KeyboardInterrupt as stop:
-        _tell("interrupted; give the same command again")
+        if os.environ.get("RANK", "0") == "0":
+            _tell("interrupted; give the same command again")
         return 128 + (stop.signal_number if isinstance(stop, Told) else signal.SIGINT)
     except BrokenPipeError:  # the reader of our output has gone, as in `gendistill ... | head`
         _silence()

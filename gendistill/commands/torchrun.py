@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,14 +25,6 @@ options, among others:
   --standalone            one machine alone (default where no rendezvous is named)
   --nproc-per-node N      processes on this machine (default: one for each GPU, 1 on a CPU)
   --nnodes N              machines (default: 1)"""
-
-
-class Ended(GendistillError):
-    """The processes ended; they have said why."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__("the processes have ended")
-        self.exit_code = code
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,7 +50,10 @@ def launch(own: Sequence[str], words: Sequence[str]) -> int:
         words: The command for each process.
 
     Returns:
-        The exit code of the first process that failed, 1 if it was killed; 0 if none failed.
+        The exit code of the first process that failed and could say why; 0 if none failed.
+
+    Raises:
+        GendistillError: One was killed before the others could tell.
     """
     root = str(Path(__file__).resolve().parents[2])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
@@ -70,7 +66,7 @@ def launch(own: Sequence[str], words: Sequence[str]) -> int:
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     named = any(word.startswith(("--rdzv", "--master", "--standalone", "--nnodes")) for word in map(_dashed, own))
-    own = [*([] if named else ["--standalone"]), *(own or ["--nproc-per-node=gpu"])]
+    given, own = own, [*([] if named else ["--standalone"]), *(own or ["--nproc-per-node=gpu"])]
     try:
         arguments = run.parse_args([*own, "-m", "gendistill.cli", *words])
     except SystemExit as leaving:
@@ -78,9 +74,15 @@ def launch(own: Sequence[str], words: Sequence[str]) -> int:
     try:
         run.run(arguments)
     except ChildFailedError as error:
-        codes = sorted(one.exitcode for one in error.failures.values() if one.exitcode > 0)
-        first = error.get_first_failure()[1].exitcode
-        return first if first > 0 else codes[0] if codes else 1
+        rank, first = error.get_first_failure()
+        codes = [one.exitcode for one in (first, *error.failures.values()) if one.exitcode > 0]
+        if codes:
+            return codes[0]
+        # Nobody was left who could have said it.
+        raise GendistillError(
+            f"process {rank} was ended by signal {-first.exitcode} before the first step; give the same command again: "
+            f"{shlex.join(['gendistill', 'torchrun', *given, *words])}"
+        ) from None
     except SignalException as stop:
         return 128 + int(stop.sigval)
     return 0

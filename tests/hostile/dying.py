@@ -32,6 +32,8 @@ class Dying(DistributionMatchingTrainer):
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         time.sleep(self.pause)
         processes = self.run.processes
+        if "DIE_NOT" in os.environ:
+            return super().train_step(batch)
         if self.run.step + 1 == self.at and (processes.rank == self.rank or self.how == "all"):
             self.die()
         return super().train_step(batch)
