@@ -2,7 +2,8 @@
 
 Their parent holds the store, as torchrun does.
 
-python several.py FOLDER prints, by case, each process's exit code and what it said.
+With the project and this folder in PYTHONPATH ``python several.py FOLDER`` prints, by case, each process's exit code
+and what it said.
 """
 
 from __future__ import annotations
@@ -15,10 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import dying  # noqa: F401
 import torch
