@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendistill.commands.kept import read_evaluation, write_evaluation
 from gendistill.commands.options import Options, add_json, positive, rate_list, update_list
 from gendistill.commands.output import result_only, to_json, write_json
-from gendistill.commands.side_by_side import Lane, run_side_by_side, steps_done, threads_each
+from gendistill.commands.side_by_side import Lane, run_side_by_side, threads_each
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.runs.progress import last_step
 from gendistill.words import counted
 
 if TYPE_CHECKING:
@@ -168,7 +170,7 @@ def _train(root: Path, name: str, configs: Path, scale: str | None, seed: int) -
             label,
             [["train", *words[stage]] for stage in stages],
             sum(steps[stage] for stage in stages),
-            lambda: sum(steps_done(directories[stage].log) for stage in stages),
+            lambda: sum(last_step(directories[stage].log) for stage in stages),
         )
 
     run_side_by_side([lane(", ".join(stages), *stages) for stages in LANES])
@@ -215,13 +217,13 @@ def _judge(
     options = learning | {"lr": list(learning["lr"]) if teacher.learning_rates is None else None}
     file = directory / "evaluations" / f"{one.name}.json"
     key = _fingerprint(teacher, {"learning": options, "fidelity": fidelity, "data": fingerprint(data)})
-    if file.is_file() and (known := json.loads(file.read_text())).get("fingerprint") == key:
+    known = read_evaluation(file)
+    if known is not None and known.get("fingerprint") == key and "result" in known:
         print(f"      {one.name}: judged already")
         return {"name": one.name, **known["result"], "seconds": one.seconds}
     print(f"      {one.name}")
     result = evaluate(teacher, data, path=one.reference, name=one.name, learning=options, fidelity=fidelity)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json({"fingerprint": key, "result": result}, file)
+    write_evaluation(file, {"fingerprint": key, "result": result})
     return {**result, "seconds": one.seconds}
 
 
@@ -237,11 +239,12 @@ def _ablations(one: Made, data: RealData, directory: Path, seed: int, learning: 
     options = learning | {"lr": ["teacher", *learning["lr"]]}  # beside its own those that all others choose among
     file = directory / "evaluations" / f"{one.name}-ablation.json"
     key = _fingerprint(teacher, {"learning": options, "data": fingerprint(data)})
-    if file.is_file() and (known := json.loads(file.read_text())).get("fingerprint") == key:
+    known = read_evaluation(file)
+    if known is not None and known.get("fingerprint") == key and "results" in known:
         return list(known["results"])
     print(f"      {one.name}: is it the images or the learning rates?")
     results = judge_ablations(one.name, teacher, data, options, path=one.reference)
-    write_json({"fingerprint": key, "results": results}, file)
+    write_evaluation(file, {"fingerprint": key, "results": results})
     return results
 
 

@@ -57,8 +57,23 @@ def test_an_option_more_or_less_is_a_difference(directory: RunDirectory) -> None
 
 def test_an_option_of_a_later_version_that_is_not_set_is_no_difference(directory: RunDirectory) -> None:
     require_same(directory, changed(added_later=None))
-    directory.write_config(plain(changed(added_later=None)))
-    require_same(directory, CONFIG)
+
+
+def test_a_key_that_no_setting_has_is_refused_whatever_it_holds(directory: RunDirectory) -> None:
+    for stored, named in (
+        (changed(misspelt=None), "trainer.init_args.misspelt"),
+        (changed(run={"misspelt": None}), "run.misspelt"),
+        ({**changed(), "misspelt": None}, "misspelt"),
+    ):
+        directory.write_config(plain(stored))
+        with pytest.raises(UserError, match=rf"config\.yaml' names {named}, which no setting of this run is called"):
+            require_same(directory, CONFIG)
+
+
+def test_without_its_configuration_a_run_is_not_continued(directory: RunDirectory) -> None:
+    directory.config.unlink()
+    with pytest.raises(UserError, match=r"a saved state but no config\.yaml.*put the file back"):
+        require_same(directory, CONFIG)
 
 
 values = st.recursive(
