@@ -13,6 +13,7 @@ from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, 
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
 from gendistill.config.plan import is_real
+from gendistill.files import require_place
 
 UNEVEN = 1.5
 """How many times as large as the smallest the largest class must be for each class's accuracy to be printed."""
@@ -41,6 +42,10 @@ def main(argv: Sequence[str]) -> int:
     given = parser().parse(argv)
     from gendistill.teacher.reference import open_teacher
 
+    output = given.output
+    if output is None and (Path(given.teacher) / "config.yaml").is_file():
+        output = str(Path(given.teacher) / "results.json")
+        require_place(output)
     with result_only(given.json):
         data = load_data(given)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
@@ -50,9 +55,6 @@ def main(argv: Sequence[str]) -> int:
                 "gendistill compare with the same words judges random real images, herding and k-center, too",
                 file=sys.stderr,
             )
-    output = given.output
-    if output is None and (Path(given.teacher) / "config.yaml").is_file():
-        output = str(Path(given.teacher) / "results.json")
     return hand_over(result, text, as_json=given.json, output=output)
 
 

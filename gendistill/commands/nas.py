@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendistill.claims import claimed
 from gendistill.commands.judge import REFERENCES, add_data, load_data, short_name
 from gendistill.commands.option_file import options_of_file
 from gendistill.commands.options import Options, add_json, positive, rate_list
@@ -85,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
     given.teacher = given.teacher or from_file.positional
     if given.teacher is None:
         raise UserError(f"gendistill nas needs a teacher: {REFERENCES}")
-    with result_only(given.json):
+    with result_only(given.json), claimed(Path(given.output), "searching", "choose another --output"):
         results = run(given)
     print(to_json(results) if given.json else _said(results))
     return 0
