@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gendistill.data.fingerprint import text_fingerprint
 from gendistill.errors import UserError
 from gendistill.plain import plain
 from gendistill.runs.directory import RunDirectory
@@ -44,6 +45,18 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def identity(config: Mapping[str, Any], free: frozenset[str] = FREE) -> str:
+    """Return 16 hexadecimal digits that are the same for configurations that :func:`require_same` takes for the same.
+
+    Args:
+        config: A configuration.
+        free: Dotted keys that may differ.
+    """
+    flat = flatten(parse_yaml(dump_yaml(plain(config)), "the configuration"))
+    said = {key: value for key, value in flat.items() if key not in free and value is not None}
+    return text_fingerprint(dump_yaml(dict(sorted(said.items()))))
 
 
 def _is_part(key: str, flat: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,16 @@ def test_without_config_yaml_a_run_is_not_continued(tmp_path: Path) -> None:
         start(tmp_path, "run")
     assert not (tmp_path / "run" / "config.yaml").exists()
     assert start(tmp_path, "run", fresh=True).step == 12
+
+
+def test_a_state_of_another_run_is_not_continued(tmp_path: Path) -> None:
+    for name, seed in (("run", 0), ("other", 1)):
+        start(tmp_path, name, steps=4, seed=seed)
+    shutil.copy(tmp_path / "other" / "state.pt", tmp_path / "run" / "state.pt")
+    with pytest.raises(UserError, match="is of a run with other settings than its config.yaml says; put back the"):
+        start(tmp_path, "run")
+    shutil.copy(tmp_path / "other" / "state.pt", tmp_path / "other" / "copy.pt")
+    assert start(tmp_path, "other", seed=1, steps=6, save_every=1).step == 6
 
 
 def rewritten(path: Path, **changes: Any) -> None:
