@@ -72,7 +72,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent, path.name)
-        with _temporary_folder(path) as temporary:
+        with temporary_folder(path) as temporary:
             inside = temporary / path.name  # made by mkdir, it has the permissions that the user's umask gives
             inside.mkdir()
             yield inside
@@ -172,8 +172,15 @@ def _temporary_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
 
 
 @contextlib.contextmanager
-def _temporary_folder(path: Path) -> Iterator[Path]:
-    """Make a temporary folder beside a path, locked while it is lent."""
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Lend a temporary folder beside a path; it vanishes afterwards, and its leftovers can be told from it.
+
+    Args:
+        path: What its name is made of; see :func:`remove_leftovers`.
+
+    Raises:
+        OSError: It cannot be made.
+    """
     while True:
         temporary = temporary_name(path)
         temporary.mkdir(mode=0o700)

@@ -16,6 +16,7 @@ from gendistill.data.fingerprint import tensors_fingerprint, text_fingerprint
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.finite import check_finite
+from gendistill.notes import note
 
 VARIABLE = "GENDISTILL_CACHE"
 CHECKSUM = "checksum"
@@ -65,6 +66,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name, tensor in tensors.items():
         check_finite(f"{path}: {name}", tensor, "delete the file to have it made anew")
     return tensors, metadata
+
+
+def made_anew(error: UserError) -> None:
+    """Say of what is kept that it cannot be relied on and is made anew."""
+    note(f"{str(error).partition(';')[0]}; it is made anew")
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

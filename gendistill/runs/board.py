@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gendistill.errors import StorageError
-from gendistill.files import atomic_write, storage_sentence
+from gendistill.errors import PlaceError, StorageError
+from gendistill.files import atomic_write, place_sentence, storage_sentence
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.events import continue_events, event_files
 
@@ -45,7 +45,7 @@ class Board:
                 continue_events(directory.path, resumed_step)
             self._writer = SummaryWriter(str(directory.path))
         except OSError as error:
-            raise StorageError(storage_sentence(directory.path, error)) from error
+            raise PlaceError(place_sentence(directory.path, error)) from error
 
     def configuration(self, config: Mapping[str, Any]) -> None:
         """Log the configuration for TensorBoard's comparison of runs (HPARAMS)."""

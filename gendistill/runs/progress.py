@@ -11,8 +11,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from gendistill.errors import StorageError
-from gendistill.files import atomic_write, storage_sentence
+from gendistill.errors import PlaceError, StorageError
+from gendistill.files import atomic_write, place_sentence, storage_sentence
 
 SECONDS_BETWEEN_LINES = 10.0
 STEP = re.compile(r"(?:warning at |interrupted after |continued at )?step (\d{1,18})\b")
@@ -41,7 +41,7 @@ class Progress:
             try:
                 self._file = open(log, "a", encoding="utf-8")  # noqa: SIM115
             except OSError as error:
-                raise StorageError(storage_sentence(log, error)) from error
+                raise PlaceError(place_sentence(log, error)) from error
         terminal = sys.stderr.isatty()
         self._bar: tqdm | None = None
         if shown and terminal:

@@ -98,9 +98,9 @@ def mutated(results: Any, changes: list[tuple[int, Any, str]]) -> Any:
         elif how == "shorten" and isinstance(at[way[-1]], list):
             at[way[-1]] = at[way[-1]][:-1]
         elif how == "repeat" and isinstance(at[way[-1]], list):
-            at[way[-1]] = at[way[-1]] * 2
+            at[way[-1]] = at[way[-1]] + copy.deepcopy(at[way[-1]])
         else:
-            at[way[-1]] = value
+            at[way[-1]] = copy.deepcopy(value)
         if not ways(made):
             break
     return made
