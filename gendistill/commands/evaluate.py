@@ -10,6 +10,7 @@ from typing import Any
 from gendistill.commands.baselines import OF_CONDENSED_SETS, baselines
 from gendistill.commands.fidelity_words import fidelity_words
 from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, more_words, short_name
+from gendistill.commands.keeping import keeping
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
 from gendistill.config.plan import is_real
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     if output is None and (Path(given.teacher) / "config.yaml").is_file():
         output = str(Path(given.teacher) / "results.json")
         require_place(output)
-    with result_only(given.json):
+    with result_only(given.json), keeping(output):
         data = load_data(given)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         result = judge(teacher, data, given, given.teacher, short_name(given.teacher))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendistill.commands.keeping import forget
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.json_file import read_json
@@ -89,6 +90,9 @@ def hand_over(
             from gendistill.report.page import write_report
 
             write_report(result, report, pictures())
+        for written in (output, report):
+            if written:
+                forget(written)
     if as_json:
         print(to_json(result))
         return 0

@@ -22,6 +22,7 @@ from gendistill.config.command_line import assemble, take_apart
 from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.runs.progress import last_step
+from gendistill.runs.signals import going_on
 from gendistill.words import counted
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gendistill.data.real import RealData
     from gendistill.teacher import Teacher
 
+KEPT = "finished stages are kept; give the same command again to go on"
 DATASET = "digits"
 STAGES = ("gan", "gtn", "latent")
 UPDATES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -56,7 +58,7 @@ class Made:
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill quickstart``."""
     options = _options().parse(argv)
-    with result_only(options.json):
+    with result_only(options.json), going_on(lambda: KEPT):
         learning = {"updates": options.updates, "seeds": options.seeds, "lr": options.lr}
         results = run(Path(options.root), options.name, Path(options.configs), options.scale, options.seed, learning)
     if options.json:

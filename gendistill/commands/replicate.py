@@ -15,6 +15,7 @@ from gendistill.config.command_line import Words, take_apart
 from gendistill.config.plan import Reported, is_real
 from gendistill.errors import UserError
 from gendistill.files import require_place
+from gendistill.runs.signals import going_on
 from gendistill.words import counted
 
 HELP = """usage: gendistill replicate ID [--scale NAME] [--seeds N] [--KEY VALUE ...]
@@ -37,6 +38,7 @@ options:
   --json              print one JSON object on stdout, all else on stderr
   --KEY VALUE         any option of gendistill train, for all runs, such as --data.name mnist --data.root DIR"""
 
+KEPT = "finished runs and evaluations are kept; give the same command again to go on"
 OWN = ("--seeds", "--jobs", "--root", "--configs", "--output", "--list")
 
 
@@ -56,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         )
     if output := own.get("--output"):
         require_place(output)
-    with result_only(as_json):
+    with result_only(as_json), going_on(lambda: KEPT):
         replication = known.open(words.positional[0])
         results = replicate(replication)
         write_json(results, replication.directory / "results.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 # A replication that judges real data alone trains nothing: its options are those of any trainer.
 ANY_TRAINER = "trainers.gan.ConditionalGANTrainer"
 # Where a run goes and how often it saves says nothing about what comes of it.
-PLACED = ("name", "root", "device", "save_every", "log_every", "sample_every", "histograms", "progress", "fresh")
+PLACED = (
+    "name", "root", "device", "save_every", "log_every", "sample_every", "histograms", "progress", "timeout", "fresh",
+)  # fmt: skip
 
 
 @dataclass
@@ -206,6 +209,7 @@ class Judge:
         from gendistill import __version__
         from gendistill.data.fingerprint import contents, require_unchanged
         from gendistill.evaluation.evaluate import evaluate
+        from gendistill.evaluation.parts import kept_in
         from gendistill.runs.counter import Counter
         from gendistill.runs.device import choose_device
 
@@ -235,16 +239,18 @@ class Judge:
         print(f"{name}, seed {seed}", file=sys.stderr)
         teacher, seconds = make()
         device = {"device": choose_device(self.replication.experiment(seed).options.device)}
-        result = evaluate(
-            teacher,
-            self.data,
-            path=path or name,
-            name=name,
-            learning=None if learning is None else learning | device | {"progress": Counter("learners", "updates")},
-            fidelity=None if fidelity is None else fidelity | device,
-        )
+        with kept_in(parts := file.with_suffix(".parts")):
+            result = evaluate(
+                teacher,
+                self.data,
+                path=path or name,
+                name=name,
+                learning=None if learning is None else learning | device | {"progress": Counter("learners", "updates")},
+                fidelity=None if fidelity is None else fidelity | device,
+            )
         result |= {"seconds": seconds}
         write_evaluation(file, {"what": what, "data": held, "result": result})
+        shutil.rmtree(parts, ignore_errors=True)
         return result
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from gendistill.claims import claimed
 from gendistill.commands.options import whole_number
 from gendistill.commands.output import result_only, to_json, write_json
-from gendistill.commands.replicate import replicate
+from gendistill.commands.replicate import KEPT, replicate
 from gendistill.commands.replication import Replication, Replications
 from gendistill.config.command_line import Words, take_apart
 from gendistill.errors import UserError
 from gendistill.files import require_place
+from gendistill.runs.signals import going_on
 from gendistill.words import counted
 
 HELP = """usage: gendistill sweep CONFIG --over KEY=VALUE,VALUE,... [--scale NAME] [--seeds N] [--KEY VALUE ...]
@@ -86,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.report.sweep_figure import draw_sweep
 
     as_json = "--json" in words.flags
-    with result_only(as_json):
+    with result_only(as_json), going_on(lambda: KEPT):
         results = sweep(asked)
         picture = asked.directory / "sweep.png"
         write_json(results, asked.directory / "sweep.json")

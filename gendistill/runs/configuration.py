@@ -22,6 +22,7 @@ SHOWN_OR_PLACED = (
     "sample_every",
     "histograms",
     "progress",
+    "timeout",
 )
 FREE = frozenset(f"run.{key}" for key in (*SHOWN_OR_PLACED, "fresh")) | {"data_root", "data.root"}
 

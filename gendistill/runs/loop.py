@@ -24,10 +24,11 @@ from gendistill.runs.configuration import flatten, identity, require_same
 from gendistill.runs.context import RunContext
 from gendistill.runs.device import choose_device
 from gendistill.runs.directory import RunDirectory
+from gendistill.runs.failure import again, exactly, failure, kept
 from gendistill.runs.metrics import Metrics
 from gendistill.runs.observe import GlobalRandomness, untouched
 from gendistill.runs.options import RunOptions
-from gendistill.runs.processes import Processes
+from gendistill.runs.processes import Processes, StoppedByAnother
 from gendistill.runs.progress import Progress
 from gendistill.runs.signals import Interrupted, StopSignals
 from gendistill.runs.watch import Watch, Watched
@@ -97,6 +98,7 @@ def train(
         DivergenceError: A metric or a weight became NaN or infinite; the last good state is kept.
         StorageError: A file could not be written; the last saved state is intact.
         Interrupted: A signal came; the state after the current step is saved.
+        ProcessFailure: Memory ran out, or one of several processes failed, ended or hangs; the last state is kept.
     """
     processes = Processes.from_environment()
     device = choose_device(options.device, processes.local_rank)
@@ -104,10 +106,15 @@ def train(
     run = RunContext(options, directory, device, Streams(options.seed, device), processes)
     randomness = GlobalRandomness(options.seed, device)
     with ExitStack() as closing:
-        processes.connect()
         closing.callback(directory.unlock)
         closing.enter_context(randomness.lent())
-        _Loop(trainer, run, randomness, closing).train(data, plain(config or {"run": options.to_dict()}))
+        try:
+            processes.connect(options.timeout)
+            _Loop(trainer, run, randomness, closing).train(data, plain(config or {"run": options.to_dict()}))
+        except BaseException as error:
+            if (instead := failure(error, run)) is error:
+                raise
+            raise instead from error
     return run
 
 
@@ -170,7 +177,7 @@ class _Loop:
         self.watch = Watch(1.0)
         self.of_text = False
         self.contents: dict[str, Any] = {}
-        """Of the data; the process that saves alone asks for them."""
+        """Of the data; of one process alone once it is known whose directory it is."""
         self.saved: dict[str, Any] = {}
         """The state that is continued, as the process that saves has looked at it."""
         self.fallen_back: str | None = None
@@ -180,6 +187,9 @@ class _Loop:
     def train(self, data: RealData, config: dict[str, Any]) -> None:
         """Prepare, then make the steps that are left."""
         run, options, main = self.run, self.run.options, self.processes.main
+        if self.processes.world > 1:
+            self.contents = contents(data)
+            self.processes.require_alike(flatten(config) | flatten({"data": self.contents}))
         self.processes.on_main(lambda: self.claim(config))
         self.processes.on_main(lambda: self.know(data))
         self.of_text = data.description.embedding is not None
@@ -234,7 +244,7 @@ class _Loop:
 
     def know(self, data: RealData) -> None:
         """See that the run that the directory holds was made from this data, before anything is built from it."""
-        self.contents = contents(data)
+        self.contents = self.contents or contents(data)
         directory = self.run.directory
         if (known := self.saved.get("data")) is not None:
             require_unchanged(known, self.contents, f"'{directory}' holds a run", ANOTHER_RUN)
@@ -244,7 +254,7 @@ class _Loop:
         run, seed = self.run, self.run.options.seed
         state = load_state(run.directory, run.device)
         if state is not None:
-            run.step = int(state["step"])
+            run.step = run.saved = int(state["step"])
             run.seconds = float(state["seconds"])
         if self.processes.highest(run.step) != run.step:
             raise UserError(
@@ -312,6 +322,7 @@ class _Loop:
                 self.finite_or_stop(self.metrics.fold)
                 self.finite_or_stop(self.require_finite)
                 self.processes.on_main(self.save)
+                run.saved = run.step
             if stop and not last:
                 self.interrupt(stop)
         self.conclude()
@@ -321,17 +332,20 @@ class _Loop:
         try:
             check()
         except DivergenceError as error:
-            kept = "no state was saved before it"
-            if self.run.directory.has_state:
-                kept = f"the last good state is kept in '{self.run.directory}'"
-            raise DivergenceError(f"{error}; {kept}: try a lower learning rate under another run.name") from error
+            raise DivergenceError(
+                f"{error}; {kept(self.run)}: try a lower learning rate under another run.name"
+            ) from error
 
     def require_finite(self) -> None:
         """Refuse to save a state that holds NaN or infinity, beyond what it held when it was built."""
         bad = self.bad_values(self.trainer.state_dict())
-        if self.processes.highest(len(bad)):
-            named = f"'{bad[0]}'" if bad else "a weight"
-            raise DivergenceError(f"{named} was found NaN or infinite at step {self.run.step}")
+        first = self.processes.first(bool(bad))
+        if first is None:
+            return
+        if first != self.processes.rank:
+            raise StoppedByAnother(self.processes.rank, first)
+        where = f" in process {first}" if self.processes.world > 1 else ""
+        raise DivergenceError(f"'{bad[0]}' was found NaN or infinite at step {self.run.step}{where}")
 
     def bad_values(self, state: dict[str, Any]) -> list[str]:
         """Return what holds NaN or infinity in a state of the trainer, beyond what held it when it was built."""
@@ -423,7 +437,8 @@ class _Loop:
             Interrupted: Always.
         """
         run = self.run
-        again = "the same command without run.fresh" if run.options.fresh else "the same command"
-        line = f"interrupted after step {run.step} of {run.options.steps}; give {again} again to continue"
+        if not run.processes.main:
+            raise StoppedByAnother(run.processes.rank, 0, 128 + signal_number)
+        line = f"interrupted after step {run.step} of {run.options.steps}; give {again(run)} again to continue"
         self.progress.say(line, on_screen=False)
-        raise Interrupted(signal_number, f"{line} (saved in '{run.directory}')")
+        raise Interrupted(signal_number, f"{line} (saved in '{run.directory}'){exactly(run)}")
