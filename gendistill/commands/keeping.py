@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gendistill.errors import StorageError
-from gendistill.files import storage_sentence
 from gendistill.runs.signals import going_on
 
 
@@ -29,20 +27,16 @@ def keeping(output: str | Path | None) -> Iterator[None]:
 
     Raises:
         Interrupted: A signal came.
-        StorageError: There is no place for the file.
     """
     from gendistill.evaluation.parts import kept_in
 
     folder = parts_beside(output)
-    if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(storage_sentence(str(output), error)) from error
 
     def how() -> str:
         if folder is None:
             return "nothing is kept without --output FILE; give the same command again to start anew"
+        if not folder.exists():
+            return "nothing was finished; give the same command again to start anew"
         return f"what is finished is kept in '{folder}'; give the same command again to go on"
 
     with going_on(how), kept_in(folder):

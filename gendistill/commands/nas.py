@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendistill.claims import claimed
 from gendistill.commands.judge import REFERENCES, add_data, load_data, short_name
 from gendistill.commands.option_file import options_of_file
 from gendistill.commands.options import Options, add_json, positive, rate_list
@@ -90,7 +91,8 @@ def main(argv: Sequence[str]) -> int:
     how = f"what is scored and trained is kept in '{kept}'; give the same command again to go on"
     # Without --fresh, which would throw it away.
     how = how.replace("the same command", "the same command without --fresh") if given.fresh else how
-    with result_only(given.json), going_on(lambda: how):
+    claim = claimed(Path(given.output), "searching", "choose another --output")
+    with result_only(given.json), claim, going_on(lambda: how):
         results = run(given)
     print(to_json(results) if given.json else _said(results))
     return 0

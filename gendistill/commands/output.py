@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gendistill.commands.keeping import forget
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
+from gendistill.json_file import read_json
 from gendistill.plain import plain
 
 if TYPE_CHECKING:
@@ -45,11 +46,9 @@ def read_results(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     file = path / "results.json" if path.is_dir() else path
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
     except FileNotFoundError as error:
         raise UserError(f"there is no {file}; gendistill evaluate or compare writes one with --output") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not a readable JSON file: {' '.join(str(error).split())}") from error
     if isinstance(values, dict) and isinstance(values.get("teacher"), dict):
         values = {"teachers": [values]}
     from gendistill.evaluation.result_form import check_results

@@ -11,6 +11,7 @@ from gendistill.commands.judge import add_data_files, load_data
 from gendistill.commands.options import Options
 from gendistill.commands.output import read_results
 from gendistill.errors import UserError
+from gendistill.files import require_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     results = read_results(given.results)
     source = Path(given.results)
     output = Path(given.output) if given.output else (source if source.is_dir() else source.parent) / "report.html"
+    require_place(output)
     from gendistill.report.page import write_report
 
     images: dict[str, Tensor] = {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -75,12 +74,6 @@ def threads_each(lanes: int) -> int:
     A core each, two at most: that is where networks of this size stop getting faster.
     """
     return min(2, max(1, (os.cpu_count() or 1) // lanes))
-
-
-def steps_done(log: Path) -> int:
-    """Return the step of the last line that a run has logged, 0 when there is none."""
-    lines = log.read_text().splitlines() if log.is_file() else []
-    return next((int(found[1]) for line in reversed(lines) if (found := re.match(r"step (\d+)/", line))), 0)
 
 
 class _Running:
