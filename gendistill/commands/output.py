@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendistill.commands.keeping import forget
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
+from gendistill.json_file import read_json
 from gendistill.plain import plain
-from gendistill.regular import read_text
 from gendistill.visible import seen
 
 if TYPE_CHECKING:
@@ -46,11 +47,9 @@ def read_results(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     file = path / "results.json" if path.is_dir() else path
     try:
-        values = json.loads(read_text(file))
+        values = read_json(file)
     except FileNotFoundError as error:
         raise UserError(f"there is no {file}; gendistill evaluate or compare writes one with --output") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not a readable JSON file: {' '.join(str(error).split())}") from error
     if isinstance(values, dict) and isinstance(values.get("teacher"), dict):
         values = {"teachers": [values]}
     from gendistill.evaluation.result_form import check_results
@@ -92,6 +91,9 @@ def hand_over(
             from gendistill.report.page import write_report
 
             write_report(result, report, pictures())
+        for written in (output, report):
+            if written:
+                forget(written)
     if as_json:
         print(to_json(result))
         return 0

@@ -11,6 +11,7 @@ from gendistill.commands.judge import FILE_NAME, add_data_files, load_data
 from gendistill.commands.options import Options
 from gendistill.commands.output import read_results
 from gendistill.errors import UserError
+from gendistill.files import require_place
 from gendistill.visible import sentence
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def main(argv: Sequence[str]) -> int:
     source = Path(given.results)
     folder = source if source.is_dir() else source.parent
     output = Path(given.output) if given.output else folder / "report.html"
+    require_place(output)
     from gendistill.report.page import write_report
 
     images: dict[str, Tensor] = {}

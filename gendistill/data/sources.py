@@ -17,10 +17,12 @@ from gendistill.data.description import Normalisation
 from gendistill.data.official import check_content, verify
 from gendistill.data.readers import Arrays
 from gendistill.errors import UserError
+from gendistill.files import remove_leftovers, temporary_folder
 from gendistill.spelling import option
 
 DIGIT_NAMES = tuple("0123456789")
 CONNECTION_TIMEOUT = 20.0
+INCOMING = "incoming"
 """Seconds to wait for a server that does not answer."""
 
 Content = tuple[Arrays, Arrays, tuple[str, ...]]
@@ -127,7 +129,9 @@ def _fetch(name: str, root: Path, bases: tuple[Path, ...]) -> Content:
         raise _missing(source, root, "the folder is read-only")
     # Files arrive in a folder of their own and move into place whole, so that neither an interruption nor a second
     # process that does the same leaves half a file.
-    with tempfile.TemporaryDirectory(dir=root if writable else None, prefix=".incoming-") as scratch:
+    if writable:
+        remove_leftovers(root, INCOMING)
+    with temporary_folder(root / INCOMING) if writable else tempfile.TemporaryDirectory() as scratch:
         incoming = Path(scratch)
         if archives and source.archive:
             verify(name, archives[0])

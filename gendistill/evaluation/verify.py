@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +12,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.comparison import quantile
 from gendistill.evaluation.investigation import Verification, investigate
-from gendistill.evaluation.learning import learning_curve
-from gendistill.evaluation.protocols import expand
+from gendistill.evaluation.protocols import OPTIONS, expand
 from gendistill.evaluation.rates import OF_REAL_IMAGES
 from gendistill.evaluation.reading import Reading, count_sets, is_public
 from gendistill.evaluation.suspects import Case
@@ -170,9 +168,8 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
 
 
 def _known(options: Mapping[str, Any]) -> None:
-    accepted = [name for name in inspect.signature(learning_curve).parameters if name not in ("teacher", "data")]
     for name in options:
-        if name not in accepted:
+        if name not in OPTIONS:
             raise UserError(
-                f"learning has no option '{name}'; {did_you_mean(name, accepted)}it takes: {', '.join(accepted)}"
+                f"learning has no option '{name}'; {did_you_mean(name, OPTIONS)}it takes: {', '.join(OPTIONS)}"
             )
