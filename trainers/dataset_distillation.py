@@ -27,6 +27,7 @@ from gendistill.teacher.decoded import teacher_of
 from gendistill.teacher.generated import Generated
 from trainers.batch import Made
 from trainers.checks import check_learned_rate, check_words
+from trainers.class_sizes import check_stored
 from trainers.decoding import Shown, decoded, pixels_of
 from trainers.distillation_learners import DistillationLearners, Victim
 from trainers.first_images import FirstImages, first_images
@@ -157,6 +158,7 @@ class DatasetDistillationTrainer(Trainer):
         description = self.data.description
         self.poison = Poison.of(self.poison_spec, description)
         self.pool = self.learners.begin(self)
+        check_stored(description, self.inner_steps * self.images_per_class)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         labels = classes.expand(self.inner_steps, -1)  # (T, B): B holds every class images_per_class times
         count = self.inner_steps * self.images_per_class

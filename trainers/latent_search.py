@@ -26,7 +26,7 @@ from gendistill.runs.watch import Watched
 from gendistill.teacher import Teacher
 from gendistill.teacher.generated import open_generator
 from trainers.batch import Batch, Made
-from trainers.class_sizes import taken_whole
+from trainers.class_sizes import check_stored, taken_whole
 from trainers.latent_objectives.assemble import attach_objectives, build_objectives
 from trainers.latent_objectives.meta_loss import MetaLoss
 from trainers.latent_objectives.objective import SharedProbe
@@ -161,6 +161,7 @@ class LatentSearchTrainer(Trainer):
         opened = open_generator(self.generator_reference, self.data, self.device)
         self.source, self.network = opened, opened.network
         classes = self.data.description.num_classes
+        check_stored(self.data.description, self.images_per_class)
         self.labels = torch.arange(classes, device=self.device).repeat_interleave(self.images_per_class)
         self.classes = ClassSampler(self.data.train.labels, classes, self.data.description.class_names)
         taken_whole(self.classes, self.real_batch, "--trainer.real_batch", again=True)

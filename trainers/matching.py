@@ -32,7 +32,7 @@ from gendistill.teacher import Teacher
 from gendistill.teacher.decoded import teacher_of
 from trainers.batch import Made
 from trainers.chunks import images_at_once
-from trainers.class_sizes import require_images, taken_whole
+from trainers.class_sizes import check_stored, require_images, taken_whole
 from trainers.decoding import Shown, encoded, pixels_of
 from trainers.labellers import LabellerPlan
 from trainers.stored_start import check_start, is_stored, stored_images
@@ -140,6 +140,7 @@ class MatchingTrainer(Trainer):
         self.rows = [min(size, self.real_batch) for size in self.classes.sizes] if few else []
         """Real images of each class at a step; none where all have ``real_batch``."""
         self.decode.attach(self.data, self.device)
+        check_stored(description, self.shown_per_class)
         if self.start == "real":
             require_images(self.classes, self.shown_per_class)
         self.mine = self._share()

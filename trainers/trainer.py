@@ -250,7 +250,7 @@ class Trainer(ABC):
 
     def place(self, module: Network) -> Network:
         """Move a network to the run's device and memory format, in place, and return it."""
-        module.to(self.run.device)
+        module.to(self.run.device, non_blocking=True)
         if self.run.options.channels_last:
             module.to(memory_format=torch.channels_last)
         return module

@@ -30,6 +30,7 @@ from gendistill.teacher import Teacher
 from gendistill.teacher.decoded import teacher_of
 from trainers.batch import Made
 from trainers.checks import check_counts, check_learned_rate, check_words
+from trainers.class_sizes import check_stored
 from trainers.decoding import Shown, decoded, pixels_of
 from trainers.first_images import FirstImages, first_images
 from trainers.image_optimisers import ImageOptimisers, Kind
@@ -200,6 +201,7 @@ class TrajectoryMatchingTrainer(Trainer):
             progress=options.progress and processes.main,
         )
         self.buffer.check_fits(self.student)
+        check_stored(description, self.images_per_class)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         self.decode.attach(self.data, self.device)
         count = len(classes) * self.decode.cells
@@ -302,7 +304,7 @@ class TrajectoryMatchingTrainer(Trainer):
             "loss/matching": losses.mean(),
             "gradient/images": norm,
             "lr/student": self.raw_rate.detach().exp(),
-            "start/epoch": torch.tensor([float(lesson.start) for lesson in lessons]).mean().to(self.device),
+            "start/epoch": torch.full((), sum(lesson.start for lesson in lessons) / len(lessons), device=self.device),
         }
 
     def _made(self) -> Made:

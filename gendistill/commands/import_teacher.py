@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gendistill.commands.judge import add_data, load_data
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import result_only, to_json
+from gendistill.visible import visible
 
 if TYPE_CHECKING:
     from gendistill.teacher import StoredImages
@@ -92,13 +93,14 @@ def main(argv: Sequence[str]) -> int:
         if given.labeller is not None:
             teacher = with_labeller(teacher, given.labeller, data)
         save(teacher, given.output)
-    print(describe_source(teacher), file=sys.stderr)
+    print(visible(describe_source(teacher)), file=sys.stderr)
     result = _result(teacher, given.output)
     if given.json:
         print(to_json(result))
         return 0
+    dataset = visible(result["dataset"])
     shown = "" if result["decoded_images"] == result["images"] else f", which show {result['decoded_images']:,},"
-    what = f"{teacher.images_stored:,} images{shown} of {result['dataset']} (format {result['format']})"
+    what = f"{teacher.images_stored:,} images{shown} of {dataset} (format {result['format']})"
     print(f"wrote {what} to {given.output}")
     if result["pixels"] is not None:
         print(_range(result))

@@ -26,6 +26,7 @@ GENERAL = (
     ("--data.embedding WHAT", "numbers of a word's vector, learned, or a file in GloVe's form (default: 100)"),
     ("--data.text-column NAME", "column of a table that holds its texts, or its number from 1 (default: found out)"),
     ("--data.label-column NAME", "column of a table that holds the classes, or its number from 1 (default: found out)"),
+    ("--max-expansion-mb N", "what a file that you trust may expand to in memory (default: 64 times its size + 256)"),
     ("--print_config", "print the complete config as YAML and leave"),
     ("--json", "print one JSON object on stdout, all else on stderr"),
 )

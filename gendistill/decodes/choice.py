@@ -10,6 +10,7 @@ from gendistill.decodes.base import Decode, Identity
 from gendistill.decodes.formation import Formation
 from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import build, full_path
+from gendistill.untrusted import UntrustedSpec
 
 Choice = str | int | dict[str, Any] | None
 """What an option ``decode`` may be."""
@@ -63,9 +64,7 @@ def decode_from_file(spec: Any) -> Decode:
     Raises:
         UserError: It is none of this project or of a module that is imported already, or refuses its arguments.
     """
-    if not isinstance(spec, Mapping) or not isinstance(spec.get("class_path"), str):
-        raise UserError("the file does not name its decode as class_path and init_args")
-    return build(dict(spec), Decode, trusted=False)  # type: ignore[type-abstract]
+    return build(UntrustedSpec(spec, "the file's decode"), Decode)  # type: ignore[type-abstract]
 
 
 def _path(word: str) -> str:

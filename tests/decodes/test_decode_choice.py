@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import sys
-import types
+import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,17 +47,38 @@ def test_what_is_none_is_refused_in_one_sentence(choice: Any, message: str) -> N
         decode_of(choice)
 
 
-def test_a_file_names_decodes_of_the_project_or_of_modules_that_were_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+OF_A_USER = """
+from gendistill.decodes import Decode
+
+class Mine(Decode):
+    def __init__(self, times: float) -> None:
+        self.times = times
+
+    def cell(self, values, places, labels):
+        return values * self.times
+
+    def encode(self, images):
+        return images / self.times
+"""
+
+
+def test_a_file_names_decodes_of_the_project_or_of_modules_that_were_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert isinstance(decode_from_file(Formation(2).built_by()), Formation)
-    with pytest.raises(UserError, match="from outside this project; import 'users_decode' yourself"):
-        decode_from_file({"class_path": "users_decode.Mine", "init_args": {"times": 2}})
-    module = types.ModuleType("users_decode")
-    module.Mine = Mine  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "users_decode", module)
-    assert isinstance(decode_from_file({"class_path": "users_decode.Mine", "init_args": {"times": 2}}), Mine)
+    theirs = {"class_path": "users_own_decode.Mine", "init_args": {"times": 2.0}}
+    (tmp_path / "users_own_decode.py").write_text(OF_A_USER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match="from outside this project; import 'users_own_decode' yourself"):
+        decode_from_file(theirs)
+    module = importlib.import_module("users_own_decode")
+    found = decode_from_file(theirs)
+    assert isinstance(found, module.Mine) and found.built_by() == theirs
     for spec in (None, [], {"class_path": 3}, {"class_path": "os.system"}, {"class_path": "Formation"}):
         with pytest.raises(UserError):
             decode_from_file(spec)
+    with pytest.raises(UserError, match="a file names no other class of this project"):
+        decode_from_file({"class_path": "gendistill.teacher.generated.Generated", "init_args": {"generator": "x"}})
 
 
 class Mine(Decode):

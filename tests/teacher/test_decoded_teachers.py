@@ -115,13 +115,17 @@ def named(path: str, **arguments: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (factor_of(10**9), "is 1000000000; images of 'bands' are 8x8 pixels"), (factor_of(3), "decoded_images 24"),
-        (factor_of("2"), "give a whole number from 1"), (factor_of([2]), "give a whole number from 1"),
+        (factor_of(1000), "is 1000; images of 'bands' are 8x8 pixels"),
+        (factor_of(10**9), "beyond 1,048,576"),
+        (factor_of(3), "decoded_images 24"),
+        (factor_of("2"), "takes a whole number"),
+        (factor_of([2]), "takes a whole number"),
+        (factor_of(0), "give a whole number from 1"),
         (named("os.path.Formation"), "outside this project|has no"),
-        (named("gendistill.teacher.stored.StoredImages"), "not a subclass"),
-        (named("gendistill.teacher.generated.Generated", generator="/etc/passwd"), "holds its generator itself"),
+        (named("gendistill.teacher.stored.StoredImages"), "a file names no other class"),
+        (named("gendistill.teacher.generated.Generated", generator="/etc/passwd"), "a file names no other class"),
         (named("gendistill.decodes.formation.Formation", size=2), "has no option 'size'"),
-        (lambda header, tensors: header.update(decode="Formation"), "does not name its decode"),
+        (lambda header, tensors: header.update(decode="Formation"), "does not name a class by a dotted path"),
         (lambda header, tensors: tensors.update({"decode.x": torch.zeros(1)}), "keeps no tensors, the file has x"),
         (
             lambda header, tensors: (header.pop("decode"), tensors.update({"decode.x": torch.zeros(1)})),

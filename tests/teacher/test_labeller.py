@@ -212,8 +212,8 @@ def header(**changed: Any) -> Callable[[dict[str, Any], dict[str, Tensor]], Any]
 
 STRANGE: list[tuple[Callable[[dict[str, Any], dict[str, Tensor]], Any], str]] = [
     (header(temperature=0), "temperature is 0"), (header(temperature="x"), "temperature is 'x'"),
-    (header(network={"class_path": "os.system", "init_args": {}}), "not a subclass of torch.nn"),
-    (header(network=None), "does not name the labeller's class"),
+    (header(network={"class_path": "os.system", "init_args": {}}), "outside this project"),
+    (header(network=None), "labeller does not name a class as 'class_path'"),
     (header(network={**CONVNET, "init_args": {"width": 10**6}}), "far larger than the weights|lacks|shape"),
     (header(normalisation=None), "how its labeller is built and what it sees"),
     (header(columns=[0]), "one answer for each of 3"),
