@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gendistill.config.merge import merge
+from gendistill.config.merge import lay
 from gendistill.config.plan import plan, reported
 from gendistill.config.typed import check_value, declared_types
 from gendistill.errors import UserError, did_you_mean
@@ -200,7 +200,7 @@ def change(experiment: Experiment, class_path: str) -> list[str]:
 def lay_over(base: Mapping[str, Any], overlay: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Merge two configs after checking that their top level is in order."""
     check_keys(overlay, SECTIONS, source, "")
-    return merge(base, overlay)
+    return lay(base, overlay)
 
 
 def _section(config: Mapping[str, Any], key: str, source: str) -> Mapping[str, Any]:
