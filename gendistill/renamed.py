@@ -104,7 +104,7 @@ def _modern(spec: Any, below: Any, words: Mapping[str, str], trusted: bool) -> A
     if not isinstance(spec, Mapping):
         return spec
     under = below if isinstance(below, Mapping) else {}
-    target = _target(spec.get("class_path", under.get("class_path")), words, trusted)
+    target = class_named(spec.get("class_path", under.get("class_path")), words, trusted)
     if target is None:
         return {key: _modern(value, under.get(key), words, trusted) for key, value in spec.items()}
     own_words: Mapping[str, str] = getattr(target, "WORDS", {})
@@ -114,27 +114,37 @@ def _modern(spec: Any, below: Any, words: Mapping[str, str], trusted: bool) -> A
     return found
 
 
-def _target(path: Any, words: Mapping[str, str], trusted: bool) -> Any:
-    """Return the class that a path or a word names, None where it names none; who builds it says what is wrong."""
+def class_named(path: Any, words: Mapping[str, str] | None = None, trusted: bool = True) -> Any:
+    """Return the class that a path or a word names, None where it names none; who builds it says what is wrong.
+
+    Args:
+        path: A dotted path, the name of a class of this project, or a word.
+        words: The paths that words stand for.
+        trusted: See :func:`gendistill.objects.locate`.
+    """
     if not isinstance(path, str):
         return None
     try:
-        found = locate(full_path(words.get(path, path)), trusted=trusted)
+        found = locate(full_path((words or {}).get(path, path)), trusted=trusted)
     except UserError:
         return None
     return found if isinstance(found, type) else None
 
 
 def completed(target: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments of a class whose blocks of options have every entry, those not given with their defaults.
+    """Return arguments of a class with the defaults of all that are not given, and of all entries of its blocks.
 
     Args:
         target: The class; a block is an argument whose default is an object of a dataclass.
-        given: Arguments by name; one that is not given stays away.
+        given: Arguments by name. One that has no default and is not given stays away.
     """
     found = dict(given)
     for name, known in accepted_arguments(target).items():
-        block = found.get(name)
-        if is_dataclass(known.default) and not isinstance(known.default, type) and isinstance(block, Mapping):
-            found[name] = asdict(known.default) | dict(block)
+        if known.default is known.empty:
+            continue
+        block = is_dataclass(known.default) and not isinstance(known.default, type)
+        if name not in found:
+            found[name] = asdict(known.default) if block else known.default
+        elif block and isinstance(found[name], Mapping):
+            found[name] = asdict(known.default) | dict(found[name])
     return found
