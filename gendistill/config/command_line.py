@@ -150,7 +150,7 @@ def override(experiment: Experiment, option: str, text: str | None) -> None:
         full_path(found) if deeper[-1] == "class_path" and isinstance(found, str) else full_paths(found)
     )
     if section == "trainer":
-        whole = modern({"class_path": experiment.class_path, "init_args": {name: nested}})
+        whole = modern({"class_path": experiment.class_path, "init_args": {name: values[name]}})
         values[name] = whole["init_args"][name]
 
 

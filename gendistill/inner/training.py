@@ -154,27 +154,29 @@ class InnerTraining:
     def _unrolled(
         self, task: Task, lesson: Lesson, inner_loss: unroll.InnerLoss, dtype: torch.dtype | None
     ) -> unroll.Unrolled:
-        options, tracked = self.options, self.tracks(unroll.representative(task.learner))
+        options = self.options
         given: dict[str, Any] = {"inner_loss": inner_loss, "precision": dtype, "seed": task.seed}
-        if options.gradient == "shortcut":
-            start = unroll.initial_parameters(task.learner) if task.start is None else task.start
-            return direct_loss(
-                task.learner, lesson.images, lesson.labels, lesson.rates, task.outer, parameters=start, **given
+        # Not in a precision that the caller is in: learners have one of their own.
+        with torch.autocast(lesson.images[0].device.type, enabled=False):
+            if options.gradient == "shortcut":
+                start = unroll.initial_parameters(task.learner) if task.start is None else task.start
+                return direct_loss(
+                    task.learner, lesson.images, lesson.labels, lesson.rates, task.outer, parameters=start, **given
+                )
+            return unroll.unrolled_loss(
+                task.learner,
+                lesson.images,
+                lesson.labels,
+                lesson.rates,
+                lesson.all_momenta,
+                task.outer,
+                parameters=task.start,
+                memory=options.memory,
+                optimizer=options.optimizer,
+                window=options.window,
+                buffers=self.tracks(unroll.representative(task.learner)),
+                **given,
             )
-        return unroll.unrolled_loss(
-            task.learner,
-            lesson.images,
-            lesson.labels,
-            lesson.rates,
-            lesson.all_momenta,
-            task.outer,
-            parameters=task.start,
-            memory=options.memory,
-            optimizer=options.optimizer,
-            window=options.window,
-            buffers=tracked,
-            **given,
-        )
 
     def _groups(self, tasks: Sequence[Task]) -> list[list[Task]]:
         """Return learners that are trained together: those of one architecture, or each by itself."""

@@ -161,7 +161,22 @@ class MetaLoss(Term):
         latents, labels = curriculum.draw(self.stream), curriculum.labels
         images = generate(self.trainer, latents.flatten(0, 1), labels.flatten(), self.seed_of("generator"))
         shown = images.detach().unflatten(0, labels.shape).requires_grad_()
-        wanted = [shown, *curriculum.schedules()]
+        with torch.autocast(images.device.type, enabled=False):  # learners have a precision of their own
+            loss, gradients = self._teach(shown)
+        if self.optimizer is not None:
+            for schedule, gradient in zip(curriculum.schedules(), gradients[1:], strict=True):
+                schedule.grad = gradient
+            self.optimizer.step()
+        self.trainer.record("meta/learning_rate", curriculum.learning_rates.mean())
+        return carry(loss, images, gradients[0].flatten(0, 1))
+
+    def _teach(self, shown: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Teach all learners for a window on images (T, B, C, H, W).
+
+        Returns:
+            Their mean loss, detached, and its gradients: that of the images, then those of the schedules.
+        """
+        curriculum, wanted = self.curriculum, [shown, *self.curriculum.schedules()]
         end = self.inner.end(lambda: self.stream)
         looks = self.inner.looks(end, self.real_every)
         outers = [self._asked(position, looks) for position in range(self.meta_batch)]
@@ -169,21 +184,17 @@ class MetaLoss(Term):
         losses, rows = [], []
 
         def lesson(task: Task) -> Lesson:
-            return Lesson(shown[:end], labels[:end], curriculum.learning_rates[:end], curriculum.momenta[:end])
+            rates, momenta = curriculum.learning_rates[:end], curriculum.momenta[:end]
+            return Lesson(shown[:end], curriculum.labels[:end], rates, momenta)
 
         for taught in self.inner.train(tasks, lesson, precision=self.trainer.run.options.precision):
             loss = taught.loss / len(looks)
             losses.append(loss.detach())
             rows.append(torch.autograd.grad(loss, wanted))
             self._go_on(taught)
-        gradients = [torch.stack(row).sum(0) / self.meta_batch for row in zip(*rows, strict=True)]
-        if self.optimizer is not None:
-            for schedule, gradient in zip(wanted[1:], gradients[1:], strict=True):
-                schedule.grad = gradient
-            self.optimizer.step()
         self.trainer.record("meta/accuracy", torch.stack([outer.final_accuracy for outer in outers]).mean())
-        self.trainer.record("meta/learning_rate", curriculum.learning_rates.mean())
-        return carry(torch.stack(losses).sum() / self.meta_batch, images, gradients[0].flatten(0, 1))
+        gradients = [torch.stack(row).sum(0) / self.meta_batch for row in zip(*rows, strict=True)]
+        return torch.stack(losses).sum() / self.meta_batch, gradients
 
     def _asked(self, position: int, looks: list[int]) -> RealLoss:
         """Return what a learner is asked in this window, a new one where the one at this place has made its steps."""
