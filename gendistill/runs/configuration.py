@@ -7,6 +7,7 @@ from typing import Any
 
 from gendistill.errors import UserError
 from gendistill.plain import plain
+from gendistill.renamed import class_named, completed, modern
 from gendistill.runs.directory import RunDirectory
 from gendistill.yaml_file import dump_yaml, parse_yaml
 
@@ -46,6 +47,17 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def as_now(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the present names of options, and with those that came with a later version."""
+    found: dict[str, Any] = modern(config, trusted=False)
+    trainer = found.get("trainer")
+    if isinstance(trainer, Mapping) and isinstance(trainer.get("init_args"), Mapping):
+        target = class_named(trainer.get("class_path"), trusted=False)
+        if target is not None:
+            found["trainer"] = {**trainer, "init_args": completed(target, trainer["init_args"])}
+    return found
+
+
 def require_same(directory: RunDirectory, config: Mapping[str, Any], free: frozenset[str] = FREE) -> None:
     """Refuse to continue a run under another configuration.
 
@@ -60,6 +72,8 @@ def require_same(directory: RunDirectory, config: Mapping[str, Any], free: froze
     stored = directory.read_config()
     if stored is None:
         return
+    # By old and new names of its options, with and without those left at their defaults, a config is the same one.
+    stored, config = as_now(stored), as_now(config)
     # Through YAML as the stored one went, so that what YAML writes differently is no difference.
     before, now = flatten(stored), flatten(parse_yaml(dump_yaml(plain(config)), "the configuration"))
     keys = [key for key in dict.fromkeys([*before, *now]) if key not in free]
