@@ -106,7 +106,7 @@ class BatchCondensationTrainer(Trainer):
         batches_at_once: int | None = 32,
         vectorised: bool | None = None,
         order: Order = "fixed",
-        terms: Sequence[Mapping[str, Any]] = (),
+        terms: Sequence[str | Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(batch_size, terms)
         check_words(

@@ -6,7 +6,7 @@ and calls ``super()``; docs/methods/gan.md has the equations, the deviations fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -58,6 +58,8 @@ class GANTrainer(Trainer):
             weights themselves.
         gradient_penalty: Weight of the WGAN-GP penalty in the discriminator's loss; 0 leaves it out, 10 is published.
             A discriminator that normalises by its batch cannot have one.
+        terms: What is added to the losses, each a dotted path or ``class_path`` and ``init_args``; see
+            ``trainers/terms/``. Each is logged as ``train/term/<its name>``, before its weight.
         term_only: Whether terms replace the adversarial loss of the network that they apply to.
         initial_generator: A run of a GAN, whose networks this run starts from, or a generator teacher's file.
         diff_augment: How images are augmented before the discriminator, such as ``color_shift_cutout``; None: not.
@@ -87,12 +89,13 @@ class GANTrainer(Trainer):
         lr_decay: str = "linear",
         ema_decay: float = 0.999,
         gradient_penalty: float = 0.0,
+        terms: Sequence[str | Spec] = (),
         term_only: bool = False,
         initial_generator: str | None = None,
         diff_augment: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(terms=terms, **kwargs)
         if isinstance(n_dis, bool) or not isinstance(n_dis, int) or n_dis < 1:
             raise UserError(f"n_dis is {n_dis!r}; give a whole number from 1")
         if min(lr_generator, lr_discriminator) <= 0:

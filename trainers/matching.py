@@ -88,7 +88,7 @@ class MatchingTrainer(Trainer):
         augment: str | None = "dsa",
         strength: dict[str, float] | None = None,
         chunk: int | None = None,
-        terms: Sequence[Mapping[str, Any]] = (),
+        terms: Sequence[str | Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(terms=terms)
         counts = {

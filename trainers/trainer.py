@@ -38,8 +38,8 @@ class Trainer(ABC):
 
     Args:
         batch_size: Real images a step, over all processes.
-        terms: What is added to the loss, each a ``class_path`` and ``init_args``; see ``trainers/terms/``. Each is
-            logged as ``train/term/<its name>``, before its weight.
+        terms: What is added to the loss, each a dotted path or ``class_path`` and ``init_args``; see
+            ``trainers/terms/``. Each is logged as ``train/term/<its name>``, before its weight.
 
     Raises:
         UserError: ``batch_size`` is not positive, or a term is refused.
@@ -58,11 +58,11 @@ class Trainer(ABC):
     """What data sets besides the run's own hold (:func:`gendistill.data.fingerprint.contents`), by name; a run that is
     continued asks whether they changed. ``build`` adds to it."""
 
-    def __init__(self, batch_size: int = 64, terms: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, batch_size: int = 64, terms: Sequence[str | Mapping[str, Any]] | None = None) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"batch_size is {batch_size!r}; give a whole number from 1")
         self.batch_size = batch_size
-        self.terms = build_terms(terms)
+        self.terms = build_terms(terms or ())
 
     # To be written by a method.
 

@@ -124,7 +124,7 @@ class TrajectoryMatchingTrainer(Trainer):
         lr_labels: float = 2.0,
         momentum: float = 0.5,
         ema_decay: float = 0.0,
-        terms: Sequence[Mapping[str, Any]] = (),
+        terms: Sequence[str | Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(terms=terms)
         check_counts(

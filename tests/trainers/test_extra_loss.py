@@ -48,6 +48,11 @@ class Dark(Term):
         return (fake.images - real.images).mean() + fake.images.square().mean() * drawn
 
 
+def bright(real: Batch, fake: Batch, power: int = 2) -> Tensor:
+    """A term that is a function."""
+    return (fake.images.mean() - real.images.mean()).abs() ** power
+
+
 def build(family: str, root: Path, kind: type[Trainer] | None = None, **more: Any) -> Trainer:
     base, options = FAMILIES[family]
     if family == "condensation-latents":
@@ -246,6 +251,14 @@ def test_a_term_that_makes_images_of_its_own_moves_the_generator_of_a_gtn(tmp_pa
     assert any(not torch.equal(on[name], off[name]) for name in off if name.startswith("generator."))
 
 
+def test_a_function_is_a_term_and_so_is_a_path_alone(tmp_path: Path) -> None:
+    plain = trained(build("dm", tmp_path), tmp_path, "plain")
+    terms = [f"{HERE}.Dark", {"class_path": f"{HERE}.bright", "weight": 3.0, "init_args": {"power": 1}}]
+    on = trained(build("dm", tmp_path, terms=terms), tmp_path, "on")
+    assert {"train/term/dark", "train/term/bright"} == set(on) - set(plain)
+    assert not torch.equal(on["images.0"], plain["images.0"])
+
+
 def test_a_broken_run_continues_to_the_same_images(tmp_path: Path) -> None:
     def loss(self: Trainer, made: Made) -> Tensor:
         return (made.images - self.draw_alike("own", made.classes).images).square().mean() * self.draw_real(
@@ -279,6 +292,21 @@ def test_what_a_method_cannot_do_is_said(tmp_path: Path) -> None:
     both = [{"class_path": f"{HERE}.Dark", "init_args": {"apply_to": "discriminator"}}]
     with pytest.raises(UserError, match="has one loss; leave it out"):
         attached(build("dd", tmp_path, terms=both), tmp_path)
+    with pytest.raises(UserError, match="and DatasetDistillationTrainer has none; choose state"):
+        path = "trainers.terms.gradients.GradientDifference"
+        trunk = [{"class_path": path, "init_args": {"probe": {"state": "trunk"}}}]
+        attached(build("dd", tmp_path, terms=trunk), tmp_path)
+    for wrong, words in (
+        (5, "a term is 5; give its dotted path"),
+        ({"class_path": f"{HERE}.bright", "weight": "x"}, "the weight of a term is 'x'"),
+        (
+            {"class_path": f"{HERE}.bright", "wieght": 1},
+            "has wieght; a function takes",
+        ),
+        ({"class_path": f"{HERE}.bright", "init_args": {"pwer": 1}}, "called as bright"),
+    ):
+        with pytest.raises(UserError, match=words):
+            build("dm", tmp_path, terms=[wrong])
     objective = [{"class_path": "trainers.latent_objectives.FeatureMatching"}]
     with pytest.raises(UserError, match="shared_probe"):
         attached(build("mtt", tmp_path, terms=objective), tmp_path)

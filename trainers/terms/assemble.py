@@ -31,7 +31,7 @@ def build_terms(specs: Sequence[Any]) -> list[Term]:
     Raises:
         UserError: Not a list, an unknown class or argument, or a value that the term refuses.
     """
-    if isinstance(specs, (str, dict)):
+    if isinstance(specs, str) or not isinstance(specs, Sequence):
         raise UserError(f"terms is {specs!r}; give a list, each of its items with class_path and init_args")
     return [_term(spec) for spec in specs]
 
@@ -48,6 +48,8 @@ def _term(spec: Any) -> Term:
                     "init_args and weight"
                 )
             return OwnFunction(found, given.get("init_args") or {}, given.get("weight", 1.0))
+    if not isinstance(spec, str | Mapping):
+        raise UserError(f"a term is {spec!r}; give its dotted path, or class_path and init_args")
     # The class is the user's own word (see objects.build); mypy cannot build an abstract class.
     return build(spec, Term)  # type: ignore[type-abstract]
 

@@ -138,6 +138,11 @@ class Trunk(Probes):
         """Look whether the discriminator contains a classifier."""
         super().attach(host)
         discriminator = getattr(host.trainer, "discriminator", None)
+        if discriminator is None:
+            raise UserError(
+                f"a probe of kind 'trunk' is a discriminator's, and {type(host.trainer).__name__} has none; choose "
+                "state: fresh, pool or pretrained"
+            )
         for needed in ("features", "embedding"):
             if not hasattr(discriminator, needed):
                 raise UserError(

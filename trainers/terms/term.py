@@ -96,8 +96,8 @@ class Term(ABC):
     memory that does not grow with the number of images, for what is a mean over images. A GAN's batch stays whole."""
 
     def __init__(self, weight: float = 1.0, apply_to: str = "generator") -> None:
-        if not math.isfinite(weight):
-            raise UserError(f"the weight of a term is {weight}; give a finite number")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise UserError(f"the weight of a term is {weight!r}; give a finite number")
         if apply_to not in APPLY_TO:
             hint = did_you_mean(str(apply_to), APPLY_TO)
             raise UserError(f"a term's apply_to is '{apply_to}'; {hint}choose one of {', '.join(APPLY_TO)}")
