@@ -154,7 +154,8 @@ def _listed(value: Any) -> Any:
 def _build(target: type[T], path: str, given: dict[str, Any], provided: Mapping[str, Any]) -> T:
     accepted = accepted_arguments(target)
     for name in given:
-        if name not in accepted:
+        # What was called otherwise once is read by the class itself: gendistill.renamed.
+        if name not in accepted and name not in getattr(target, "OLD_NAMES", {}):
             raise UserError(
                 f"{path} has no option '{name}'; {did_you_mean(name, accepted)}it takes: {', '.join(accepted)}"
             )
