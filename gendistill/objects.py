@@ -134,7 +134,8 @@ def build(spec: str | Mapping[str, Any], base: type[T], *, trusted: bool = True,
     accepted = accepted_arguments(target)
     given = dict(spec.get("init_args") or {})
     for name in given:
-        if name not in accepted:
+        # What was called otherwise once is read by the class itself: gendistill.renamed.
+        if name not in accepted and name not in getattr(target, "OLD_NAMES", {}):
             raise UserError(
                 f"{path} has no option '{name}'; {did_you_mean(name, accepted)}it takes: {', '.join(accepted)}"
             )

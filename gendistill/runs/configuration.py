@@ -7,6 +7,7 @@ from typing import Any
 
 from gendistill.errors import UserError
 from gendistill.plain import plain
+from gendistill.renamed import class_named, completed, modern
 from gendistill.runs.directory import RunDirectory
 from gendistill.yaml_file import dump_yaml, parse_yaml
 
@@ -61,7 +62,8 @@ def differing(before: Mapping[str, Any], now: Mapping[str, Any], free: frozenset
         now: Another one.
         free: Dotted keys that may differ.
     """
-    then, there = flatten(before), flatten(as_stored(now))
+    # By old and new names of its options, with and without those left at their defaults, a config is the same one.
+    then, there = flatten(as_stored(as_now(before))), flatten(as_stored(as_now(now)))
     # An option that came with a later version and is not set is no difference either.
     return [key for key in dict.fromkeys([*then, *there]) if key not in free and then.get(key) != there.get(key)]
 
@@ -78,6 +80,17 @@ def bound(config: Mapping[str, Any], free: frozenset[str] = FREE, prefix: str = 
 def _is_part(key: str, flat: Mapping[str, Any]) -> bool:
     """Return whether a dotted key is a section of a flat configuration, or lies in what is one value there."""
     return any(other.startswith(f"{key}.") or key.startswith(f"{other}.") for other in flat)
+
+
+def as_now(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the present names of options, and with those that came with a later version."""
+    found: dict[str, Any] = modern(config, trusted=False)
+    trainer = found.get("trainer")
+    if isinstance(trainer, Mapping) and isinstance(trainer.get("init_args"), Mapping):
+        target = class_named(trainer.get("class_path"), trusted=False)
+        if target is not None:
+            found["trainer"] = {**trainer, "init_args": completed(target, trainer["init_args"])}
+    return found
 
 
 def require_same(directory: RunDirectory, config: Mapping[str, Any], free: frozenset[str] = FREE) -> None:
@@ -99,14 +112,15 @@ def require_same(directory: RunDirectory, config: Mapping[str, Any], free: froze
             "settings it was made; put the file back, choose another run.name, or set run.fresh to true to discard the "
             "run"
         )
-    before, now = flatten(stored), flatten(as_stored(config))
-    unknown = [key for key in before if key not in now and not _is_part(key, now) and key not in free]
-    if unknown := [key for key in unknown if before[key] is None]:
-        raise UserError(
-            f"'{directory.config}' names {unknown[0]}, which no setting of this run is called; take it out of the "
-            "file, choose another run.name, or set run.fresh to true to discard that run"
-        )
+    before, now = flatten(as_stored(as_now(stored))), flatten(as_stored(as_now(config)))
     if not (differ := differing(stored, config, free)):
+        # What is not set is no difference, but an option that there is not says that somebody has changed the file.
+        named = flatten(modern(stored, trusted=False))
+        if unknown := [key for key in named if key not in now and not _is_part(key, now) and key not in free]:
+            raise UserError(
+                f"'{directory.config}' names {unknown[0]}, which no setting of this run is called; take it out of the "
+                "file, choose another run.name, or set run.fresh to true to discard that run"
+            )
         return
     shown = ", ".join(
         f"{key} (stored {before.get(key, MISSING)!r}, given {now.get(key, MISSING)!r})" for key in differ[:3]

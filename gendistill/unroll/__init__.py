@@ -34,7 +34,7 @@ from gendistill.unroll.learner import Parameters, call, initial_parameters
 from gendistill.unroll.modes import MEMORY_MODES, Memory
 from gendistill.unroll.rules import RULES, Optimizer
 from gendistill.unroll.shared import SharedImages
-from gendistill.unroll.together import Together, summed
+from gendistill.unroll.together import Together, representative, summed
 
 __all__ = [
     "MEMORY_MODES",
@@ -49,6 +49,7 @@ __all__ = [
     "Unrolled",
     "call",
     "initial_parameters",
+    "representative",
     "summed",
     "unrolled_loss",
 ]
