@@ -33,7 +33,9 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 TIMES = ("seconds", "pilot_seconds")
+CHECKSUMS = ("sha256", "sums")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+POLITE = SIGNALS[2:]
 OF_RUN = ["--run.progress", "false", "--run.log_every", "3", "--run.sample_every", "0"]
 MLP = "{class_path: gendistill.nets.learners.MLP, init_args: {width: 8}}"
 JUDGED = ["--learner", MLP, "--updates", "5,150", "--seeds", "2", "--lr", "0.03,0.1", "--no-fidelity"]
@@ -87,10 +89,17 @@ def forked(words: Sequence[str], folder: Path, after: float | None = None, numbe
     folder.mkdir(parents=True, exist_ok=True)
     errors = folder / "stderr.txt"
     began = time.monotonic()
+    ours = signal.pthread_sigmask(signal.SIG_BLOCK, POLITE)
     process = os.fork()
-    if process == 0:
+    if process:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ours)
+    else:
         code = 99
         try:
+            # As a program starts: it dies of a signal until it listens.
+            for one in POLITE:
+                signal.signal(one, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ours)
             code = _child(words, folder, errors)
         finally:
             os._exit(code)
@@ -146,7 +155,10 @@ def found(folder: Path) -> dict[str, Any]:
             state = torch.load(path, weights_only=True)
             made[name] = _flat({key: value for key, value in state.items() if key not in (*TIMES, "reported")})
         elif path.suffix == ".json" and not path.name.startswith("."):
-            made[name] = json.dumps(_timeless(json.loads(path.read_text())), sort_keys=True)
+            values = json.loads(path.read_text())
+            # Of values with times in them.
+            told = {key: value for key, value in values.items() if key not in CHECKSUMS}
+            made[name] = json.dumps(_timeless(told), sort_keys=True)
     return made
 
 
@@ -176,7 +188,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 def faults(ended: Ended, number: int) -> list[str]:
     """Return what is wrong with how a command ended that was sent a signal."""
-    wanted = {0, -number if number == signal.SIGKILL else 128 + number}
+    wanted = {0, -number, *([] if number == signal.SIGKILL else [128 + number])}
     said = [line for line in ended.said.splitlines() if line.startswith("error: ") or line.startswith("interrupted")]
     wrong = [] if ended.code in wanted else [f"exit code {ended.code} after signal {number}"]
     if "Traceback" in ended.said:
