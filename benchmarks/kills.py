@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ ROOT = HERE.parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+THREADS = 1
 TIMES = ("seconds", "pilot_seconds")
 CHECKSUMS = ("sha256", "sums")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -296,14 +297,8 @@ def _children(process: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-def main() -> int:
-    """Run the trials that are asked for."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--jobs", default=",".join(JOBS), help="commands; 'together' is another one")
-    options.add_argument("--count", type=int, default=3, help="interruptions of each")
-    options.add_argument("--each", type=int, default=2, help="interruptions in one folder, one after another")
-    options.add_argument("--seed", type=int, default=0, help="of the moments and signals")
-    given = options.parse_args()
+def prepare() -> None:
+    """Import what commands import, once and not in every process that is forked off this one."""
     import torch
     import torch._dynamo
     import torch.utils.tensorboard
@@ -314,22 +309,54 @@ def main() -> int:
         for path in (ROOT / folder).glob("*.py"):
             importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
     gendistill.data.load("digits")
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
+
+
+def attempts(jobs: Sequence[str], count: int, each: int, seed: int, place: Path) -> Iterator[dict[str, Any]]:
+    """Yield what came of every trial.
+
+    Args:
+        jobs: Commands, of :data:`JOBS` and :data:`TOGETHER`.
+        count: Interruptions of each.
+        each: Interruptions in one folder, one after another.
+        seed: Of the moments and signals.
+        place: Where folders are; those of trials without a fault are removed.
+    """
+    prepare()
+    for job in jobs:
+        moments = random.Random(f"{seed}/{job}")
+        (folder := place / job.replace(" ", "-")).mkdir()
+        if job == TOGETHER:
+            yield from together(folder, count, moments)
+            continue
+        trials = Trials(JOBS[job], folder, moments)
+        for share in [each] * (count // each) + [count % each]:
+            if share:
+                yield {"job": job, **trials.trial(share)}
+
+
+def measure() -> dict[str, Any]:
+    """Interrupt each command twice, and return how often and in how many trials something was wrong."""
+    with tempfile.TemporaryDirectory() as place:
+        lines = list(attempts(list(JOBS), 2, 2, 0, Path(place)))
+    interruptions = sum(len(line["signals"]) for line in lines)
+    return {"interruptions": interruptions, "faults": [fault for line in lines for fault in line["faults"]]}
+
+
+def main() -> int:
+    """Run the trials that are asked for."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--jobs", default=",".join(JOBS), help="commands; 'together' is another one")
+    options.add_argument("--count", type=int, default=3, help="interruptions of each")
+    options.add_argument("--each", type=int, default=2, help="interruptions in one folder, one after another")
+    options.add_argument("--seed", type=int, default=0, help="of the moments and signals")
+    given = options.parse_args()
     wrong = kills = 0
     place = Path(tempfile.mkdtemp(prefix="kills-"))
-    for job in given.jobs.split(","):
-        moments = random.Random(f"{given.seed}/{job}")
-        (place / job.replace(" ", "-")).mkdir()
-        if job == TOGETHER:
-            lines = together(place / job, given.count, moments)
-        else:
-            trials = Trials(JOBS[job], place / job.replace(" ", "-"), moments)
-            shares = [given.each] * (given.count // given.each) + [given.count % given.each]
-            lines = [{"job": job, **trials.trial(share)} for share in shares if share]
-        for line in lines:
-            print(json.dumps(line), flush=True)
-            wrong += bool(line["faults"])
-            kills += len(line["signals"])
+    for line in attempts(given.jobs.split(","), given.count, given.each, given.seed, place):
+        print(json.dumps(line), flush=True)
+        wrong += bool(line["faults"])
+        kills += len(line["signals"])
     print(f"{kills} interruptions, {wrong} trials with faults" + (f", kept in {place}" if wrong else ""))
     if not wrong:
         shutil.rmtree(place)
