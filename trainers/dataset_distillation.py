@@ -21,10 +21,13 @@ from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
 from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
+from trainers.batch import Made
 from trainers.checks import check_learned_rate, check_words
+from trainers.class_sizes import check_stored
 from trainers.distillation_learners import DistillationLearners, Victim
 from trainers.first_images import FirstImages, first_images
 from trainers.stored_start import Stored, check_start, is_stored, stored_images
+from trainers.terms.over_groups import rows_of
 from trainers.trainer import Trainer, trained
 
 STARTS: tuple[FirstImages, ...] = ("noise", "real")
@@ -71,6 +74,8 @@ class DatasetDistillationTrainer(Trainer):
     Raises:
         UserError: An option is out of range.
     """
+
+    takes_terms = True
 
     def __init__(
         self,
@@ -140,6 +145,7 @@ class DatasetDistillationTrainer(Trainer):
         description = self.data.description
         self.poison = Poison.of(self.poison_spec, description)
         self.pool = self.learners.begin(self)
+        check_stored(description, self.inner_steps * self.images_per_class)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         labels = classes.expand(self.inner_steps, -1)  # (T, B): B holds every class images_per_class times
         count = self.inner_steps * self.images_per_class
@@ -201,6 +207,7 @@ class DatasetDistillationTrainer(Trainer):
             accuracies.append(look.final_accuracy)
             successes.append(look.final_success if isinstance(look, PoisonedLoss) else look.final_loss)
         moved = list(trained(self.optimizer))
+        self.add_extra(self._made, moved, rows_of(self.images.shape[:2].numel(), self.images.shape[1]))
         self.run.processes.average_gradients(moved)
         norm = nn.utils.clip_grad_norm_(moved, self.gradient_clip or math.inf)
         self.optimizer.step()
@@ -228,6 +235,12 @@ class DatasetDistillationTrainer(Trainer):
         turns = [step % self.inner_steps for step in range(steps)]
         images, labels = ([batches[turn].view_as(batches[turn]) for turn in turns] for batches in every)
         return images, labels, self.learning_rates[:steps], self.momenta[:steps]
+
+    def _made(self) -> Made:
+        """Return all images, an inner step's after another's, for losses beside that of the learners."""
+        classes = torch.arange(self.data.description.num_classes, device=self.device)
+        told = self.labels.flatten(0, 1) if self.learn_labels else None
+        return Made(self.images.flatten(0, 1), classes.repeat(self.images_per_class * self.inner_steps), told)
 
     def _look(self, learner: nn.Module, steps: int, batch: tuple[Tensor, Tensor]) -> RealLoss:
         images, labels = batch[0][None], batch[1][None]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -23,6 +24,7 @@ from gendistill.objects import build
 from gendistill.poison import Poison
 from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
+from trainers.batch import Made
 from trainers.checks import check_learned_rate
 from trainers.inner_training import InnerTraining, Statistics
 from trainers.learner_source import LearnerSource, Spec
@@ -71,6 +73,8 @@ class GTNTrainer(Trainer):
     Raises:
         UserError: An option is out of range.
     """
+
+    takes_terms = True
 
     def __init__(
         self,
@@ -242,6 +246,9 @@ class GTNTrainer(Trainer):
             torch.bfloat16 if self.run.options.precision == "bfloat16" else None,
             [self.seed_of(f"draws/{number}") for _, number in self._mine()],
         )
+        # Before the images' own way back, which passes what is shared with it for the last time.
+        moved = [*trained(self.optimizer), *shared.leaves]
+        self.add_extra(partial(self._made, shared), moved, shared.rows, retain_graph=True)
         shared.backward()
         parameters = list(trained(self.optimizer))
         self.run.processes.average_gradients(parameters)
@@ -254,6 +261,11 @@ class GTNTrainer(Trainer):
             "lr/inner": curriculum.learning_rates.detach().mean(),
             "momentum/inner": curriculum.momenta.detach().mean(),
         }
+
+    def _made(self, shared: unroll.SharedImages) -> Made:
+        """Return the images of the steps that are differentiated, for losses beside the meta-loss."""
+        images, latents, classes, labels = shared.differentiated()
+        return Made(images, classes, labels if labels.is_floating_point() else None, latents)
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ moves the images, the learning rate and, if wanted, soft labels. docs/methods/tr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -26,12 +26,15 @@ from gendistill.objects import build
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
+from trainers.batch import Made
 from trainers.checks import check_counts, check_learned_rate, check_words
+from trainers.class_sizes import check_stored
 from trainers.first_images import FirstImages, first_images
 from trainers.image_optimisers import ImageOptimisers, Kind
 from trainers.stored_start import Stored, check_start, is_stored, log_probabilities, stored_images
 from trainers.student_plan import Lesson, PlanOptions, StudentPlan
 from trainers.student_training import Gradient, StudentTraining
+from trainers.terms.over_groups import rows_of
 from trainers.trainer import Trainer
 
 Labels = Literal["hard", "expert", "learned"]
@@ -79,10 +82,13 @@ class TrajectoryMatchingTrainer(Trainer):
         memory: Memory mode of the exact gradient; see :mod:`gendistill.unroll`.
         window: Only the student's last so many steps are differentiated (exact gradient only); None: all.
         ema_decay: The teacher is an average of images, labels and rate with this decay, in [0, 1); 0: the last ones.
+        terms: See :class:`~trainers.trainer.Trainer`; a group of images is one of each class.
 
     Raises:
         UserError: An option is out of range.
     """
+
+    takes_terms = True
 
     def __init__(
         self,
@@ -117,8 +123,9 @@ class TrajectoryMatchingTrainer(Trainer):
         memory: unroll.Memory = "recompute",
         window: int | None = None,
         ema_decay: float = 0.0,
+        terms: Sequence[str | Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(terms=terms)
         check_counts(
             images_per_class=images_per_class,
             experts=experts,
@@ -183,6 +190,7 @@ class TrajectoryMatchingTrainer(Trainer):
             progress=options.progress and processes.main,
         )
         self.buffer.check_fits(self.student)
+        check_stored(description, self.images_per_class)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         self.plan = StudentPlan(self.plan_options, len(classes), description, seed, self.device)
         guide = self._parameters(self.plan.one_of(self.experts), self.buffer.epochs)
@@ -257,6 +265,7 @@ class TrajectoryMatchingTrainer(Trainer):
         mine = self.run.processes.shard(torch.arange(self.trajectories)).tolist()
         losses = torch.stack([self._match(lessons[place], 1 / len(mine), place) for place in mine])
         moved = [value for value in self._moved() if value.requires_grad]
+        self.add_extra(self._made, moved, rows_of(len(self.images), self.data.description.num_classes))
         self.run.processes.average_gradients(moved)
         assert self.images.grad is not None
         norm = self.images.grad.norm()
@@ -268,8 +277,13 @@ class TrajectoryMatchingTrainer(Trainer):
             "loss/matching": losses.mean(),
             "gradient/images": norm,
             "lr/student": self.raw_rate.detach().exp(),
-            "start/epoch": torch.tensor([float(lesson.start) for lesson in lessons]).mean().to(self.device),
+            "start/epoch": torch.full((), sum(lesson.start for lesson in lessons) / len(lessons), device=self.device),
         }
+
+    def _made(self) -> Made:
+        """Return all images, classes in turn, for losses beside the matching."""
+        classes = torch.arange(self.data.description.num_classes, device=self.device).repeat(self.images_per_class)
+        return Made(self.images, classes, self.labels.softmax(1) if self.labels.is_floating_point() else None)
 
     def _match(self, lesson: Lesson, weight: float, place: int) -> Tensor:
         """Train one student, add ``weight`` times its gradient to what is trained, and return its distance."""
