@@ -93,7 +93,7 @@ def modern(spec: Any, below: Any = None, *, trusted: bool = True) -> Any:
     Args:
         spec: Plain values with ``class_path`` and ``init_args`` anywhere in them.
         below: What it is laid over, which may name the classes whose arguments are given here.
-        trusted: Whether classes may be imported to ask them; if not, those of this project and what is imported already.
+        trusted: Whether classes may be imported to ask them; if not, those of this project and imported ones are.
 
     Raises:
         UserError: An argument was given by both names, with different values.

@@ -45,7 +45,12 @@ class GeneratorMixture(Generator):
             raise UserError(
                 f"the weights of {len(members)} generators are {given}; give one from 0 for each, not all 0"
             )
-        networks = [member if isinstance(member, nn.Module) else _built(member) for member in members]
+        networks = [
+            member
+            if isinstance(member, nn.Module)
+            else build(member, Generator if isinstance(member, UntrustedSpec) else nn.Module)
+            for member in members
+        ]
         sizes = [getattr(network, "nz", None) for network in networks]
         for network, size in zip(networks, sizes, strict=True):
             if not isinstance(size, int):
@@ -94,7 +99,3 @@ class GeneratorMixture(Generator):
             made[index] = part
         assert made is not None
         return made
-
-
-def _built(spec: Mapping[str, Any] | UntrustedSpec) -> nn.Module:
-    return build(spec, Generator if isinstance(spec, UntrustedSpec) else nn.Module)
