@@ -154,6 +154,19 @@ class ClassSampler:
         Returns:
             (B,) int64 indices; sample ``i`` is of class ``labels[i]``.
         """
+        device = self.counts.device
+        return self.alike(labels, torch.rand(labels.shape, generator=generator, device=device, dtype=torch.float64))
+
+    def alike(self, labels: Tensor, chances: Tensor) -> Tensor:
+        """Return for each given label a sample of that class.
+
+        Args:
+            labels: (B,) int64 class indices.
+            chances: (B,) float64 in [0, 1), uniform: which of the class it is.
+
+        Returns:
+            (B,) int64 indices; sample ``i`` is of class ``labels[i]``.
+        """
         counts = self.counts[labels]
-        places = torch.rand(labels.shape, generator=generator, device=counts.device, dtype=torch.float64) * counts
+        places = chances * counts
         return self._sorted[self._starts[labels] + places.long().clamp(max=counts - 1)]

@@ -17,10 +17,12 @@ from gendistill.data.description import Normalisation
 from gendistill.data.official import check_content, verify
 from gendistill.data.readers import Arrays
 from gendistill.errors import UserError
+from gendistill.files import remove_leftovers, temporary_folder
 from gendistill.spelling import option
 
 DIGIT_NAMES = tuple("0123456789")
 CONNECTION_TIMEOUT = 20.0
+INCOMING = "incoming"
 """Seconds to wait for a server that does not answer."""
 
 Content = tuple[Arrays, Arrays, tuple[str, ...]]
@@ -94,6 +96,14 @@ def _read(name: str, root: Path) -> Content:
             raise _missing(source, root, str(error)) from error
 
 
+def is_there(name: str, root: Path) -> bool:
+    """Return whether the official files of a public data set, or the archive of them, lie where :func:`read` looks."""
+    source = SOURCES[name]
+    bases = (root, root / name)
+    archived = source.archive is not None and any((base / source.archive).is_file() for base in bases)
+    return archived or any(source.complete(base) for base in bases)
+
+
 @contextlib.contextmanager
 def _made(source: Source, root: Path) -> Iterator[None]:
     """Make the root where it is missing; take it away again when nothing came into it."""
@@ -119,7 +129,9 @@ def _fetch(name: str, root: Path, bases: tuple[Path, ...]) -> Content:
         raise _missing(source, root, "the folder is read-only")
     # Files arrive in a folder of their own and move into place whole, so that neither an interruption nor a second
     # process that does the same leaves half a file.
-    with tempfile.TemporaryDirectory(dir=root if writable else None, prefix=".incoming-") as scratch:
+    if writable:
+        remove_leftovers(root, INCOMING)
+    with temporary_folder(root / INCOMING) if writable else tempfile.TemporaryDirectory() as scratch:
         incoming = Path(scratch)
         if archives and source.archive:
             verify(name, archives[0])

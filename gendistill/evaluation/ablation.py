@@ -14,9 +14,8 @@ from typing import Any
 from gendistill.data.real import RealData
 from gendistill.evaluation.epochs import measuring_points, one_epoch, with_images
 from gendistill.evaluation.evaluate import evaluate
-from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.lessons import whose_normalisation
-from gendistill.evaluation.protocols import expand
+from gendistill.evaluation.protocols import expand, with_defaults
 from gendistill.evaluation.rates import made_for_optimizer
 from gendistill.evaluation.settings import ASKED_OWN, OWN
 from gendistill.initial import KEY
@@ -119,7 +118,7 @@ def _real_images(
     Returns:
         The images; the options that make them last as long; what a result says of that length.
     """
-    options = (learning_curve.__kwdefaults__ or {}) | dict(given)
+    options = with_defaults(given)
     asked, training_images = options["batch_size"], len(data.train)
     shown = with_images(teacher, options["generated"], training_images)
     # What it shows in truth: curricula and distilled images have batches of their own, few images fill no large one.

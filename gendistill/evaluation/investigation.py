@@ -19,6 +19,7 @@ from gendistill.data.fingerprint import tensors_fingerprint
 from gendistill.errors import UserError
 from gendistill.evaluation.comparison import paired, quantile
 from gendistill.evaluation.learning import learning_curve
+from gendistill.evaluation.protocols import with_defaults
 from gendistill.evaluation.suspects import Case, Suspect, apply, more_suspects, quick_suspects
 from gendistill.evaluation.verification import Claim, Verdict, judge_claim, signed
 from gendistill.teacher.base import Teacher
@@ -183,7 +184,7 @@ def _round(
 
 def _key(teacher: Teacher, learning: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what tells lessons apart: images, labels, rates, normalisation, and all options."""
-    options = {**(learning_curve.__kwdefaults__ or {}), **learning}
+    options = with_defaults(learning)
     return tensors_fingerprint(teacher.tensors()), teacher.description.normalisation, options
 
 

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from gendistill.data.description import Description
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.curve import Curve
 from gendistill.evaluation.ensemble import Separate
-from gendistill.evaluation.epochs import FRESH, Generated, measuring_points, one_epoch, with_images
+from gendistill.evaluation.epochs import measuring_points, one_epoch, with_images
 from gendistill.evaluation.lessons import Lessons, whose_normalisation
 from gendistill.evaluation.optimisers import OPTIMISERS
-from gendistill.evaluation.rates import Momentum, Rate, candidates, learned_rate
+from gendistill.evaluation.parts import Place, of, once
+from gendistill.evaluation.protocols import OPTIONS, Protocol
+from gendistill.evaluation.protocols import protocol as protocol_named
+from gendistill.evaluation.rates import candidates, learned_rate
 from gendistill.evaluation.scores import MEASURES, summary
 from gendistill.evaluation.settings import LEARNED
 from gendistill.evaluation.stacked import Stacked
@@ -27,8 +32,8 @@ from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
 from gendistill.seeds import initialisation, seed_list
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import Spec, said
 
-Spec = str | Mapping[str, Any]
 SPLITS = ("test", "validation", "train")
 SELECT = ("each", "last")
 
@@ -36,78 +41,34 @@ SELECT = ("each", "last")
 def learning_curve(
     teacher: Teacher,
     data: RealData,
+    protocol: Protocol | str | None = None,
     *,
-    learner: Spec | None = None,
-    updates: Sequence[int] = (10, 30, 100, 300, 1000),
-    epochs: int | None = None,
-    measure_every: int = 1,
-    generated: Generated = FRESH,
     seeds: int | Sequence[int] = 5,
-    batch_size: int = 64,
-    optimizer: str = "sgd",
-    lr: Rate | Sequence[Rate] | None = None,
-    select: str = "each",
-    measure: str = "accuracy",
-    momentum: Momentum = 0.9,
-    weight_decay: float = 5e-4,
-    schedule: str = "constant",
-    augment: str | None = None,
-    augment_mode: str = "single",
-    augment_strength: Mapping[str, float] | None = None,
-    labels: str = "given",
-    normalisation: str = "auto",
     split: str = "test",
     device: torch.device | str | None = None,
     batched: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Train fresh learners on a teacher's batches and measure them on real images after chosen numbers of updates.
 
     All seeds and all learning rates are trained at once. Learners of one seed have the same initial weights and data
-    order whatever the teacher and the rate, so that teachers can be compared seed by seed.
+    order whatever the teacher and the rate, so that teachers can be compared seed by seed::
+
+        learning_curve(teacher, data, "condensation-dsa", epochs=100, seeds=3)
 
     Args:
         teacher: What teaches. It is moved to ``device``.
         data: The real data that judges.
-        learner: Spec of the learner; by default the one whose first weights the teacher names, if it does, else
-            :func:`gendistill.nets.learners.default_learner`. Where it is the one that the teacher names, learners start
-            as the teacher says (:mod:`gendistill.initial`).
-        updates: Numbers of updates to measure at, 0 allowed; sorted, doubles left out. The largest ends the training
-            unless ``epochs`` does.
-        epochs: Length of the training in epochs of the teacher, see :func:`gendistill.evaluation.epochs.one_epoch`;
-            None: ``updates`` says it. With it, accuracy is also measured at ends of epochs.
-        measure_every: Epochs between two measurements; 0: only after the last. Without ``epochs`` it means nothing.
-        generated: For a teacher that makes images without end: so many of them, drawn once, ``"train"`` (as many as
-            there are real training images), or ``"fresh"`` (new ones in every batch).
+        protocol: How learners are trained and measured, or the name of a protocol of the literature
+            (:data:`gendistill.evaluation.protocols.PROTOCOLS`); None: :class:`Protocol`'s defaults.
         seeds: How many learners (seeds 0, 1, ...), or their seeds.
-        batch_size: Images an update; a curriculum has batches of its own.
-        optimizer: ``sgd`` or ``adam``.
-        lr: Learning rate, ``"grid"``, ``"teacher"``, ``"learned"``, a list of candidates, or None: the teacher's own
-            rates where it learned some, else the grid; see :func:`gendistill.evaluation.rates.candidates`. Among
-            several the one with the highest mean validation accuracy over the seeds is taken; the test split has no
-            say.
-        select: ``each``: the best rate is chosen for each number of updates by itself. ``last``: at the last number,
-            for all. A schedule other than ``constant`` is laid out for the last number in both cases.
-        measure: What the best rate is best in, on the validation split: ``accuracy``, or ``balanced``, the mean of the
-            classes' accuracies, where classes are of unequal size. Both are reported in any case.
-        momentum: SGD's momentum in [0, 1), or the lowest and highest of a cycle; see
-            :func:`gendistill.evaluation.rates.momentum_schedule`.
-        weight_decay: Not negative.
-        schedule: ``constant``, ``cosine``, ``step`` or ``one-cycle``; see
-            :func:`gendistill.evaluation.rates.schedule_factor`.
-        augment: Strategy of :func:`gendistill.data.augment.augment` for the teacher's images, or None.
-        augment_mode: ``single``: one of the strategy's names a batch, as in DSA. ``each``: one an image. ``all``: every
-            name, in order.
-        augment_strength: How far operations reach where not as far as DSA's, such as ``{"rotate": 45}``; see
-            :class:`gendistill.data.operations.Strength`.
-        labels: ``given``: cross-entropy with the teacher's labels, soft or hard. ``hard``: with their likeliest class.
-        normalisation: In which learners see the teacher's and the real images: the ``data``'s, the ``teacher``'s, or
-            ``auto``: the teacher's where it is whitened and the data is not, else the data's.
         split: Where accuracy is reported: ``test``, ``validation`` or ``train``.
         device: Where to train; by default where the data is.
         batched: Whether all learners go through one stacked forward pass; None: on a GPU yes, on a CPU no (there each
             core trains one learner, which is quicker).
         progress: Called with the updates done and their total.
+        **changes: Fields of the protocol that are other ones here.
 
     Returns:
         Plain values: ``learner`` (spec), ``initialisation`` (where learners start, in words, if the teacher says so),
@@ -127,100 +88,184 @@ def learning_curve(
         UserError: An option out of range, or a teacher that does not fit the data.
     """
     started = time.perf_counter()
-    counts, seeds = _counts(updates, needed=epochs is None), _seeds(seeds)
-    _among("optimizer", optimizer, OPTIMISERS)
-    _among("select", select, SELECT)
-    _among("measure", measure, MEASURES)
-    reported = _split(data, split)
-    device = data.train.labels.device if device is None else torch.device(device)
-    data, teacher, reported = data.to(device), teacher.to(device), reported.to(device)
-    normalisation = whose_normalisation(normalisation, teacher, data)
-    if normalisation == "teacher":
-        data = data.with_normalisation(teacher.description.normalisation)
-    training_images = len(data.train)
-    teacher = with_images(teacher, generated, training_images)
-    epoch = one_epoch(teacher, max(batch_size, 1), training_images)
-    if epochs is not None:
-        counts = measuring_points(counts, epoch, epochs, measure_every)
-    total = counts[-1]
-    tried = candidates(
-        lr,
-        teacher,
-        total,
-        optimizer=optimizer,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        schedule=schedule,
-    )
-    if len(tried) > 1:
-        _split(data, "validation")
-    lessons = Lessons(
-        teacher,
-        data.description,
-        seeds,
-        total,
-        batch_size,
-        augment=augment,
-        augment_mode=augment_mode,
-        augment_strength=augment_strength,
-        labels=labels,
-    )
-    spec, initial = _judge(teacher, data, learner)
-    strategy = Stacked if (device.type != "cpu" if batched is None else batched) else Separate
-    cores = torch.get_num_threads() if strategy is Separate and device.type == "cpu" else 1
-    # Learners with dropout draw from torch's global generator, which is lent out here and put back untouched.
-    with Workers(min(cores, len(seeds) * len(tried))) as workers, initialisation(seeds[0], "evaluation/dropout"):
-        ensemble = strategy(
-            spec, data.description, seeds, tried, optimizer=optimizer, device=device, workers=workers, initial=initial
+    asked = settled(protocol, changes, data.description)
+    judging = _Judging(teacher, data, asked, _seeds(seeds), split, device)
+
+    def make(place: Place | None) -> dict[str, Any]:
+        curve = judging.train(batched, progress, place)
+        earlier = 0.0 if place is None else place.seconds
+        return judging.result(curve) | {"seconds": earlier + time.perf_counter() - started}
+
+    result: dict[str, Any] = once("learning", lambda: judging.known(batched), make)
+    return result
+
+
+def settled(protocol: Protocol | str | None, changes: Mapping[str, Any], description: Description) -> Protocol:
+    """Return a protocol for a data set with the changes that were asked for.
+
+    Raises:
+        UserError: There is no such protocol, or no such field.
+    """
+    for name in changes:
+        if name not in OPTIONS:
+            raise UserError(
+                f"learning has no option '{name}'; {did_you_mean(name, OPTIONS)}it takes: {', '.join(OPTIONS)}"
+            )
+    chosen = protocol_named(protocol) if isinstance(protocol, str) else protocol or Protocol()
+    return replace(chosen, **changes).of(description)
+
+
+class _Judging:
+    """One call of :func:`learning_curve`: everything that is settled before learners are trained.
+
+    Args:
+        teacher: What teaches.
+        data: The real data that judges.
+        asked: How; nothing in it is left to the description.
+        seeds: Of the learners.
+        split: Where accuracy is reported.
+        device: Where to train; None: where the data is.
+
+    Raises:
+        UserError: See :func:`learning_curve`.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        data: RealData,
+        asked: Protocol,
+        seeds: list[int],
+        split: str,
+        device: torch.device | str | None,
+    ) -> None:
+        counts = _counts(asked.updates, needed=asked.epochs is None)
+        _among("optimizer", asked.optimizer, OPTIMISERS)
+        _among("select", asked.select, SELECT)
+        _among("measure", asked.measure, MEASURES)
+        reported = _split(data, split)
+        self.asked, self.seeds, self.split = asked, seeds, split
+        self.device = data.train.labels.device if device is None else torch.device(device)
+        self.reported = reported.to(self.device)
+        self._meet(teacher.to(self.device), data.to(self.device))
+        self.epoch = one_epoch(self.teacher, max(asked.batch_size, 1), len(self.data.train))
+        if asked.epochs is not None:
+            counts = measuring_points(counts, self.epoch, asked.epochs, asked.measure_every)
+        self.counts, self.total = counts, counts[-1]
+        self.tried = candidates(
+            asked.lr,
+            self.teacher,
+            self.total,
+            optimizer=asked.optimizer,
+            momentum=asked.momentum,
+            weight_decay=asked.weight_decay,
+            schedule=asked.schedule,
         )
-        curve = Curve(ensemble, len(seeds), data.validation, reported, each=select == "each", measure=measure)
-        done = 0
-        if counts[0] == 0:
-            curve.measure()
-        if progress is not None:
-            progress(done, total)  # from here on time is that of updates
-        for chunk in workers.ahead(lessons.chunks(counts)):
-            ensemble.train(chunk, done)
-            done += len(chunk[0])
-            if progress is not None:
-                progress(done, total)
-            if done in counts:
+        if len(self.tried) > 1:
+            _split(self.data, "validation")
+        shown = {
+            name: value for name, value in asked.options().items() if name.startswith("augment") or name == "labels"
+        }
+        self.lessons = Lessons(self.teacher, self.data.description, seeds, self.total, asked.batch_size, **shown)
+        self.learner, self.initial = _judge(self.teacher, self.data, asked.learner)
+
+    def _meet(self, teacher: Teacher, data: RealData) -> None:
+        """Let the teacher and the real data be seen in one normalisation."""
+        self.normalisation = whose_normalisation(self.asked.normalisation, teacher, data)
+        if self.normalisation == "teacher":
+            data = data.with_normalisation(teacher.description.normalisation)
+        self.data, self.teacher = data, with_images(teacher, self.asked.generated, len(data.train))
+
+    def known(self, batched: bool | None) -> dict[str, Any]:
+        """Return all that the result depends on, in plain values."""
+        how = {"seeds": self.seeds, "split": self.split, "device": self.device.type, "batched": batched}
+        asked = self.asked.options() | {"learner": said(self.learner)}
+        return {"asked": asked, **how, **of(self.teacher, self.data)}
+
+    def train(
+        self, batched: bool | None, progress: Callable[[int, int], None] | None, place: Place | None = None
+    ) -> Curve:
+        """Train all learners, measuring them on the way, from where they are kept if they are."""
+        strategy = Stacked if (self.device.type != "cpu" if batched is None else batched) else Separate
+        cores = torch.get_num_threads() if strategy is Separate and self.device.type == "cpu" else 1
+        asked, description, seeds = self.asked, self.data.description, self.seeds
+        tell = progress or _silent
+        # Learners with dropout draw from torch's global generator, which is lent out here and put back untouched.
+        with (
+            Workers(min(cores, len(seeds) * len(self.tried))) as workers,
+            initialisation(seeds[0], "evaluation/dropout"),
+        ):
+            ensemble = strategy(
+                self.learner,
+                description,
+                seeds,
+                self.tried,
+                optimizer=asked.optimizer,
+                device=self.device,
+                workers=workers,
+                initial=self.initial,
+            )
+            each = asked.select == "each"
+            curve = Curve(ensemble, len(seeds), self.data.validation, self.reported, each=each, measure=asked.measure)
+            done = 0 if place is None else place.go_on(curve, self.lessons)
+            if self.counts[0] == 0 and not curve.reported:
                 curve.measure()
-    right, chosen = curve.chosen()
-    return {
-        "learner": spec,
-        "initialisation": None if initial is None else initial.sentence(data.description),
-        "parameters": ensemble.parameter_count,
-        "updates": counts,
-        "accuracy": summary(right, curve.sizes[1]),
-        "split": split,
-        "split_sizes": {name: len(getattr(data, name)) for name in reversed(SPLITS)},
-        "class_names": list(data.description.class_names),
-        "class_sizes": curve.sizes[1].tolist(),
-        "measure": measure,
-        "seeds": seeds,
-        "batch_size": batch_size,
-        "optimizer": optimizer,
-        "momentum": momentum if isinstance(momentum, int | float) else list(momentum),
-        "weight_decay": weight_decay,
-        "schedule": schedule,
-        "augment": augment,
-        "augment_mode": augment_mode,
-        "augment_strength": dict(augment_strength) if augment_strength else None,
-        "labels": labels,
-        "normalisation": normalisation,
-        "generated": generated,
-        "epoch": {"images": epoch.images, "updates": epoch.updates},
-        "epochs": epochs,
-        "lr_asked": lr if lr is None or isinstance(lr, str | float | int) else list(lr),
-        "lr": [tried[place].name for place in chosen],
-        "learned_rate": learned_rate(teacher) if any(one.name == LEARNED for one in tried) else None,
-        "selection": {"select": select, **curve.selection()} if len(tried) > 1 else None,
-        "learner_updates": total,
-        "learners_trained": len(seeds) * len(tried),
-        "images_seen": [lessons.images_seen[count] for count in counts],
-        "seconds": time.perf_counter() - started,
-    }
+            tell(done, self.total)  # from here on time is that of updates
+            # Where learners may be kept no batch is drawn ahead: what is kept is where the batches are, too.
+            stops = [self.counts] if place is None else [[stop] for stop in place.stops(self.counts) if stop > done]
+            for counts in stops:
+                for chunk in workers.ahead(self.lessons.chunks(counts)):
+                    ensemble.train(chunk, done)
+                    done += len(chunk[0])
+                    tell(done, self.total)
+                    if done in self.counts:
+                        curve.measure()
+                if place is not None:
+                    place.keep(done, curve, self.lessons)
+        return curve
+
+    def result(self, curve: Curve) -> dict[str, Any]:
+        """Return what :func:`learning_curve` does, but for the time."""
+        right, chosen = curve.chosen()
+        asked, lr, tried = self.asked, self.asked.lr, self.tried
+        momentum, strength = asked.momentum, asked.augment_strength
+        return {
+            "learner": said(self.learner),
+            "initialisation": None if self.initial is None else self.initial.sentence(self.data.description),
+            "parameters": curve.ensemble.parameter_count,
+            "updates": self.counts,
+            "accuracy": summary(right, curve.sizes[1]),
+            "split": self.split,
+            "split_sizes": {name: len(getattr(self.data, name)) for name in reversed(SPLITS)},
+            "class_names": list(self.data.description.class_names),
+            "class_sizes": curve.sizes[1].tolist(),
+            "measure": asked.measure,
+            "seeds": self.seeds,
+            "batch_size": asked.batch_size,
+            "optimizer": asked.optimizer,
+            "momentum": momentum if isinstance(momentum, int | float) else list(momentum),
+            "weight_decay": asked.weight_decay,
+            "schedule": asked.schedule,
+            "augment": asked.augment,
+            "augment_mode": asked.augment_mode,
+            "augment_strength": dict(strength) if isinstance(strength, Mapping) and strength else None,
+            "labels": asked.labels,
+            "normalisation": self.normalisation,
+            "generated": asked.generated,
+            "epoch": {"images": self.epoch.images, "updates": self.epoch.updates},
+            "epochs": asked.epochs,
+            "lr_asked": lr if lr is None or isinstance(lr, str | float | int) else list(lr),
+            "lr": [tried[place].name for place in chosen],
+            "learned_rate": learned_rate(self.teacher) if any(one.name == LEARNED for one in tried) else None,
+            "selection": {"select": asked.select, **curve.selection()} if len(tried) > 1 else None,
+            "learner_updates": self.total,
+            "learners_trained": len(self.seeds) * len(tried),
+            "images_seen": [self.lessons.images_seen[count] for count in self.counts],
+        }
+
+
+def _silent(done: int, total: int) -> None:
+    """Say nothing of the updates done."""
 
 
 def updates_to(result: Mapping[str, Any], accuracy: float) -> int | None:
@@ -266,19 +311,17 @@ def cross_architecture(
 
 def learner_name(spec: Spec) -> str:
     """Return a learner's spec as ``Class(option=value, ...)``."""
-    if isinstance(spec, str):
-        spec = {"class_path": spec}
-    options = ", ".join(f"{name}={value}" for name, value in (spec.get("init_args") or {}).items())
-    return str(spec["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
+    plain = said(spec)
+    options = ", ".join(f"{name}={value}" for name, value in (plain.get("init_args") or {}).items())
+    return str(plain["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
 
 
-def _judge(teacher: Teacher, data: RealData, learner: Spec | None) -> tuple[dict[str, Any], Initial | None]:
+def _judge(teacher: Teacher, data: RealData, learner: Any) -> tuple[Spec, Initial | None]:
     """Return the learner's spec and, where the teacher was made for this learner's first weights, what they are."""
     initial = Initial.of(teacher)
     if learner is None:
         return (default_learner(data.description), None) if initial is None else (initial.learner, initial)
-    spec = {"class_path": learner} if isinstance(learner, str) else dict(learner)
-    return spec, initial if initial is not None and initial.learner == spec else None
+    return learner, None if initial is None else initial.for_learner(learner)
 
 
 def _counts(updates: Sequence[int], *, needed: bool) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +12,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.comparison import quantile
 from gendistill.evaluation.investigation import Verification, investigate
-from gendistill.evaluation.learning import learning_curve
-from gendistill.evaluation.protocols import expand
+from gendistill.evaluation.protocols import OPTIONS, expand
 from gendistill.evaluation.rates import OF_REAL_IMAGES
 from gendistill.evaluation.reading import Reading, count_sets, is_public
 from gendistill.evaluation.suspects import Case
@@ -92,12 +90,12 @@ def verify(
     if budget == "auto":
         budget = "quick" if verdict is not None and verdict.word != "agrees" else "none"
     trials, finding = ([], None) if budget == "none" else investigate(work, runs, budget)
-    source = teacher.metadata.get("source") or {}
+    source = teacher.noted("source", dict) or {}
     result = {
         "file": str(path),
         "dataset": data.description.name,
         "protocol": {"name": case.protocol, "words": words},
-        "understood": list(source.get("words", ())),
+        "understood": _words(source),
         "learning": judged,
         "claim": None if claim is None else {"accuracy": claim.value, "std": claim.std, "runs": claim.runs},
         "margin": margin,
@@ -118,7 +116,7 @@ def own_protocol(teacher: Teacher, data: RealData) -> tuple[dict[str, Any], str]
         teacher: The result; one that was read from public code notes whose form it had.
         data: The real data.
     """
-    source = teacher.metadata.get("source") or {}
+    source = teacher.noted("source", dict) or {}
     form, file = str(source.get("format", "")), str(source.get("file", "")).lower()
     learned = teacher.learning_rates
     if learned is not None and len(learned) > 1:
@@ -144,6 +142,11 @@ def own_protocol(teacher: Teacher, data: RealData) -> tuple[dict[str, Any], str]
     return {"protocol": "condensation-dsa"}, "that of DSA and DM"
 
 
+def _words(source: Mapping[str, Any]) -> list[str]:
+    words = source.get("words")
+    return list(map(str, words)) if isinstance(words, list | tuple) else []
+
+
 def _sentence(runs: Sequence[float], claim: Claim | None, verdict: Verdict | None) -> str:
     if claim is not None and verdict is not None:
         return sentence(runs, claim, verdict)
@@ -165,9 +168,8 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
 
 
 def _known(options: Mapping[str, Any]) -> None:
-    accepted = [name for name in inspect.signature(learning_curve).parameters if name not in ("teacher", "data")]
     for name in options:
-        if name not in accepted:
+        if name not in OPTIONS:
             raise UserError(
-                f"learning has no option '{name}'; {did_you_mean(name, accepted)}it takes: {', '.join(accepted)}"
+                f"learning has no option '{name}'; {did_you_mean(name, OPTIONS)}it takes: {', '.join(OPTIONS)}"
             )

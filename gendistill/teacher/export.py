@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +12,8 @@ import torch
 
 from gendistill.budget import check_memory
 from gendistill.data.description import Description, Normalisation
-from gendistill.errors import StorageError, UserError, did_you_mean
-from gendistill.files import storage_sentence
+from gendistill.errors import UserError, did_you_mean
+from gendistill.files import new_folder
 from gendistill.seeds import stream
 from gendistill.teacher import export_formats, public_formats
 from gendistill.teacher.base import Teacher
@@ -190,25 +186,3 @@ def _usual(format: str, description: Description) -> Normalisation:
 def _check_free(path: Path) -> None:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise UserError(f"'{path}' is there already and not an empty folder; choose another place or delete it first")
-
-
-@contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Lend a temporary folder that takes the name ``path`` when the block ends well, and vanishes when it does not.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        inside = temporary / path.name  # made by mkdir, it has the permissions that the user's umask gives
-        inside.mkdir()
-        yield inside
-        os.replace(inside, path)
-    except OSError as error:
-        raise StorageError(storage_sentence(path, error)) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)

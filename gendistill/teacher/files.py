@@ -102,6 +102,15 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
     return teacher.to(device)
 
 
+def is_intact(path: str | Path) -> bool:
+    """Return whether a file is a teacher whose content matches its checksum; nothing is built from it."""
+    try:
+        header, tensors = _read(Path(path), with_tensors=True)
+    except UserError:
+        return False
+    return bool(header.get("sha256") == _digest(header, tensors))
+
+
 def describe(path: str | Path) -> dict[str, Any]:
     """Return a teacher file's metadata, and the dtype and shape of each tensor, without loading tensors.
 

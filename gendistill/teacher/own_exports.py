@@ -19,7 +19,9 @@ from gendistill.data.parquet_file import column_values, open_parquet
 from gendistill.data.pictures import Blob, Source, pixels, read_picture
 from gendistill.data.whitening import Whitening
 from gendistill.errors import GendistillError, UserError
-from gendistill.regular import read_text, regular
+from gendistill.escapes import LONGEST_NAME, spreadsheet_cell
+from gendistill.json_file import Is, JsonError, Keys, list_of, mapping, maybe, number, read_json, text, whole
+from gendistill.regular import regular
 from gendistill.teacher import files
 from gendistill.teacher.base import first_line
 from gendistill.teacher.label_forms import understand_labels
@@ -47,7 +49,36 @@ TENSOR_FILES = {
     "dc": DC_FILE,
     "dd": DD_FILE,
 }
-BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error)
+NOTED = Keys(
+    required={
+        "export": Keys(
+            required={"format": Is(text, "the name of a format")},
+            optional={"labels": Is(text, "a word"), "normalisation": Is(mapping, "an object")},
+        ),
+        "description": Is(mapping, "an object"),
+        "images": Is(maybe(whole), "a number of images, or null"),
+    },
+    optional={
+        "images_per_class": Is(list_of(whole), "a number of images for each class"),
+        "learning_rates": Is(list_of(number), "a list of rates"),
+        "momenta": Is(list_of(number), "a list of numbers"),
+        "order": Is(text, "a word"),
+        "batch_size": Is(whole, "a number of images"),
+        "metadata": Is(mapping, "an object"),
+    },
+)
+"""What is read of the notes."""
+BROKEN = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    csv.Error,
+)
 
 
 def read_notes(folder: Path) -> dict[str, Any] | None:
@@ -60,14 +91,13 @@ def read_notes(folder: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        notes = json.loads(read_text(file))
-        notes["export"]["format"], notes["description"], notes["images"]
-    except BROKEN as error:
+        notes: dict[str, Any] = read_json(file, NOTED)
+    except (JsonError, OSError) as error:
         raise UserError(
-            f"'{folder}' is not a whole export: {NOTES} cannot be read ({error!r}); export again, or import the file "
+            f"'{folder}' is not a whole export: {NOTES} cannot be read ({error}); export again, or import the file "
             "without it"
         ) from error
-    return dict(notes)
+    return notes
 
 
 def read_export(folder: Path) -> StoredImages:
@@ -130,7 +160,7 @@ def _stored(folder: Path, form: Any, notes: Mapping[str, Any]) -> StoredImages:
     """Read images and labels of a format other than a teacher's file."""
     whitening = _whitening(folder / WHITENING_FILE)[0] if form in ("mtt", "datm") else None
     description = Description.from_dict(notes["description"], whitening, _embedding(folder))
-    schedules = {name: torch.tensor(notes[name]) for name in ("learning_rates", "momenta") if name in notes}
+    schedules = {name: torch.tensor(notes[name]) for name in ("learning_rates", "momenta") if notes.get(name)}
     if form == "png":
         pixels, labels = _png(folder, description)
         images = description.normalisation.apply(pixels)
@@ -153,9 +183,9 @@ def _stored(folder: Path, form: Any, notes: Mapping[str, Any]) -> StoredImages:
         images,
         labels,
         description,
-        order=notes.get("order", "stratified"),
+        order=notes.get("order") or "stratified",
         batch_size=notes.get("batch_size"),
-        metadata=dict(notes.get("metadata", {})),
+        metadata=dict(notes.get("metadata") or {}),
         **schedules,
     )
 
@@ -207,11 +237,11 @@ def _png(folder: Path, description: Description) -> tuple[Tensor, Tensor]:
         rows = list(budget.counted_rows(csv.DictReader(lines), meter))
     if not rows:
         raise UserError(f"{INDEX} lists no images; export again")
-    for number, row in enumerate(rows, 2):
+    for line, row in enumerate(rows, 2):
         known = description.class_names[int(row["label"])]
-        if row.get("class_name", known) != known:
+        if row.get("class_name", known) not in (known, spreadsheet_cell(known, LONGEST_NAME)):
             raise UserError(
-                f"line {number} of {INDEX} has label {row['label']}, which is '{known}' in {NOTES}, and class_name "
+                f"line {line} of {INDEX} has label {row['label']}, which is '{known}' in {NOTES}, and class_name "
                 f"'{row['class_name']}'; export again"
             )
     names = [row["file_name"] for row in rows]

@@ -16,7 +16,7 @@ from gendistill.teacher import StoredImages, load
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "dd"
 ADAPT = ["adapt-usps-mnist", "adapt-mnist-usps", "adapt-svhn-mnist"]
 SCALED = ["mnist-fixed", "mnist-random", *ADAPT]
-SWEPT = {"mnist-images": "trainer.inner_steps=1,2", "mnist-layers": "trainer.fixed_layers=0,5"}
+SWEPT = {"mnist-images": "trainer.inner.steps=1,2", "mnist-layers": "trainer.fixed_layers=0,5"}
 
 
 @pytest.mark.parametrize("name", SCALED)
@@ -36,7 +36,7 @@ def test_the_paper_scale_is_that_of_the_authors(name: str) -> None:
     given, options = made.init_args, made.options
     made.build_trainer()
     steps = 1 if name == "mnist-fixed" else 10
-    assert (given["inner_steps"], given["inner_epochs"], given["images_per_class"]) == (steps, 3, 1)
+    assert (given["inner"]["steps"], given["inner"]["epochs"], given["images_per_class"]) == (steps, 3, 1)
     assert (given["batch_size"], given["meta_lr"], given["learning_rate"]) == (1024, 0.01, 0.02)
     assert options.steps == 10 * given["decay_every"]  # 400 epochs, a decay every 40
     if name in ADAPT:
@@ -56,7 +56,7 @@ def test_a_sweep_is_judged_after_the_steps_that_it_was_made_for(name: str, scale
     swept = Replications(CONFIGS, scale).open(name)
     given = swept.experiment(0).init_args
     assert swept.plan.learning is not None
-    assert swept.plan.learning["epochs"] == given["inner_epochs"] and swept.plan.learning["batch_size"] == 10
+    assert swept.plan.learning["epochs"] == given["inner"]["epochs"] and swept.plan.learning["batch_size"] == 10
     assert swept.plan.beside == {"random real images": "real:subset=same"}
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import inspect
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from gendistill.data.operations import Strength
 from gendistill.errors import UserError
 from gendistill.evaluation.evaluate import evaluate
 from gendistill.evaluation.learning import learning_curve
-from gendistill.evaluation.protocols import NOT_MIRRORED, SUMMARIES, expand, protocol, strategy
+from gendistill.evaluation.protocols import NOT_MIRRORED, PROTOCOLS, SUMMARIES, Protocol, expand, protocol, strategy
 from gendistill.evaluation.rates import candidates
 from gendistill.seeds import stream
 from gendistill.teacher import RealSubset, StoredImages
@@ -22,10 +22,25 @@ NARROW = {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width
 
 
 @pytest.mark.parametrize("name", SUMMARIES)
-def test_a_protocol_is_a_set_of_options(name) -> None:
-    accepted = inspect.signature(learning_curve).parameters
-    assert set(protocol(name, CIFAR)) <= set(accepted)
-    assert protocol(name, CIFAR)["batch_size"] == (64 if name == "condensation-datadam" else 256)
+def test_a_protocol_of_the_literature_is_an_instance_with_a_sentence(name) -> None:
+    assert set(SUMMARIES) == set(PROTOCOLS) and isinstance(PROTOCOLS[name], Protocol)
+    fitted = protocol(name, CIFAR)
+    assert fitted == PROTOCOLS[name].of(CIFAR) and not any(map(callable, fitted.options().values()))
+    assert fitted.batch_size == (64 if name == "condensation-datadam" else 256)
+
+
+def test_a_protocol_is_a_value_or_a_name_and_fields_are_changed_beside_it(tiny_data) -> None:
+    teacher = RealSubset.all(tiny_data.train, tiny_data.description)
+    mine = replace(PROTOCOLS["shi-chen"], learner=NARROW, epochs=2)
+    one = learning_curve(teacher, tiny_data, mine, seeds=1)
+    other = learning_curve(teacher, tiny_data, "shi-chen", learner=NARROW, epochs=2, seeds=1)
+    for result in (one, other):
+        result.pop("seconds")
+    assert one == other and one["schedule"] == "cosine" and one["epochs"] == 2
+    with pytest.raises(UserError, match="did you mean 'epochs'"):
+        learning_curve(teacher, tiny_data, "shi-chen", epoch=2)
+    with pytest.raises(UserError, match="did you mean 'shi-chen'"):
+        learning_curve(teacher, tiny_data, "shi-chan")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +56,7 @@ def test_a_protocol_is_a_set_of_options(name) -> None:
     ],
 )
 def test_length_and_rates_are_the_published_ones(tiny_data, name, images, updates, first, highest, last) -> None:
-    options = protocol(name, CIFAR)
+    options = protocol(name, CIFAR).options()
     assert options["epochs"] * -(-images // options["batch_size"]) == updates
     # Only the protocol of MTT looks at the rate that was learned with the images.
     rates = torch.tensor([0.02])
@@ -57,12 +72,12 @@ def test_length_and_rates_are_the_published_ones(tiny_data, name, images, update
 
 def test_condensation_drops_the_rate_once_at_half(tiny_data) -> None:
     teacher = StoredImages(torch.zeros(3, 1, 8, 8), torch.arange(3), tiny_data.description)
-    (made,) = candidates(0.01, teacher, 300, schedule=protocol("condensation", CIFAR)["schedule"])
+    (made,) = candidates(0.01, teacher, 300, schedule=protocol("condensation", CIFAR).schedule)
     assert made.rates == pytest.approx((0.01,) * 150 + (0.001,) * 150)
 
 
 def test_digits_are_shifted_by_four_pixels_or_turned_as_far_as_dc_does() -> None:
-    options = protocol("condensation-mnist", Description("mnist", ("a", "b"), (1, 28, 28)))
+    options = protocol("condensation-mnist", Description("mnist", ("a", "b"), (1, 28, 28))).options()
     strength = Strength.of(options["augment_strength"])
     drawn = draw_parameters(options["augment"], 4000, (1, 28, 28), stream(0, "test"), mode="all", strength=strength)
     ((_, shifts), (_, scales), (_, angles)) = drawn.steps
@@ -72,18 +87,18 @@ def test_digits_are_shifted_by_four_pixels_or_turned_as_far_as_dc_does() -> None
 
 
 def test_signs_are_not_mirrored() -> None:
-    assert protocol("thesis", CIFAR)["augment"] == "crop_flip"
-    assert protocol("thesis", DIGITS)["augment"] == "crop"
-    assert "flip" in protocol("condensation-dsa", CIFAR)["augment"].split("_")
+    assert protocol("thesis", CIFAR).augment == "crop_flip"
+    assert protocol("thesis", DIGITS).augment == "crop"
+    assert "flip" in str(protocol("condensation-dsa", CIFAR).augment).split("_")
     assert all("flip" not in strategy("flip_crop", Description(name, ("a", "b"), (1, 8, 8))) for name in NOT_MIRRORED)
 
 
 def test_networks_fit_the_images() -> None:
-    assert protocol("condensation", CIFAR)["learner"]["init_args"] == {"width": 128, "depth": 3}
-    assert protocol("condensation", DIGITS)["learner"]["init_args"] == {"width": 128, "depth": 2}
-    datadam = protocol("condensation-datadam", CIFAR)["learner"]["init_args"]
+    assert protocol("condensation", CIFAR).learner["init_args"] == {"width": 128, "depth": 3}
+    assert protocol("condensation", DIGITS).learner["init_args"] == {"width": 128, "depth": 2}
+    datadam = protocol("condensation-datadam", CIFAR).learner["init_args"]
     assert datadam == {"width": 128, "depth": 3, "normalisation": "batch"}
-    assert protocol("thesis", CIFAR)["learner"]["class_path"] == "gendistill.nets.resnet.ResNet"
+    assert protocol("thesis", CIFAR).learner["class_path"] == "gendistill.nets.resnet.ResNet"
 
 
 def test_options_override_a_protocol_and_the_result_names_it(tiny_data) -> None:
