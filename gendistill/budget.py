@@ -27,6 +27,8 @@ MB = 10**6
 OPTION, VARIABLE = "--max-expansion-mb", "GENDISTILL_MAX_EXPANSION_MB"
 CGROUP = Path("/sys/fs/cgroup")
 PART = "use a part of it, or a machine with more memory"
+LITTLE = 16 * 10**6
+"""Bytes of which nobody asks whether they are free, for asking takes longer than reading a small picture."""
 UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 Row = TypeVar("Row", list[str], Mapping[str, Any], dict[str | Any, str | Any])
@@ -182,6 +184,8 @@ def check_memory(needed: int, what: str, advice: str) -> None:
     Raises:
         UserError: It is more than is free.
     """
+    if needed <= LITTLE:
+        return
     free = free_memory()
     if needed > free:
         raise UserError(f"{what} would take {words(needed)} of memory, {words(free)} are free; {advice}")

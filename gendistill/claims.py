@@ -42,29 +42,49 @@ class Claim:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # Without waiting, should somebody have put a pipe there.
-            descriptor = os.open(self.folder / LOCK, os.O_WRONLY | os.O_CREAT | WAITLESS, 0o666)
+            while not self._open():
+                pass
         except ValueError as error:
             raise PlaceError(f"'{self.folder}' is no name that a folder can have; choose another place") from error
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process is {self.doing} in '{self.folder}'; wait for it to end or {self.way_out}"
+            ) from error
         except OSError as error:
             raise PlaceError(place_sentence(self.folder, error)) from error
-        self._lock = os.fdopen(descriptor, "wb")
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                self.release()
-                raise UserError(
-                    f"another process is {self.doing} in '{self.folder}'; wait for it to end or {self.way_out}"
-                ) from error
-            except OSError:  # a file system without locks
-                self.release()
         require_place(self.folder, folder=True)
         remove_leftovers(self.folder)
+
+    def _open(self) -> bool:
+        """Lock the file; False where its last owner took it away meanwhile, so that another one is to be locked."""
+        path = self.folder / LOCK
+        # Without waiting, should somebody have put a pipe there.
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | WAITLESS, 0o666), "wb")
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:
+                file.close()
+                return False
+        except FileNotFoundError:
+            file.close()
+            return False
+        except BlockingIOError:
+            file.close()
+            raise
+        except OSError:  # a file system without locks
+            file.close()
+            path.unlink(missing_ok=True)
+            return True
+        self._lock = file
+        return True
 
     def release(self) -> None:
         """Give the folder free."""
         if self._lock is not None:
+            # While it is locked: whoever has opened it already sees that it has gone, and makes another.
+            with contextlib.suppress(OSError):
+                os.unlink(self.folder / LOCK)
             self._lock.close()
             self._lock = None
 

@@ -147,6 +147,15 @@ def _build_named(spec: UntrustedSpec, base: type[T], provided: Mapping[str, Any]
         raise UserError(f"{spec.where} names {spec.class_path}, which cannot be built so: {reason}") from error
 
 
+def _said(value: Any) -> Any:
+    """Return arguments in which what files name is as they say it."""
+    if isinstance(value, UntrustedSpec):
+        return value.said
+    if isinstance(value, dict):
+        return {name: _said(one) for name, one in value.items()}
+    return [_said(one) for one in value] if type(value) is list else value
+
+
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, list | tuple) else value
 
@@ -154,7 +163,8 @@ def _listed(value: Any) -> Any:
 def _build(target: type[T], path: str, given: dict[str, Any], provided: Mapping[str, Any]) -> T:
     accepted = accepted_arguments(target)
     for name in given:
-        if name not in accepted:
+        # What was called otherwise once is read by the class itself: gendistill.renamed.
+        if name not in accepted and name not in getattr(target, "OLD_NAMES", {}):
             raise UserError(
                 f"{path} has no option '{name}'; {did_you_mean(name, accepted)}it takes: {', '.join(accepted)}"
             )
@@ -172,6 +182,5 @@ def _build(target: type[T], path: str, given: dict[str, Any], provided: Mapping[
         if missing:
             raise UserError(lacking) from error
         raise UserError(f"{path} refuses its arguments: {error}") from error
-    plain = {name: value.said if isinstance(value, UntrustedSpec) else value for name, value in arguments.items()}
-    object.__setattr__(built, "spec", {"class_path": path, "init_args": plain})
+    object.__setattr__(built, "spec", {"class_path": path, "init_args": _said(arguments)})
     return built

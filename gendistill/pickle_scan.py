@@ -27,7 +27,13 @@ class _Weight:
     depth: int = 0
 
 
-_MARK = _Weight()
+_MARK, _LEAF = _Weight(), _Weight()
+CONSTANTS = {
+    opcode.name
+    for opcode in pickletools.opcodes
+    if opcode.stack_after and not opcode.stack_before and "EMPTY" not in opcode.name
+} - {"MARK", "GLOBAL", "GET", "BINGET", "LONG_BINGET"}
+"""Opcodes that put one value on the stack, to which nothing is added later."""
 
 
 def scan(stream: IO[bytes], most: int) -> None:
@@ -45,6 +51,9 @@ def scan(stream: IO[bytes], most: int) -> None:
     memo: dict[Any, _Weight] = {}
     for opcode, argument, _ in pickletools.genops(stream):
         name = opcode.name
+        if name in CONSTANTS:
+            stack.append(_LEAF)
+            continue
         if name == "STOP":
             return
         if name in ("PROTO", "FRAME"):
@@ -77,8 +86,10 @@ def _apply(opcode: Any, stack: list[_Weight], most: int) -> None:
     if opcode.name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"):
         # What was there before them is changed and stays, under its number in the memo, too.
         target, parts = outside[-1], [*outside[:-1], *inside]
-        target.leaves += sum(part.leaves for part in parts)
-        target.depth = max([target.depth, *(1 + part.depth for part in parts)])
+        if target is _LEAF:
+            target = _Weight()
+        target.leaves += sum([part.leaves for part in parts])
+        target.depth = max(target.depth, 1 + max([part.depth for part in parts], default=-1))
         stack.append(target)
         made = [target]
     else:

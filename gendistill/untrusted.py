@@ -51,7 +51,7 @@ INSTALLED = ("site-packages", "dist-packages")
 
 LARGEST = 2**20
 """The largest whole number among a network's arguments: no width or depth of a network is above it."""
-LONGEST, DEEPEST, MOST = 1_000, 8, 100_000
+LONGEST, DEEPEST, MOST = 1_000, 16, 100_000
 """Characters of a text, levels of nesting and values altogether."""
 PIXELS = 2**24
 """Values of the largest image that a file's network is built for."""

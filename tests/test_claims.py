@@ -67,6 +67,7 @@ def test_a_living_process_keeps_others_out_and_what_it_writes_is_left_alone(tmp_
         assert len(names(tmp_path)) == len(there) + 1
         with claimed(tmp_path, "searching", "choose another --output"):
             assert names(tmp_path) == [".lock", "other.json"]
+        assert names(tmp_path) == ["other.json"]
 
 
 def test_what_a_killed_writer_of_the_same_file_left_goes_with_the_next_write(tmp_path: Path) -> None:
@@ -125,6 +126,26 @@ def test_the_claim_ends_when_it_is_given_up(tmp_path: Path) -> None:
     first.release()
     second.take()
     second.release()
+    assert names(tmp_path / "new") == []
+
+
+def test_of_many_that_claim_a_folder_again_and_again_one_has_it_at_a_time(tmp_path: Path) -> None:
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom gendistill.claims import claimed\n"
+        "from gendistill.errors import UserError\nplace, had = Path(sys.argv[1]), 0\n"
+        "while had < 150:\n"
+        "    try:\n"
+        "        with claimed(place, 'working', 'choose another'):\n"
+        "            os.close(os.open(place / 'mine', os.O_CREAT | os.O_EXCL))\n"
+        "            os.unlink(place / 'mine')\n"
+        "            had += 1\n"
+        "    except UserError as error:\n"
+        "        assert 'another process' in str(error), error\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    running = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], env=environment) for _ in range(3)]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    assert names(tmp_path) == []
 
 
 PLACES = {

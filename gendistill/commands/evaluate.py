@@ -14,7 +14,6 @@ from gendistill.commands.keeping import keeping
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
 from gendistill.config.plan import is_real
-from gendistill.files import require_place
 
 UNEVEN = 1.5
 """How many times as large as the smallest the largest class must be for each class's accuracy to be printed."""
@@ -46,7 +45,6 @@ def main(argv: Sequence[str]) -> int:
     output = given.output
     if output is None and (Path(given.teacher) / "config.yaml").is_file():
         output = str(Path(given.teacher) / "results.json")
-        require_place(output)
     with result_only(given.json), keeping(output):
         data = load_data(given)
         teacher = open_teacher(given.teacher, data, seed=given.seed)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from gendistill.claims import claimed
+from gendistill.files import require_place
 from gendistill.runs.signals import going_on
 
 
@@ -27,10 +29,14 @@ def keeping(output: str | Path | None) -> Iterator[None]:
 
     Raises:
         Interrupted: A signal came.
+        PlaceError: There is no place for the file.
+        UserError: Another process judges for the same file.
     """
     from gendistill.evaluation.parts import kept_in
 
     folder = parts_beside(output)
+    if output and folder is not None:
+        require_place(output)
 
     def how() -> str:
         if folder is None:
@@ -39,7 +45,8 @@ def keeping(output: str | Path | None) -> Iterator[None]:
             return "nothing was finished; give the same command again to start anew"
         return f"what is finished is kept in '{folder}'; give the same command again to go on"
 
-    with going_on(how), kept_in(folder):
+    claim = nullcontext() if folder is None else claimed(folder, "judging", "choose another --output")
+    with claim, going_on(how), kept_in(folder):
         yield
 
 

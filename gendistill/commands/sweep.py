@@ -25,7 +25,7 @@ Train a config once for each value of one of its options and each seed, judge ev
 the same command goes on where it stopped, and another value costs that value alone.
 
 options:
-  --over KEY=V,V,...  the option and its values, such as trainer.inner_steps=1,2,5,10
+  --over KEY=V,V,...  the option and its values, such as trainer.inner.steps=1,2,5,10
   --label TEXT        what the plot calls the option (default: its name)
   --scale NAME        a named scale of the config (default: its own settings)
   --seeds N           number of runs of each value (default: what the config says)
@@ -45,7 +45,7 @@ class Sweep:
 
     Attributes:
         path: The config.
-        option: The option, as on the command line without dashes: ``trainer.inner_steps``.
+        option: The option, as on the command line without dashes: ``trainer.inner.steps``.
         values: Its values, as text.
         known: How every run is made; the value is added to its overrides.
     """
@@ -189,7 +189,7 @@ def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
     if not option or not equals or not all(values) or len(set(values)) < len(values):
         raise UserError(
             f"--over is '{own.get('--over', '')}'; give an option and different values of it, such as "
-            "--over trainer.inner_steps=1,2,5"
+            "--over trainer.inner.steps=1,2,5"
         )
     known = Replications(
         configs=path.parent,

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from gendistill.config.experiment import Experiment
 from gendistill.config.recorded import tags
+from gendistill.config.typed import declared_types, is_block
 from gendistill.plain import plain
 
 GENERAL = (
@@ -73,7 +74,14 @@ def _describe(experiment: Experiment | None) -> str:
     if experiment is not None:
         parser.add_class_arguments(experiment.trainer_class, "trainer")
         given = {f"run.{key}": value for key, value in experiment.run.items()}
-        given |= {f"trainer.{key}": plain(value) for key, value in experiment.init_args.items()}
+        types = declared_types(experiment.trainer_class)
+        for key, value in experiment.init_args.items():
+            block = is_block(types.get(key)) and isinstance(value, dict)
+            given |= (
+                {f"trainer.{key}.{entry}": plain(one) for entry, one in value.items()}
+                if block
+                else {f"trainer.{key}": plain(value)}
+            )
         known = {action.dest for action in parser._actions}
         parser.set_defaults({key: value for key, value in given.items() if key in known})
     for action in parser._actions:

@@ -46,8 +46,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     atomic_write(path, lambda file: file.write(content))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: Path, *, finite: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors (CPU) and metadata of a safetensors file.
+
+    Args:
+        path: The file.
+        finite: Whether NaN and infinity are damage; learners may have diverged.
 
     Raises:
         UserError: The file is missing, damaged or not safetensors, or holds values that are NaN or infinite. A file of
@@ -64,7 +68,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     noted = metadata.pop(CHECKSUM, None)
     if noted is not None and noted != _checksum(tensors, metadata):
         raise UserError(f"'{path}' is damaged: it does not match its checksum; delete it to have it made anew")
-    for name, tensor in tensors.items():
+    for name, tensor in tensors.items() if finite else ():
         check_finite(f"{path}: {name}", tensor, "delete the file to have it made anew")
     return tensors, metadata
 

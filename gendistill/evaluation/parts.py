@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gendistill import __version__
 from gendistill.data.fingerprint import fingerprint, in_words, tensors_fingerprint, text_fingerprint
 from gendistill.data.real import RealData
-from gendistill.evaluation.cache import write_tensors
+from gendistill.errors import UserError
+from gendistill.evaluation.cache import read_tensors, write_tensors
 from gendistill.evaluation.curve import Curve
 from gendistill.evaluation.lessons import Lessons
-from gendistill.files import atomic_write
+from gendistill.files import atomic_write, remove_leftovers
+from gendistill.json_file import Each, Is, Keys, list_of, mapping, parse_json, read_kept, sealed, size, text, whole
+from gendistill.notes import note
 from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 
@@ -33,7 +35,18 @@ EVERY = 10.0
 STOPS = 40
 """Places of a training at which its learners may be kept, beside those where they are measured."""
 KEY = "gendistill_learners"
-DAMAGED = (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError, RecursionError)
+ANEW = "it is made anew"
+PART = Keys(required={"what": Is(mapping, "what it depends on"), "result": Is(mapping, "a result")})
+NOTED = Keys(
+    required={
+        "what": Is(text, "text"),
+        "done": Is(whole, "a number of updates"),
+        "seconds": Is(size, "a number of seconds"),
+        "reported": Each(Is(list_of(whole), "a list of candidates")),
+    }
+)
+DAMAGED = (LookupError, ValueError, TypeError, RuntimeError)
+"""What tensors may raise that are not those of these learners."""
 
 _folder: ContextVar[Path | None] = ContextVar("folder of parts", default=None)
 
@@ -61,16 +74,14 @@ def once(kind: str, what: Callable[[], Mapping[str, Any]], make: Callable[[Place
         return make(None)
     known = {"gendistill": __version__, "torch": str(torch.__version__), **plain(what())}
     path = folder / f"{kind}-{text_fingerprint(json.dumps(known, sort_keys=True))}.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["what"] == known and isinstance(found["result"], dict):
-            return found["result"]
-    except DAMAGED:
-        pass  # not made yet, or damaged: making it mends either
+    remove_leftovers(folder)
+    found = read_kept(path, PART, ANEW)
+    if found is not None and found["what"] == known:
+        return found["result"]
     learners = path.with_suffix(".learners.safetensors")
     result = plain(make(Place(learners, known)), strict=True)
-    text = json.dumps({"what": known, "result": result}, allow_nan=False, ensure_ascii=False)
-    atomic_write(path, lambda file: file.write(text.encode()))
+    written = json.dumps(sealed({"what": known, "result": result}), allow_nan=False, ensure_ascii=False)
+    atomic_write(path, lambda file: file.write(written.encode()))
     learners.unlink(missing_ok=True)
     return result
 
@@ -134,10 +145,11 @@ class Place:
 
     def go_on(self, curve: Curve, lessons: Lessons) -> int:
         """Put back what was kept, and return the updates done; 0 where nothing was, or it is damaged."""
+        if not self.path.is_file():
+            return 0
         try:
-            with safe_open(self.path, framework="pt") as file:
-                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                noted = json.loads(file.metadata()[KEY])
+            tensors, metadata = read_tensors(self.path, finite=False)
+            noted = parse_json(metadata.get(KEY, ""), f"what '{self.path}' says", NOTED)
             if noted["what"] != self.known:
                 return 0
             reported = [
@@ -152,7 +164,8 @@ class Place:
             done = int(noted["done"])
             for member, (parameters, state) in enumerate(members):
                 curve.ensemble.go_on(member, parameters, state)
-        except DAMAGED:
+        except (UserError, *DAMAGED) as error:
+            note(f"{str(error).partition(';')[0] or repr(error)}; these learners are trained anew")
             return 0
         self.seconds = float(noted["seconds"])
         curve.validation, curve.best, curve.reported = noted["validation"], noted["best"], reported

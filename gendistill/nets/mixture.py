@@ -10,18 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
+from gendistill.nets.base import Generator
 from gendistill.objects import build
+from gendistill.untrusted import UntrustedSpec
 
 
-class GeneratorMixture(nn.Module):
+class GeneratorMixture(Generator):
     """Calls the generator that the last entry of a latent names.
 
     That entry u is standard normal, as all of a latent: its probability Phi(u) falls in one of k intervals as wide as
     the weights. The others are the latent of the generator; one whose latents are shorter takes the first of them.
 
     Args:
-        members: Generators, or their ``class_path`` and ``init_args``; at least one. They may come from a teacher file,
-            so only classes of this project and of modules that are already imported are built.
+        members: Generators, or their ``class_path`` and ``init_args``, as a file names them where it is one's; at least
+            one.
         weights: How often each is called; positive or 0, and not all 0. None: equally often.
 
     Attributes:
@@ -33,7 +35,7 @@ class GeneratorMixture(nn.Module):
     """
 
     def __init__(
-        self, members: Sequence[nn.Module | Mapping[str, Any]], weights: Sequence[float] | None = None
+        self, members: Sequence[nn.Module | Mapping[str, Any] | UntrustedSpec], weights: Sequence[float] | None = None
     ) -> None:
         super().__init__()
         if not members:
@@ -44,7 +46,10 @@ class GeneratorMixture(nn.Module):
                 f"the weights of {len(members)} generators are {given}; give one from 0 for each, not all 0"
             )
         networks = [
-            member if isinstance(member, nn.Module) else build(member, nn.Module, trusted=False) for member in members
+            member
+            if isinstance(member, nn.Module)
+            else build(member, Generator if isinstance(member, UntrustedSpec) else nn.Module)
+            for member in members
         ]
         sizes = [getattr(network, "nz", None) for network in networks]
         for network, size in zip(networks, sizes, strict=True):

@@ -20,7 +20,7 @@ from gendistill.plain import plain
 from gendistill.runs.attributes import not_finite
 from gendistill.runs.board import Board
 from gendistill.runs.checkpoint import load_state, save_state, settle
-from gendistill.runs.configuration import flatten, identity, require_same
+from gendistill.runs.configuration import as_stored, bound, differing, flatten, require_same
 from gendistill.runs.context import RunContext
 from gendistill.runs.device import choose_device
 from gendistill.runs.directory import RunDirectory
@@ -155,10 +155,7 @@ STATE = Keys(
         "checked": Is(truth, "true or false"),
         **{name: Is(mapping, "an object") for name in ("trainer", "streams", "global", "metrics", "reported")},
     },
-    optional={
-        "config": Is(text, "what the configuration is known by"),
-        **{name: Is(mapping, "an object") for name in ("software", "data", "other_data", "watch")},
-    },
+    optional={name: Is(mapping, "an object") for name in ("software", "config", "data", "other_data", "watch")},
     # What a later version saves is no use without that version.
     others=Is(lambda value: False, "nothing of that name; continue the run with the version that saved it"),
 )
@@ -184,8 +181,7 @@ class _Loop:
         self.saved: dict[str, Any] = {}
         """The state that is continued, as the process that saves has looked at it."""
         self.fallen_back: str | None = None
-        self.identity = ""
-        """Of the configuration."""
+        self.config: dict[str, Any] = {}
 
     def train(self, data: RealData, config: dict[str, Any]) -> None:
         """Prepare, then make the steps that are left."""
@@ -226,7 +222,7 @@ class _Loop:
     def claim(self, config: dict[str, Any]) -> None:
         """Make the directory this run's own, and see that the run that it holds is the same one."""
         directory = self.run.directory
-        self.identity = identity(config)
+        self.config = config
         directory.make()
         directory.lock()
         directory.sweep()
@@ -238,7 +234,7 @@ class _Loop:
             if saved is not None:
                 check(saved, STATE, f"the saved state in '{directory}'")
                 self.saved = saved
-                if saved.get("config", self.identity) != self.identity:
+                if "config" in saved and differing(as_stored(saved["config"]), config):
                     raise UserError(
                         f"the saved state in '{directory}' is of a run with other settings than its config.yaml says; "
                         f"put back the state that belongs to it, {ANOTHER_RUN}"
@@ -401,7 +397,7 @@ class _Loop:
                 "seconds": self.run.seconds,
                 "device": self.run.device.type,
                 "software": software(),
-                "config": self.identity,
+                "config": bound(self.config),
                 "data": self.contents,
                 "other_data": self.trainer.other_data,
                 "trainer": self.trainer.state_dict(),

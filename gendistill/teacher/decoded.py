@@ -26,6 +26,7 @@ def teacher_of(
     classes: Tensor | None = None,
     order: Order = "stratified",
     batch_size: int | None = None,
+    images_at_once: int | None = None,
     learning_rates: Tensor | None = None,
     momenta: Tensor | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -42,6 +43,7 @@ def teacher_of(
         classes: (N,) what a generator is told; None: the likeliest class of the labels.
         order: See :class:`~gendistill.teacher.StoredImages`.
         batch_size: Values a step where they belong to steps; None: as many as are asked for.
+        images_at_once: Images a step where any of them may be in one; of a generator's latents it is not kept.
         learning_rates: See :class:`~gendistill.teacher.Teacher`.
         momenta: See there.
         metadata: See there.
@@ -70,7 +72,7 @@ def teacher_of(
             images = torch.cat([decode(some, at) for some, at in zip(values.split(256), told.split(256), strict=True)])
             teacher = StoredImages(images, labels, description, order=order, batch_size=batch_size, **schedules)
     else:
-        size = None if batch_size is None else batch_size * decode.cells
+        size = images_at_once if batch_size is None else batch_size * decode.cells
         teacher = StoredImages(
             decode.packed(values), labels, description, decode=decode, order=order, batch_size=size, **schedules
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gendistill.budget import check_memory
 from gendistill.data.description import Description, Normalisation
 from gendistill.decodes import Formation
 from gendistill.errors import UserError, did_you_mean
@@ -39,6 +41,8 @@ AS_STORED = ("safetensors", "idc")
 WHITENED = ("safetensors", "mtt", "datm")
 """Formats that can say how images were whitened; in all others the whitening is inverted."""
 PICTURES = ("png", "parquet")
+COPIES = 2
+"""Of drawn images in memory: as they are drawn, and as they are written."""
 
 
 def export(
@@ -122,7 +126,8 @@ def materialise(teacher: Teacher, count: int | None = None, generator: torch.Gen
         The images. A curriculum keeps its order; it is shown the same way with its own batch size.
 
     Raises:
-        UserError: A count below 1, or none for a teacher that makes fresh images without end.
+        UserError: A count below 1 or of more images than there is memory for, or none for a teacher that makes fresh
+            images without end.
     """
     if count is None:
         if isinstance(teacher, StoredImages):
@@ -142,6 +147,9 @@ def materialise(teacher: Teacher, count: int | None = None, generator: torch.Gen
         return whole
     if count < 1:
         raise UserError(f"the number of images to export must be at least 1, got {count}")
+    shape = teacher.description.image_shape
+    what = f"{count:,} images of shape {shape} to export"
+    check_memory(COPIES * 4 * count * math.prod(shape), what, "ask for fewer")
     images, labels = teacher.sample(count, generator or stream(0, "export"))
     drawn = StoredImages(images.cpu(), labels.cpu(), teacher.description, metadata=teacher.metadata)
     drawn.labeller = teacher.labeller

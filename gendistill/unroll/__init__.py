@@ -36,7 +36,7 @@ from gendistill.unroll.modes import MEMORY_MODES, Memory
 from gendistill.unroll.replay import StepGraphs
 from gendistill.unroll.rules import RULES, Optimizer
 from gendistill.unroll.shared import SharedImages
-from gendistill.unroll.together import Together, summed
+from gendistill.unroll.together import Together, representative, summed
 
 __all__ = [
     "MEMORY_MODES",
@@ -52,6 +52,7 @@ __all__ = [
     "Unrolled",
     "call",
     "initial_parameters",
+    "representative",
     "summed",
     "unrolled_loss",
 ]

@@ -43,3 +43,10 @@ def test_numbers_of_an_evaluation(words: list[str], said: str, capsys: pytest.Ca
     assert main(["evaluate", "real:subset=10", *LEARN, *words]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert said in last and "of memory" in last and "are free" in last
+
+
+def test_the_number_of_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", "real:subset=10", "--dataset", "digits", "--count", HUGE, "--output", str(tmp_path / "out")]
+    assert main(words) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "1,000,000,000,000 images of shape (1, 8, 8) to export would take 512 TB of memory" in last

@@ -35,6 +35,7 @@ from gendistill.mimicry.adapter import GeneratorAdapter
 from gendistill.nets.base import Generator
 from gendistill.nets.dcgan import DCGANGenerator
 from gendistill.nets.learners import ConvNet, Learner, build_learner
+from gendistill.nets.mixture import GeneratorMixture
 from gendistill.nets.reordered import ReorderedGenerator
 from gendistill.objects import build
 from gendistill.seeds import initialisation
@@ -162,6 +163,9 @@ def test_networks_of_the_fitting_kind_and_of_modules_of_ones_own_are_built() -> 
     }
     made = build(UntrustedSpec(outside, "it"), Generator)
     assert made(torch.zeros(2, 3), torch.tensor([0, 1])).shape == (2, 1, 8, 8)
+    mixed = {"class_path": f"{GeneratorMixture.__module__}.GeneratorMixture", "init_args": {"members": [inside, spec]}}
+    mixture = build(UntrustedSpec(mixed, "it"), Generator)
+    assert json.loads(json.dumps(mixture.spec))["init_args"]["members"] == [inside, spec]  # type: ignore[arg-type]
     # What it notes of itself is plain again, and builds the same when a file holds it.
     assert json.loads(json.dumps(made.spec))["init_args"]["network"]["init_args"]["network"] == spec  # type: ignore[arg-type]
     again = build(UntrustedSpec(json.loads(json.dumps(made.spec)), "it"), Generator)
@@ -176,6 +180,9 @@ def test_a_spec_within_a_spec_is_trusted_no_more(place: str, trap: Path) -> None
                    "init_args": {"network": hostile, "order": [0]}}  # fmt: skip
         with pytest.raises(UserError, match="import 'trap_module' yourself"):
             build(UntrustedSpec(wrapped, "it"), Generator)
+        mixed = {"class_path": "gendistill.nets.mixture.GeneratorMixture", "init_args": {"members": [hostile]}}
+        with pytest.raises(UserError, match="import 'trap_module' yourself"):
+            build(UntrustedSpec(mixed, "it"), Generator)
     own = {"class_path": f"{__name__}.Own", "init_args": {"more": {"blocks": [1, [hostile]]}}}
     made = build_learner(UntrustedSpec(own, "it"), **SIZES)
     assert isinstance(made, Own) and isinstance(made.more["blocks"][1][0], UntrustedSpec)
@@ -279,7 +286,7 @@ def nested(depth: int) -> Any:
 
 @pytest.mark.parametrize("depth", [10, 900])
 def test_specs_nested_without_end_are_refused(depth: int) -> None:
-    with pytest.raises(UserError, match="nested more than 8 deep"):
+    with pytest.raises(UserError, match="nested more than 16 deep"):
         UntrustedSpec(nested(depth), "the file's network")
 
 
@@ -421,6 +428,7 @@ def test_no_command_imports_what_a_teacher_names(
         ["poison", "t.safetensors", "--attack", "7:1", *QUICK],
         ["adapt", "t.safetensors"],
         ["tokens", "t.safetensors"],
+        ["diagnose", "t.safetensors", "--device", "cpu"],
     ],
     ids=lambda words: words[0],
 )

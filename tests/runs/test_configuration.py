@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gendistill.errors import UserError
 from gendistill.plain import plain
-from gendistill.runs.configuration import identity, require_same
+from gendistill.runs.configuration import bound, differing, require_same
 from gendistill.runs.directory import RunDirectory
 
 CONFIG: dict[str, Any] = {
@@ -92,7 +92,10 @@ def test_what_is_stored_equals_what_was_given(tmp_path_factory: pytest.TempPathF
     require_same(directory, config)
 
 
-def test_what_is_the_same_run_has_one_identity() -> None:
-    same = identity(changed(run={"steps": 20, "fresh": True}, added_later=None))
-    assert identity(CONFIG) == same == identity(plain(CONFIG))
-    assert len({same, identity(changed(lr=1e-4)), identity(changed(run={"seed": 1})), identity(changed(width=8))}) == 4
+def test_where_two_configurations_differ() -> None:
+    stored = plain(CONFIG)
+    assert differing(stored, changed(run={"steps": 20, "fresh": True}, added_later=None)) == []
+    assert differing(stored, changed(lr=1e-4, width=8)) == ["trainer.init_args.lr", "trainer.init_args.width"]
+    assert differing(stored, changed(run={"seed": 1})) == ["run.seed"]
+    assert bound(stored) == stored | {"run": {"seed": 0}}
+    assert differing(bound(stored), changed(run={"device": "cuda"})) == []

@@ -124,6 +124,34 @@ def test_dataset_distillation_of_sheets_is_that_of_their_images(tiny_data: RealD
     torch.testing.assert_close(sheets.labels.grad, plain.labels.grad.unflatten(1, (3, 4)).sum(2), rtol=1e-3, atol=1e-6)
 
 
+def test_mini_batches_of_sheets_show_some_of_their_images(tiny_data: RealData, tmp_path: Path) -> None:
+    inner = {"steps": 3, "epochs": 1, "batch_size": 6}
+    given: dict[str, Any] = {"inner": inner, "augment": "crop", "learn_labels": True}
+    kinds = test_dataset_distillation
+    trainers = [
+        kinds.attached(
+            kinds.DatasetDistillationTrainer(learner=kinds.LEARNER, batch_size=24, learning_rate=0.1, **given, **own),
+            tiny_data,
+            tmp_path,
+        )
+        for own in ({"decode": 2, "images_per_class": 2}, {"images_per_class": 8})
+    ]
+    sheets, plain = trainers
+    decode: Any = sheets.decode
+    # Stored (sheet, class), shown (sheet, class, cell); the plain one's classes are in turn: (sheet, cell, class).
+    place = torch.arange(24).view(2, 3, 4).permute(0, 2, 1).flatten()
+    before = sheets.images.detach().flatten(0, 1).clone()
+    plain.images.data = decode(before, sheets.classes)[place].view_as(plain.images)
+    plain.labels.data = sheets.labels.detach().flatten(0, 1).repeat_interleave(4, 0)[place].view_as(plain.labels)
+    expected = moved(plain).flatten(0, 1)[place.argsort()]
+    torch.testing.assert_close(moved(sheets).flatten(0, 1), back(decode, before, expected), rtol=1e-3, atol=1e-6)
+    assert sheets.labels.grad is not None and plain.labels.grad is not None
+    told = plain.labels.grad.flatten(0, 1)[place.argsort()].unflatten(0, (-1, 4)).sum(1)
+    torch.testing.assert_close(sheets.labels.grad.flatten(0, 1), told, rtol=1e-3, atol=1e-6)
+    teacher = sheets.teacher()
+    assert isinstance(teacher, StoredImages) and (teacher.images_stored, teacher.batch_size) == (6, 6)
+
+
 @pytest.mark.parametrize("labels", ["hard", "learned"])
 def test_trajectory_matching_of_sheets_is_that_of_their_images(
     tiny_data: RealData, tmp_path: Path, labels: str
