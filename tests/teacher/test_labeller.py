@@ -298,3 +298,14 @@ def test_fresh_images_drawn_once_keep_it(make: Callable[[str], Teacher], descrip
     endless = labelled(make("fresh"), Labeller(net, OWN))
     assert isinstance(endless, GeneratorTeacher)
     assert with_images(endless, 6, 9).labeller is endless.labeller
+
+
+@pytest.mark.parametrize(
+    "reference", ["real:ipc=1,labels=/elsewhere/x.safetensors", "/elsewhere/x.safetensors,labels=real:ipc=1"]
+)
+def test_a_file_of_results_chooses_no_place_of_a_labeller_either(reference: str) -> None:
+    from gendistill.commands.report import _check_place
+
+    with pytest.raises(UserError, match="a file chooses no place"):
+        _check_place(reference, [], True)
+    _check_place("real:ipc=1", [], True)
