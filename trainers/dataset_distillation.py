@@ -205,6 +205,7 @@ class DatasetDistillationTrainer(Trainer):
         """Make the images, their labels and rates, the learners' beginnings and the meta-optimiser."""
         description, sets = self.data.description, self.options.sets
         self.poison = Poison.of(self.poison_spec, description)
+        self.inner.record(self.run.options.cuda_graphs)
         self.pool = self.learners.begin(self)
         check_stored(description, sets * self.images_per_class)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
@@ -278,7 +279,7 @@ class DatasetDistillationTrainer(Trainer):
         images, labels = batch
         if self.batches is not None:
             images = apply(images, self.batches.draw_real(len(images)))
-        steps = self.inner.end(lambda: self.run.streams["window"])
+        steps = self.inner.end(lambda: self.run.streams.on_host("window"))
         tasks, outers = [], []
         for learner, seed in self.learners.draw(self, self.pool):
             outers.append(self.inner.real_loss(learner, [steps], images[None], labels[None], self.poison))

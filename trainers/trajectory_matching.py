@@ -172,6 +172,7 @@ class TrajectoryMatchingTrainer(Trainer):
     def build(self) -> None:
         """Open the experts, training those that are missing; make images, labels, rate and their optimisers."""
         self._check_run()
+        self.training.inner.record(self.run.options.cuda_graphs)
         description, seed = self.data.description, self.run.options.seed
         self.learner_spec = self.learner_spec or default_learner(description)
         with self.initialised("student"):

@@ -30,10 +30,21 @@ class InnerTraining:
 
     Attributes:
         options: The same.
+        graphs: Recorded steps, of which trainings are made; None: steps are made by the program. With the shortcut
+            they have no use.
     """
 
     def __init__(self, options: InnerOptions) -> None:
         self.options = options
+        self.graphs: unroll.StepGraphs | None = None
+
+    def record(self, wanted: bool) -> None:
+        """Make trainings of recorded steps from here on, or of steps that the program makes.
+
+        Args:
+            wanted: The run's ``cuda_graphs``.
+        """
+        self.graphs = unroll.StepGraphs() if wanted else None
 
     def end(self, stream: Callable[[], torch.Generator]) -> int:
         """Return after how many steps the learners of a meta-step stop.
@@ -175,6 +186,7 @@ class InnerTraining:
                 optimizer=options.optimizer,
                 window=options.window,
                 buffers=self.tracks(unroll.representative(task.learner)),
+                graphs=self.graphs,
                 **given,
             )
 

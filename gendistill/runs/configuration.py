@@ -23,6 +23,7 @@ SHOWN_OR_PLACED = (
     "histograms",
     "progress",
     "timeout",
+    "cuda_graphs",
 )
 FREE = frozenset(f"run.{key}" for key in (*SHOWN_OR_PLACED, "fresh")) | {"data_root", "data.root"}
 

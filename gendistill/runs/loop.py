@@ -105,6 +105,8 @@ def train(
     """
     processes = Processes.from_environment()
     device = choose_device(options.device, processes.local_rank)
+    if options.cuda_graphs and device.type != "cuda":
+        raise UserError(f"run.cuda_graphs is true, but the run is on {device.type}; set it to false, or choose a GPU")
     directory = RunDirectory(options.root, options.name)
     run = RunContext(options, directory, device, Streams(options.seed, device), processes)
     randomness = GlobalRandomness(options.seed, device)

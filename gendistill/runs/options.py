@@ -28,6 +28,9 @@ class RunOptions:
         channels_last: Keep images and networks in the channels-last memory format, faster on recent GPUs.
         compile: Compile the networks' forward passes, and the backward passes through them, where a method offers it: a
             minute at the start, then faster steps on a GPU. What is differentiated twice never is compiled.
+        cuda_graphs: Record the steps of learners that a method trains inside as CUDA graphs and play them again: a GPU
+            is then not bound by launching small kernels, and memory is that of ``recompute``. For learners that move
+            by SGD, without random layers and running statistics.
         save_every: Steps between two saved states; the last step is always saved.
         log_every: Steps over which a logged metric is averaged.
         sample_every: Steps between two picture grids; 0 makes none.
@@ -45,6 +48,7 @@ class RunOptions:
     precision: str = "float32"
     channels_last: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
     save_every: int = 500
     log_every: int = 50
     sample_every: int = 500
