@@ -33,6 +33,8 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 TIMES = ("seconds", "pilot_seconds")
+SEALS = ("sha256", "sums")
+"""Checksums of kept work, in which the times are."""
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 OF_RUN = ["--run.progress", "false", "--run.log_every", "3", "--run.sample_every", "0"]
 MLP = "{class_path: gendistill.nets.learners.MLP, init_args: {width: 8}}"
@@ -152,7 +154,7 @@ def found(folder: Path) -> dict[str, Any]:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _timeless(item) for key, item in value.items() if key not in TIMES}
+        return {key: _timeless(item) for key, item in value.items() if key not in (*TIMES, *SEALS)}
     return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 
