@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,11 @@ ROOT = HERE.parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+THREADS = 1
 TIMES = ("seconds", "pilot_seconds")
-SEALS = ("sha256", "sums")
-"""Checksums of kept work, in which the times are."""
+CHECKSUMS = ("sha256", "sums")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+POLITE = SIGNALS[2:]
 OF_RUN = ["--run.progress", "false", "--run.log_every", "3", "--run.sample_every", "0"]
 MLP = "{class_path: gendistill.nets.learners.MLP, init_args: {width: 8}}"
 JUDGED = ["--learner", MLP, "--updates", "5,150", "--seeds", "2", "--lr", "0.03,0.1", "--no-fidelity"]
@@ -89,10 +90,17 @@ def forked(words: Sequence[str], folder: Path, after: float | None = None, numbe
     folder.mkdir(parents=True, exist_ok=True)
     errors = folder / "stderr.txt"
     began = time.monotonic()
+    ours = signal.pthread_sigmask(signal.SIG_BLOCK, POLITE)
     process = os.fork()
-    if process == 0:
+    if process:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ours)
+    else:
         code = 99
         try:
+            # As a program starts: it dies of a signal until it listens.
+            for one in POLITE:
+                signal.signal(one, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ours)
             code = _child(words, folder, errors)
         finally:
             os._exit(code)
@@ -148,13 +156,16 @@ def found(folder: Path) -> dict[str, Any]:
             state = torch.load(path, weights_only=True)
             made[name] = _flat({key: value for key, value in state.items() if key not in (*TIMES, "reported")})
         elif path.suffix == ".json" and not path.name.startswith("."):
-            made[name] = json.dumps(_timeless(json.loads(path.read_text())), sort_keys=True)
+            values = json.loads(path.read_text())
+            # Of values with times in them.
+            told = {key: value for key, value in values.items() if key not in CHECKSUMS}
+            made[name] = json.dumps(_timeless(told), sort_keys=True)
     return made
 
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _timeless(item) for key, item in value.items() if key not in (*TIMES, *SEALS)}
+        return {key: _timeless(item) for key, item in value.items() if key not in TIMES}
     return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 
@@ -178,7 +189,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 def faults(ended: Ended, number: int) -> list[str]:
     """Return what is wrong with how a command ended that was sent a signal."""
-    wanted = {0, -number if number == signal.SIGKILL else 128 + number}
+    wanted = {0, -number, *([] if number == signal.SIGKILL else [128 + number])}
     said = [line for line in ended.said.splitlines() if line.startswith("error: ") or line.startswith("interrupted")]
     wrong = [] if ended.code in wanted else [f"exit code {ended.code} after signal {number}"]
     if "Traceback" in ended.said:
@@ -286,14 +297,8 @@ def _children(process: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-def main() -> int:
-    """Run the trials that are asked for."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--jobs", default=",".join(JOBS), help="commands; 'together' is another one")
-    options.add_argument("--count", type=int, default=3, help="interruptions of each")
-    options.add_argument("--each", type=int, default=2, help="interruptions in one folder, one after another")
-    options.add_argument("--seed", type=int, default=0, help="of the moments and signals")
-    given = options.parse_args()
+def prepare() -> None:
+    """Import what commands import, once and not in every process that is forked off this one."""
     import torch
     import torch._dynamo
     import torch.utils.tensorboard
@@ -304,22 +309,54 @@ def main() -> int:
         for path in (ROOT / folder).glob("*.py"):
             importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
     gendistill.data.load("digits")
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
+
+
+def attempts(jobs: Sequence[str], count: int, each: int, seed: int, place: Path) -> Iterator[dict[str, Any]]:
+    """Yield what came of every trial.
+
+    Args:
+        jobs: Commands, of :data:`JOBS` and :data:`TOGETHER`.
+        count: Interruptions of each.
+        each: Interruptions in one folder, one after another.
+        seed: Of the moments and signals.
+        place: Where folders are; those of trials without a fault are removed.
+    """
+    prepare()
+    for job in jobs:
+        moments = random.Random(f"{seed}/{job}")
+        (folder := place / job.replace(" ", "-")).mkdir()
+        if job == TOGETHER:
+            yield from together(folder, count, moments)
+            continue
+        trials = Trials(JOBS[job], folder, moments)
+        for share in [each] * (count // each) + [count % each]:
+            if share:
+                yield {"job": job, **trials.trial(share)}
+
+
+def measure() -> dict[str, Any]:
+    """Interrupt each command twice, and return how often and in how many trials something was wrong."""
+    with tempfile.TemporaryDirectory() as place:
+        lines = list(attempts(list(JOBS), 2, 2, 0, Path(place)))
+    interruptions = sum(len(line["signals"]) for line in lines)
+    return {"interruptions": interruptions, "faults": [fault for line in lines for fault in line["faults"]]}
+
+
+def main() -> int:
+    """Run the trials that are asked for."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--jobs", default=",".join(JOBS), help="commands; 'together' is another one")
+    options.add_argument("--count", type=int, default=3, help="interruptions of each")
+    options.add_argument("--each", type=int, default=2, help="interruptions in one folder, one after another")
+    options.add_argument("--seed", type=int, default=0, help="of the moments and signals")
+    given = options.parse_args()
     wrong = kills = 0
     place = Path(tempfile.mkdtemp(prefix="kills-"))
-    for job in given.jobs.split(","):
-        moments = random.Random(f"{given.seed}/{job}")
-        (place / job.replace(" ", "-")).mkdir()
-        if job == TOGETHER:
-            lines = together(place / job, given.count, moments)
-        else:
-            trials = Trials(JOBS[job], place / job.replace(" ", "-"), moments)
-            shares = [given.each] * (given.count // given.each) + [given.count % given.each]
-            lines = [{"job": job, **trials.trial(share)} for share in shares if share]
-        for line in lines:
-            print(json.dumps(line), flush=True)
-            wrong += bool(line["faults"])
-            kills += len(line["signals"])
+    for line in attempts(given.jobs.split(","), given.count, given.each, given.seed, place):
+        print(json.dumps(line), flush=True)
+        wrong += bool(line["faults"])
+        kills += len(line["signals"])
     print(f"{kills} interruptions, {wrong} trials with faults" + (f", kept in {place}" if wrong else ""))
     if not wrong:
         shutil.rmtree(place)

@@ -15,12 +15,13 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from gendistill import notes
+from gendistill import budget, notes
 from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.plain import readable
 from gendistill.runs.signals import Told, leave, obeyed
 from gendistill.spelling import of_command, of_config, written
+from gendistill.visible import guarded, sentence, visible
 
 DISTRIBUTED = ("train", "latent-search")
 """The commands that several processes under torchrun share; every other one is done by the first process alone."""
@@ -47,6 +48,7 @@ COMMANDS = {
     "tokens": ("gendistill.commands.tokens", "print the words nearest to a distilled text's sentences"),
     "import": ("gendistill.commands.import_teacher", "read results of the public code of DC, DSA, DM, MTT and DD"),
     "verify": ("gendistill.commands.verify", "does a published set give the published number, and if not, why?"),
+    "diagnose": ("gendistill.commands.diagnose", "has a generator collapsed, and how? class by class, with pictures"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
     "torchrun": ("gendistill.commands.torchrun", "start several processes that train one model together"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
@@ -62,10 +64,16 @@ def usage() -> str:
         "",
     ]
     lines += [f"  {name:<15}{summary}" for name, (_, summary) in COMMANDS.items()]
+    lines += [
+        "",
+        f"Every command takes {budget.OPTION} N: the megabytes of memory to which a file that you trust may expand",
+        f"(usually {budget.MULTIPLE} times its size and {budget.words(budget.CONSTANT)}).",
+    ]
     lines += ["", "gendistill COMMAND --help shows a command's options; gendistill --version shows the version."]
     return "\n".join(lines)
 
 
+@guarded()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand.
 
@@ -94,7 +102,8 @@ def program(argv: Sequence[str] | None = None) -> NoReturn:
 def _main(arguments: list[str]) -> int:
     try:
         _refuse_unreadable(arguments)
-        done = _dispatch(arguments)
+        with budget.taken_from(arguments):
+            done = _dispatch(arguments)
         sys.stdout.flush()  # here, where a full disk or a reader that has gone is still told apart from success
         return done
     except GendistillError as error:
@@ -116,9 +125,10 @@ def _main(arguments: list[str]) -> int:
             where = f"'{error.filename}'" if error.filename else "the output"
             reason = (error.strerror or str(error)).lower()
             return _say(OSError(f"{where} could not be written ({reason}); free some space or choose another place"), 1)
-        if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):  # torch's, and Python's
-            first = " ".join(str(error).split()).partition(". ")[0]
-            return _say(MemoryError(f"memory ran out ({first}); smaller batches or fewer images need less"), 1)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return _say(UserError(f"'{visible(str(error.filename), 80)}' is too long for the name of a file"), 2)
+        if (asked := budget.out_of_memory(error)) is not None:
+            return _say(UserError(asked), UserError.exit_code)
         traceback.print_exc()
         return 1
 
@@ -172,8 +182,8 @@ def _silence() -> None:
 
 def _say(error: BaseException, code: int) -> int:
     """Print an error as one line, whatever line breaks were in it."""
-    sentence = readable(" ".join(str(error).split()))
-    _tell(f"error: {sentence if code > 128 else _once(sentence)}")  # where a signal came the first process alone tells
+    said = sentence(readable(str(error)))
+    _tell(f"error: {said if code > 128 else _once(said)}")  # where a signal came the first process alone tells
     return code
 
 
@@ -183,16 +193,16 @@ def _tell(line: str) -> None:
         sys.stderr.flush()
 
 
-def _once(sentence: str) -> str:
+def _once(said: str) -> str:
     """Return what one of several processes says, of which each has the same sentence to say."""
     rank = os.environ.get("RANK", "0")
-    if os.environ.get("WORLD_SIZE", "1") == "1" or sentence.startswith(f"process {rank} stops"):
-        return sentence
+    if os.environ.get("WORLD_SIZE", "1") == "1" or said.startswith(f"process {rank} stops"):
+        return said
     from gendistill.runs.partners import Partners
 
-    if not Partners.from_environment().first_to_say(sentence):
+    if not Partners.from_environment().first_to_say(said):
         return f"process {rank} stops for the same reason as another"
-    return sentence if "process " in sentence or rank == "0" else f"process {rank}: {sentence}"
+    return said if "process " in said or rank == "0" else f"process {rank}: {said}"
 
 
 if __name__ == "__main__":

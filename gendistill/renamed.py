@@ -7,6 +7,7 @@ compares configs brings them to the new names first (:func:`modern`): one config
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any, TypeVar
@@ -16,6 +17,8 @@ from gendistill.notes import note
 from gendistill.objects import accepted_arguments, full_path, locate
 
 T = TypeVar("T", bound=type)
+OWN = ("gendistill", "trainers")
+"""The packages of this project."""
 
 
 def reads_old_names(names: Mapping[str, str]) -> Callable[[T], T]:
@@ -90,7 +93,7 @@ def modern(spec: Any, below: Any = None, *, trusted: bool = True) -> Any:
     Args:
         spec: Plain values with ``class_path`` and ``init_args`` anywhere in them.
         below: What it is laid over, which may name the classes whose arguments are given here.
-        trusted: Whether classes may be imported to ask them; see :func:`gendistill.objects.locate`.
+        trusted: Whether classes may be imported to ask them; if not, those of this project and imported ones are.
 
     Raises:
         UserError: An argument was given by both names, with different values.
@@ -120,12 +123,15 @@ def class_named(path: Any, words: Mapping[str, str] | None = None, trusted: bool
     Args:
         path: A dotted path, the name of a class of this project, or a word.
         words: The paths that words stand for.
-        trusted: See :func:`gendistill.objects.locate`.
+        trusted: Whether its module may be imported for it. If not, it is of this project or imported already.
     """
     if not isinstance(path, str):
         return None
     try:
-        found = locate(full_path((words or {}).get(path, path)), trusted=trusted)
+        path = full_path((words or {}).get(path, path))
+        if not trusted and path.partition(".")[0] not in OWN and path.rpartition(".")[0] not in sys.modules:
+            return None
+        found = locate(path)
     except UserError:
         return None
     return found if isinstance(found, type) else None

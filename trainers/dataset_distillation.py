@@ -24,11 +24,14 @@ from gendistill.poison import Poison, PoisonedLoss
 from gendistill.renamed import reads_old_names
 from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
+from trainers.batch import Made
 from trainers.checks import check_counts, check_learned_rate
+from trainers.class_sizes import check_stored
 from trainers.distillation_learners import DistillationLearners, Victim
 from trainers.first_images import FirstImages, first_images
 from trainers.mini_batches import MiniBatches, ShowingOptions
 from trainers.stored_start import Stored, check_start, is_stored, stored_images
+from trainers.terms.over_groups import rows_of
 from trainers.trainer import Trainer, trained
 
 STARTS: tuple[FirstImages, ...] = ("noise", "real")
@@ -130,6 +133,8 @@ class DatasetDistillationTrainer(Trainer):
         UserError: An option is out of range.
     """
 
+    takes_terms = True
+
     def __init__(
         self,
         *,
@@ -201,6 +206,7 @@ class DatasetDistillationTrainer(Trainer):
         description, sets = self.data.description, self.options.sets
         self.poison = Poison.of(self.poison_spec, description)
         self.pool = self.learners.begin(self)
+        check_stored(description, sets * self.images_per_class)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         labels = classes.expand(sets, -1)  # (T, B): B holds every class images_per_class times
         count = sets * self.images_per_class
@@ -254,6 +260,7 @@ class DatasetDistillationTrainer(Trainer):
         self.optimizer.zero_grad(set_to_none=True)
         outers = self._teach(batch)
         moved = list(trained(self.optimizer))
+        self.add_extra(self._made, moved, rows_of(self.images.shape[:2].numel(), self.images.shape[1]))
         self.run.processes.average_gradients(moved)
         norm = self._clip(moved)
         self.optimizer.step()
@@ -297,6 +304,12 @@ class DatasetDistillationTrainer(Trainer):
         turns = [step % self.options.sets for step in range(steps)]
         images, labels = ([batches[turn].view_as(batches[turn]) for turn in turns] for batches in every)
         return images, labels
+
+    def _made(self) -> Made:
+        """Return all images, an inner step's after another's, for losses beside that of the learners."""
+        classes = torch.arange(self.data.description.num_classes, device=self.device)
+        told = self.labels.flatten(0, 1) if self.learn_labels else None
+        return Made(self.images.flatten(0, 1), classes.repeat(self.images_per_class * len(self.images)), told)
 
     def _shown(self, steps: int) -> ShownImages | None:
         """Return mini-batches of what is stored, augmented, for a learner's first steps; None where it is as stored."""

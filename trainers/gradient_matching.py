@@ -145,7 +145,7 @@ class GradientMatchingTrainer(MatchingTrainer):
         self.network.train()
         loss = torch.zeros((), device=self.device)
         for _ in range(self.inner_loops):
-            order = torch.randperm(len(labels), generator=generator).to(self.device)
+            order = torch.randperm(len(labels), generator=generator).to(self.device, non_blocking=True)
             total = torch.zeros((), device=self.device)
             for index in order.split(self.inner_batch):
                 shown = self.in_memory_format(augment(images[index], self.strategy, generator, strength=self.strength))

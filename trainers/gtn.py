@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -29,6 +30,7 @@ from gendistill.poison import Poison, PoisonedLoss
 from gendistill.renamed import reads_old_names
 from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
+from trainers.batch import Made
 from trainers.checks import check_learned_rate
 from trainers.learner_source import LearnerSource, Spec
 from trainers.trainer import Trainer, trained
@@ -96,6 +98,8 @@ class GTNTrainer(Trainer):
     Raises:
         UserError: An option is out of range.
     """
+
+    takes_terms = True
 
     def __init__(
         self,
@@ -251,6 +255,9 @@ class GTNTrainer(Trainer):
         )
         self.optimizer.zero_grad(set_to_none=True)
         report = self._teach(batch, shared, end)
+        # Before the images' own way back, which passes what is shared with it for the last time.
+        moved = [*trained(self.optimizer), *shared.leaves]
+        self.add_extra(partial(self._made, shared), moved, shared.rows, retain_graph=True)
         shared.backward()
         parameters = list(trained(self.optimizer))
         self.run.processes.average_gradients(parameters)
@@ -263,6 +270,11 @@ class GTNTrainer(Trainer):
             "lr/inner": curriculum.learning_rates.detach().mean(),
             "momentum/inner": curriculum.momenta.detach().mean(),
         }
+
+    def _made(self, shared: unroll.SharedImages) -> Made:
+        """Return the images of the steps that are differentiated, for losses beside the meta-loss."""
+        images, latents, classes, labels = shared.differentiated()
+        return Made(images, classes, labels if labels.is_floating_point() else None, latents)
 
     def _teach(self, batch: tuple[Tensor, Tensor], shared: unroll.SharedImages, end: int) -> dict[str, Tensor]:
         """Train all learners for ``end`` steps and send the gradient of their mean loss into what they saw."""

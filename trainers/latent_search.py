@@ -25,8 +25,8 @@ from gendistill.renamed import reads_old_names
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.teacher import Teacher
-from trainers.batch import Batch
-from trainers.class_sizes import taken_whole
+from trainers.batch import Batch, Made
+from trainers.class_sizes import check_stored, taken_whole
 from trainers.latent_objectives.assemble import CLASSES, WORDS, attach_objectives, build_objectives
 from trainers.latent_objectives.meta_loss import MetaLoss, SearchInner
 from trainers.latent_objectives.objective import SharedProbe
@@ -38,6 +38,7 @@ from trainers.latents.optimiser import check_optimizer, check_space, make_optimi
 from trainers.latents.source import open_generator
 from trainers.latents.space import Space, class_embeddings
 from trainers.latents.teachers import Found, norms_of, path_of
+from trainers.terms.over_groups import rows_of
 from trainers.trainer import Trainer
 
 COLLECT = ("final", "trajectory")
@@ -88,6 +89,7 @@ class LatentSearchTrainer(Trainer):
         UserError: An option is out of range, or the generator does not fit the data.
     """
 
+    takes_terms = True
     WORDS: ClassVar[Mapping[str, str]] = WORDS | CLASSES
     """Classes that a config may name by a word of this trainer."""
 
@@ -159,6 +161,7 @@ class LatentSearchTrainer(Trainer):
         opened = open_generator(self.generator_reference, self.data, self.device)
         self.source, self.network = opened, opened.network
         classes = self.data.description.num_classes
+        check_stored(self.data.description, self.images_per_class)
         self.labels = torch.arange(classes, device=self.device).repeat_interleave(self.images_per_class)
         self.classes = ClassSampler(self.data.train.labels, classes, self.data.description.class_names)
         taken_whole(self.classes, self.real_batch, "--trainer.real_batch", again=True)
@@ -272,6 +275,11 @@ class LatentSearchTrainer(Trainer):
             value = objective.value(real, fake)
             values[f"loss/{objective.name}"] = value.detach()
             parts.append(objective.weight * value)
+        made = Made(fake.images, self.labels, latents=self.latents)
+        with torch.autocast(self.device.type, enabled=False):
+            extra = self.extra(made, rows_of(len(self.labels), self.images_per_class))
+        if extra is not None:
+            parts.append(extra)
         return torch.stack(parts).sum(), values
 
     def probe(self) -> Any:

@@ -9,7 +9,7 @@ moves the images, the learning rate and, if wanted, soft labels. docs/methods/tr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -27,12 +27,15 @@ from gendistill.renamed import reads_old_names
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
+from trainers.batch import Made
 from trainers.checks import check_counts, check_learned_rate, check_words
+from trainers.class_sizes import check_stored
 from trainers.first_images import FirstImages, first_images
 from trainers.image_optimisers import ImageOptimisers, Kind
 from trainers.stored_start import Stored, check_start, is_stored, log_probabilities, stored_images
 from trainers.student_plan import PlanOptions, StudentLesson, StudentPlan
 from trainers.student_training import Followed, StudentInner, StudentTraining, open_experts
+from trainers.terms.over_groups import rows_of
 from trainers.trainer import Trainer
 
 Labels = Literal["hard", "expert", "learned"]
@@ -85,10 +88,13 @@ class TrajectoryMatchingTrainer(Trainer):
         lr_labels: SGD's learning rate of learned labels, whose momentum is 0.9.
         momentum: Of SGD for images and rate, in [0, 1).
         ema_decay: The teacher is an average of images, labels and rate with this decay, in [0, 1); 0: the last ones.
+        terms: See :class:`~trainers.trainer.Trainer`; a group of images is one of each class.
 
     Raises:
         UserError: An option is out of range.
     """
+
+    takes_terms = True
 
     def __init__(
         self,
@@ -119,8 +125,9 @@ class TrajectoryMatchingTrainer(Trainer):
         lr_labels: float = 2.0,
         momentum: float = 0.5,
         ema_decay: float = 0.0,
+        terms: Sequence[str | Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(terms=terms)
         check_counts(
             images_per_class=images_per_class,
             experts=experts,
@@ -181,6 +188,7 @@ class TrajectoryMatchingTrainer(Trainer):
             self.expert_folder,
             self.experts_at_once,
         )
+        check_stored(description, self.images_per_class)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         self.plan = StudentPlan(self.plan_options, len(classes), description, seed, self.device)
         guide = self._parameters(self.plan.one_of(self.experts), self.buffer.epochs)
@@ -252,6 +260,7 @@ class TrajectoryMatchingTrainer(Trainer):
         groups = self.training.groups(self.student, mine)
         losses = [self._match({place: lessons[place] for place in group}, 1 / len(mine), end) for group in groups]
         moved = [value for value in self._moved() if value.requires_grad]
+        self.add_extra(self._made, moved, rows_of(len(self.images), self.data.description.num_classes))
         self.run.processes.average_gradients(moved)
         assert self.images.grad is not None
         norm = self.images.grad.norm()
@@ -263,8 +272,13 @@ class TrajectoryMatchingTrainer(Trainer):
             "loss/matching": torch.stack(losses).sum() / len(mine),
             "gradient/images": norm,
             "lr/student": self.raw_rate.detach().exp(),
-            "start/epoch": torch.tensor([float(lesson.start) for lesson in lessons]).mean().to(self.device),
+            "start/epoch": torch.full((), sum(lesson.start for lesson in lessons) / len(lessons), device=self.device),
         }
+
+    def _made(self) -> Made:
+        """Return all images, classes in turn, for losses beside the matching."""
+        classes = torch.arange(self.data.description.num_classes, device=self.device).repeat(self.images_per_class)
+        return Made(self.images, classes, self.labels.softmax(1) if self.labels.is_floating_point() else None)
 
     def _match(self, lessons: dict[int, StudentLesson], weight: float, end: int) -> Tensor:
         """Train students, given by place, add ``weight`` times their gradient, return the sum of their distances."""

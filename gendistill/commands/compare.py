@@ -71,13 +71,14 @@ def main(argv: Sequence[str]) -> int:
         results: dict[str, Any] = {"teachers": rank(found, given.rank_at), "notes": rank_notes(found, given.rank_at)}
         if given.rank_at is not None:
             results["rank_at"] = given.rank_at
+    typed = [reference for _, reference in map(named_reference, given.teachers)]
     return hand_over(
         results,
         text_table,
         as_json=given.json,
         output=given.output,
         report=given.report,
-        pictures=lambda: pictures_of(results, given.data_root, data),
+        pictures=lambda: pictures_of(results, given.data_root, data, named=typed),
     )
 
 

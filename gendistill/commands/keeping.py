@@ -41,6 +41,8 @@ def keeping(output: str | Path | None) -> Iterator[None]:
     def how() -> str:
         if folder is None:
             return "nothing is kept without --output FILE; give the same command again to start anew"
+        if not folder.exists():
+            return "nothing was finished; give the same command again to start anew"
         return f"what is finished is kept in '{folder}'; give the same command again to go on"
 
     claim = nullcontext() if folder is None else claimed(folder, "judging", "choose another --output")

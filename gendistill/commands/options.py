@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from gendistill import budget
 from gendistill.errors import UserError, did_you_mean
 from gendistill.files import require_place
 
@@ -24,6 +25,7 @@ class Options(argparse.ArgumentParser):
     """``argparse`` that raises :class:`UserError` instead of printing its usage and leaving."""
 
     def __init__(self, **settings: Any) -> None:
+        settings.setdefault("epilog", f"{budget.OPTION} N: let a file that you trust expand to N megabytes")
         super().__init__(formatter_class=_Help, allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:

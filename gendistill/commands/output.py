@@ -14,6 +14,7 @@ from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.json_file import read_json
 from gendistill.plain import plain
+from gendistill.visible import seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,11 +97,16 @@ def hand_over(
     if as_json:
         print(to_json(result))
         return 0
-    print(text(result))
+    print(in_words(result, text))
     for what, where in (("results", output), ("report", report)):
         if where:
             print(f"{what:<8} {where}")
     return 0
+
+
+def in_words(result: Mapping[str, Any], text: Callable[[Mapping[str, Any]], str]) -> str:
+    """Return a result in words for a terminal, in which every name stays on its line and is seen."""
+    return text(seen(plain(result)))
 
 
 @contextlib.contextmanager

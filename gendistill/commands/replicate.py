@@ -9,7 +9,7 @@ from typing import Any
 
 from gendistill.claims import claimed
 from gendistill.commands.options import whole_number
-from gendistill.commands.output import result_only, to_json, write_json
+from gendistill.commands.output import in_words, result_only, to_json, write_json
 from gendistill.commands.replication import Judge, Replication, Replications, beside, seeds_of, train_side_by_side
 from gendistill.config.command_line import Words, take_apart
 from gendistill.config.plan import Reported, is_real
@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     if as_json:
         print(to_json(results))
         return 0
-    print(text(results))
+    print(in_words(results, text))
     print(f"\nresults  {replication.directory / 'results.json'}\nreport   {report}")
     return 0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gendistill.claims import claimed
 from gendistill.commands.options import whole_number
-from gendistill.commands.output import result_only, to_json, write_json
+from gendistill.commands.output import in_words, result_only, to_json, write_json
 from gendistill.commands.replicate import KEPT, replicate
 from gendistill.commands.replication import Replication, Replications
 from gendistill.config.command_line import Words, take_apart
@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
     if as_json:
         print(to_json(results))
         return 0
-    print(text(results))
+    print(in_words(results, text))
     print(f"\nresults  {asked.directory / 'sweep.json'}\nplot     {picture}")
     return 0
 

@@ -17,6 +17,7 @@ from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.finite import check_finite
 from gendistill.notes import note
+from gendistill.regular import regular
 
 VARIABLE = "GENDISTILL_CACHE"
 CHECKSUM = "checksum"
@@ -57,7 +58,7 @@ def read_tensors(path: Path, *, finite: bool = True) -> tuple[dict[str, Tensor],
             an earlier version has no checksum and is read as it is.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
     except (OSError, SafetensorError, ValueError, RuntimeError, TypeError) as error:

@@ -107,10 +107,10 @@ def _fidelity(teacher: Teacher, data: RealData, options: dict[str, Any]) -> dict
 def teacher_notes(teacher: Teacher, data: RealData) -> list[str]:
     """Return sentences on a teacher that was fitted to the data: its classes, its data then, how its run ended."""
     notes = []
-    if isinstance(fit := teacher.metadata.get(CLASSES), Mapping) and fit.get("note"):
+    if (fit := teacher.noted(CLASSES, dict)) and fit.get("note"):
         notes.append(str(fit["note"]))
-    made_from = teacher.metadata.get("data")
-    if isinstance(made_from, Mapping) and teacher.description.name == data.description.name:
+    made_from = teacher.noted("data", dict)
+    if made_from and teacher.description.name == data.description.name:
         now = contents(data)
         differ = [words for part, words in PARTS.items() if part in made_from and made_from[part] != now[part]]
         if differ:
@@ -119,7 +119,7 @@ def teacher_notes(teacher: Teacher, data: RealData) -> list[str]:
                 f"the {' and '.join(differ)} images of {whose} are other ones than when the teacher was made; images "
                 "that it was made from may be among those that judge it"
             )
-    noted = [str(warning) for warning in teacher.metadata.get("warnings") or ()]
+    noted = [str(warning) for warning in teacher.noted("warnings", list) or ()]
     fault = teacher.rates_at_fault()
     if fault is not None and not any(one.startswith(fault) for one in noted):
         noted.append(fault)

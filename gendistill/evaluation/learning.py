@@ -21,7 +21,7 @@ from gendistill.evaluation.epochs import measuring_points, one_epoch, with_image
 from gendistill.evaluation.lessons import Lessons, whose_normalisation
 from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.parts import Place, of, once
-from gendistill.evaluation.protocols import OPTIONS, Protocol, Spec
+from gendistill.evaluation.protocols import OPTIONS, Protocol
 from gendistill.evaluation.protocols import protocol as protocol_named
 from gendistill.evaluation.rates import candidates, learned_rate
 from gendistill.evaluation.scores import MEASURES, summary
@@ -30,8 +30,9 @@ from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
 from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
-from gendistill.seeds import initialisation
+from gendistill.seeds import initialisation, seed_list
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import Spec, said
 
 SPLITS = ("test", "validation", "train")
 SELECT = ("each", "last")
@@ -178,7 +179,8 @@ class _Judging:
     def known(self, batched: bool | None) -> dict[str, Any]:
         """Return all that the result depends on, in plain values."""
         how = {"seeds": self.seeds, "split": self.split, "device": self.device.type, "batched": batched}
-        return {"asked": self.asked.options(), **how, **of(self.teacher, self.data)}
+        asked = self.asked.options() | {"learner": said(self.learner)}
+        return {"asked": asked, **how, **of(self.teacher, self.data)}
 
     def train(
         self, batched: bool | None, progress: Callable[[int, int], None] | None, place: Place | None = None
@@ -228,7 +230,7 @@ class _Judging:
         asked, lr, tried = self.asked, self.asked.lr, self.tried
         momentum, strength = asked.momentum, asked.augment_strength
         return {
-            "learner": self.learner,
+            "learner": said(self.learner),
             "initialisation": None if self.initial is None else self.initial.sentence(self.data.description),
             "parameters": curve.ensemble.parameter_count,
             "updates": self.counts,
@@ -309,19 +311,17 @@ def cross_architecture(
 
 def learner_name(spec: Spec) -> str:
     """Return a learner's spec as ``Class(option=value, ...)``."""
-    if isinstance(spec, str):
-        spec = {"class_path": spec}
-    options = ", ".join(f"{name}={value}" for name, value in (spec.get("init_args") or {}).items())
-    return str(spec["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
+    plain = said(spec)
+    options = ", ".join(f"{name}={value}" for name, value in (plain.get("init_args") or {}).items())
+    return str(plain["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
 
 
-def _judge(teacher: Teacher, data: RealData, learner: Any) -> tuple[dict[str, Any], Initial | None]:
+def _judge(teacher: Teacher, data: RealData, learner: Any) -> tuple[Spec, Initial | None]:
     """Return the learner's spec and, where the teacher was made for this learner's first weights, what they are."""
     initial = Initial.of(teacher)
     if learner is None:
         return (default_learner(data.description), None) if initial is None else (initial.learner, initial)
-    spec = {"class_path": learner} if isinstance(learner, str) else dict(learner)
-    return spec, initial if initial is not None and initial.learner == spec else None
+    return learner, None if initial is None else initial.for_learner(learner)
 
 
 def _counts(updates: Sequence[int], *, needed: bool) -> list[int]:
@@ -334,7 +334,7 @@ def _counts(updates: Sequence[int], *, needed: bool) -> list[int]:
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    listed = seed_list(seeds)
     if not listed or len(set(listed)) != len(listed):
         raise UserError(f"seeds is {seeds}; give a number of at least 1, or a list of different seeds")
     return listed

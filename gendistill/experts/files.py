@@ -34,6 +34,7 @@ from gendistill.json_file import (
     text,
     whole,
 )
+from gendistill.regular import regular
 
 KEY = "gendistill_expert"
 FORMAT_VERSION = 1
@@ -126,7 +127,7 @@ def read_header(path: Path) -> dict[str, Any]:
         UserError: The file is missing, damaged, not an expert or of another version.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             said = (file.metadata() or {}).get(KEY)
             if said is None:
                 raise UserError(
@@ -158,7 +159,7 @@ def read_snapshot(path: Path, at: int) -> dict[str, Tensor]:
         UserError: The file is missing or damaged, or has no such snapshot.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             checksums = parse_json((file.metadata() or {}).get(KEY, ""), f"'{KEY}'", HEADER)["checksums"]
             if not 0 <= at < len(checksums):
                 raise UserError(f"'{path}' has snapshots 0 to {len(checksums) - 1}, not {at}; train experts for longer")

@@ -9,6 +9,7 @@ from typing import Any
 from gendistill.claims import Claim
 from gendistill.errors import PlaceError, UserError
 from gendistill.files import atomic_write, place_sentence, remove_leftovers
+from gendistill.regular import read_text
 from gendistill.yaml_file import dump_yaml, parse_yaml
 
 INCOMING = ".state.incoming.pt"
@@ -103,7 +104,7 @@ class RunDirectory:
         states = (self.state, self.previous_state, self.damaged_state)
         for path in (*states, self.teacher, self.log, self.results, self.config):
             path.unlink(missing_ok=True)
-        for path in self.path.glob("events.out.tfevents.*"):
+        for path in (*self.path.glob("events.out.tfevents.*"), *self.path.glob("failure-*.txt")):
             path.unlink()
         if self.samples.is_dir():
             for sample in (*self.samples.glob("*.png"), *self.samples.glob("*.txt")):
@@ -134,7 +135,7 @@ class RunDirectory:
         if not self.config.exists():
             return None
         try:
-            config = parse_yaml(self.config.read_text(encoding="utf-8"), str(self.config))
+            config = parse_yaml(read_text(self.config), str(self.config))
         except (OSError, ValueError, UserError) as error:
             raise UserError(
                 f"'{self.config}' is not a readable YAML file; restore it, or start with run.fresh true"

@@ -56,6 +56,9 @@ class Trainable(Protocol):
     def train_step(self, batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor]:
         """Make one update and return named scalars."""
 
+    def recorded(self) -> Mapping[str, Tensor]:
+        """Return what was logged beside it in that step."""
+
     def samples(self) -> Mapping[str, Tensor]:
         """Return picture grids by name."""
 
@@ -298,7 +301,7 @@ class _Loop:
         began, began_at = time.perf_counter(), run.step
         self.started = began - run.seconds
         while run.step < options.steps:
-            values = trainer.train_step(trainer.next_batch())
+            values = {**trainer.train_step(trainer.next_batch()), **trainer.recorded()}
             run.step += 1
             self.metrics.add(run.step, values)
             self.progress.advance()

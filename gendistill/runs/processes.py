@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gendistill.errors import GendistillError, UserError
+from gendistill.exchange import means_over_processes
 from gendistill.runs.partners import Partners, end_with_launcher, require_alike
 
 
@@ -171,6 +172,27 @@ class Processes:
         total = tensor.detach().clone()
         dist.all_reduce(total)
         return total / self.world
+
+    def means(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the mean of each tensor over the processes, differentiable as often as wanted.
+
+        Every process must ask for the same ones, and pass its way back.
+
+        Args:
+            values: Of any shapes, the same ones in every process.
+        """
+        return means_over_processes(values, self.world)
+
+    def gathered(self, tensor: Tensor) -> Tensor:
+        """Return all processes' slices (B / world, ...) as the whole (B, ...), the inverse of :meth:`shard`.
+
+        Differentiable as often as wanted.
+        """
+        if self.world == 1:
+            return tensor
+        rows = [torch.zeros_like(tensor)] * self.world
+        rows[self.rank] = tensor * self.world
+        return self.means([torch.cat(rows)])[0]
 
     def first(self, mine: bool) -> int | None:
         """Return the first process in which something is so, in every process; None: in none."""

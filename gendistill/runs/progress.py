@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from gendistill.errors import PlaceError, StorageError
 from gendistill.files import atomic_write, place_sentence, storage_sentence
+from gendistill.visible import visible
 
 SECONDS_BETWEEN_LINES = 10.0
 STEP = re.compile(r"(?:warning at |interrupted after |continued at )?step (\d{1,18})\b")
@@ -45,7 +46,9 @@ class Progress:
         terminal = sys.stderr.isatty()
         self._bar: tqdm | None = None
         if shown and terminal:
-            self._bar = tqdm(total=total, initial=step, desc=name, unit="step", dynamic_ncols=True, leave=True)
+            self._bar = tqdm(
+                total=total, initial=step, desc=visible(name, 60), unit="step", dynamic_ncols=True, leave=True
+            )
         self._lines = shown and not terminal
         self._last_line = float("-inf")
 
@@ -85,6 +88,7 @@ class Progress:
             always: Whether it does so even where no progress is to be shown.
             once: Whether the log is spared a line that an earlier part of the run wrote, too.
         """
+        line = visible(line)
         if self._file is not None and not (once and line in self._known):
             try:
                 self._file.write(line + "\n")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gendistill.budget import check_memory
 from gendistill.data.description import Description, Normalisation
 from gendistill.errors import UserError, did_you_mean
 from gendistill.files import new_folder
@@ -34,6 +36,8 @@ FORMATS: dict[str, Callable[[StoredImages, Path], dict[str, Any]]] = {
 WHITENED = ("safetensors", "mtt", "datm")
 """Formats that can say how images were whitened; in all others the whitening is inverted."""
 PICTURES = ("png", "parquet")
+COPIES = 2
+"""Of drawn images in memory: as they are drawn, and as they are written."""
 
 
 def export(
@@ -112,7 +116,8 @@ def materialise(teacher: Teacher, count: int | None = None, generator: torch.Gen
         The images. A curriculum keeps its order; it is shown the same way with its own batch size.
 
     Raises:
-        UserError: A count below 1, or none for a teacher that makes fresh images without end.
+        UserError: A count below 1 or of more images than there is memory for, or none for a teacher that makes fresh
+            images without end.
     """
     if count is None:
         if isinstance(teacher, StoredImages):
@@ -130,6 +135,9 @@ def materialise(teacher: Teacher, count: int | None = None, generator: torch.Gen
         )
     if count < 1:
         raise UserError(f"the number of images to export must be at least 1, got {count}")
+    shape = teacher.description.image_shape
+    what = f"{count:,} images of shape {shape} to export"
+    check_memory(COPIES * 4 * count * math.prod(shape), what, "ask for fewer")
     images, labels = teacher.sample(count, generator or stream(0, "export"))
     return StoredImages(images.cpu(), labels.cpu(), teacher.description, metadata=teacher.metadata)
 

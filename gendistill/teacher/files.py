@@ -20,6 +20,7 @@ from gendistill.data.whitening import Whitening
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.files import atomic_write
 from gendistill.finite import check_finite
+from gendistill.regular import regular
 from gendistill.teacher.base import Teacher, first_line
 from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.stored import StoredImages
@@ -197,7 +198,7 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _check_is_safetensors(path: Path) -> None:
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             start = file.read(9)
     except FileNotFoundError as error:
         raise UserError(f"there is no file '{path}'; give the path of a teacher.safetensors") from error
@@ -221,7 +222,14 @@ def _compare(header: Mapping[str, Any], teacher: Teacher) -> None:
     there = describe_teacher(teacher)
     for name in ("images", "images_per_class", "soft_labels", "learned_learning_rates"):
         if name in header and header[name] != there[name]:
-            raise UserError(f"its metadata say {name} {header[name]}, its tensors {there[name]}; make it again")
+            raise UserError(
+                f"its metadata say {name} {_short(header[name])}, its tensors {_short(there[name])}; make it again"
+            )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _version(description: Description) -> int:

@@ -15,6 +15,7 @@ from gendistill.unroll.draws import Draws
 from gendistill.unroll.learner import AsFunction, InnerLoss, OuterLoss, Parameters, initial_parameters
 from gendistill.unroll.modes import MEMORY_MODES, Memory, in_segments, with_graph
 from gendistill.unroll.problem import Problem, State
+from gendistill.unroll.replay import StepGraphs, replayed
 from gendistill.unroll.rules import RULES, Optimizer
 from gendistill.unroll.together import representative
 
@@ -51,6 +52,7 @@ def unrolled_loss(
     buffers: bool = False,
     precision: torch.dtype | None = None,
     seed: int | None = None,
+    graphs: StepGraphs | None = None,
 ) -> Unrolled:
     """Train a learner for T steps and return the outer loss, differentiable with respect to everything it saw.
 
@@ -75,6 +77,8 @@ def unrolled_loss(
         seed: What the learner draws in training, such as dropout's, comes from this seed and the number of the step:
             another one for every learner and every training. No generator is moved, and all memory modes draw the
             same. None: the learner must not draw.
+        graphs: Recorded steps to make the training of, which is then one of ``memory: recompute``; see
+            :class:`gendistill.unroll.replay.StepGraphs`. None: steps are made by the program.
 
     Returns:
         The loss, theta_T and the last buffers.
@@ -108,10 +112,18 @@ def unrolled_loss(
         _require_graph(learner, draws, images[0])
     start = 0 if window is None else steps - window
     for t in range(start):
-        state = problem.step(t, state.leaves(), images[t].detach(), labels[t], rate_of[t], momentum_of[t]).detached()
-    run = with_graph if memory == "full" else in_segments
-    length = 1 if memory == "recompute" else None
-    loss, final = run(problem, state, start, rate_of, momentum_of, images, labels, length)
+        seen = [value[t].detach() for value in (images, labels, rate_of, momentum_of)]
+        if graphs is None:
+            state = problem.step(t, state.leaves(), seen[0], seen[1], seen[2], seen[3]).detached()
+        else:
+            state = graphs.of(problem, state, seen).forward(state, seen)
+    training = (problem, state, start, rate_of, momentum_of, images, labels)
+    if graphs is not None:
+        loss, final = replayed(*training, graphs)
+    elif memory == "full":
+        loss, final = with_graph(*training)
+    else:
+        loss, final = in_segments(*training, 1 if memory == "recompute" else None)
     final = final.detached()
     return Unrolled(
         loss,

@@ -7,6 +7,7 @@ learners are trained one after another.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import cast
@@ -98,6 +99,7 @@ def representative(learner: nn.Module) -> nn.Module:
     return learner._first[0] if isinstance(learner, Together) else learner
 
 
+@functools.cache
 def summed(inner_loss: InnerLoss, own_labels: bool = False) -> InnerLoss:
     """Return the inner loss of learners that are trained together: the sum of ``inner_loss`` over the first dimension.
 

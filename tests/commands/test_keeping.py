@@ -7,8 +7,8 @@ import pytest
 
 from gendistill import cli
 from gendistill.commands.keeping import forget, keeping, parts_beside
-from gendistill.errors import StorageError
 from gendistill.evaluation.learning import _Judging
+from gendistill.evaluation.parts import once
 from gendistill.runs.signals import Interrupted, Told
 
 MLP = "{class_path: gendistill.nets.learners.MLP, init_args: {width: 8}}"
@@ -48,14 +48,17 @@ def test_without_an_output_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_parts_are_removed_with_what_they_were_kept_for(tmp_path: Path) -> None:
-    with keeping(tmp_path / "new" / "x.json"):
-        folder = parts_beside(tmp_path / "new" / "x.json")
-        assert folder is not None and folder.is_dir()
-    forget(tmp_path / "new" / "x.json")
+    output = tmp_path / "new" / "x.json"
+    folder = parts_beside(output)
+    assert folder is not None
+    with keeping(output):
+        once("part", lambda: {"a": 1}, lambda place: {"b": 2})
+    assert len(list(folder.iterdir())) == 1
+    forget(output)
     assert not folder.exists()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="could not be written"), keeping(tmp_path / "file" / "x.json"):
-        pass
+    with pytest.raises(Interrupted, match="nothing was finished; give"), keeping(output):
+        raise KeyboardInterrupt
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from small_run import SmallTrainer, same, start, state_of
 from torch import Tensor
 
 import gendistill
-from gendistill.errors import DivergenceError, StorageError, UserError
+from gendistill.errors import DivergenceError, GendistillError, StorageError, UserError
 from gendistill.runs import loop
 from gendistill.runs.signals import Interrupted
 
@@ -328,3 +328,34 @@ def test_a_log_tells_one_story(tmp_path: Path) -> None:
     assert len(lines) == len(set(lines))
     assert [line for line in lines if line.startswith("continued")] == ["continued at step 4 of 12 on cpu"]
     assert lines[-1].startswith("'") or "at the end" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_memory_that_runs_out_is_a_sentence(tmp_path: Path, error: Exception) -> None:
+    class Large(SmallTrainer):
+        def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            if self.step == 6:
+                raise error
+            return super().train_step(batch)
+
+    with pytest.raises(GendistillError) as caught:
+        start(tmp_path, "run", Large(batch_size=12))
+    assert caught.value.exit_code == 1 and str(caught.value).startswith(
+        f"memory ran out in step 7 of 12; the last good state is kept in '{tmp_path / 'run'}' (step 4); a smaller batch"
+    )
+
+
+def test_a_bug_of_one_process_keeps_its_traceback(tmp_path: Path) -> None:
+    class Wrong(SmallTrainer):
+        def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="^a bug$"):
+        start(tmp_path, "run", Wrong(batch_size=12))

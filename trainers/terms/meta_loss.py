@@ -71,6 +71,7 @@ class MetaLoss(Term):
     """
 
     needs_labels: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("generator",)
     trainer: GANHost
 
     def __init__(
