@@ -104,6 +104,17 @@ class MatchingTrainer(Trainer):
         self.augment, self.strength_given, self.strength = augment, dict(strength or {}), Strength.of(strength)
         self.chunk_wanted = chunk
 
+    def tunable(self, device: torch.device) -> dict[str, tuple[Any, ...]]:
+        """Return the base's, and how many images go through the network together."""
+        chunks = ((16, 32, 64, 256) if device.type == "cpu" else (512, 8192)) if self.chunk_wanted is None else ()
+        return super().tunable(device) | {"trainer.chunk": chunks}
+
+    def tune(self, option: str, value: Any) -> None:
+        """Set ``chunk``."""
+        if option != "chunk":
+            super().tune(option, value)
+        self.chunk_wanted = int(value)
+
     # -- what a run holds ---------------------------------------------------------------------------------------------
 
     def attach(self, run: RunContext, data: RealData) -> None:
