@@ -72,6 +72,8 @@ class DatasetDistillationTrainer(Trainer):
         UserError: An option is out of range.
     """
 
+    compiles = True
+
     def __init__(
         self,
         *,
@@ -140,6 +142,7 @@ class DatasetDistillationTrainer(Trainer):
         description = self.data.description
         self.poison = Poison.of(self.poison_spec, description)
         self.pool = self.learners.begin(self)
+        self.compiled_step: unroll.CompiledStep | None = None
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         labels = classes.expand(self.inner_steps, -1)  # (T, B): B holds every class images_per_class times
         count = self.inner_steps * self.images_per_class
@@ -190,12 +193,22 @@ class DatasetDistillationTrainer(Trainer):
         self.optimizer.zero_grad(set_to_none=True)
         learners = self.learners.draw(self, self.pool)
         steps = self._last_step()
+        if self.compiled_step is None:  # learners are alike: one's step does for all
+            self.compiled_step = unroll.CompiledStep.where(learners[0][0], self.run.options.compile)
         losses, accuracies, successes = [], [], []
         for learner, seed in learners:
             look = self._look(learner, steps, batch)
             # The lesson anew for each learner: a backward pass frees the graph from the raw rates.
             lesson = self._lesson(steps)
-            result = unroll.unrolled_loss(learner, *lesson, look, memory=self.memory, window=self.window, seed=seed)
+            result = unroll.unrolled_loss(
+                learner,
+                *lesson,
+                look,
+                memory=self.memory,
+                window=self.window,
+                seed=seed,
+                compiled=self.compiled_step,
+            )
             (result.loss / len(learners)).backward()
             losses.append(look.final_loss)
             accuracies.append(look.final_accuracy)

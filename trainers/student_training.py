@@ -55,6 +55,7 @@ class StudentTraining:
         rate: Tensor,
         weight: float,
         seed: int,
+        compiled: unroll.CompiledStep | None = None,
     ) -> Tensor:
         """Train one student and add ``weight`` times its gradient to what is trained.
 
@@ -71,6 +72,7 @@ class StudentTraining:
             rate: Its learning rate, a scalar, with the graph that leads to what is trained, if any.
             weight: Of its gradient.
             seed: What the student draws while it trains, such as dropout's, comes from it.
+            compiled: Makes its steps (exact gradient only).
 
         Returns:
             Its distance to the target, detached, 1 where it started.
@@ -97,6 +99,7 @@ class StudentTraining:
                 memory=self.memory,
                 window=self.window,
                 seed=seed,
+                compiled=compiled,
             ).loss
         (weight * loss).backward()
         if images.grad is None:

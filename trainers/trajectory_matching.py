@@ -84,6 +84,8 @@ class TrajectoryMatchingTrainer(Trainer):
         UserError: An option is out of range.
     """
 
+    compiles = True
+
     def __init__(
         self,
         *,
@@ -183,6 +185,7 @@ class TrajectoryMatchingTrainer(Trainer):
             progress=options.progress and processes.main,
         )
         self.buffer.check_fits(self.student)
+        self.compiled_step = unroll.CompiledStep.where(self.student, options.compile)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         self.plan = StudentPlan(self.plan_options, len(classes), description, seed, self.device)
         guide = self._parameters(self.plan.one_of(self.experts), self.buffer.epochs)
@@ -276,8 +279,9 @@ class TrajectoryMatchingTrainer(Trainer):
         seed = self.seed_of(f"draws/{self.step * self.trajectories + place}")
         start = self._parameters(lesson.expert, lesson.start)
         target = self._parameters(lesson.expert, lesson.start + self.expert_epochs)
+        rate, compiled = self.raw_rate.exp(), self.compiled_step
         return self.training.backward(
-            self.student, lesson, start, target, self.images, self.labels, self.raw_rate.exp(), weight, seed
+            self.student, lesson, start, target, self.images, self.labels, rate, weight, seed, compiled
         )
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
