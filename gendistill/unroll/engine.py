@@ -105,6 +105,8 @@ def unrolled_loss(
     labels = labels.unbind() if isinstance(labels, Tensor) else labels
     rate_of, momentum_of = learning_rates.unbind(), momenta.unbind()
     theta = initial_parameters(learner) if parameters is None else parameters
+    if compiled is not None:
+        theta = {name: theta[name] for name in compiled.names}  # in its order
     tracked = {name: value.detach() for name, value in learner.named_buffers()} if buffers else {}
     draws = Draws(learner, seed, images[0].device)
     rule = RULES[optimizer]
