@@ -2,7 +2,7 @@
 
 CIFAR-10's shape, the ConvNet of width 128 and depth 3 with instance norm, 10 images a class, 256 real images of each,
 one thread. The public loops are restated from the papers' algorithms and the descriptions of their code; none of it
-is copied. What they have in common: a network of ``nn.Conv2d``, ``nn.GroupNorm``, ``nn.ReLU`` and ``nn.AvgPool2d`` in the
+is copied. In common they have a network of ``nn.Conv2d``, ``nn.GroupNorm``, ``nn.ReLU`` and ``nn.AvgPool2d`` in the
 default memory format, all images of a class in one pass, autograd's graph for everything that is differentiated.
 
 - DM: for each class the mean features of its real images (no graph: the weights want no gradient) and of its synthetic

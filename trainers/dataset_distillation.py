@@ -9,7 +9,7 @@ docs/methods/dataset-distillation.md tells the rest.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +72,7 @@ class DatasetDistillationTrainer(Trainer):
         UserError: An option is out of range.
     """
 
-    compiles = True
+    compiles: ClassVar[bool] = True
 
     def __init__(
         self,

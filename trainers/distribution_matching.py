@@ -8,7 +8,7 @@ docs/methods/distribution-matching.md tells the rest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class DistributionMatchingTrainer(MatchingTrainer):
         UserError: An option is out of range, or the network has no ``features``.
     """
 
-    compiles = True
+    compiles: ClassVar[bool] = True
 
     def __init__(self, *, lr_images: float = 1.0, compile: bool = False, **kwargs: Any) -> None:
         super().__init__(lr_images=lr_images, **kwargs)

@@ -68,6 +68,7 @@ class GANTrainer(Trainer):
         UserError: An option is out of range.
     """
 
+    compiles: ClassVar[bool] = True
     labelled: ClassVar[bool] = False
     """Whether both networks are told the labels."""
     default_generator: ClassVar[str] = "gendistill.nets.sngan.SNGANGenerator"

@@ -7,7 +7,7 @@ both sides augmented alike. docs/methods/gradient-matching.md tells the rest.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,7 @@ class GradientMatchingTrainer(MatchingTrainer):
         UserError: An option is out of range, or there are no published loops for so many images.
     """
 
-    compiles = True
+    compiles: ClassVar[bool] = True
 
     def __init__(
         self,

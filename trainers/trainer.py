@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,7 @@ class Trainer(ABC):
 
     # What a trial may choose for speed, see gendistill.runs.tune.
 
-    compiles = False
+    compiles: ClassVar[bool] = False
     """Whether ``run.compile`` changes anything."""
 
     def tunable(self, device: torch.device) -> dict[str, tuple[Any, ...]]:

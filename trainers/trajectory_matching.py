@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ class TrajectoryMatchingTrainer(Trainer):
         UserError: An option is out of range.
     """
 
-    compiles = True
+    compiles: ClassVar[bool] = True
 
     def __init__(
         self,

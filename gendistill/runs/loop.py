@@ -202,8 +202,10 @@ class _Loop:
 
     def attach(self) -> list[str]:
         """Attach the trainer; return what was noted meanwhile."""
+        began = time.perf_counter()
         with collected() as said:
             self.trainer.attach(self.run, self.data)
+        self.tuning.building = time.perf_counter() - began
         self.never_finite = set(not_finite(self.trainer.state_dict()))
         return list(said)
 

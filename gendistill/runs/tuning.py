@@ -34,6 +34,8 @@ class Tuning:
         self.trainer, self.run, self.randomness = trainer, run, randomness
         self.chosen: Choice = {}
         self.open = False
+        self.building = 0.0
+        """Seconds that it takes to attach the trainer, which a trial does again and again."""
 
     @property
     def word(self) -> str:
@@ -80,8 +82,9 @@ class Tuning:
         if not self.open or self.run.step < PILOT:
             return False
         self.open = False
-        self.allowed = budget(seconds * (self.run.options.steps - PILOT))
-        return self.allowed > 0
+        left = seconds * (self.run.options.steps - PILOT)
+        self.allowed = budget(left) - self.building  # after it the run itself is built once more
+        return self.allowed > 2 * (self.building + (PILOT + 1) * seconds)
 
     def find(self, data: RealData, stopped: Callable[[], bool]) -> Found:
         """Make the trial; afterwards the run stands at its beginning, and the trainer waits to be attached.

@@ -215,3 +215,14 @@ def test_threads_are_the_runs_own(tmp_path: Path) -> None:
     assert set(seen) == {2} and torch.get_num_threads() == 1
     with pytest.raises(UserError, match=r"run\.threads is 0"):
         start(tmp_path, "none", threads=0)
+
+
+def test_no_trial_where_building_the_trainer_takes_most_of_its_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = start(tmp_path, "run", Tunable(batch_size=12), steps=1, tune="off")
+    run.options.steps, run.options.tune = 1000, "auto"
+    for building, pays in ((1.0, True), (30.0, False)):
+        one = tuning.Tuning(SmallTrainer(), run, tune.GlobalRandomness(0, torch.device("cpu")))
+        run.step, one.open, one.building = tune.PILOT, True, building
+        assert one.pays(1.0) == pays and not one.open
