@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from small_run import SmallTrainer, same, start, state_of
+from small_run import SmallTrainer, bands, same, start, state_of
 
 from gendistill.errors import UserError
 from gendistill.runs import tune, tuning
 from gendistill.runs.choice import as_options, parse_choice, write_choice
+from gendistill.runs.context import RunContext
+from gendistill.runs.directory import RunDirectory
+from gendistill.runs.options import RunOptions
 from gendistill.runs.tune import Timing, budget, search
+from gendistill.seeds import Streams
 from gendistill.yaml_file import parse_yaml
+from trainers.distribution_matching import DistributionMatchingTrainer
 
 CHUNKS = [("trainer.chunk", 32), ("trainer.chunk", 64)]
 COMPILE = ("run.compile", True)
@@ -226,3 +231,37 @@ def test_no_trial_where_building_the_trainer_takes_most_of_its_time(
         one = tuning.Tuning(SmallTrainer(), run, tune.GlobalRandomness(0, torch.device("cpu")))
         run.step, one.open, one.building = tune.PILOT, True, building
         assert one.pays(1.0) == pays and not one.open
+
+
+def trial(tmp_path: Path, trainer: Any, **options: Any) -> tune.Trial:
+    device = torch.device("cpu")
+    context = RunContext(RunOptions(root=str(tmp_path), **options), RunDirectory(tmp_path, "run"), device, Streams(0))
+    randomness = tune.GlobalRandomness(0, device)
+    return tune.Trial(vars(trainer), type(trainer), context, bands(), randomness, randomness.state_dict())
+
+
+def test_what_nobody_set_is_tried_in_order(tmp_path: Path) -> None:
+    matching = DistributionMatchingTrainer()
+    tried = [option for option, _ in trial(tmp_path, matching).candidates()]
+    assert list(dict.fromkeys(tried)) == ["trainer.chunk", "run.compile", "run.channels_last"]
+    set_by_hand = trial(tmp_path, DistributionMatchingTrainer(chunk=5), compile=True, precision="bfloat16")
+    assert set_by_hand.candidates() == [("run.precision", "float32"), ("run.channels_last", True)]
+    assert trial(tmp_path, SmallTrainer()).candidates() == [("run.channels_last", True)]
+
+
+def test_a_chunk_that_was_chosen_is_the_one_by_hand() -> None:
+    chosen, by_hand = DistributionMatchingTrainer(), DistributionMatchingTrainer(chunk=32)
+    chosen.tune("chunk", 32)
+    assert vars(chosen) == vars(by_hand)
+    with pytest.raises(UserError, match=r"trainer\.width"):
+        chosen.tune("width", 3)
+
+
+def test_a_trial_makes_the_runs_first_steps_and_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    given = SmallTrainer(batch_size=12)
+    one = trial(tmp_path, given)
+    before, state = dict(vars(given)), torch.random.get_rng_state()
+    timing = one.measure({}, 10.0)
+    assert timing.step > 0 and timing.start > 0 and vars(given) == before
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert timing.values == one.measure({"run.channels_last": True}, 10.0).values
