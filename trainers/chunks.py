@@ -24,10 +24,11 @@ KEPT = 256
 def images_at_once(device: torch.device, image_shape: tuple[int, int, int]) -> int:
     """Return how many images (C, H, W) go through a network together where nothing is said.
 
-    128 on a CPU, where they then fit its cache, 2048 on a GPU; fewer where they are larger than 32x32.
+    32 of 32x32 on a CPU, where the maps of a wide network then fit its cache, 2048 on a GPU; fewer where they are
+    larger, and up to 128 on a CPU where they are smaller.
     """
-    most = 128 if device.type == "cpu" else 2048
-    return min(most, max(1, most * 32 * 32 // math.prod(image_shape[1:])))
+    most, at_32 = (128, 32) if device.type == "cpu" else (2048, 2048)
+    return min(most, max(1, at_32 * 32 * 32 // math.prod(image_shape[1:])))
 
 
 def chunks(*inputs: Tensor, apart: bool) -> list[tuple[Tensor, ...]]:

@@ -7,6 +7,7 @@ both sides augmented alike. docs/methods/gradient-matching.md tells the rest.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -183,7 +184,8 @@ class GradientMatchingTrainer(MatchingTrainer):
             at_once: Images whose graph is in memory at a time.
         """
         total = torch.zeros((), device=self.device)
-        for some, classes in zip(images.split(at_once), labels.split(at_once), strict=True):
+        size = math.ceil(len(images) / math.ceil(len(images) / at_once))  # parts alike, for which one form is compiled
+        for some, classes in zip(images.split(size), labels.split(size), strict=True):
             share = len(some) / len(images)
             with self.autocast():
                 if self.quick is None:

@@ -62,8 +62,8 @@ class MatchingTrainer(Trainer):
             the data set), ``none``, or names joined by ``_``; see :func:`gendistill.data.augment.parse`.
         strength: How far operations reach where not as far as DSA's, such as ``{rotate: 45}``; see
             :class:`gendistill.data.operations.Strength`.
-        chunk: Images in one forward pass, about; None: 128 on a CPU, where they then fit its cache, 2048 on a GPU, and
-            fewer where images are larger than 32x32.
+        chunk: Images in one forward pass, about; None: 32 of 32x32 on a CPU, where their maps then fit its cache, 2048
+            on a GPU, and fewer where images are larger.
 
     Raises:
         UserError: An option is out of range.
@@ -106,7 +106,7 @@ class MatchingTrainer(Trainer):
 
     def tunable(self, device: torch.device) -> dict[str, tuple[Any, ...]]:
         """Return the base's, and how many images go through the network together."""
-        chunks = ((16, 32, 64, 256) if device.type == "cpu" else (512, 8192)) if self.chunk_wanted is None else ()
+        chunks = ((16, 64, 128) if device.type == "cpu" else (512, 8192)) if self.chunk_wanted is None else ()
         return super().tunable(device) | {"trainer.chunk": chunks}
 
     def tune(self, option: str, value: Any) -> None:
