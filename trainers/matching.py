@@ -62,8 +62,8 @@ class MatchingTrainer(Trainer):
             the data set), ``none``, or names joined by ``_``; see :func:`gendistill.data.augment.parse`.
         strength: How far operations reach where not as far as DSA's, such as ``{rotate: 45}``; see
             :class:`gendistill.data.operations.Strength`.
-        chunk: Images in one forward pass, about; None: 32 of 32x32 on a CPU, where their maps then fit its cache, 2048
-            on a GPU, and fewer where images are larger.
+        chunk: Images in one forward pass, about; None: as many as have maps that fit a CPU's cache (32 of 32x32 at a
+            width of 128, at most 128), 2048 on a GPU, and fewer where images are larger.
 
     Raises:
         UserError: An option is out of range.
@@ -136,7 +136,6 @@ class MatchingTrainer(Trainer):
             require_images(self.classes, self.images_per_class)
         self.mine = self._share()
         self.strategy = named_strategy(self.augment, description)
-        self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape)
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.optimizer = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
@@ -147,6 +146,7 @@ class MatchingTrainer(Trainer):
             )
         self.probes.attach(TrainerHost(self, "matching"))
         self.network = self.probes.new("network")
+        self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape, self.network)
 
     def _share(self) -> range:
         """Return the classes of this process: classes, not images, are shared out, so that the sum stays the same."""
