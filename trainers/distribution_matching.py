@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gendistill.errors import UserError
 from gendistill.losses.matching import feature_matching
+from gendistill.nets.compiled import compiled
 from trainers.chunks import class_means
 from trainers.matching import MatchingTrainer
 
@@ -57,7 +58,7 @@ class DistributionMatchingTrainer(MatchingTrainer):
             )
         self.network.requires_grad_(False)
         # Shapes are few and known: those of a chunk, of a last smaller one, and of the synthetic images.
-        self.features: Features = torch.compile(_features, dynamic=False) if self.compile else _features
+        self.features: Features = compiled(_features) if self.compile else _features
 
     @property
     def classes_together(self) -> int:

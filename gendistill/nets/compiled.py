@@ -7,6 +7,7 @@ into a graph.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -22,6 +23,8 @@ RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
 
 def compiled(function: Function) -> Function:
     """Return a function compiled for the shapes that it meets, which are few."""
+    # Told with every first compilation on a machine without a GPU, where there is none to be found.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     return cast(Function, torch.compile(function, dynamic=False))
 
 

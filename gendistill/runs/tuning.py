@@ -58,8 +58,11 @@ class Tuning:
         wanted = not continued and text == "auto" and options.steps > PILOT
         self.open = wanted and quiet and self.run.processes.world == 1 and hasattr(self.trainer, "tunable")
         if self.open:
-            self.before = copy.deepcopy(vars(self.trainer))
             self.first = self.randomness.state_dict()
+            try:
+                self.before = copy.deepcopy(vars(self.trainer))
+            except Exception:  # it holds something that cannot be copied, so there are no copies to try things in
+                self.open = False
 
     def take(self, chosen: Choice) -> None:
         """Set options of the run and of the trainer, which is not attached."""

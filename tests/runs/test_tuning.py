@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,13 @@ def test_a_trial_that_fails_leaves_the_run_as_given(
     start(tmp_path, "plain", Tunable(batch_size=12), tune="off")
     same(state_of(tmp_path, "plain"), state_of(tmp_path, "failed"))
     assert "could try nothing here: out of memory" in (tmp_path / "failed" / "log.txt").read_text()
+
+
+def test_a_trainer_that_cannot_be_copied_goes_as_given(long: None, tmp_path: Path) -> None:
+    trainer = Tunable(batch_size=12)
+    trainer.lock = threading.Lock()  # type: ignore[attr-defined]
+    start(tmp_path, "plain", trainer)
+    assert set(Tunable.made) == {0} and len(Tunable.made) == 12
 
 
 def test_threads_are_the_runs_own(tmp_path: Path) -> None:
