@@ -143,7 +143,7 @@ def fast_chunk(trial: Any, chosen: dict[str, Any], best: float, measure: Any = t
 @pytest.fixture
 def long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every run be long enough for a trial."""
-    monkeypatch.setattr(tuning, "budget", lambda seconds: 100.0)
+    monkeypatch.setattr(tuning, "budget", lambda seconds: 1e9)
     monkeypatch.setattr(tune.Trial, "measure", fast_chunk)
     monkeypatch.setattr(Tunable, "made", [])
 
