@@ -51,11 +51,12 @@ from gendistill.runs.options import RunOptions  # noqa: E402
 from gendistill.seeds import Streams  # noqa: E402
 from trainers import chunks  # noqa: E402
 from trainers.batch_condensation import BatchCondensationTrainer  # noqa: E402
-from trainers.dataset_distillation import DatasetDistillationTrainer  # noqa: E402
+from trainers.dataset_distillation import DatasetDistillationTrainer, DistillationInner  # noqa: E402
 from trainers.distribution_matching import DistributionMatchingTrainer  # noqa: E402
 from trainers.gradient_matching import GradientMatchingTrainer  # noqa: E402
 from trainers.latent_search import LatentSearchTrainer  # noqa: E402
 from trainers.matching import MatchingTrainer  # noqa: E402
+from trainers.student_training import StudentInner  # noqa: E402
 from trainers.trainer import Trainer  # noqa: E402
 from trainers.trajectory_matching import TrajectoryMatchingTrainer  # noqa: E402
 
@@ -175,12 +176,12 @@ def unrolled(root: str, whole: bool, kind: str, steps: int, width: int = 16) -> 
     if kind == "mtt":
         trainer = TrajectoryMatchingTrainer(
             images_per_class=4, learner=_learner(width), experts=1, expert={"batch_size": 20, "updates": 1},
-            student_steps=steps, max_start_epoch=1, expert_epochs=1, memory=memory,
+            inner=StudentInner(steps=steps, memory=memory), max_start_epoch=1, expert_epochs=1,
         )  # fmt: skip
         stored = 2 * 40 * 3 * 32 * 32 * 4  # what a step shows, and its gradient
     else:
         trainer = DatasetDistillationTrainer(
-            inner_steps=steps, inner_epochs=1, learner=_learner(width), memory=memory, batch_size=20
+            inner=DistillationInner(steps=steps, epochs=1, memory=memory), learner=_learner(width), batch_size=20
         )
         stored = 4 * 10 * 3 * 32 * 32 * 4  # a step's images with gradient and Adam's two moments
     return lambda: (_once(_attached(trainer, root, data)), steps * stored / MIB)

@@ -31,17 +31,16 @@ if str(HERE.parents[1]) not in sys.path:
 
 from benchmarks.dm_step import random_data  # noqa: E402
 from benchmarks.gan_step import in_turns  # noqa: E402
-from gendistill import unroll  # noqa: E402
 from gendistill.data.augment import apply  # noqa: E402
-from gendistill.losses.trajectory import ParameterDistance  # noqa: E402
+from gendistill.inner import ShownImages  # noqa: E402
 from gendistill.runs.context import RunContext  # noqa: E402
 from gendistill.runs.directory import RunDirectory  # noqa: E402
 from gendistill.runs.options import RunOptions  # noqa: E402
 from gendistill.seeds import Streams  # noqa: E402
-from trainers.dataset_distillation import DatasetDistillationTrainer  # noqa: E402
+from trainers import student_training  # noqa: E402
+from trainers.dataset_distillation import DatasetDistillationTrainer, DistillationInner  # noqa: E402
 from trainers.gradient_matching import GradientMatchingTrainer  # noqa: E402
-from trainers.student_plan import Lesson  # noqa: E402
-from trainers.student_training import StudentTraining  # noqa: E402
+from trainers.student_training import Followed, StudentInner  # noqa: E402
 from trainers.trainer import Trainer  # noqa: E402
 from trainers.trajectory_matching import TrajectoryMatchingTrainer  # noqa: E402
 
@@ -73,46 +72,20 @@ def with_slices(match: GradientMatchingTrainer, network: nn.Module, real: Tensor
     return match.images.grad
 
 
-def sliced_lesson(distil: DatasetDistillationTrainer, steps: int) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+def sliced_images(distil: DatasetDistillationTrainer, steps: int) -> tuple[list[Tensor], list[Tensor]]:
     """Do what the trainer's own method does, by a slice for each step."""
-    turns = [step % distil.inner_steps for step in range(steps)]
+    turns = [step % distil.options.sets for step in range(steps)]
     images, labels = [distil.images[turn] for turn in turns], [distil.labels[turn] for turn in turns]
-    return images, labels, distil.learning_rates[:steps], distil.momenta[:steps]
+    return images, labels
 
 
-def sliced_backward(
-    training: StudentTraining,
-    student: nn.Module,
-    lesson: Lesson,
-    start: dict[str, Tensor],
-    target: dict[str, Tensor],
-    images: Tensor,
-    labels: Tensor,
-    rate: Tensor,
-    weight: float,
-    seed: int,
-) -> Tensor:
-    """Do what :meth:`trainers.student_training.StudentTraining.backward` does, by an index into all for each step."""
-    with torch.no_grad():
-        shown = [apply(images[index], how) for index, how in lesson.batches]
-    shown = [image.requires_grad_() for image in shown]
-    told = [labels[index] for index, _ in lesson.batches]
-    rates, distance = rate.expand(training.steps), ParameterDistance(training.steps, target, start)
-    loss = unroll.unrolled_loss(
-        student,
-        shown,
-        told,
-        rates,
-        torch.zeros_like(rates),
-        distance,
-        parameters=start,
-        memory=training.memory,
-        seed=seed,
-    ).loss
-    (weight * loss).backward()
-    for image, (index, how) in zip(shown, lesson.batches, strict=True):
-        apply(images[index], how).backward(image.grad)
-    return loss.detach()
+class SlicedImages(ShownImages):
+    """What :class:`gendistill.inner.ShownImages` shows, by an index into all images for each step on the way back."""
+
+    def backward(self) -> None:
+        """Send what has gathered at the steps to the images."""
+        for batch, (index, how) in zip(self.images, self._showings, strict=True):
+            apply(self._all[index], how).backward(batch.grad)
 
 
 def _attached(trainer: Trainer, root: str, classes: int, side: int, images: int = 16) -> Any:
@@ -167,7 +140,11 @@ def dd(root: str, steps: int, side: int, width: int) -> dict[str, Step]:
     """Return a meta-step of dataset distillation both ways."""
     learner = _convnet(width, 1)
     made = DatasetDistillationTrainer(
-        inner_steps=steps, inner_epochs=1, learner=learner, batch_size=10, meta_lr=1e-30, learn_labels=True
+        inner=DistillationInner(steps=steps, epochs=1),
+        learner=learner,
+        batch_size=10,
+        meta_lr=1e-30,
+        learn_labels=True,
     )
     trainer = _attached(made, root, 10, side)
     batch = trainer.next_batch()
@@ -178,7 +155,7 @@ def dd(root: str, steps: int, side: int, width: int) -> dict[str, Step]:
         return found
 
     def slices() -> Tensor:
-        with patch.object(DatasetDistillationTrainer, "_lesson", sliced_lesson):
+        with patch.object(DatasetDistillationTrainer, "_stored", sliced_images):
             return ours()
 
     return {"ours": ours, "slices": slices}
@@ -191,8 +168,7 @@ def mtt(root: str, classes: int, images: int, side: int, steps: int, batch: int,
         learner=_convnet(width, 1),
         experts=1,
         expert={"batch_size": 20, "updates": 1},
-        student_steps=steps,
-        student_batch=batch,
+        inner=StudentInner(steps=steps, batch_size=batch),
         max_start_epoch=1,
         expert_epochs=1,
         augment="color_crop_cutout_flip_scale_rotate",
@@ -202,16 +178,20 @@ def mtt(root: str, classes: int, images: int, side: int, steps: int, batch: int,
     lesson = trainer.plan.draw(0)
     start, target = (trainer.buffer.snapshot(0, at) for at in (0, 1))
 
-    def way(backward: Callable[..., Tensor]) -> Tensor:
+    followed = Followed(lesson, start, target, seed=0)
+
+    def ours() -> Tensor:
         trainer.images.grad = None
-        backward(
-            trainer.training, trainer.student, lesson, start, target, trainer.images, trainer.labels,
-            trainer.raw_rate.exp(), 1.0, 0,
-        )  # fmt: skip
+        given = trainer.images, trainer.labels, trainer.raw_rate.exp, 1.0
+        trainer.training.backward(trainer.student, [followed], *given, end=steps)
         found: Tensor = trainer.images.grad
         return found
 
-    return {"ours": lambda: way(StudentTraining.backward), "slices": lambda: way(sliced_backward)}
+    def slices() -> Tensor:
+        with patch.object(student_training, "ShownImages", SlicedImages):
+            return ours()
+
+    return {"ours": ours, "slices": slices}
 
 
 PAIRS: dict[str, Callable[..., dict[str, Step]]] = {"dsa": dsa, "groups": groups, "dd": dd, "mtt": mtt}

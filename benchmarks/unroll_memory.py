@@ -38,7 +38,8 @@ from gendistill.runs.context import RunContext  # noqa: E402
 from gendistill.runs.directory import RunDirectory  # noqa: E402
 from gendistill.runs.options import RunOptions  # noqa: E402
 from gendistill.seeds import Streams  # noqa: E402
-from trainers.dataset_distillation import DatasetDistillationTrainer  # noqa: E402
+from trainers.dataset_distillation import DatasetDistillationTrainer, DistillationInner  # noqa: E402
+from trainers.student_training import StudentInner  # noqa: E402
 from trainers.trainer import Trainer  # noqa: E402
 from trainers.trajectory_matching import TrajectoryMatchingTrainer  # noqa: E402
 
@@ -64,13 +65,11 @@ def mtt(root: str, steps: int, memory: unroll.Memory, small: bool) -> Trajectory
         learner=learner,
         experts=1,
         expert={"batch_size": 20, "updates": 1},
-        student_steps=steps,
-        student_batch=None if small else 40,
+        inner=StudentInner(steps=steps, batch_size=None if small else 40, memory=memory),
         max_start_epoch=1,
         expert_epochs=1,
         augment="color_crop_cutout_flip_scale_rotate",
         learning_rate=0.001,  # the published one for ten images of each class of CIFAR-10
-        memory=memory,
     )
     return _attached(trainer, root, (3, 32, 32), 2 if small else 10)
 
@@ -78,11 +77,9 @@ def mtt(root: str, steps: int, memory: unroll.Memory, small: bool) -> Trajectory
 def dd(root: str, steps: int, memory: unroll.Memory, small: bool) -> DatasetDistillationTrainer:
     """Return dataset distillation of ``steps`` steps of ten images; see :func:`mtt`."""
     trainer = DatasetDistillationTrainer(
-        inner_steps=steps,
-        inner_epochs=1,
+        inner=DistillationInner(steps=steps, epochs=1, memory=memory),
         learner={"class_path": f"{LEARNERS}.LeNet"},
         weights="xavier",
-        memory=memory,
         batch_size=20 if small else 1024,
     )
     return _attached(trainer, root, (1, 28, 28), 2 if small else 103)

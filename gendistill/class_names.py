@@ -72,3 +72,8 @@ def _fits(path: str, base: type) -> bool:
     except ImportError:  # of an optional package
         return False
     return isinstance(found, type) and issubclass(found, base)
+
+
+def snake_case(name: str) -> str:
+    """Return a class's name in lower case with its words joined by ``_``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

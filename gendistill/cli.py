@@ -9,15 +9,19 @@ import contextlib
 import errno
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
-from gendistill import notes
+from gendistill import budget, notes
 from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.plain import readable
+from gendistill.runs.signals import Told, leave, obeyed
 from gendistill.spelling import of_command, of_config, written
+from gendistill.visible import guarded, sentence, visible
 
 DISTRIBUTED = ("train", "latent-search")
 """The commands that several processes under torchrun share; every other one is done by the first process alone."""
@@ -44,7 +48,9 @@ COMMANDS = {
     "tokens": ("gendistill.commands.tokens", "print the words nearest to a distilled text's sentences"),
     "import": ("gendistill.commands.import_teacher", "read results of the public code of DC, DSA, DM, MTT and DD"),
     "verify": ("gendistill.commands.verify", "does a published set give the published number, and if not, why?"),
+    "diagnose": ("gendistill.commands.diagnose", "has a generator collapsed, and how? class by class, with pictures"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
+    "torchrun": ("gendistill.commands.torchrun", "start several processes that train one model together"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
 }
 
@@ -58,10 +64,16 @@ def usage() -> str:
         "",
     ]
     lines += [f"  {name:<15}{summary}" for name, (_, summary) in COMMANDS.items()]
+    lines += [
+        "",
+        f"Every command takes {budget.OPTION} N: the megabytes of memory to which a file that you trust may expand",
+        f"(usually {budget.MULTIPLE} times its size and {budget.words(budget.CONSTANT)}).",
+    ]
     lines += ["", "gendistill COMMAND --help shows a command's options; gendistill --version shows the version."]
     return "\n".join(lines)
 
 
+@guarded()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand.
 
@@ -69,21 +81,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after the program's name; ``None`` takes them from the process.
 
     Returns:
-        Exit code: 0 done, 2 the user's mistake, 1 the program's failure, 130 interrupted, 143 terminated.
+        Exit code: 0 done, 2 the user's mistake, 1 the program's failure, 130 interrupted, 143 terminated, 129 hung up.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # One of several processes that has no step to end dies of a signal as any program does: while it waits for the
+    # others no handler would be called.
+    if _among_several(arguments):
+        # Of a store that is gone with its launcher torch says forty lines; read when torch is imported.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        return _main(arguments)
+    with obeyed():
+        return _main(arguments)
+
+
+def program(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one subcommand and end the process; see :func:`main`."""
+    leave(main(argv))
+
+
+def _main(arguments: list[str]) -> int:
     try:
         _refuse_unreadable(arguments)
-        done = _dispatch(arguments)
+        with budget.taken_from(arguments):
+            done = _dispatch(arguments)
         sys.stdout.flush()  # here, where a full disk or a reader that has gone is still told apart from success
         return done
     except GendistillError as error:
         return _say(error, error.exit_code)
     except SystemExit as leaving:  # argparse leaves this way after --help
         return leaving.code if isinstance(leaving.code, int) else 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        if os.environ.get("RANK", "0") == "0":
+            _tell("interrupted; give the same command again")
+        return 128 + (stop.signal_number if isinstance(stop, Told) else signal.SIGINT)
     except BrokenPipeError:  # the reader of our output has gone, as in `gendistill ... | head`
         _silence()
         return 1
@@ -95,6 +125,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             where = f"'{error.filename}'" if error.filename else "the output"
             reason = (error.strerror or str(error)).lower()
             return _say(OSError(f"{where} could not be written ({reason}); free some space or choose another place"), 1)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return _say(UserError(f"'{visible(str(error.filename), 80)}' is too long for the name of a file"), 2)
+        if (asked := budget.out_of_memory(error)) is not None:
+            return _say(UserError(asked), UserError.exit_code)
         traceback.print_exc()
         return 1
 
@@ -129,6 +163,11 @@ def _refuse_unreadable(arguments: list[str]) -> None:
             raise UserError(f"'{readable(word)}' is not UTF-8; rename the file or folder")
 
 
+def _among_several(arguments: list[str]) -> bool:
+    """Tell whether this process makes one model together with others."""
+    return bool(arguments) and arguments[0] in DISTRIBUTED and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
 def _alone() -> bool:
     """Tell whether this process is the only one or the first, which then forgets the others."""
     ranks = [os.environ.pop(name, "0") for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")]
@@ -143,9 +182,28 @@ def _silence() -> None:
 
 def _say(error: BaseException, code: int) -> int:
     """Print an error as one line, whatever line breaks were in it."""
-    print(f"error: {readable(' '.join(str(error).split()))}", file=sys.stderr)
+    said = sentence(readable(str(error)))
+    _tell(f"error: {said if code > 128 else _once(said)}")  # where a signal came the first process alone tells
     return code
 
 
+def _tell(line: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal was closed
+        sys.stderr.write(f"{line}\n")  # in one piece: other processes may write there, too
+        sys.stderr.flush()
+
+
+def _once(said: str) -> str:
+    """Return what one of several processes says, of which each has the same sentence to say."""
+    rank = os.environ.get("RANK", "0")
+    if os.environ.get("WORLD_SIZE", "1") == "1" or said.startswith(f"process {rank} stops"):
+        return said
+    from gendistill.runs.partners import Partners
+
+    if not Partners.from_environment().first_to_say(said):
+        return f"process {rank} stops for the same reason as another"
+    return said if "process " in said or rank == "0" else f"process {rank}: {said}"
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -26,6 +26,12 @@ class StorageError(GendistillError):
     """A file could not be written (full disk, no permission); what was there before is intact."""
 
 
+class PlaceError(StorageError, UserError):
+    """Nothing can be written to the place that was named; found before any work."""
+
+    exit_code = 2
+
+
 class DivergenceError(GendistillError):
     """A loss became NaN or infinite; the last good state is kept."""
 

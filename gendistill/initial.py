@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -18,10 +18,11 @@ from torch import nn
 from gendistill.data.description import Description
 from gendistill.errors import UserError, did_you_mean
 from gendistill.nets.kinds import draw_xavier, layers
-from gendistill.objects import build
+from gendistill.nets.learners import build_learner
 from gendistill.plain import plain
 from gendistill.seeds import initialisation
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import Spec, UntrustedSpec, said
 
 KEY = "initialisation"
 WEIGHTS = ("torch", "xavier")
@@ -32,7 +33,7 @@ class Initial:
     """How the first weights of one kind of learner come about.
 
     Attributes:
-        learner: Spec of the learner, plain.
+        learner: Spec of the learner: plain, or as a teacher's file names it.
         fixed_layers: k, layers from the image on that all learners share; 0 to all.
         seed: With ``name``, the seed of the shared weights.
         name: Purpose of the shared weights' random stream.
@@ -41,7 +42,7 @@ class Initial:
         norm: Euclidean norm of the shared weights, by which a draw elsewhere is checked; 0 when there are none.
     """
 
-    learner: dict[str, Any]
+    learner: dict[str, Any] | UntrustedSpec
     fixed_layers: int
     seed: int
     name: str
@@ -77,7 +78,7 @@ class Initial:
                 f"initial weights are '{weights}'; {did_you_mean(weights, WEIGHTS)}use one of: {', '.join(WEIGHTS)}"
             )
         plan = cls(plain(dict(learner)), 0, seed, name, weights)
-        shared = plan._drawn(description, seed, name, trusted=True)
+        shared = plan._drawn(description, seed, name)
         count = len(layers(shared))
         wanted = count if fixed_layers == "all" else fixed_layers
         if not isinstance(wanted, int) or isinstance(wanted, bool) or not 0 <= wanted <= count:
@@ -94,21 +95,53 @@ class Initial:
             UserError: The entry is damaged.
         """
         noted = teacher.metadata.get(KEY)
-        if noted is None:
+        return None if noted is None else cls.named(noted, f"the teacher's '{KEY}'")
+
+    @classmethod
+    def named(cls, noted: Any, where: str) -> Self:
+        """Return what an entry of a file says, which is not trusted.
+
+        Args:
+            noted: The entry, as it was read.
+            where: What to call it in a sentence.
+
+        Raises:
+            UserError: The entry is damaged.
+        """
+        kinds = {"fixed_layers": int, "seed": int, "name": str, "weights": str, "norm": float}
+        values = dict(noted) if isinstance(noted, Mapping) else {}
+        if isinstance(values.get("norm"), int):
+            values["norm"] = float(values["norm"])
+        wrong = [name for name, kind in kinds.items() if type(values.get(name)) is not kind]
+        if not wrong:
+            sound = {
+                "fixed_layers": values["fixed_layers"] >= 0,
+                "weights": values["weights"] in WEIGHTS,
+                "norm": math.isfinite(values["norm"]),
+            }
+            wrong = [name for name, well in sound.items() if not well]
+        if wrong:
+            raise UserError(f"{where} cannot be read (wrong: {', '.join(wrong)}); make the teacher again")
+        learner = UntrustedSpec(values.get("learner"), where)
+        return cls(learner, **{name: values[name] for name in kinds})
+
+    def for_learner(self, learner: Spec) -> Self | None:
+        """Return how this learner starts, trusted as far as the spec is; None where the weights are of another one."""
+        if said(learner) != said(self.learner):
             return None
-        try:
-            made = cls(**{field: noted[field] for field in cls.__dataclass_fields__})
-        except (TypeError, KeyError) as error:
-            raise UserError(f"the teacher's '{KEY}' cannot be read ({error}); make the teacher again") from error
-        return made
+        return replace(self, learner=learner if isinstance(learner, UntrustedSpec) else said(learner))
 
     def metadata(self) -> dict[str, Any]:
         """Return what the teacher's metadata must say; nothing for what every learner does anyway."""
-        return {KEY: asdict(self)} if self.fixed_layers or self.weights != "torch" else {}
+        return {KEY: self.plain()} if self.fixed_layers or self.weights != "torch" else {}
+
+    def plain(self) -> dict[str, Any]:
+        """Return it in plain values."""
+        return asdict(replace(self, learner=said(self.learner)))
 
     def sentence(self, description: Description) -> str:
         """Return in words where learners start."""
-        count = len(layers(self._drawn(description, self.seed, self.name, trusted=False)))
+        count = len(layers(self._drawn(description, self.seed, self.name)))
         if self.fixed_layers == count:
             return "fixed: every learner starts from the one initialisation that the teacher was made for"
         drawn = "drawn anew" if self.weights == "torch" else f"drawn anew ({self.weights})"
@@ -116,22 +149,21 @@ class Initial:
             return drawn
         return f"mixed: the first {self.fixed_layers} of {count} layers are the teacher's, the others {drawn}"
 
-    def build(self, description: Description, seed: int, name: str, *, trusted: bool = True) -> nn.Module:
+    def build(self, description: Description, seed: int, name: str) -> nn.Module:
         """Return a learner with its first weights.
 
         Args:
             description: The data set.
             seed: With ``name``, the seed of the layers that are drawn anew.
             name: Purpose of these weights.
-            trusted: Whether the learner's spec is the user's own; see :func:`gendistill.objects.locate`.
 
         Raises:
             UserError: The shared weights cannot be drawn again here.
         """
-        learner = self._drawn(description, seed, name, trusted=trusted)
+        learner = self._drawn(description, seed, name)
         if not self.fixed_layers:
             return learner
-        shared = self._shared(description, trusted=trusted)
+        shared = self._shared(description)
         own = layers(learner)
         if self.fixed_layers == len(own):
             # All of it: also what is drawn and no layer, as an embedding or a token.
@@ -141,13 +173,13 @@ class Initial:
                 layer.load_state_dict(weights)
         return learner
 
-    def _shared(self, description: Description, *, trusted: bool) -> list[dict[str, Any]]:
+    def _shared(self, description: Description) -> list[dict[str, Any]]:
         """Return the shared weights of each layer, then those of the whole network; drawn once for a data set."""
-        key = (description.num_classes, description.image_shape, trusted)
+        key = (description.num_classes, description.image_shape)
         # Not a field: neither compared nor written down.
         kept: dict[Any, list[dict[str, Any]]] = self.__dict__.setdefault("_kept", {})
         if key not in kept:
-            shared = self._drawn(description, self.seed, self.name, trusted=trusted)
+            shared = self._drawn(description, self.seed, self.name)
             norm = _norm(shared, self.fixed_layers)
             if not math.isclose(norm, self.norm, rel_tol=1e-4):
                 raise UserError(
@@ -158,10 +190,10 @@ class Initial:
             kept[key] = [dict(module.state_dict()) for module in (*layers(shared), shared)]
         return kept[key]
 
-    def _drawn(self, description: Description, seed: int, name: str, *, trusted: bool) -> nn.Module:
+    def _drawn(self, description: Description, seed: int, name: str) -> nn.Module:
         sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
         with initialisation(seed, name):
-            learner = build(self.learner, nn.Module, trusted=trusted, **sizes)
+            learner = build_learner(self.learner, **sizes)
             if self.weights == "xavier":
                 for layer in layers(learner):
                     draw_xavier(layer)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gendistill import visible
 from gendistill.plain import readable
 
 _said: set[str] = set()
@@ -19,7 +20,7 @@ def note(sentence: str) -> None:
     Args:
         sentence: Without a full stop.
     """
-    sentence = readable(sentence)
+    sentence = visible.sentence(readable(sentence))
     for kept in _listeners:
         if sentence not in kept:
             kept.append(sentence)

@@ -1,33 +1,30 @@
 """Objects named in a file: ``{"class_path": "package.module.Class", "init_args": {...}}``.
 
 Nothing is registered anywhere. A class is named by its dotted path and built with the arguments beside it. The same
-form stands in YAML configs (written by the user, trusted) and in teacher files (perhaps a stranger's, not trusted), so
-the two are resolved differently: see :func:`locate`.
+form stands in YAML configs (written by the user, trusted) and in teacher files (perhaps a stranger's, not trusted). The
+two are values of different types: what was read from a file is a :class:`gendistill.untrusted.UntrustedSpec`.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from gendistill.class_names import PACKAGES, paths_of, suggestion
+from gendistill.class_names import paths_of, suggestion
 from gendistill.errors import UserError, did_you_mean
+from gendistill.untrusted import UntrustedSpec
 
 T = TypeVar("T")
 
 
-def locate(path: str, base: type | None = None, *, trusted: bool = True) -> Any:
-    """Import the object that a dotted path names.
+def locate(path: str, base: type | None = None) -> Any:
+    """Import the object that a dotted path names, which a person wrote.
 
     Args:
         path: ``package.module.Name``.
         base: If given, the object must be this class or a subclass of it.
-        trusted: ``True`` for a path that the user wrote. ``False`` for a path read from a teacher file: then only this
-            project's packages and modules that the caller has already imported are looked at, so that no file can make
-            the program import something new.
 
     Returns:
         The object.
@@ -37,20 +34,14 @@ def locate(path: str, base: type | None = None, *, trusted: bool = True) -> Any:
     """
     module_name, _, name = path.rpartition(".")
     if not module_name:
-        hint = suggestion(path, base) if trusted else ""
+        hint = suggestion(path, base)
         raise UserError(f"'{path}' is not a dotted path; {hint}write it as package.module.Name")
-    if not trusted and module_name.split(".")[0] not in PACKAGES and module_name not in sys.modules:
-        raise UserError(
-            f"the file names the class '{path}' from outside this project; import '{module_name}' yourself before "
-            "loading if you trust it"
-        )
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        hint = f"; {suggestion(path, base)}" if trusted else ""
-        raise UserError(f"'{path}' cannot be imported: {error}{hint}".rstrip("; ")) from error
+        raise UserError(f"'{path}' cannot be imported: {error}; {suggestion(path, base)}".rstrip("; ")) from error
     if not hasattr(module, name):
-        hint = did_you_mean(name, vars(module)) or (suggestion(path, base) if trusted else "")
+        hint = did_you_mean(name, vars(module)) or suggestion(path, base)
         raise UserError(f"module '{module_name}' has no '{name}'; {hint}".rstrip("; "))
     found = getattr(module, name)
     if base is not None and not (isinstance(found, type) and issubclass(found, base)):
@@ -108,15 +99,15 @@ def accepted_arguments(target: type) -> dict[str, inspect.Parameter]:
     return accepted
 
 
-def build(spec: str | Mapping[str, Any], base: type[T], *, trusted: bool = True, **provided: Any) -> T:
+def build(spec: str | Mapping[str, Any] | UntrustedSpec, base: type[T], **provided: Any) -> T:
     """Build the object that a spec names and note on it the complete spec that builds it again.
 
     Args:
-        spec: ``{"class_path": ..., "init_args": {...}}`` or just the dotted path.
+        spec: ``{"class_path": ..., "init_args": {...}}`` or just the dotted path, which a person wrote; or what a file
+            names, which leads to networks of this project alone and is bounded in what it may build.
         base: The class that the object must derive from.
-        trusted: See :func:`locate`.
         **provided: Arguments that the program knows (image shape, number of classes). They are passed where the class
-            takes them; the spec's own ``init_args`` win.
+            takes them; the spec's own ``init_args`` win, but those of a file must say the same.
 
     Returns:
         The object, with an attribute ``spec`` (a plain dict) that rebuilds it.
@@ -124,17 +115,56 @@ def build(spec: str | Mapping[str, Any], base: type[T], *, trusted: bool = True,
     Raises:
         UserError: Unknown class or argument, a missing argument, or a value that the class refuses.
     """
+    if isinstance(spec, UntrustedSpec):
+        return _build_named(spec, base, provided)
     if isinstance(spec, str):
         spec = {"class_path": spec}
     unknown = set(spec) - {"class_path", "init_args"}
     if unknown or not isinstance(spec.get("class_path"), str):
         raise UserError(f"expected class_path and init_args, got {sorted(map(str, spec))}")
     path = str(spec["class_path"])
-    target = locate(path, base, trusted=trusted)
+    return _build(locate(path, base), path, dict(spec.get("init_args") or {}), provided)
+
+
+def _build_named(spec: UntrustedSpec, base: type[T], provided: Mapping[str, Any]) -> T:
+    """Build what a file names, no larger than it may be."""
+    from gendistill.bounded import bounded
+
+    target = spec.find(base)
+    given = spec.arguments(target, accepted_arguments(target))
+    for name in given.keys() & provided.keys():
+        if _listed(given[name]) != _listed(provided[name]):
+            raise UserError(
+                f"{spec.where} gives {name} {given[name]}, which is {provided[name]} where the network is to be used"
+            )
+    try:
+        with bounded(spec.where, spec.values, spec.parts):
+            return _build(target, spec.class_path, given, provided)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a constructor does with arguments that nobody vouches for
+        reason = (str(error) or type(error).__name__).strip().split("\n", 1)[0][:300]
+        raise UserError(f"{spec.where} names {spec.class_path}, which cannot be built so: {reason}") from error
+
+
+def _said(value: Any) -> Any:
+    """Return arguments in which what files name is as they say it."""
+    if isinstance(value, UntrustedSpec):
+        return value.said
+    if isinstance(value, dict):
+        return {name: _said(one) for name, one in value.items()}
+    return [_said(one) for one in value] if type(value) is list else value
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+def _build(target: type[T], path: str, given: dict[str, Any], provided: Mapping[str, Any]) -> T:
     accepted = accepted_arguments(target)
-    given = dict(spec.get("init_args") or {})
     for name in given:
-        if name not in accepted:
+        # What was called otherwise once is read by the class itself: gendistill.renamed.
+        if name not in accepted and name not in getattr(target, "OLD_NAMES", {}):
             raise UserError(
                 f"{path} has no option '{name}'; {did_you_mean(name, accepted)}it takes: {', '.join(accepted)}"
             )
@@ -152,5 +182,5 @@ def build(spec: str | Mapping[str, Any], base: type[T], *, trusted: bool = True,
         if missing:
             raise UserError(lacking) from error
         raise UserError(f"{path} refuses its arguments: {error}") from error
-    object.__setattr__(built, "spec", {"class_path": path, "init_args": arguments})
+    object.__setattr__(built, "spec", {"class_path": path, "init_args": _said(arguments)})
     return built

@@ -75,3 +75,22 @@ class LossesTogether:
         images = torch.stack([loss.images[look] for loss in self.losses])
         logits = unroll.call(self.learners, parameters, images, evaluation=self.losses[0].evaluation)
         return torch.stack([loss.judged(one, look) for loss, one in zip(self.losses, logits, strict=True)]).sum()
+
+
+class AnyLossesTogether:
+    """The same for outer losses of any kind, each asked with its own learner's weights.
+
+    Args:
+        learners: All of them, see :class:`gendistill.unroll.Together`.
+        losses: One for each learner; all look after the same steps.
+    """
+
+    def __init__(self, learners: unroll.Together, losses: Sequence[unroll.OuterLoss]) -> None:
+        self.learners = learners
+        self.losses = losses
+
+    def __call__(self, step: int, parameters: unroll.Parameters) -> Tensor | None:
+        """Return the sum of the losses after ``step`` steps, or None where none is asked for."""
+        values = [loss(step, own) for loss, own in zip(self.losses, self.learners.split(parameters), strict=True)]
+        found = [value for value in values if value is not None]
+        return torch.stack(found).sum() if found else None

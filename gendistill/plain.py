@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from gendistill.errors import UserError
 def plain(value: Any, *, strict: bool = False) -> Any:
     """Return the same nested value in dicts with text as keys, lists, text, numbers, booleans and ``None``.
 
-    Tuples, tensors and NumPy's arrays become lists, paths their text.
+    Tuples, tensors and NumPy's arrays become lists, paths their text, blocks of options (dataclasses) dicts.
 
     Args:
         value: A configuration or a result.
@@ -24,6 +25,8 @@ def plain(value: Any, *, strict: bool = False) -> Any:
     Raises:
         UserError: ``strict``, and a value is of a kind that JSON cannot hold.
     """
+    if is_dataclass(value) and not isinstance(value, type) and not strict:
+        value = asdict(value)
     if isinstance(value, Mapping):
         return {str(key): plain(item, strict=strict) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -78,6 +78,27 @@ class Poison:
             )
         return poison
 
+    @classmethod
+    def noted(cls, teacher: Teacher, description: Description) -> Poison | None:
+        """Return the poison that a teacher's metadata tell of, None where they tell of none.
+
+        Args:
+            teacher: The teacher.
+            description: The data set.
+
+        Raises:
+            UserError: The entry is damaged; it holds numbers, and names no class of its own.
+        """
+        if teacher.metadata.get(KEY) is None:
+            return None
+        noted = teacher.noted(KEY, dict) or {}
+        wrong = [name for name in ("source", "target") if type(noted.get(name)) is not int]
+        if wrong or type(weight := noted.get("weight", 1.0)) not in (int, float):
+            raise UserError(
+                f"the teacher's '{KEY}' gives no {' and no '.join(wrong) or 'weight'}; name the attack yourself, as 7:1"
+            )
+        return cls.of(Poison(noted["source"], noted["target"], weight), description)
+
     def __call__(self, labels: Tensor) -> Tensor:
         """Return class indices (...) with ``source`` replaced by ``target``; soft labels (..., K) move their mass.
 

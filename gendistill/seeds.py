@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from gendistill.budget import check_memory
+
+HOST = "host/"
+"""Begins the name, in a state, of a generator of the CPU in a run on another device."""
+RESULT = 4000
+"""Bytes of what is kept of a learner at least: its numbers, and its smallest weights while it learns."""
 
 
 def derive_seed(seed: int, name: str) -> int:
     """Return a 63-bit seed for one purpose; different names give independent streams."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seed_list(seeds: int | Sequence[int]) -> list[int]:
+    """Return seeds as a list; a number N stands for 0..N-1.
+
+    Raises:
+        UserError: There is no memory for as many results.
+    """
+    if isinstance(seeds, int):
+        what = f"the results of {seeds:,} seeds"
+        check_memory(RESULT * seeds, what, "give fewer seeds")
+        return list(range(seeds))
+    return list(seeds)
 
 
 def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -52,6 +72,21 @@ class Streams:
             self._generators[name] = stream(self.seed, name, self.device)
         return self._generators[name]
 
+    def on_host(self, name: str) -> torch.Generator:
+        """Return a named generator of the CPU, for numbers that the program itself goes by: a GPU is not waited for.
+
+        Where the run is on the CPU it is the generator ``self[name]``.
+
+        Args:
+            name: Its name.
+        """
+        if self.device.type == "cpu":
+            return self[name]
+        kept = f"{HOST}{name}"
+        if kept not in self._generators:
+            self._generators[kept] = stream(self.seed, name)
+        return self._generators[kept]
+
     def state_dict(self) -> dict[str, Any]:
         """Return every generator's state as byte tensors."""
         return {name: generator.get_state() for name, generator in self._generators.items()}
@@ -63,11 +98,15 @@ class Streams:
         """
         for name, generator in self._generators.items():
             if name not in state:
-                generator.manual_seed(derive_seed(self.seed, name))
+                generator.manual_seed(derive_seed(self.seed, name.removeprefix(HOST)))
         for name, value in state.items():
-            self[name].set_state(value.cpu())
+            self._named(name).set_state(value.cpu())
 
     def restart(self, names: Iterable[str], salt: str) -> None:
         """Seed streams anew, each from the run's seed, its name and ``salt``: for a run that changes its device."""
         for name in names:
-            self[name].manual_seed(derive_seed(self.seed, f"{name}/{salt}"))
+            self._named(name).manual_seed(derive_seed(self.seed, f"{name.removeprefix(HOST)}/{salt}"))
+
+    def _named(self, name: str) -> torch.Generator:
+        """Return the generator that a state calls so."""
+        return self.on_host(name.removeprefix(HOST)) if name.startswith(HOST) else self[name]

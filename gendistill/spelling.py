@@ -41,6 +41,11 @@ def option(name: str) -> str:
     return _form.get()(name)
 
 
+def source_option() -> str:
+    """Return how the data set is named here that networks are trained on before the one they are adapted to."""
+    return "--source" if _form.get() is of_command else "source"
+
+
 @contextmanager
 def written(form: Form) -> Iterator[None]:
     """Write options in this form while inside."""

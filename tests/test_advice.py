@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ from gendistill.config.help import GENERAL
 from gendistill.errors import UserError
 from gendistill.nets.dcgan import ConditionalDCGANDiscriminator, DCGANGenerator
 from gendistill.spelling import in_python, of_command, of_config, option, written, written_of_source
+from trainers.dataset_distillation import DistillationInner
+from trainers.gtn import GTNInner
+from trainers.student_training import StudentInner
 
 ROOT = Path(__file__).resolve().parents[1]
 ERRORS = ("UserError", "StorageError", "DivergenceError", "GendistillError")
@@ -41,6 +45,11 @@ TRAINERS_ARGUMENTS = {
     if isinstance(node, ast.FunctionDef) and node.name == "__init__"
     for argument in (*node.args.args, *node.args.kwonlyargs)
 } | {"KEY"}
+
+BLOCKS = {
+    "inner": {field.name for kind in (DistillationInner, StudentInner, GTNInner) for field in fields(kind)},
+}
+"""Options of blocks, by the argument that is one."""
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
@@ -108,7 +117,8 @@ def test_every_option_in_a_sentence_exists_where_it_is_said() -> None:
                 if word != "--help" and not word.startswith("--trainer.") and word not in options_of(command)
             ]
             name = word.removeprefix("--trainer.")
-            if name != word and name not in TRAINERS_ARGUMENTS:
+            block, _, entry = name.partition(".")
+            if name != word and (block not in TRAINERS_ARGUMENTS or entry and entry not in BLOCKS.get(block, ())):
                 wrong.append(f"no trainer has the argument {name}: {sentence}")
     assert wrong == [] and looked_at > 15
 
@@ -131,7 +141,7 @@ def test_every_option_that_is_asked_for_exists_in_each_way_of_writing() -> None:
         assert of_command(name) in options_of("evaluate") and of_command(name) in options_of("export")
         assert name in DATA_TYPES and of_config(name) == f"--data.{name}"
     for command in COMMANDS:
-        if command not in (*OF_CONFIGS, "quickstart", "tensorboard"):
+        if command not in (*OF_CONFIGS, "quickstart", "tensorboard", "torchrun"):
             assert {of_command(name) for name in asked} <= options_of(command), command
 
 

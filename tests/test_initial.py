@@ -62,13 +62,13 @@ def test_all_is_the_whole_network() -> None:
 def test_shared_weights_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Initial.make(spec(), DATA, fixed_layers=1, seed=0, name="shared")
     drawn: list[str] = []
-    build = initial.build
+    build = initial.build_learner
 
-    def counted(given: Any, kind: Any, **options: Any) -> Any:
+    def counted(given: Any, **options: Any) -> Any:
         drawn.append("network")
-        return build(given, kind, **options)
+        return build(given, **options)
 
-    monkeypatch.setattr(initial, "build", counted)
+    monkeypatch.setattr(initial, "build_learner", counted)
     first = plan.build(DATA, 1, "learner")
     with torch.no_grad():
         first.blocks[0].weight.zero_()  # a learner's own: what is kept does not move with it

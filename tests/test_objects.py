@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import sys
-
 import pytest
 from torch import nn
 
 from gendistill.errors import UserError, did_you_mean
-from gendistill.nets.learners import MLP, ConvNet
-from gendistill.objects import accepted_arguments, build, locate
+from gendistill.nets.learners import ConvNet
+from gendistill.objects import accepted_arguments, build
 
 CONVNET = "gendistill.nets.learners.ConvNet"
 
@@ -79,14 +77,6 @@ def test_a_wrong_spec_gets_one_sentence(spec: object, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence) as caught:
         build(spec, base)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
-
-
-def test_a_file_cannot_make_the_program_import_something_new() -> None:
-    assert "antigravity" not in sys.modules
-    with pytest.raises(UserError, match="import 'antigravity' yourself"):
-        locate("antigravity.fly", trusted=False)
-    assert "antigravity" not in sys.modules
-    assert locate("gendistill.nets.learners.MLP", nn.Module, trusted=False) is MLP
 
 
 def test_did_you_mean_is_silent_when_nothing_is_near() -> None:

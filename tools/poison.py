@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gendistill.cli import main
+from gendistill.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main(["poison", *sys.argv[1:]]))
+    program(["poison", *sys.argv[1:]])

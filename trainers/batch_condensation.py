@@ -8,7 +8,7 @@ docs/methods/batch-condensation.md tells the rest.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -28,6 +28,7 @@ from gendistill.runs.watch import Watched
 from gendistill.sphere_optimizer import SphereOptimizer
 from gendistill.teacher import Teacher, open_teacher
 from gendistill.teacher.stored import Order
+from trainers.batch import Made
 from trainers.checks import check_words
 from trainers.chunks import images_at_once
 from trainers.condensed_teacher import condensed_teacher
@@ -35,6 +36,7 @@ from trainers.latents.source import open_generator
 from trainers.latents.space import Space
 from trainers.stored_start import check_start, is_stored
 from trainers.terms.hosts import TrainerHost
+from trainers.terms.over_groups import rows_of
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Probe
 from trainers.trainer import Trainer
@@ -76,10 +78,13 @@ class BatchCondensationTrainer(Trainer):
         vectorised: Several batches in one pass, for networks without batch norm in train mode; None: on a GPU. False:
             one batch after another. Either way the gradients are the same, and only what is in one pass has a graph.
         order: How the teacher shows its images: ``fixed`` (the batches as they were made) or ``stratified``.
+        terms: See :class:`~trainers.trainer.Trainer`; they see the batches that a step moves, a group is one of them.
 
     Raises:
         UserError: An option is out of range.
     """
+
+    takes_terms = True
 
     def __init__(
         self,
@@ -101,8 +106,9 @@ class BatchCondensationTrainer(Trainer):
         batches_at_once: int | None = 32,
         vectorised: bool | None = None,
         order: Order = "fixed",
+        terms: Sequence[str | Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__(batch_size)
+        super().__init__(batch_size, terms)
         check_words(
             labels=(labels, get_args(Labels)),
             distance=(distance, DISTANCES),
@@ -132,6 +138,8 @@ class BatchCondensationTrainer(Trainer):
     def build(self) -> None:
         """Cut one epoch into batches, prepare the probes and begin the first round."""
         rounds = len(self.sizes) - 1
+        if not self.optimise and (self.terms or self.has_own_loss):
+            raise UserError("optimise is false, and the batches stay as they start; leave terms and extra_loss out")
         if self.run.processes.world > 1:
             raise UserError("batch condensation runs in one process; start it without torchrun")
         if self.run.options.precision != "float32":
@@ -280,7 +288,10 @@ class BatchCondensationTrainer(Trainer):
                 total = total + distance.detach() / len(self.probes)
                 cosines.append(cosine)
         if self.optimise:
+            latents = self._descend_extra(images, labels, gradients)
             self._send(images, gradients[0])
+            if latents is not None and (sent := self.values[self.part].grad) is not None:
+                sent += latents
             if self.label_optimizer is not None:
                 labels.grad = gradients[1]
             for optimizer in self._optimizers():
@@ -307,6 +318,27 @@ class BatchCondensationTrainer(Trainer):
         )
         distance = class_gradient_distance(wanted, given, self.distance)
         return distance, batch_cosines(wanted, [part.detach() for part in given])
+
+    def _descend_extra(self, images: Tensor, labels: Tensor, gradients: list[Tensor]) -> Tensor | None:
+        """Add the gradients of losses beside the matching to those of the part's images and labels.
+
+        Returns:
+            The gradient of its latents apart from their images; None where there is none.
+        """
+        at_once = self.batches_at_once or len(self.index)
+        classes = self.classes[self.part * at_once : (self.part + 1) * at_once].flatten()
+        latents = None if self.source is None else self.values[self.part]
+        own = [value.detach().requires_grad_(value.requires_grad) for value in (images, labels)]
+        drawn = None if latents is None else latents.detach().requires_grad_()
+        told = own[1].flatten(0, 1) if own[1].is_floating_point() else None
+        made = Made(own[0].flatten(0, 1), classes, told, None if drawn is None else drawn.flatten(0, 1))
+        self.add_extra(
+            lambda: made, [*own, *([] if drawn is None else [drawn])], rows_of(len(classes), images.shape[1])
+        )
+        for gradient, value in zip(gradients, own, strict=True):
+            if value.grad is not None:
+                gradient += value.grad
+        return None if drawn is None else drawn.grad
 
     def _change(self) -> Callable[[Tensor], Tensor]:
         """Draw an augmentation (b, N, C, H, W) -> (b, N, C, H, W) that all images of the step share."""

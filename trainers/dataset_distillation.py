@@ -9,33 +9,90 @@ docs/methods/dataset-distillation.md tells the rest.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendistill import unroll
+from gendistill.data.augment import apply
 from gendistill.errors import UserError
+from gendistill.inner import InnerOptions, InnerTraining, Lesson, ShownImages, Task
 from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
+from gendistill.renamed import reads_old_names
 from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
-from trainers.checks import check_learned_rate, check_words
+from trainers.batch import Made
+from trainers.checks import check_counts, check_learned_rate
+from trainers.class_sizes import check_stored
 from trainers.distillation_learners import DistillationLearners, Victim
 from trainers.first_images import FirstImages, first_images
+from trainers.mini_batches import MiniBatches, ShowingOptions
 from trainers.stored_start import Stored, check_start, is_stored, stored_images
+from trainers.terms.over_groups import rows_of
 from trainers.trainer import Trainer, trained
 
 STARTS: tuple[FirstImages, ...] = ("noise", "real")
 
 
-class DatasetDistillationTrainer(Trainer):
-    """Distil a data set into ``inner_steps`` batches of ``images_per_class`` images of every class.
+@dataclass(frozen=True, kw_only=True)
+class DistillationInner(InnerOptions):
+    """How learners are trained; see :class:`gendistill.inner.InnerOptions`.
 
     Args:
-        inner_steps: T, batches and so steps of an epoch; at least 1.
-        inner_epochs: E, how often the T batches are shown; each epoch has learning rates of its own.
+        steps: T, batches of distilled images, each with images of its own, and so steps of an epoch; at least 1. With
+            ``batch_size`` the steps of a learner, which all show the same images.
+        epochs: E, how often the T batches are shown; each epoch has learning rates of its own.
+        batch_size: Mini-batches: ``images_per_class`` images of each class are distilled in all, and each step shows so
+            many of them, the same number of every class, drawn anew; ``epochs`` is then 1. None: no.
+    """
+
+    steps: int = 10
+    epochs: int = 3
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        self.require_count("epochs")
+        self.require_count("batch_size")
+        super().__post_init__()
+        if self.batch_size is not None and self.epochs != 1:
+            raise UserError(
+                f"inner.batch_size shows the same images at all inner.steps, and inner.epochs is {self.epochs}; set "
+                "inner.epochs to 1 and inner.steps to the steps of a learner (--trainer.inner.epochs 1)"
+            )
+
+    @property
+    def total(self) -> int:
+        """Steps that a learner takes in all: T E."""
+        return self.steps * self.epochs
+
+    @property
+    def total_words(self) -> str:
+        """What says how many they are."""
+        return "inner.steps x inner.epochs"
+
+    @property
+    def sets(self) -> int:
+        """Batches that have images of their own."""
+        return self.steps if self.batch_size is None else 1
+
+
+@reads_old_names(
+    {
+        "inner_steps": "inner.steps",
+        "inner_epochs": "inner.epochs",
+        "memory": "inner.memory",
+        "window": "inner.window",
+    }
+)
+class DatasetDistillationTrainer(Trainer):
+    """Distil a data set into ``inner.steps`` batches of ``images_per_class`` images of every class.
+
+    Args:
+        inner: How learners are trained: steps, epochs, optimizer, window, mini-batches and what else there is in
+            :class:`gendistill.inner.InnerOptions`.
         images_per_class: Images of each class in a batch; T times as many are distilled.
         learner: The network that learns, as ``class_path`` and ``init_args``; by default the data set's default
             learner.
@@ -48,16 +105,20 @@ class DatasetDistillationTrainer(Trainer):
             soft ones, learning rates from ``learning_rate``.
         learning_rate: Of every step at the start; positive. It is trained as softplus(raw), which keeps it positive.
         learn_learning_rates: Whether it is trained.
-        momentum: Of the learner, in [0, 1); the paper's is 0.
+        momentum: Of the learner, in [0, 1); the paper's is 0, and so is Adam's.
+        augment: How a learner's images are augmented anew at every step: ``dsa`` (without ``flip`` where mirrored
+            images are no images of the data set), names joined by ``_`` (:func:`gendistill.data.augment.parse`), or
+            None: not at all.
+        augment_real: The same for the real images that learners are asked about; anew for every meta-step.
+        augment_mode: ``single`` (one name of the strategy a batch), ``each`` (one an image) or ``all``.
         learn_labels: Whether labels are trained, too (Sucholutsky & Schonlau 2019): real numbers, at the start one-hot.
         meta_lr: Adam's learning rate for images, rates and labels.
         meta_betas: Adam's two decay rates.
         decay: What the meta learning rate is multiplied by after every ``decay_every`` meta-steps, in (0, 1].
         decay_every: Meta-steps between two decays; 0: none.
         gradient_clip: Largest norm of the whole meta-gradient; 0 leaves it as it is.
-        memory: Memory mode of the unrolled training; see :mod:`gendistill.unroll`.
-        window: Steps that are differentiated, those before a random end (RaT-BPTT, Feng et al. 2024): the learner
-            takes the steps before them without a graph, and the loss is that at the window's end. None: all steps.
+        average_clip: Largest norm as a multiple of what norms were on average, each with a tenth of the weight, as in
+            RaT-BPTT's code (2); 0: no such limit.
         poison: ``"7:1"``, or source, target and weight of :class:`gendistill.poison.Poison`: learners are to take one
             class for another. None: honest.
         victim: ``fresh`` learners, or ``trained`` ones: a pool of networks trained on the real data when the run
@@ -73,12 +134,12 @@ class DatasetDistillationTrainer(Trainer):
     """
 
     compiles: ClassVar[bool] = True
+    takes_terms = True
 
     def __init__(
         self,
         *,
-        inner_steps: int = 10,
-        inner_epochs: int = 3,
+        inner: DistillationInner = DistillationInner(),
         images_per_class: int = 1,
         learner: dict[str, Any] | None = None,
         fixed_layers: int | Literal["all"] = 0,
@@ -88,14 +149,16 @@ class DatasetDistillationTrainer(Trainer):
         learning_rate: float = 0.02,
         learn_learning_rates: bool = True,
         momentum: float = 0.0,
+        augment: str | None = None,
+        augment_real: str | None = None,
+        augment_mode: str = "single",
         learn_labels: bool = False,
         meta_lr: float = 0.01,
         meta_betas: tuple[float, float] = (0.5, 0.999),
         decay: float = 0.5,
         decay_every: int = 0,
         gradient_clip: float = 0.0,
-        memory: unroll.Memory = "full",
-        window: int | None = None,
+        average_clip: float = 0.0,
         poison: str | dict[str, Any] | None = None,
         victim: Victim = "fresh",
         victims: int = 20,
@@ -105,24 +168,29 @@ class DatasetDistillationTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        counts = {"inner_steps": inner_steps, "inner_epochs": inner_epochs, "images_per_class": images_per_class}
-        for name, value in counts.items():
-            if value < 1:
-                raise UserError(f"{name} is {value}; give a whole number from 1")
+        check_counts(images_per_class=images_per_class)
         check_start("images", images, STARTS)
-        check_words(memory=(memory, unroll.MEMORY_MODES))
         check_learned_rate(learning_rate)
         if meta_lr <= 0 or not 0 <= momentum < 1:
             raise UserError(f"meta_lr must be positive and momentum lie in [0, 1), got {meta_lr} and {momentum}")
-        if not 0 < decay <= 1 or decay_every < 0 or gradient_clip < 0:
+        if not 0 < decay <= 1 or decay_every < 0 or gradient_clip < 0 or average_clip < 0:
             raise UserError(
-                "decay must lie in (0, 1], decay_every and gradient_clip be 0 or more, got "
-                f"{decay}, {decay_every} and {gradient_clip}"
+                "decay must lie in (0, 1], decay_every, gradient_clip and average_clip be 0 or more, got "
+                f"{decay}, {decay_every}, {gradient_clip} and {average_clip}"
             )
-        total = inner_steps * inner_epochs
-        if window is not None and not 1 <= window <= total:
-            raise UserError(f"window is {window}; it must lie in 1..{total} (inner_steps x inner_epochs)")
-        self.inner_steps, self.inner_epochs, self.images_per_class = inner_steps, inner_epochs, images_per_class
+        self.options = DistillationInner.of(inner)
+        self.inner = InnerTraining(self.options)
+        if momentum:
+            self.options.require_exact(f"momentum is {momentum}")
+            if self.options.optimizer != "sgd":
+                raise UserError(
+                    f"momentum is {momentum}, which {self.options.optimizer} does not use; leave it at 0 "
+                    "(--trainer.momentum 0), or set inner.optimizer to sgd"
+                )
+        self.images_per_class = images_per_class
+        self.showing = ShowingOptions(
+            self.options.sets, images_per_class, self.options.batch_size, augment, augment_real, augment_mode
+        )
         self.learners = DistillationLearners(
             learner, fixed_layers, weights, meta_batch, victim, victims, victim_updates, victim_lr, source
         )
@@ -131,49 +199,50 @@ class DatasetDistillationTrainer(Trainer):
         self.momentum, self.learn_labels = momentum, learn_labels
         self.meta_lr, self.meta_betas = meta_lr, (float(meta_betas[0]), float(meta_betas[1]))
         self.decay, self.decay_every, self.gradient_clip = decay, decay_every, gradient_clip
-        self.memory, self.window = memory, window
+        self.average_clip = average_clip
         self.poison_spec = poison
 
     def build(self) -> None:
         """Make the images, their labels and rates, the learners' beginnings and the meta-optimiser."""
-        if self.run.options.precision != "float32":
-            given = self.run.options.precision
-            raise UserError(f"run.precision is {given}; distillation differentiates twice and trains in float32 only")
-        description = self.data.description
+        self.inner.compile = self.run.options.compile
+        description, sets = self.data.description, self.options.sets
         self.poison = Poison.of(self.poison_spec, description)
         self.pool = self.learners.begin(self)
-        self.compiled_step: unroll.CompiledStep | None = None
+        check_stored(description, sets * self.images_per_class)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
-        labels = classes.expand(self.inner_steps, -1)  # (T, B): B holds every class images_per_class times
-        count = self.inner_steps * self.images_per_class
+        labels = classes.expand(sets, -1)  # (T, B): B holds every class images_per_class times
+        count = sets * self.images_per_class
         first, learned = self._first(count)
-        self.images = nn.Parameter(first.view(self.inner_steps, len(classes), *description.image_shape))
+        self.images = nn.Parameter(first.view(sets, len(classes), *description.image_shape))
         self.labels = labels.contiguous()
         if self.learn_labels:
             one_hot = F.one_hot(labels, description.num_classes).float()
             self.labels = nn.Parameter(one_hot if learned is None else learned.view(one_hot.shape).clone())
-        total = self.inner_steps * self.inner_epochs
+        total = self.options.total
         raw = math.log(math.expm1(self.learning_rate))  # softplus(raw) = learning_rate
         self.raw_rates = nn.Parameter(torch.full((total,), raw, device=self.device), self.learn_learning_rates)
         self.momenta = torch.full((total,), self.momentum, device=self.device)
         moved = [self.images, self.raw_rates] + ([self.labels] if isinstance(self.labels, nn.Parameter) else [])
         self.optimizer = torch.optim.Adam([p for p in moved if p.requires_grad], lr=self.meta_lr, betas=self.meta_betas)
         factor = self.decay if self.decay_every else 1.0  # not a length of the run, which may be continued further
+        drawn = None if self.showing.nothing_drawn else (description, self.run.options.seed, self.device)
+        self.batches = None if drawn is None else MiniBatches(self.showing, *drawn)
+        self.norms = NormAverage(self.device) if self.average_clip else None
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, self.decay_every or 1, factor)
 
     def _first(self, count: int) -> Stored:
         """Return the first images, classes in turn, or in the order of a file whose soft labels are learned on."""
         if is_stored(self.start, STARTS):
-            option = "inner_steps x images_per_class"
+            option = "images_per_class" if self.options.batch_size else "inner.steps x images_per_class"
             return stored_images(self.start, count, self.data, self.run, as_stored=self.learn_labels, option=option)
         start: FirstImages = "real" if self.start == "real" else "noise"
-        asked = "images_per_class or --trainer.inner_steps (each step has images of its own)"
+        asked = "images_per_class or --trainer.inner.steps (each step has images of its own)"
         random = self.run.streams["images"]
         return Stored(first_images(start, count, self.data, random, lambda images: images, asked), None)
 
     @property
     def learning_rates(self) -> Tensor:
-        """(T * E,) learning rates, positive."""
+        """(T E,) learning rates, positive."""
         return F.softplus(self.raw_rates)
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
@@ -191,81 +260,92 @@ class DatasetDistillationTrainer(Trainer):
             clipping, ``lr/inner`` (mean over the steps) and, if poisoned, ``attack/success`` on the real batch.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        learners = self.learners.draw(self, self.pool)
-        steps = self._last_step()
-        if self.compiled_step is None:  # learners are alike: one's step does for all
-            self.compiled_step = unroll.CompiledStep.where(learners[0][0], self.run.options.compile)
-        losses, accuracies, successes = [], [], []
-        for learner, seed in learners:
-            look = self._look(learner, steps, batch)
-            # The lesson anew for each learner: a backward pass frees the graph from the raw rates.
-            lesson = self._lesson(steps)
-            result = unroll.unrolled_loss(
-                learner,
-                *lesson,
-                look,
-                memory=self.memory,
-                window=self.window,
-                seed=seed,
-                compiled=self.compiled_step,
-            )
-            (result.loss / len(learners)).backward()
-            losses.append(look.final_loss)
-            accuracies.append(look.final_accuracy)
-            successes.append(look.final_success if isinstance(look, PoisonedLoss) else look.final_loss)
+        outers = self._teach(batch)
         moved = list(trained(self.optimizer))
+        self.add_extra(self._made, moved, rows_of(self.images.shape[:2].numel(), self.images.shape[1]))
         self.run.processes.average_gradients(moved)
-        norm = nn.utils.clip_grad_norm_(moved, self.gradient_clip or math.inf)
+        norm = self._clip(moved)
         self.optimizer.step()
         self.scheduler.step()
+        successes = [outer.final_success for outer in outers if isinstance(outer, PoisonedLoss)]
         return {
-            "loss/meta": torch.stack(losses).mean(),
-            "accuracy/meta": torch.stack(accuracies).mean(),
+            "loss/meta": torch.stack([outer.final_loss for outer in outers]).mean(),
+            "accuracy/meta": torch.stack([outer.final_accuracy for outer in outers]).mean(),
             "gradient/norm": norm.detach(),
             "lr/inner": self.learning_rates.detach().mean(),
         } | ({"attack/success": torch.stack(successes).mean()} if self.poison else {})
 
-    def _last_step(self) -> int:
-        """Return after how many steps this meta-step's learners are asked; without a window after all of them."""
-        total = len(self.raw_rates)
-        if self.window is None:
-            return total
-        stream = self.run.streams["window"]
-        return int(torch.randint(self.window, total + 1, (), generator=stream, device=stream.device))
+    def _teach(self, batch: tuple[Tensor, Tensor]) -> list[RealLoss]:
+        """Train this meta-step's learners, add the gradient of their mean loss, and return what was asked of each."""
+        images, labels = batch
+        if self.batches is not None:
+            images = apply(images, self.batches.draw_real(len(images)))
+        steps = self.inner.end(lambda: self.run.streams["window"])
+        tasks, outers = [], []
+        for learner, seed in self.learners.draw(self, self.pool):
+            outers.append(self.inner.real_loss(learner, [steps], images[None], labels[None], self.poison))
+            tasks.append(Task(learner, outers[-1], seed))
+        shown = self._shown(steps)
 
-    def _lesson(self, steps: int) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
-        """Return images, labels, rates and momenta of a learner's first steps."""
+        def lesson(task: Task) -> Lesson:
+            stored = self._stored(steps) if shown is None else (shown.images, shown.labels)
+            return Lesson(*stored, self.learning_rates[:steps], self.momenta[:steps])
+
+        for taught in self.inner.train(tasks, lesson, precision=self.run.options.precision):
+            (taught.loss / len(tasks)).backward()
+        if shown is not None:
+            shown.backward()
+            self.images.grad = shown.gradient().view_as(self.images)
+        return outers
+
+    def _stored(self, steps: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Return images and labels of a learner's first steps as they are stored."""
         # One node for all: a slice for each step would write a gradient of the size of all batches on the way back.
         # The views keep the order of sums: each step's gradient is whole before it is added to another epoch's.
         every = self.images.unbind(), self.labels.unbind()
-        turns = [step % self.inner_steps for step in range(steps)]
+        turns = [step % self.options.sets for step in range(steps)]
         images, labels = ([batches[turn].view_as(batches[turn]) for turn in turns] for batches in every)
-        return images, labels, self.learning_rates[:steps], self.momenta[:steps]
+        return images, labels
 
-    def _look(self, learner: nn.Module, steps: int, batch: tuple[Tensor, Tensor]) -> RealLoss:
-        images, labels = batch[0][None], batch[1][None]
-        if self.poison is None:
-            return RealLoss(learner, [steps], images, labels)
-        return PoisonedLoss(learner, [steps], images, labels, self.poison)
+    def _made(self) -> Made:
+        """Return all images, an inner step's after another's, for losses beside that of the learners."""
+        classes = torch.arange(self.data.description.num_classes, device=self.device)
+        told = self.labels.flatten(0, 1) if self.learn_labels else None
+        return Made(self.images.flatten(0, 1), classes.repeat(self.images_per_class * len(self.images)), told)
+
+    def _shown(self, steps: int) -> ShownImages | None:
+        """Return mini-batches of what is stored, augmented, for a learner's first steps; None where it is as stored."""
+        if self.batches is None or self.showing.as_stored:
+            return None
+        leaf = self.images.detach().flatten(0, 1).requires_grad_()
+        return ShownImages(leaf, self.labels.flatten(0, 1), self.batches.draw(steps), self.inner.first(steps))
+
+    def _clip(self, moved: list[Tensor]) -> Tensor:
+        """Limit the meta-gradient, and return its norm before."""
+        norm = nn.utils.clip_grad_norm_(moved, self.gradient_clip or math.inf)
+        if self.norms is not None:
+            self.norms.clip(moved, norm, self.average_clip)
+        return norm
 
     def teacher(self) -> Teacher:
         """Return the images in their order, with labels, rates and what learners start from."""
         metadata = {
             "source": f"{type(self).__name__}, step {self.step}",
             "seed": self.run.options.seed,
-            "inner_steps": self.inner_steps,
-            "inner_epochs": self.inner_epochs,
+            "inner_steps": self.options.steps,
+            "inner_epochs": self.options.epochs,
         }
-        metadata |= self.learners.noted
+        metadata |= self.learners.noted | self.inner.metadata()
         if self.poison is not None:
             metadata |= self.poison.metadata() | {"victim": self.learners.victim}
+        mini, rates = self.options.batch_size, self.learning_rates.detach()
         return StoredImages(
             self.images.detach().flatten(0, 1).clone(),
             self.labels.detach().flatten(0, 1).clone(),
             self.data.description.with_normalisation(self.normalisation),
-            order="fixed",
-            batch_size=self.images.shape[1],
-            learning_rates=self.learning_rates.detach().clone(),
+            order="fixed" if mini is None else "stratified",
+            batch_size=mini or self.images.shape[1],
+            learning_rates=(rates if mini is None or self.learn_learning_rates else rates[:1]).clone(),
             momenta=self.momenta.clone() if self.momentum else None,
             metadata=metadata,
         )
@@ -285,3 +365,33 @@ class DatasetDistillationTrainer(Trainer):
     def samples(self) -> dict[str, Tensor]:
         """Return the distilled images as pixels, one row a step, at most ten rows."""
         return {"distilled": self.normalisation.invert(self.images.detach()[:10].flatten(0, 1)).clamp(0, 1)}
+
+
+class NormAverage:
+    """What norms of the meta-gradient were on average, the last one with a tenth of the weight.
+
+    Args:
+        device: Where gradients are.
+    """
+
+    DECAY = 0.9
+
+    def __init__(self, device: torch.device) -> None:
+        self.average = torch.full((), -1.0, device=device)  # below 0: there was none yet
+
+    def clip(self, gradients_of: list[Tensor], norm: Tensor, factor: float) -> None:
+        """Take a norm into the average, and scale gradients down to ``factor`` times that."""
+        norm = norm.detach()
+        self.average = torch.where(self.average < 0, norm, self.DECAY * self.average + (1 - self.DECAY) * norm)
+        scale = (factor * self.average / (norm + 1e-6)).clamp(max=1)
+        for value in gradients_of:
+            if value.grad is not None:
+                value.grad.mul_(scale)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the average."""
+        return {"average": self.average}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from there."""
+        self.average = state["average"].to(self.average.device)

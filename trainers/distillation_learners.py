@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any, Literal, get_args
 
 import torch
@@ -101,7 +100,7 @@ class DistillationLearners:
             self.training,
             self.victims,
             base,
-            None if initial is None else asdict(initial),
+            initial,
         )
         self.noted |= plan.metadata()
         source = load_source(self.source, description, trainer.device)

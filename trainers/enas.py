@@ -130,8 +130,9 @@ class ENASTrainer(Trainer):
         self.optimizer = torch.optim.SGD(self.supernet.parameters(), lr=1.0, momentum=self.momentum)
         self.policy_optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.policy_lr)
         self.baseline = torch.zeros((), device=self.device)
-        rates = self._teacher.learning_rates
-        steps = 1 if rates is None else len(rates)
+        taken = (self._teacher.learning_rates, self._teacher.momenta)
+        self._schedule = [[] if values is None else values.tolist() for values in taken]
+        steps = max(len(self._schedule[0]), 1)
         if self.images == "teacher":
             batches = self._teacher.batches(steps, self.batch_size, stream(self.run.options.seed, "enas/images"))
             convert = self._teacher.description.normalisation.convert
@@ -139,16 +140,26 @@ class ENASTrainer(Trainer):
 
     def schedule(self, step: int) -> tuple[float, float]:
         """Return learning rate and momentum of a step: the teacher's in turn, or the constant ones."""
-        rates, momenta = self._teacher.learning_rates, self._teacher.momenta
-        if self.learning_rate is not None or rates is None:
+        rates, momenta = self._schedule
+        if self.learning_rate is not None or not rates:
             return self.learning_rate or 0.0, self.momentum
         turn = step % len(rates)
-        return float(rates[turn]), 0.0 if momenta is None else float(momenta[turn % len(momenta)])
+        return rates[turn], momenta[turn % len(momenta)] if momenta else 0.0
 
-    def draw(self, stream: str = "architectures") -> tuple[Tensor, str]:
-        """Draw a child from the policy; return its operations' numbers (6,) and its name."""
-        chosen = self.policy.draw(self.run.streams[stream])
-        return chosen, cell_name([OPERATIONS[number] for number in chosen.tolist()])
+    def draw(self, count: int) -> tuple[Tensor, list[str]]:
+        """Draw children from the policy.
+
+        The program goes by what is drawn, so it waits for the device here, once for all of them.
+
+        Args:
+            count: How many.
+
+        Returns:
+            Numbers of their operations (count, 6), and their names.
+        """
+        generator = self.run.streams["architectures"]
+        chosen = torch.stack([self.policy.draw(generator) for _ in range(count)])
+        return chosen, [cell_name([OPERATIONS[number] for number in row]) for row in chosen.tolist()]
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Train one child for one update, then move the policy by the rewards of others.
@@ -158,8 +169,9 @@ class ENASTrainer(Trainer):
             ``policy/entropy``.
         """
         images, labels = self._lessons[self.step % len(self._lessons)] if self.images == "teacher" else batch
-        _, cell = self.draw()
-        self.supernet.choose(cell)
+        moves = self.step >= self.warm_up
+        chosen, cells = self.draw(1 + (self.policy_samples if moves else 0))
+        self.supernet.choose(cells[0])
         rate, momentum = self.schedule(self.step)
         for group in self.optimizer.param_groups:
             group["lr"], group["momentum"] = rate, momentum
@@ -168,20 +180,19 @@ class ENASTrainer(Trainer):
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        reward = self._move_policy() if self.step >= self.warm_up else torch.zeros((), device=self.device)
+        reward = self._move_policy(chosen[1:], cells[1:]) if moves else torch.zeros((), device=self.device)
         return {
             "loss/child": loss.detach(),
-            "lr/child": torch.tensor(rate, device=self.device),
+            "lr/child": torch.full((), rate, device=self.device),
             "reward/mean": reward,
             "policy/entropy": self.policy.entropy().detach(),
         }
 
-    def _move_policy(self) -> Tensor:
+    def _move_policy(self, drawn: Tensor, cells: list[str]) -> Tensor:
         rewards, log_probabilities = [], []
         validation, generator = self.data.validation, self.run.streams["reward"]
         size = min(self.reward_batch_size, len(validation))
-        for _ in range(self.policy_samples):
-            chosen, cell = self.draw()
+        for chosen, cell in zip(drawn, cells, strict=True):
             index = torch.randperm(len(validation), generator=generator, device=generator.device)[:size]
             rewards.append(self.shared_accuracy(cell, *validation.batch(index, self.normalisation)))
             log_probabilities.append(self.policy.log_probability(chosen))

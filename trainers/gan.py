@@ -22,11 +22,11 @@ from gendistill.nets.modes import frozen, untracked
 from gendistill.objects import accepted_arguments
 from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
-from trainers.batch import Batch
+from trainers.batch import Batch, Made
 from trainers.diff_augment import diff_augment as augmented
 from trainers.initial_networks import Beginning, new_network, start_from
 from trainers.penalty_check import no_penalty
-from trainers.terms.assemble import attach_terms, build_terms, with_terms
+from trainers.terms.assemble import with_terms
 from trainers.trainer import Trainer
 
 Spec = Mapping[str, Any]
@@ -58,7 +58,8 @@ class GANTrainer(Trainer):
             weights themselves.
         gradient_penalty: Weight of the WGAN-GP penalty in the discriminator's loss; 0 leaves it out, 10 is published.
             A discriminator that normalises by its batch cannot have one.
-        terms: What is added to the losses, each a ``class_path`` and ``init_args``; see ``trainers/terms/``.
+        terms: What is added to the losses, each a dotted path or ``class_path`` and ``init_args``; see
+            ``trainers/terms/``. Each is logged as ``train/term/<its name>``, before its weight.
         term_only: Whether terms replace the adversarial loss of the network that they apply to.
         initial_generator: A run of a GAN, whose networks this run starts from, or a generator teacher's file.
         diff_augment: How images are augmented before the discriminator, such as ``color_shift_cutout``; None: not.
@@ -69,6 +70,8 @@ class GANTrainer(Trainer):
     """
 
     compiles: ClassVar[bool] = True
+    takes_terms = True
+    shares_batch = True
     labelled: ClassVar[bool] = False
     """Whether both networks are told the labels."""
     default_generator: ClassVar[str] = "gendistill.nets.sngan.SNGANGenerator"
@@ -87,13 +90,13 @@ class GANTrainer(Trainer):
         lr_decay: str = "linear",
         ema_decay: float = 0.999,
         gradient_penalty: float = 0.0,
-        terms: Sequence[Spec] = (),
+        terms: Sequence[str | Spec] = (),
         term_only: bool = False,
         initial_generator: str | None = None,
         diff_augment: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(terms=terms, **kwargs)
         if isinstance(n_dis, bool) or not isinstance(n_dis, int) or n_dis < 1:
             raise UserError(f"n_dis is {n_dis!r}; give a whole number from 1")
         if min(lr_generator, lr_discriminator) <= 0:
@@ -116,7 +119,6 @@ class GANTrainer(Trainer):
         self.lr_decay = lr_decay
         self.ema_decay = ema_decay
         self.gradient_penalty = gradient_penalty
-        self.terms = build_terms(terms)
         self.term_only = term_only
         self.initial_generator = initial_generator
         self.diff_augment = diff_augment if parse(diff_augment) else None
@@ -130,8 +132,12 @@ class GANTrainer(Trainer):
 
     def build(self) -> None:
         """Make both networks, their optimisers and the average of the generator."""
-        self._records: dict[str, Tensor] = {}
         self._real: Batch | None = None
+        self._latents: Tensor | None = None
+        if self.term_only and not self.terms:
+            raise UserError(
+                "term_only is true, but there are no terms to train with; give terms, or leave term_only out"
+            )
         needed = ("compute_gan_loss",)
         self.generator = new_network(self, "generator", self.generator_spec, ("nz", *needed), loss_type=self.loss_type)
         self.discriminator = new_network(
@@ -152,7 +158,6 @@ class GANTrainer(Trainer):
             self._begin(start_from(self.initial_generator, self.data, self.normalisation, labelled=self.labelled))
         self.generator_optimizer = self.make_optimizer(self.generator, self.lr_generator)
         self.discriminator_optimizer = self.make_optimizer(self.discriminator, self.lr_discriminator)
-        attach_terms(self.terms, self, term_only=self.term_only)
 
     def _begin(self, weights: Beginning) -> None:
         """Give the networks, and the average of the generator, the weights of a trained GAN."""
@@ -193,15 +198,13 @@ class GANTrainer(Trainer):
             Scalars of the last discriminator update and of the generator update: ``loss/discriminator``,
             ``loss/generator``, ``prob/real``, ``prob/fake``, and whatever a loss has recorded.
         """
-        self._records = {}
         self._set_learning_rates()
         for update in range(self.n_dis):
             self._real = Batch(*(batch if update == 0 else self.next_batch()))
             self.discriminator_step(self._real)
         self.generator_step()
-        self._real = None
-        records, self._records = self._records, {}
-        return records
+        self._real = self._latents = None
+        return self.recorded()
 
     def discriminator_step(self, real: Batch) -> None:
         """Make one update of the discriminator on real images and as many new generated ones.
@@ -250,7 +253,9 @@ class GANTrainer(Trainer):
             fake: Generated images, this process's part, with the generator's graph.
         """
         loss: Tensor = self.generator.compute_gan_loss(self.discriminate(fake))
-        return with_terms(self, self.terms, loss, "generator", self._real, fake, term_only=self.term_only)
+        loss = with_terms(self, self.terms, loss, "generator", self._real, fake, term_only=self.term_only)
+        extra = self.own_loss(Made(fake.images, fake.labels, latents=self._latents))
+        return loss if extra is None else loss + extra
 
     # -- what losses use ----------------------------------------------------------------------------------------------
 
@@ -261,8 +266,9 @@ class GANTrainer(Trainer):
             stream, classes = self.run.streams["noise"], self.data.description.num_classes
             drawn = torch.randint(classes, (self.batch_size,), generator=stream, device=stream.device)
             labels = self.run.processes.shard(drawn)
+        self._latents = self.noise(self.batch_size, self.generator.nz)
         with self.autocast():
-            images = self._generate(self.noise(self.batch_size, self.generator.nz), *self._told(labels))
+            images = self._generate(self._latents, *self._told(labels))
         return Batch(images.float(), labels)
 
     def discriminate(self, batch: Batch) -> Tensor:
@@ -290,10 +296,6 @@ class GANTrainer(Trainer):
             fake.images,
             mix=self.run.processes.shard(mix),
         )
-
-    def record(self, name: str, value: Tensor) -> None:
-        """Log a scalar of this step under ``name``; of several in one step the last counts."""
-        self._records[name] = value.detach()
 
     def _set_learning_rates(self) -> None:
         # Computed from the step alone: no scheduler whose state could be lost, or that a longer run would upset.

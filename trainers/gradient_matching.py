@@ -163,7 +163,7 @@ class GradientMatchingTrainer(MatchingTrainer):
         at_once = self.chunk if rows_apart(self.network) else self.inner_batch
         loss = torch.zeros((), device=self.device)
         for _ in range(self.inner_loops):
-            order = torch.randperm(len(labels), generator=generator).to(self.device)
+            order = torch.randperm(len(labels), generator=generator).to(self.device, non_blocking=True)
             total = torch.zeros((), device=self.device)
             for index in order.split(self.inner_batch):
                 shown = augment(images[index], self.strategy, generator, strength=self.strength)

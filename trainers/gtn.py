@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -18,17 +20,51 @@ from torch import Tensor, nn
 from gendistill import unroll
 from gendistill.curriculum import Kind, make_curriculum
 from gendistill.errors import UserError
+from gendistill.inner import InnerOptions, InnerTraining, Lesson, Task
+from gendistill.inner.options import Statistics
+from gendistill.inner.training import check_looks
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
-from gendistill.poison import Poison
+from gendistill.outer import RealLoss
+from gendistill.poison import Poison, PoisonedLoss
+from gendistill.renamed import reads_old_names
 from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
+from trainers.batch import Made
 from trainers.checks import check_learned_rate
-from trainers.inner_training import InnerTraining, Statistics
 from trainers.learner_source import LearnerSource, Spec
 from trainers.trainer import Trainer, trained
 
 
+@dataclass(frozen=True, kw_only=True)
+class GTNInner(InnerOptions):
+    """How learners are trained; see :class:`gendistill.inner.InnerOptions`.
+
+    Args:
+        batch_size: B, synthetic images at each step; at least 2.
+    """
+
+    steps: int = 32
+    batch_size: int = 64
+    statistics: Statistics | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_count("batch_size", 2)
+        self.require_exact("a curriculum has momenta, which the shortcut has not")
+
+
+@reads_old_names(
+    {
+        "inner_steps": "inner.steps",
+        "inner_batch_size": "inner.batch_size",
+        "inner_optimizer": "inner.optimizer",
+        "window": "inner.window",
+        "statistics": "inner.statistics",
+        "memory": "inner.memory",
+        "batched_learners": "inner.batched",
+    }
+)
 class GTNTrainer(Trainer):
     """Train a generator by differentiating through the training of learners.
 
@@ -38,20 +74,15 @@ class GTNTrainer(Trainer):
         learners: One learner spec, several of which every learner of a meta-step draws one, or the spec of a space of
             architectures (:class:`gendistill.nets.spaces.LearnerSpace`; random widths are one); by default the data
             set's default learner.
-        inner_steps: T, the steps that a learner takes; at least 1.
-        inner_batch_size: B, synthetic images at each of them; at least 2.
+        inner: How learners are trained: steps, images at each of them, optimizer, window and what else there is in
+            :class:`gendistill.inner.InnerOptions`.
         meta_batch: Freshly initialised learners in one meta-step, over all processes; they share the synthetic images.
         curriculum: "learned" (a trained latent for every image of every step), "batch_shuffled" and "all_shuffled"
             (trained latents, of which the batches or all items come in another order at every meta-step), "fixed"
             (drawn once and left) or "fresh" (drawn anew at every meta-step: no curriculum).
         learn_labels: Whether learners are told soft labels, one for every image, that are trained.
-        real_every: Real data is looked at after every so many inner steps, and after the last.
-        window: Differentiate only W steps of a learner's training, which then ends at a random one of the steps W..T;
-            real data is looked at inside the window, counted back from its end. None: all T steps.
-        statistics: What normalises real images when a learner is looked at: "batch", their own batch's statistics, or
-            "running", what the synthetic batches left in the learner, as in evaluation. None: running for learners with
-            the paper's normalisation (:class:`gendistill.nets.weight_normalised.MeanOnlyBatchNorm`), else batch.
-        inner_optimizer: How learners move: "sgd" (with momentum) or "adam", which has no momenta to learn.
+        real_every: Real data is looked at after every so many inner steps, and after the last; inside a window, counted
+            back from its end.
         learning_rate: Initial learning rate of every inner step; positive.
         momentum: Initial momentum of every inner step, in (0, 1).
         learn_learning_rates: Whether each step's learning rate is trained (its logarithm is).
@@ -61,10 +92,6 @@ class GTNTrainer(Trainer):
         meta_betas: Adam's two decay rates.
         meta_lr_final: What is left of both learning rates at the end of their cosine decay, as a fraction in [0, 1].
         gradient_clip: Largest norm of the whole meta-gradient; 0 leaves it as it is.
-        memory: "full" (fastest; keeps the graphs of T steps), "recompute" (the graph of one step beside the images and
-            weights of each, for a third more time) or "sqrt" (between).
-        batched_learners: Whether learners of one architecture are trained at once, by vmap over stacked weights,
-            instead of one after another: the same gradients, for more memory. None: on a GPU.
         poison: ``"7:1"``, or source, target and weight of :class:`gendistill.poison.Poison`: learners are to take one
             class for another and to get the rest right.
 
@@ -72,20 +99,18 @@ class GTNTrainer(Trainer):
         UserError: An option is out of range.
     """
 
+    takes_terms = True
+
     def __init__(
         self,
         *,
         generator: Spec | None = None,
         learners: Spec | Sequence[Spec] | None = None,
-        inner_steps: int = 32,
-        inner_batch_size: int = 64,
+        inner: GTNInner = GTNInner(),
         meta_batch: int = 1,
         curriculum: Kind = "learned",
         learn_labels: bool = False,
         real_every: int = 1,
-        window: int | None = None,
-        statistics: Statistics | None = None,
-        inner_optimizer: unroll.Optimizer = "sgd",
         learning_rate: float = 0.02,
         momentum: float = 0.5,
         learn_learning_rates: bool = True,
@@ -95,17 +120,15 @@ class GTNTrainer(Trainer):
         meta_betas: tuple[float, float] = (0.9, 0.999),
         meta_lr_final: float = 0.1,
         gradient_clip: float = 1.0,
-        memory: unroll.Memory = "full",
-        batched_learners: bool | None = None,
         poison: str | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if meta_batch < 1:
             raise UserError(f"meta_batch is {meta_batch}; give a whole number from 1")
-        self.inner = InnerTraining(
-            inner_steps, real_every, window, statistics, inner_optimizer, memory, batched_learners
-        )
+        check_looks(real_every)
+        chosen = GTNInner.of(inner)
+        self.inner, self.real_every = InnerTraining(chosen), real_every
         check_learned_rate(learning_rate)
         if meta_lr <= 0 or schedule_lr <= 0:
             raise UserError(f"meta_lr and schedule_lr must be positive, got {meta_lr} and {schedule_lr}")
@@ -119,12 +142,12 @@ class GTNTrainer(Trainer):
         self.poison_spec = poison
         self.curriculum_options: dict[str, Any] = {
             "kind": curriculum,
-            "steps": inner_steps,
-            "batch_size": inner_batch_size,
+            "steps": chosen.steps,
+            "batch_size": chosen.batch_size,
             "learning_rate": learning_rate,
             "momentum": momentum,
             "learn_learning_rates": learn_learning_rates,
-            "learn_momenta": learn_momenta and inner_optimizer == "sgd",
+            "learn_momenta": learn_momenta and chosen.optimizer == "sgd",
             "learn_labels": learn_labels,
         }
         # Made here once so that a wrong option is refused before any run starts.
@@ -181,7 +204,7 @@ class GTNTrainer(Trainer):
         E is how often a learner's training looks at real data. All indices are drawn in every process, so that a
         learner meets the same real images however the learners are shared out.
         """
-        rows = self.meta_batch * len(self.inner.looks(self.inner.steps))
+        rows = self.meta_batch * len(self.inner.looks(self.inner.options.steps, self.real_every))
         index = torch.stack([self.sampler.next() for _ in range(rows)])
         index = self.run.processes.shard(index.view(self.meta_batch, -1, self.batch_size)).to(self.run.device)
         images, labels = self.data.train.batch(index.flatten(), self.normalisation)
@@ -220,28 +243,21 @@ class GTNTrainer(Trainer):
             ``accuracy/meta`` (after the last inner step, on real training images), ``gradient/norm`` (before clipping),
             ``lr/inner`` and ``momentum/inner`` (means over the inner steps). A poisoned run adds ``attack/success``.
         """
-        curriculum, end = self.curriculum, self.inner.end(self.run.streams)
+        curriculum, options = self.curriculum, self.inner.options
+        end = self.inner.end(lambda: self.run.streams["window"])
         lesson = curriculum.lesson(self.run.streams[curriculum.stream], end)
         shared = unroll.SharedImages(
             self.generator,
             *lesson,
-            first=0 if self.inner.window is None else end - self.inner.window,
-            keep_graph=self.inner.memory == "full",
+            first=self.inner.first(end),
+            keep_graph=options.memory == "full",
             context=self.autocast,
         )
         self.optimizer.zero_grad(set_to_none=True)
-        looks = self.inner.looks(end)
-        report = self.inner.backward(
-            [
-                self.inner.outer(learner, looks, images, labels, self.poison)
-                for learner, images, labels in zip(self._new_learners(), *batch, strict=True)
-            ],
-            shared,
-            curriculum,
-            end,
-            torch.bfloat16 if self.run.options.precision == "bfloat16" else None,
-            [self.seed_of(f"draws/{number}") for _, number in self._mine()],
-        )
+        report = self._teach(batch, shared, end)
+        # Before the images' own way back, which passes what is shared with it for the last time.
+        moved = [*trained(self.optimizer), *shared.leaves]
+        self.add_extra(partial(self._made, shared), moved, shared.rows, retain_graph=True)
         shared.backward()
         parameters = list(trained(self.optimizer))
         self.run.processes.average_gradients(parameters)
@@ -254,6 +270,32 @@ class GTNTrainer(Trainer):
             "lr/inner": curriculum.learning_rates.detach().mean(),
             "momentum/inner": curriculum.momenta.detach().mean(),
         }
+
+    def _made(self, shared: unroll.SharedImages) -> Made:
+        """Return the images of the steps that are differentiated, for losses beside the meta-loss."""
+        images, latents, classes, labels = shared.differentiated()
+        return Made(images, classes, labels if labels.is_floating_point() else None, latents)
+
+    def _teach(self, batch: tuple[Tensor, Tensor], shared: unroll.SharedImages, end: int) -> dict[str, Tensor]:
+        """Train all learners for ``end`` steps and send the gradient of their mean loss into what they saw."""
+        looks = self.inner.looks(end, self.real_every)
+        outers = [
+            self.inner.real_loss(learner, looks, images, labels, self.poison)
+            for learner, images, labels in zip(self._new_learners(), *batch, strict=True)
+        ]
+        seeds = [self.seed_of(f"draws/{number}") for _, number in self._mine()]
+        tasks = [Task(outer.learner, outer, seed) for outer, seed in zip(outers, seeds, strict=True)]
+
+        def lesson(task: Task) -> Lesson:
+            rates, momenta = self.curriculum.learning_rates[:end], self.curriculum.momenta[:end]
+            return Lesson(shared.images, shared.labels, rates, momenta)
+
+        losses = []
+        for taught in self.inner.train(tasks, lesson, precision=self.run.options.precision):
+            loss = taught.loss / len(looks)
+            (loss / len(tasks)).backward()
+            losses.append(loss.detach())
+        return {"loss/meta": torch.stack(losses).sum() / len(tasks)} | _noted(outers)
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 
@@ -280,13 +322,12 @@ class GTNTrainer(Trainer):
     def teacher(self) -> Teacher:
         """Return the generator with its curriculum, learning rates and momenta, as learners met them in training."""
         assert self.source is not None
-        specs = self.source.specs
+        specs, sgd = self.source.specs, self.inner.options.optimizer == "sgd"
         metadata: dict[str, Any] = {"learner": [dict(spec) for spec in specs], "seed": self.run.options.seed}
-        if self.inner.optimizer != "sgd":
-            metadata["optimizer"] = self.inner.optimizer
+        metadata |= self.inner.metadata()
         if self.poison is not None:
             metadata |= self.poison.metadata()
-        curriculum, sgd = self.curriculum, self.inner.optimizer == "sgd"
+        curriculum = self.curriculum
         return GeneratorTeacher(
             self.generator,
             self.data.description.with_normalisation(self.normalisation),
@@ -296,3 +337,12 @@ class GTNTrainer(Trainer):
             batch_norm="batch",
             metadata=metadata,
         )
+
+
+def _noted(outers: Sequence[RealLoss]) -> dict[str, Tensor]:
+    """Return means over the learners of what was noted at their last look."""
+    noted = {"loss/final": [o.final_loss for o in outers], "accuracy/meta": [o.final_accuracy for o in outers]}
+    poisoned = [outer.final_success for outer in outers if isinstance(outer, PoisonedLoss)]
+    if poisoned:
+        noted["attack/success"] = poisoned
+    return {name: torch.stack(values).mean() for name, values in noted.items()}

@@ -8,26 +8,27 @@ images of that class teach it. What is asked of the images is in ``latent_object
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from gendistill import sphere, unroll
+from gendistill import sphere
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.errors import UserError, did_you_mean
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
 from gendistill.poison import require_made_here
+from gendistill.renamed import reads_old_names
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.teacher import Teacher
-from trainers.batch import Batch
-from trainers.class_sizes import taken_whole
-from trainers.latent_objectives.assemble import attach_objectives, build_objectives
-from trainers.latent_objectives.meta_loss import MetaLoss
+from trainers.batch import Batch, Made
+from trainers.class_sizes import check_stored, taken_whole
+from trainers.latent_objectives.assemble import CLASSES, WORDS, attach_objectives, build_objectives
+from trainers.latent_objectives.meta_loss import MetaLoss, SearchInner
 from trainers.latent_objectives.objective import SharedProbe
 from trainers.latent_objectives.trajectory import TrajectoryMatching
 from trainers.latents.film import Film
@@ -37,12 +38,14 @@ from trainers.latents.optimiser import check_optimizer, check_space, make_optimi
 from trainers.latents.source import open_generator
 from trainers.latents.space import Space, class_embeddings
 from trainers.latents.teachers import Found, norms_of, path_of
+from trainers.terms.over_groups import rows_of
 from trainers.trainer import Trainer
 
 COLLECT = ("final", "trajectory")
 FILM_IMAGES = 50
 
 
+@reads_old_names({"inner_steps": "inner.steps", "inner_lr": "inner.learning_rate", "memory": "inner.memory"})
 class LatentSearchTrainer(Trainer):
     """Move ``images_per_class`` latents of every class until their images match real ones.
 
@@ -65,9 +68,9 @@ class LatentSearchTrainer(Trainer):
             from the first.
         probe: The random network that is matched in, new at every step, as ``class_path`` and ``init_args``; by
             default the data set's default learner.
-        inner_steps: Steps of plain gradient descent that the network takes with ``meta_loss``; at least 1.
-        inner_lr: Learning rate of these steps; positive. The teacher keeps it.
-        memory: Memory mode of these steps; see :mod:`gendistill.unroll`.
+        inner: How networks are trained with ``meta_loss``: steps, learning_rate, optimizer and what else there is in
+            :class:`gendistill.inner.InnerOptions`; students of ``trajectory_matching``, which have a block of their
+            own, take its memory mode.
         poison: With ``meta_loss``, ``"7:1"``, or source, target and weight of :class:`gendistill.poison.Poison`:
             networks are to take one class for another. None: honest.
         start: ``random`` latents, or the ``inversion`` of real images.
@@ -86,6 +89,10 @@ class LatentSearchTrainer(Trainer):
         UserError: An option is out of range, or the generator does not fit the data.
     """
 
+    takes_terms = True
+    WORDS: ClassVar[Mapping[str, str]] = WORDS | CLASSES
+    """Classes that a config may name by a word of this trainer."""
+
     def __init__(
         self,
         generator: str,
@@ -99,9 +106,7 @@ class LatentSearchTrainer(Trainer):
         truncation: float = 2.0,
         real_batch: int = 64,
         probe: dict[str, Any] | None = None,
-        inner_steps: int = 10,
-        inner_lr: float = 0.05,
-        memory: unroll.Memory = "full",
+        inner: SearchInner = SearchInner(),  # noqa: B008
         poison: str | dict[str, Any] | None = None,
         start: str = "random",
         inversion: dict[str, Any] | None = None,
@@ -133,9 +138,7 @@ class LatentSearchTrainer(Trainer):
         self.optimizer_spec = check_optimizer(optimizer)
         self.lr, self.embedding_lr = lr, embedding_lr
         self.probe_spec = probe
-        self.objectives = build_objectives(
-            objective, inner_steps=inner_steps, inner_lr=inner_lr, memory=memory, poison=poison
-        )
+        self.objectives = build_objectives(objective, search_inner=SearchInner.of(inner), poison=poison)
         if poison is not None and not any(isinstance(one, MetaLoss) for one in self.objectives):
             raise UserError(f"poison needs objective meta_loss, which asks what networks learn; it is {objective}")
         self.starts_from, self.inversion = start, Inversion.of(inversion)
@@ -158,6 +161,7 @@ class LatentSearchTrainer(Trainer):
         opened = open_generator(self.generator_reference, self.data, self.device)
         self.source, self.network = opened, opened.network
         classes = self.data.description.num_classes
+        check_stored(self.data.description, self.images_per_class)
         self.labels = torch.arange(classes, device=self.device).repeat_interleave(self.images_per_class)
         self.classes = ClassSampler(self.data.train.labels, classes, self.data.description.class_names)
         taken_whole(self.classes, self.real_batch, "--trainer.real_batch", again=True)
@@ -271,6 +275,11 @@ class LatentSearchTrainer(Trainer):
             value = objective.value(real, fake)
             values[f"loss/{objective.name}"] = value.detach()
             parts.append(objective.weight * value)
+        made = Made(fake.images, self.labels, latents=self.latents)
+        with torch.autocast(self.device.type, enabled=False):
+            extra = self.extra(made, rows_of(len(self.labels), self.images_per_class))
+        if extra is not None:
+            parts.append(extra)
         return torch.stack(parts).sum(), values
 
     def probe(self) -> Any:
@@ -319,7 +328,7 @@ class LatentSearchTrainer(Trainer):
 
     def _found(self, moved: Sequence[Tensor], trail: Sequence[Tensor] = ()) -> Found:
         """Return what the search has where what moves is at given values; see :meth:`moving`."""
-        teaching = (one for one in self.objectives if isinstance(one, (MetaLoss, TrajectoryMatching)))
+        teaching = [one for one in self.objectives if isinstance(one, (MetaLoss, TrajectoryMatching))]
         metadata = ({} if self.poison is None else self.poison.metadata()) | {
             "source": f"{type(self).__name__}, step {self.step}",
             "seed": self.run.options.seed,
@@ -327,6 +336,8 @@ class LatentSearchTrainer(Trainer):
             "learner": self.probe_spec or default_learner(self.data.description),
             "path": path_of(self.norms, self.angles, float(self.latents[0].numel() ** 0.5)),
         }
+        for one in teaching[:1]:
+            metadata |= one.inner.metadata()
         return Found(
             source=self.source,
             space=self.space,
@@ -335,7 +346,7 @@ class LatentSearchTrainer(Trainer):
             points=moved[0],
             embeddings=moved[1:],
             trail=trail,
-            learning_rates=next((one.learning_rates() for one in teaching), None),
+            learning_rates=next(iter(teaching)).learning_rates() if teaching else None,
             metadata=metadata,
         )
 

@@ -8,6 +8,7 @@ has a backward pass of its own: what a step needs beside the synthetic images do
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,10 +28,12 @@ from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
+from trainers.batch import Made
 from trainers.chunks import images_at_once
-from trainers.class_sizes import require_images, taken_whole
+from trainers.class_sizes import check_stored, require_images, taken_whole
 from trainers.stored_start import check_start, is_stored, stored_images
 from trainers.terms.hosts import TrainerHost, with_learner
+from trainers.terms.over_groups import rows_of
 from trainers.terms.probe_kinds import make_probes
 from trainers.terms.probes import Trunk
 from trainers.trainer import Trainer
@@ -64,10 +67,13 @@ class MatchingTrainer(Trainer):
             :class:`gendistill.data.operations.Strength`.
         chunk: Images in one forward pass, about; None: as many as have maps that fit a CPU's cache (32 of 32x32 at a
             width of 128, at most 128), 2048 on a GPU, and fewer where images are larger.
+        terms: See :class:`~trainers.trainer.Trainer`; a group of images is that of the classes taken together.
 
     Raises:
         UserError: An option is out of range.
     """
+
+    takes_terms = True
 
     def __init__(
         self,
@@ -82,8 +88,9 @@ class MatchingTrainer(Trainer):
         augment: str | None = "dsa",
         strength: dict[str, float] | None = None,
         chunk: int | None = None,
+        terms: Sequence[str | Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(terms=terms)
         counts = {
             "images_per_class": images_per_class,
             "real_batch": real_batch,
@@ -132,6 +139,7 @@ class MatchingTrainer(Trainer):
         few = taken_whole(self.classes, self.real_batch, "--trainer.real_batch")
         self.rows = [min(size, self.real_batch) for size in self.classes.sizes] if few else []
         """Real images of each class at a step; none where all have ``real_batch``."""
+        check_stored(description, self.images_per_class)
         if self.start == "real":
             require_images(self.classes, self.images_per_class)
         self.mine = self._share()
@@ -230,7 +238,7 @@ class MatchingTrainer(Trainer):
         Returns:
             The distance before the step, of which the mean over processes is the sum over classes.
         """
-        processes = self.run.processes
+        processes, together = self.run.processes, self.classes_together * self.images_per_class
         change = self.siamese()
         gradient = torch.zeros_like(self.images)
         total = torch.zeros((), device=self.device)
@@ -242,9 +250,14 @@ class MatchingTrainer(Trainer):
             total = total + distance
         self.optimizer.zero_grad(set_to_none=True)
         self.images.grad = gradient
+        self.add_extra(self._made, [self.images], rows_of(len(self.labels), together))
         processes.average_gradients([self.images])
         self.optimizer.step()
         return total * processes.world
+
+    def _made(self) -> Made:
+        """Return all images, class by class, for losses beside the matching."""
+        return Made(self.images.flatten(0, 1), self.labels)
 
     def groups(self) -> list[tuple[int, int]]:
         """Return the first class of each group and the class after its last; all have as many real images at a step."""

@@ -16,7 +16,7 @@ from gendistill.seeds import stream
 
 
 @dataclass(frozen=True)
-class Lesson:
+class StudentLesson:
     """What one student is to do.
 
     Attributes:
@@ -111,7 +111,9 @@ class StudentPlan:
         self, options: PlanOptions, count: int, description: Description, seed: int, device: torch.device
     ) -> None:
         if options.batch is not None and not 1 <= options.batch <= count:
-            raise UserError(f"student_batch is {options.batch}; there are {count} distilled images: give 1 to {count}")
+            raise UserError(
+                f"inner.batch_size is {options.batch}; there are {count} distilled images: give 1 to {count}"
+            )
         self.options, self.count, self.device = options, count, device
         self.shape = description.image_shape
         self.strategy = named_strategy(options.augment, description)
@@ -121,7 +123,7 @@ class StudentPlan:
         """Return a number from 0 to ``count - 1``."""
         return int(torch.randint(count, (), generator=self.generator))
 
-    def draw(self, step: int) -> Lesson:
+    def draw(self, step: int) -> StudentLesson:
         """Return a student's lesson at a step of the run; its batches go through all images before any comes again."""
         options = self.options
         expert = self.one_of(options.experts)
@@ -135,7 +137,7 @@ class StudentPlan:
             rows = 1 if options.siamese else size
             how = draw_parameters(self.strategy, rows, self.shape, self.generator, mode=options.augment_mode)
             batches.append((index.to(self.device, non_blocking=True), how))
-        return Lesson(expert, start, batches)
+        return StudentLesson(expert, start, batches)
 
     def _next(self, waiting: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Return the next batch of ``size`` images, and those that are then left of their turn.

@@ -1,117 +1,162 @@
-"""One student of trajectory matching: trained from an expert's weights, and the gradient that its distance gives."""
+"""Students of trajectory matching: trained from experts' weights, and the gradient that their distances give."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gendistill import unroll
-from gendistill.data.augment import apply
-from gendistill.errors import UserError
+from gendistill.data.real import RealData
+from gendistill.experts import Recipe, expert_buffer
+from gendistill.experts.buffer import ExpertBuffer
+from gendistill.inner import InnerOptions, InnerTraining, Lesson, ShownImages, Task
+from gendistill.inner.options import WindowEnd
 from gendistill.losses.trajectory import ParameterDistance
-from gendistill.unroll.direct import direct_loss
-from trainers.checks import check_words
-from trainers.student_plan import Lesson
+from gendistill.runs.context import RunContext
+from trainers.student_plan import StudentLesson
 
-Gradient = Literal["exact", "shortcut"]
+
+@dataclass(frozen=True, kw_only=True)
+class StudentInner(InnerOptions):
+    """How students are trained; see :class:`gendistill.inner.InnerOptions`.
+
+    Args:
+        steps: N, steps of a student; at least 1.
+        batch_size: Distilled images in a step; None: all.
+    """
+
+    steps: int = 30
+    batch_size: int | None = None
+    window_end: WindowEnd = "last"
+    memory: unroll.Memory = "recompute"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_count("batch_size")
 
 
 @dataclass(frozen=True)
-class StudentTraining:
-    """How a student's training is differentiated.
+class Followed:
+    """One student with the expert that it follows.
 
     Attributes:
-        steps: N, steps of a student.
-        gradient: ``exact`` or ``shortcut``; see :class:`trainers.trajectory_matching.TrajectoryMatchingTrainer`.
-        memory: Memory mode of the exact gradient; see :mod:`gendistill.unroll`.
-        window: Only the last so many steps are differentiated (exact gradient only); None: all.
-
-    Raises:
-        UserError: An option is out of range.
+        lesson: What it sees at each step.
+        start: Its weights at the start, by name.
+        target: Those of the expert where it shall arrive.
+        seed: What the student draws while it trains, such as dropout's, comes from it.
     """
 
-    steps: int
-    gradient: Gradient
-    memory: unroll.Memory
-    window: int | None
+    lesson: StudentLesson
+    start: unroll.Parameters
+    target: unroll.Parameters
+    seed: int
 
-    def __post_init__(self) -> None:
-        check_words(gradient=(self.gradient, get_args(Gradient)), memory=(self.memory, unroll.MEMORY_MODES))
-        window = self.window
-        if window is not None and (not 1 <= window <= self.steps or self.gradient != "exact"):
-            raise UserError(f"window is {window}; it must lie in 1..{self.steps} (student_steps), gradient be exact")
+
+class StudentTraining:
+    """Trains students, and sends the gradient of their distances into what they saw.
+
+    Args:
+        options: How they are trained.
+    """
+
+    def __init__(self, options: StudentInner) -> None:
+        self.inner = InnerTraining(options)
+        self.options = options
+
+    def groups(self, student: nn.Module, places: Sequence[int]) -> list[list[int]]:
+        """Return students that are trained together, by their places: all of them, or each by itself."""
+        return [list(places)] if self.inner.batched(student) else [[place] for place in places]
 
     def backward(
         self,
         student: nn.Module,
-        lesson: Lesson,
-        start: dict[str, Tensor],
-        target: dict[str, Tensor],
+        followed: Sequence[Followed],
         images: Tensor,
         labels: Tensor,
-        rate: Tensor,
+        rate: Callable[[], Tensor],
         weight: float,
-        seed: int,
-        compiled: unroll.CompiledStep | None = None,
+        *,
+        end: int,
+        precision: str = "float32",
     ) -> Tensor:
-        """Train one student and add ``weight`` times its gradient to what is trained.
-
-        Each step has leaves of its own: the way back through an index into all images would write a gradient of the
-        size of all for every step, and only one step's augmentation has a graph at a time.
+        """Train students and add ``weight`` times the gradient of the sum of their distances to what is trained.
 
         Args:
             student: The network.
-            lesson: What it sees at each step.
-            start: Its weights at the start, by name.
-            target: Those of the expert where it shall arrive.
+            followed: What each of them does.
             images: All distilled images (M * K, C, H, W), a leaf.
             labels: Their classes (M * K,), or logits of soft labels (M * K, K).
-            rate: Its learning rate, a scalar, with the graph that leads to what is trained, if any.
-            weight: Of its gradient.
-            seed: What the student draws while it trains, such as dropout's, comes from it.
-            compiled: Makes its steps (exact gradient only).
+            rate: Returns their learning rate, a scalar, with the graph that leads to what is trained, if any.
+            weight: Of their gradient.
+            end: Steps that they take; see :meth:`gendistill.inner.InnerTraining.end`.
+            precision: The run's.
 
         Returns:
-            Its distance to the target, detached, 1 where it started.
+            The sum of their distances to their targets, detached, each 1 where it started.
         """
-        with torch.no_grad():
-            shown = [apply(images.index_select(0, index), how) for index, how in lesson.batches]
-        shown = [batch.requires_grad_() for batch in shown]
-        every = labels.softmax(1) if labels.is_floating_point() else labels
-        told = [every.detach().index_select(0, index) for index, _ in lesson.batches]
-        told = [batch.requires_grad_(every.requires_grad) for batch in told]
-        rates = rate.expand(self.steps)
-        distance = ParameterDistance(self.steps, target, start)
-        if self.gradient == "shortcut":
-            loss = direct_loss(student, shown, told, rates, distance, parameters=start, seed=seed).loss
-        else:
-            loss = unroll.unrolled_loss(
-                student,
-                shown,
-                told,
-                rates,
-                torch.zeros_like(rates),
-                distance,
-                parameters=start,
-                memory=self.memory,
-                window=self.window,
-                seed=seed,
-                compiled=compiled,
-            ).loss
-        (weight * loss).backward()
-        if images.grad is None:
-            images.grad = torch.zeros_like(images)
-        for batch, (index, how) in zip(shown, lesson.batches, strict=True):
-            if batch.grad is not None:
-                own = images.detach().index_select(0, index).requires_grad_()
-                images.grad.index_add_(0, index, torch.autograd.grad(apply(own, how), own, batch.grad)[0])
-        if every.requires_grad:
-            gradient = torch.zeros_like(every)
-            for batch, (index, _) in reversed(list(zip(told, lesson.batches, strict=True))):
-                if batch.grad is not None:
-                    gradient.index_add_(0, index, batch.grad)
-            every.backward(gradient)
-        return loss.detach()
+        shown: dict[Task, ShownImages] = {}
+        tasks = {
+            Task(student, ParameterDistance(end, one.target, one.start), one.seed, one.start): one for one in followed
+        }
+
+        def lesson(task: Task) -> Lesson:
+            told = labels.softmax(1) if labels.is_floating_point() else labels
+            batches = tasks[task].lesson.batches[:end]
+            shown[task] = made = ShownImages(images, told, batches, self.inner.first(end))
+            return Lesson(made.images, made.labels, rate().expand(end))
+
+        total = []
+        for taught in self.inner.train(list(tasks), lesson, shared=False, precision=precision):
+            (weight * taught.loss).backward()
+            for task in taught.tasks:
+                shown.pop(task).backward()
+            total.append(taught.loss.detach())
+        return torch.stack(total).sum()
+
+
+def open_experts(
+    run: RunContext,
+    data: RealData,
+    student: nn.Module,
+    learner: Mapping[str, Any],
+    recipe: Recipe,
+    count: int,
+    epochs: int,
+    folder: str | None,
+    at_once: int | None = None,
+) -> ExpertBuffer:
+    """Open the experts that students follow, training those that are missing.
+
+    Args:
+        run: The run.
+        data: What they are trained on.
+        student: A network of their architecture.
+        learner: Its spec.
+        recipe: How they are trained.
+        count: How many there are.
+        epochs: For how many epochs.
+        folder: Where they are kept; None: in ``run.root/experts``.
+        at_once: How many are trained side by side; None: as many as cores, ten on a GPU.
+
+    Raises:
+        UserError: Experts in the folder are others.
+    """
+    options, processes = run.options, run.processes
+    buffer = expert_buffer(
+        learner,
+        data,
+        recipe,
+        count,
+        epochs,
+        root=options.root,
+        folder=folder,
+        processes=processes,
+        at_once=at_once,
+        progress=options.progress and processes.main,
+    )
+    buffer.check_fits(student)
+    return buffer

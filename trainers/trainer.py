@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, TypeVar
 
@@ -13,13 +13,19 @@ from torch import Tensor, nn
 
 from gendistill.data.description import Normalisation
 from gendistill.data.real import RealData
-from gendistill.data.sampling import EpochSampler
+from gendistill.data.sampling import ClassSampler, EpochSampler
 from gendistill.errors import UserError
+from gendistill.nets.chance import Chance
 from gendistill.runs.attributes import capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher import Teacher
+from trainers.batch import Batch, Made
+from trainers.real_images import any_images, class_sampler, images_alike
+from trainers.terms.assemble import attach_terms, build_terms
+from trainers.terms.over_groups import over_groups
+from trainers.terms.term import Term
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -32,11 +38,19 @@ class Trainer(ABC):
 
     Args:
         batch_size: Real images a step, over all processes.
+        terms: What is added to the loss, each a dotted path or ``class_path`` and ``init_args``; see
+            ``trainers/terms/``. Each is logged as ``train/term/<its name>``, before its weight.
 
     Raises:
-        UserError: ``batch_size`` is not positive.
+        UserError: ``batch_size`` is not positive, or a term is refused.
     """
 
+    takes_terms: ClassVar[bool] = False
+    """Whether the method's steps add terms and :meth:`extra_loss` to what they descend."""
+    shares_batch: bool = False
+    """Whether each process has made a part of the batch only, as with a GAN; otherwise all have the same images."""
+    extra_loss_by_group: ClassVar[bool] = False
+    """Whether :meth:`extra_loss` may be given the images in groups; see there."""
     run: RunContext
     data: RealData
     sampler: EpochSampler
@@ -44,10 +58,11 @@ class Trainer(ABC):
     """What data sets besides the run's own hold (:func:`gendistill.data.fingerprint.contents`), by name; a run that is
     continued asks whether they changed. ``build`` adds to it."""
 
-    def __init__(self, batch_size: int = 64) -> None:
+    def __init__(self, batch_size: int = 64, terms: Sequence[str | Mapping[str, Any]] | None = None) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"batch_size is {batch_size!r}; give a whole number from 1")
         self.batch_size = batch_size
+        self.terms = build_terms(terms or ())
 
     # To be written by a method.
 
@@ -69,6 +84,24 @@ class Trainer(ABC):
     @abstractmethod
     def teacher(self) -> Teacher:
         """Return what was learned so far; called in eval mode without gradients."""
+
+    def extra_loss(self, made: Made) -> Tensor | None:
+        """Return what is added to the loss, a scalar with its weight in it; override it for a loss of your own.
+
+        It is logged as ``train/loss/extra``. :meth:`draw_real` gives real images, :meth:`record` logs what it is made
+        of. Where a batch is shared out among processes (:attr:`shares_batch`), a loss that is not linear in it calls
+        :meth:`mean_over_processes` before it bends.
+
+        Args:
+            made: What the step has made: all of it, or with ``extra_loss_by_group = True`` a group of images at a time
+                (a class's, an inner step's), where the method has groups. The loss is then the mean over groups,
+                weighted by their size, and its graph is in memory for one group at a time: for what is a mean over
+                images. The gradient reaches images, what learners are told and latents.
+
+        Returns:
+            A scalar; None adds nothing.
+        """
+        return None
 
     # What a trial may choose for speed, see gendistill.runs.tune.
 
@@ -103,6 +136,9 @@ class Trainer(ABC):
         self.run = run
         self.data = data
         self.other_data = {}
+        self._records: dict[str, Tensor] = {}
+        self._alike: ClassSampler | None = None
+        self._check_terms()
         if self.batch_size % run.processes.world:
             raise UserError(
                 f"batch_size {self.batch_size} does not divide among {run.processes.world} processes; choose a multiple"
@@ -117,6 +153,7 @@ class Trainer(ABC):
         self.build()
         for module in self.modules().values():
             self.place(module)
+        attach_terms(self.terms, self)
         # Plain values of build() are state only once training changes them.
         self._built_plain = {
             name: copy.deepcopy(value) for name, value in vars(self).items() if name not in before and is_plain(value)
@@ -133,6 +170,12 @@ class Trainer(ABC):
         if self.run.options.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, labels
+
+    def recorded(self) -> dict[str, Tensor]:
+        """Return what :meth:`record` was given since the last call, by name; the loop logs it beside the step's own."""
+        records = dict(self._records)
+        self._records.clear()
+        return records
 
     def samples(self) -> dict[str, Tensor]:
         """Return picture grids by name, pixels in [0, 1] (N, C, H, W); called in eval mode without gradients.
@@ -160,7 +203,7 @@ class Trainer(ABC):
         """Return the state of every attribute that training changes."""
         state: dict[str, Any] = {}
         for name, value in vars(self).items():
-            if name in ("run", "data", "_built_plain"):
+            if name in ("run", "data", "_built_plain", "_records"):
                 continue
             changed = name in self._built_plain and value != self._built_plain[name]
             if holds_state(value) or (changed and is_plain(value)):
@@ -228,7 +271,7 @@ class Trainer(ABC):
 
     def place(self, module: Network) -> Network:
         """Move a network to the run's device and memory format, in place, and return it."""
-        module.to(self.run.device)
+        module.to(self.run.device, non_blocking=True)
         if self.run.options.channels_last:
             module.to(memory_format=torch.channels_last)
         return module
@@ -242,6 +285,116 @@ class Trainer(ABC):
         """
         drawn = torch.randn(*shape, generator=self.run.streams[stream], device=self.run.device)
         return self.run.processes.shard(drawn)
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Log a scalar of this step as ``train/<name>``; of several in one step the last counts."""
+        self._records[name] = value.detach()
+
+    def draw_real(self, name: str, count: int) -> Batch:
+        """Draw training images with repetition, each as likely as any other, the same in every process.
+
+        They come from a random stream of their own: whether they are drawn or not, the rest of the run stays the same
+        to the bit.
+
+        Args:
+            name: Of the stream; any that is yours.
+            count: How many, at least 1.
+
+        Returns:
+            Images (count, C, H, W), normalised as the trainer's, and labels (count,).
+        """
+        if count < 1:
+            raise UserError(f"draw_real was asked for {count} images; ask for at least 1")
+        return any_images(self, count, self.run.streams[f"real/{name}"])
+
+    def draw_alike(self, name: str, labels: Tensor) -> Batch:
+        """Draw a training image of the class of each label (N,), with repetition; see :meth:`draw_real`.
+
+        Args:
+            name: Of the stream; any that is yours.
+            labels: Those of what was made; where the batch is shared out, the processes draw together what one would.
+        """
+        if self._alike is None:
+            self._alike = class_sampler(self)
+        return images_alike(self, self._alike, labels, self.run.streams[f"real/{name}"])
+
+    def mean_over_processes(self, statistic: Tensor) -> Tensor:
+        """Return a statistic's mean over the processes that share the batch; differentiable as often as wanted.
+
+        The mean of squares is not the square of the mean: what is not linear in the batch is computed from this mean.
+
+        Args:
+            statistic: Of any shape; a mean over this process's images, whose number is the same in all processes.
+        """
+        return self.run.processes.means([statistic])[0] if self.shares_batch else statistic
+
+    def extra(self, made: Made, groups: Sequence[slice] = ()) -> Tensor | None:
+        """Return the sum of :meth:`extra_loss` and of the terms, for a step that adds it to what it descends.
+
+        Args:
+            made: What the step has made.
+            groups: Rows that may be looked at one group after another; together all rows. None: all at once.
+
+        Returns:
+            A scalar; None where nothing is asked.
+        """
+        own = self.own_loss(made, groups)
+        parts = [] if own is None else [own]
+        for term in self.terms:
+
+            def value(some: Made, term: Term = term) -> Tensor:
+                return term.value(self.draw_alike(term.key, some.classes), Batch(some.images, some.labels))
+
+            found = over_groups(value, made, groups if term.by_group else (), self._records, f"the term {term.name}")
+            assert found is not None
+            self.record(f"term/{term.name}", found)
+            parts.append(term.weight * found)
+        return torch.stack(parts).sum() if parts else None
+
+    def own_loss(self, made: Made, groups: Sequence[slice] = ()) -> Tensor | None:
+        """Return :meth:`extra_loss`, whatever networks draw by themselves meanwhile; see :meth:`extra`."""
+        if not self.has_own_loss:
+            return None
+        with Chance(None, self.device).seeded(self.seed_of(f"extra_loss/{self.step}")):
+            loss = over_groups(
+                self.extra_loss, made, groups if self.extra_loss_by_group else (), self._records, "extra_loss"
+            )
+        if loss is not None:
+            self.record("loss/extra", loss)
+        return loss
+
+    def add_extra(
+        self,
+        made: Callable[[], Made],
+        to: Iterable[Tensor],
+        groups: Sequence[slice] = (),
+        *,
+        retain_graph: bool = False,
+    ) -> None:
+        """Add the gradient of :meth:`extra` to the gradients of tensors, for a step that gathers them by itself.
+
+        Args:
+            made: Returns what the step has made; called where something is asked.
+            to: What its graph leads to, or leaves of the step's own.
+            groups: See :meth:`extra`.
+            retain_graph: Whether the step passes parts of the graph once more.
+        """
+        loss = self.extra(made(), groups) if self.terms or self.has_own_loss else None
+        if loss is not None and loss.requires_grad:
+            loss.backward(inputs=[tensor for tensor in to if tensor.requires_grad], retain_graph=retain_graph)
+
+    @property
+    def has_own_loss(self) -> bool:
+        """Whether a subclass has written an :meth:`extra_loss`."""
+        return type(self).extra_loss is not Trainer.extra_loss
+
+    def _check_terms(self) -> None:
+        if not self.takes_terms and (self.terms or self.has_own_loss):
+            given = "terms" if self.terms else "an extra_loss"
+            raise UserError(
+                f"{type(self).__name__} was given {given}, which its steps do not add to anything; a GAN, a GTN and "
+                "the trainers of stored images and of latents take them"
+            )
 
     def autocast(self) -> torch.autocast:
         """Return the context for forward passes: bfloat16 where the run asks for it, else without effect."""

@@ -9,7 +9,7 @@ moves the images, the learning rate and, if wanted, soft labels. docs/methods/tr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
@@ -19,25 +19,38 @@ from torch import Tensor, nn
 from gendistill import unroll
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.experts import Recipe, expert_buffer
+from gendistill.experts import Recipe
 from gendistill.nets.learners import default_learner
 from gendistill.nets.modes import answering
 from gendistill.objects import build
+from gendistill.renamed import reads_old_names
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.teacher import StoredImages, Teacher
+from trainers.batch import Made
 from trainers.checks import check_counts, check_learned_rate, check_words
+from trainers.class_sizes import check_stored
 from trainers.first_images import FirstImages, first_images
 from trainers.image_optimisers import ImageOptimisers, Kind
 from trainers.stored_start import Stored, check_start, is_stored, log_probabilities, stored_images
-from trainers.student_plan import Lesson, PlanOptions, StudentPlan
-from trainers.student_training import Gradient, StudentTraining
+from trainers.student_plan import PlanOptions, StudentLesson, StudentPlan
+from trainers.student_training import Followed, StudentInner, StudentTraining, open_experts
+from trainers.terms.over_groups import rows_of
 from trainers.trainer import Trainer
 
 Labels = Literal["hard", "expert", "learned"]
 STARTS: tuple[FirstImages, ...] = get_args(FirstImages)
 
 
+@reads_old_names(
+    {
+        "student_steps": "inner.steps",
+        "student_batch": "inner.batch_size",
+        "gradient": "inner.gradient",
+        "memory": "inner.memory",
+        "window": "inner.window",
+    }
+)
 class TrajectoryMatchingTrainer(Trainer):
     """Distil a data set into images on which students walk as experts walk on real ones.
 
@@ -53,14 +66,14 @@ class TrajectoryMatchingTrainer(Trainer):
         expert: How they are trained; options of :class:`gendistill.experts.Recipe`.
         expert_folder: Where they are kept; None: in ``run.root/experts``, shared by all runs with the same experts.
         experts_at_once: Experts trained side by side; None: as many as cores, ten on a GPU.
-        student_steps: N, steps of a student.
+        inner: How students are trained: steps, images at each of them, optimizer, window, exact gradient or shortcut,
+            and what else there is in :class:`gendistill.inner.InnerOptions`.
         expert_epochs: M, epochs of the expert in the same time.
         min_start_epoch: Smallest epoch at which students start.
         max_start_epoch: They start before this one. Experts are trained ``max_start_epoch - 1 + expert_epochs`` epochs.
         first_max_start_epoch: The bound at the first step, which then grows to ``max_start_epoch`` (DATM's difficulty
             alignment); None: no growth.
         widen_steps: Steps in which it grows.
-        student_batch: Distilled images in a student's step; None: all.
         trajectories: Students in one step, over all processes.
         augment: How a student's images are augmented anew at every step: ``dsa`` (without ``flip`` where mirrored
             images are no images of the data set), names joined by ``_`` (:func:`gendistill.data.augment.parse`), or
@@ -74,17 +87,15 @@ class TrajectoryMatchingTrainer(Trainer):
         lr_rate: SGD's learning rate of the logarithm of the students' rate.
         lr_labels: SGD's learning rate of learned labels, whose momentum is 0.9.
         momentum: Of SGD for images and rate, in [0, 1).
-        gradient: ``exact``, or ``shortcut``: TESLA's, which takes a student's path for given and is biased; see
-            :mod:`gendistill.unroll.direct`.
-        memory: Memory mode of the exact gradient; see :mod:`gendistill.unroll`.
-        window: Only the student's last so many steps are differentiated (exact gradient only); None: all.
         ema_decay: The teacher is an average of images, labels and rate with this decay, in [0, 1); 0: the last ones.
+        terms: See :class:`~trainers.trainer.Trainer`; a group of images is one of each class.
 
     Raises:
         UserError: An option is out of range.
     """
 
     compiles: ClassVar[bool] = True
+    takes_terms = True
 
     def __init__(
         self,
@@ -97,13 +108,12 @@ class TrajectoryMatchingTrainer(Trainer):
         expert: dict[str, Any] | None = None,
         expert_folder: str | None = None,
         experts_at_once: int | None = None,
-        student_steps: int = 30,
+        inner: StudentInner = StudentInner(),  # noqa: B008
         expert_epochs: int = 2,
         min_start_epoch: int = 0,
         max_start_epoch: int = 20,
         first_max_start_epoch: int | None = None,
         widen_steps: int = 0,
-        student_batch: int | None = None,
         trajectories: int = 1,
         augment: str | None = None,
         augment_mode: str = "single",
@@ -115,16 +125,13 @@ class TrajectoryMatchingTrainer(Trainer):
         lr_rate: float = 0.05,
         lr_labels: float = 2.0,
         momentum: float = 0.5,
-        gradient: Gradient = "exact",
-        memory: unroll.Memory = "recompute",
-        window: int | None = None,
         ema_decay: float = 0.0,
+        terms: Sequence[str | Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(terms=terms)
         check_counts(
             images_per_class=images_per_class,
             experts=experts,
-            student_steps=student_steps,
             expert_epochs=expert_epochs,
             trajectories=trajectories,
             experts_at_once=1 if experts_at_once is None else experts_at_once,
@@ -139,12 +146,12 @@ class TrajectoryMatchingTrainer(Trainer):
         self.experts, self.expert_folder, self.experts_at_once = experts, expert_folder, experts_at_once
         self.recipe = Recipe.of(expert)
         self.expert_epochs, self.trajectories = expert_epochs, trajectories
-        self.training = StudentTraining(student_steps, gradient, memory, window)
+        self.training = StudentTraining(StudentInner.of(inner))
         self.optimisers = ImageOptimisers(optimizer, lr_images, lr_rate, lr_labels, momentum)
         self.plan_options = PlanOptions(
             experts=experts,
-            steps=student_steps,
-            batch=student_batch,
+            steps=self.training.options.steps,
+            batch=self.training.options.batch_size,
             min_start=min_start_epoch,
             max_start=max_start_epoch,
             first_max_start=first_max_start_epoch,
@@ -166,26 +173,24 @@ class TrajectoryMatchingTrainer(Trainer):
     def build(self) -> None:
         """Open the experts, training those that are missing; make images, labels, rate and their optimisers."""
         self._check_run()
+        self.training.inner.compile = self.run.options.compile
         description, seed = self.data.description, self.run.options.seed
         self.learner_spec = self.learner_spec or default_learner(description)
         with self.initialised("student"):
             sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
             self.student = self.place(build(self.learner_spec, nn.Module, **sizes))
-        options, processes = self.run.options, self.run.processes
-        self.buffer = expert_buffer(
-            self.learner_spec,
+        self.buffer = open_experts(
+            self.run,
             self.data,
+            self.student,
+            self.learner_spec,
             self.recipe,
             self.experts,
             self.plan_options.max_start - 1 + self.expert_epochs,
-            root=options.root,
-            folder=self.expert_folder,
-            processes=processes,
-            at_once=self.experts_at_once,
-            progress=options.progress and processes.main,
+            self.expert_folder,
+            self.experts_at_once,
         )
-        self.buffer.check_fits(self.student)
-        self.compiled_step = unroll.CompiledStep.where(self.student, options.compile)
+        check_stored(description, self.images_per_class)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         self.plan = StudentPlan(self.plan_options, len(classes), description, seed, self.device)
         guide = self._parameters(self.plan.one_of(self.experts), self.buffer.epochs)
@@ -225,11 +230,6 @@ class TrajectoryMatchingTrainer(Trainer):
                 f"trajectories is {self.trajectories}, which {world} processes cannot share equally; choose a multiple "
                 f"of {world}"
             )
-        if self.run.options.precision != "float32":
-            raise UserError(
-                f"run.precision is {self.run.options.precision}; trajectory matching differentiates twice and trains "
-                "in float32 only"
-            )
 
     def _parameters(self, expert: int, at: int) -> dict[str, Tensor]:
         return self.buffer.snapshot(expert, at, self.device)
@@ -258,8 +258,11 @@ class TrajectoryMatchingTrainer(Trainer):
         self.other_optimizer.zero_grad(set_to_none=True)
         lessons = [self.plan.draw(self.step) for _ in range(self.trajectories)]
         mine = self.run.processes.shard(torch.arange(self.trajectories)).tolist()
-        losses = torch.stack([self._match(lessons[place], 1 / len(mine), place) for place in mine])
+        end = self.training.inner.end(lambda: self.plan.generator)
+        groups = self.training.groups(self.student, mine)
+        losses = [self._match({place: lessons[place] for place in group}, 1 / len(mine), end) for group in groups]
         moved = [value for value in self._moved() if value.requires_grad]
+        self.add_extra(self._made, moved, rows_of(len(self.images), self.data.description.num_classes))
         self.run.processes.average_gradients(moved)
         assert self.images.grad is not None
         norm = self.images.grad.norm()
@@ -268,20 +271,37 @@ class TrajectoryMatchingTrainer(Trainer):
         for average, value in zip(self.averages, self._moved(), strict=False):
             average.lerp_(value.detach(), 1 - self.ema_decay)
         return {
-            "loss/matching": losses.mean(),
+            "loss/matching": torch.stack(losses).sum() / len(mine),
             "gradient/images": norm,
             "lr/student": self.raw_rate.detach().exp(),
-            "start/epoch": torch.tensor([float(lesson.start) for lesson in lessons]).mean().to(self.device),
+            "start/epoch": torch.full((), sum(lesson.start for lesson in lessons) / len(lessons), device=self.device),
         }
 
-    def _match(self, lesson: Lesson, weight: float, place: int) -> Tensor:
-        """Train one student, add ``weight`` times its gradient to what is trained, and return its distance."""
-        seed = self.seed_of(f"draws/{self.step * self.trajectories + place}")
-        start = self._parameters(lesson.expert, lesson.start)
-        target = self._parameters(lesson.expert, lesson.start + self.expert_epochs)
-        rate, compiled = self.raw_rate.exp(), self.compiled_step
+    def _made(self) -> Made:
+        """Return all images, classes in turn, for losses beside the matching."""
+        classes = torch.arange(self.data.description.num_classes, device=self.device).repeat(self.images_per_class)
+        return Made(self.images, classes, self.labels.softmax(1) if self.labels.is_floating_point() else None)
+
+    def _match(self, lessons: dict[int, StudentLesson], weight: float, end: int) -> Tensor:
+        """Train students, given by place, add ``weight`` times their gradient, return the sum of their distances."""
+        followed = [
+            Followed(
+                lesson,
+                self._parameters(lesson.expert, lesson.start),
+                self._parameters(lesson.expert, lesson.start + self.expert_epochs),
+                self.seed_of(f"draws/{self.step * self.trajectories + place}"),
+            )
+            for place, lesson in lessons.items()
+        ]
         return self.training.backward(
-            self.student, lesson, start, target, self.images, self.labels, rate, weight, seed, compiled
+            self.student,
+            followed,
+            self.images,
+            self.labels,
+            self.raw_rate.exp,
+            weight,
+            end=end,
+            precision=self.run.options.precision,
         )
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
@@ -294,14 +314,14 @@ class TrajectoryMatchingTrainer(Trainer):
             "source": f"{type(self).__name__}, step {self.step}",
             "seed": self.run.options.seed,
             "learner": self.learner_spec,
-            "student_steps": self.training.steps,
+            "student_steps": self.training.options.steps,
             "expert_epochs": self.expert_epochs,
             "max_start_epoch": self.plan_options.max_start,
             "augmentation": self.plan.strategy or "none",
             "images_per_class": self.images_per_class,
             "start": self.start,
-            "gradient": self.training.gradient,
-        }
+            "gradient": self.training.options.gradient,
+        } | self.training.inner.metadata()
         return StoredImages(
             images.detach().clone(),
             (labels.detach().softmax(1) if labels.is_floating_point() else labels).clone(),

@@ -22,6 +22,8 @@ def parser() -> Options:
     options.add_argument("teacher", metavar="TEACHER", help="a run directory, or its teacher file")
     add_data(options)
     add = options.add_argument
+    add("--source", metavar="NAME", help="the data set that networks are trained on: a public one, or a folder of "
+        "images; None: the public one that the teacher names, if its files are there")  # fmt: skip
     add("--source-root", metavar="DIR", help="where the files of the data set that networks are trained on are; None: "
         "where --data-root says")  # fmt: skip
     add("--networks", type=positive, default=10, metavar="N", help="networks that distillation did not meet; a teacher "
@@ -46,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
         result = adaptation_report(
             open_teacher(given.teacher, data),
             data,
+            source=None if given.source is None else {"name": given.source},
             source_root=given.source_root or given.data_root,
             networks=given.networks,
             split=given.split,

@@ -21,6 +21,7 @@ from gendistill.commands.judge import (
     running,
     short_name,
 )
+from gendistill.commands.keeping import keeping
 from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import hand_over, read_results, result_only
 from gendistill.commands.report import pictures_of
@@ -65,18 +66,19 @@ def main(argv: Sequence[str]) -> int:
     given = parser().parse(argv)
     from gendistill.report.terminal import text_table
 
-    with result_only(given.json):
+    with result_only(given.json), keeping(given.output or given.report):
         found, data = judge_all(given)
         results: dict[str, Any] = {"teachers": rank(found, given.rank_at), "notes": rank_notes(found, given.rank_at)}
         if given.rank_at is not None:
             results["rank_at"] = given.rank_at
+    typed = [reference for _, reference in map(named_reference, given.teachers)]
     return hand_over(
         results,
         text_table,
         as_json=given.json,
         output=given.output,
         report=given.report,
-        pictures=lambda: pictures_of(results, given.data_root, data),
+        pictures=lambda: pictures_of(results, given.data_root, data, named=typed),
     )
 
 

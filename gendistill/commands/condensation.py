@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gendistill.commands.judge import add_data, learner_spec, load_data
+from gendistill.commands.keeping import keeping
 from gendistill.commands.options import Options, add_json, positive, update_list
 from gendistill.commands.output import hand_over, result_only
 from gendistill.words import counted
@@ -61,7 +62,7 @@ def parser() -> Options:
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill condensation``."""
     given = parser().parse(argv)
-    with result_only(given.json):
+    with result_only(given.json), keeping(given.output):
         result = run(given)
     return hand_over(result, text, as_json=given.json, output=given.output)
 

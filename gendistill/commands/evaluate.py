@@ -10,6 +10,7 @@ from typing import Any
 from gendistill.commands.baselines import OF_CONDENSED_SETS, baselines
 from gendistill.commands.fidelity_words import fidelity_words
 from gendistill.commands.judge import REFERENCES, add_data, add_judging, judge, load_data, more_words, short_name
+from gendistill.commands.keeping import keeping
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
 from gendistill.config.plan import is_real
@@ -41,7 +42,10 @@ def main(argv: Sequence[str]) -> int:
     given = parser().parse(argv)
     from gendistill.teacher.reference import open_teacher
 
-    with result_only(given.json):
+    output = given.output
+    if output is None and (Path(given.teacher) / "config.yaml").is_file():
+        output = str(Path(given.teacher) / "results.json")
+    with result_only(given.json), keeping(output):
         data = load_data(given)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         result = judge(teacher, data, given, given.teacher, short_name(given.teacher))
@@ -50,9 +54,6 @@ def main(argv: Sequence[str]) -> int:
                 "gendistill compare with the same words judges random real images, herding and k-center, too",
                 file=sys.stderr,
             )
-    output = given.output
-    if output is None and (Path(given.teacher) / "config.yaml").is_file():
-        output = str(Path(given.teacher) / "results.json")
     return hand_over(result, text, as_json=given.json, output=output)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gendistill.commands.judge import add_data, load_data
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import result_only, to_json
+from gendistill.visible import visible
 
 if TYPE_CHECKING:
     from gendistill.teacher import StoredImages
@@ -82,14 +83,13 @@ def main(argv: Sequence[str]) -> int:
             learning_rate=given.learning_rate,
         )
         save(teacher, given.output)
-    print(describe_source(teacher), file=sys.stderr)
+    print(visible(describe_source(teacher)), file=sys.stderr)
     result = _result(teacher, given.output)
     if given.json:
         print(to_json(result))
         return 0
-    print(
-        f"wrote {teacher.images_stored:,} images of {result['dataset']} (format {result['format']}) to {given.output}"
-    )
+    dataset = visible(result["dataset"])
+    print(f"wrote {teacher.images_stored:,} images of {dataset} (format {result['format']}) to {given.output}")
     if result["pixels"] is not None:
         print(_range(result))
     return 0

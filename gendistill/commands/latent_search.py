@@ -151,9 +151,9 @@ def side_by_side(before: Teacher, after: Teacher) -> bytes:
 
     from PIL import Image
 
-    from gendistill.report.pictures import png_grid
+    from gendistill.report.pictures import picture_grid
 
-    pictures = [Image.open(io.BytesIO(png_grid(grid_of(teacher)))) for teacher in (before, after)]
+    pictures = [picture_grid(grid_of(teacher)) for teacher in (before, after)]
     gap = 24
     canvas = Image.new("RGBA", (pictures[0].width + gap + pictures[1].width, pictures[0].height), (0, 0, 0, 0))
     canvas.paste(pictures[0], (0, 0))

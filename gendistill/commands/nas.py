@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendistill.claims import claimed
 from gendistill.commands.judge import REFERENCES, add_data, load_data, short_name
 from gendistill.commands.option_file import options_of_file
 from gendistill.commands.options import Options, add_json, positive, rate_list
-from gendistill.commands.output import result_only, to_json, write_json
+from gendistill.commands.output import in_words, result_only, to_json, write_json
 from gendistill.errors import UserError, did_you_mean
+from gendistill.runs.signals import going_on
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -85,9 +87,14 @@ def main(argv: Sequence[str]) -> int:
     given.teacher = given.teacher or from_file.positional
     if given.teacher is None:
         raise UserError(f"gendistill nas needs a teacher: {REFERENCES}")
-    with result_only(given.json):
+    kept = Path(given.output) / "architectures.json"
+    how = f"what is scored and trained is kept in '{kept}'; give the same command again to go on"
+    # Without --fresh, which would throw it away.
+    how = how.replace("the same command", "the same command without --fresh") if given.fresh else how
+    claim = claimed(Path(given.output), "searching", "choose another --output")
+    with result_only(given.json), claim, going_on(lambda: how):
         results = run(given)
-    print(to_json(results) if given.json else _said(results))
+    print(to_json(results) if given.json else in_words(results, _said))
     return 0
 
 
@@ -202,12 +209,17 @@ def found_by(path: str, data: RealData, space: LearnerSpace) -> str:
     Raises:
         UserError: The run noted none, or one that the space does not know.
     """
+    from gendistill.bounded import bounded
+    from gendistill.seeds import initialisation
     from gendistill.teacher.reference import open_teacher
+    from gendistill.untrusted import PARTS, VALUES
 
-    name = open_teacher(path, data).metadata.get("architecture")
-    if not isinstance(name, str):
+    name = open_teacher(path, data).noted("architecture", str)
+    if name is None:
         raise UserError(f"'{path}' found no architecture; give a run of trainers.enas.ENASTrainer")
-    space.learner(name)
+    # The space is the user's, the sizes in the name are the file's: built once, so far as a file's network may go.
+    with bounded(f"the architecture that '{path}' found", VALUES, PARTS), initialisation(0, "nas/found"):
+        space.build(name, data.description.num_classes, data.description.image_shape)
     return name
 
 

@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from gendistill import budget
 from gendistill.errors import UserError, did_you_mean
+from gendistill.files import require_place
 
 RATE_WORDS = ("grid", "teacher", "learned")
 """What stands for learning rates; gendistill.evaluation.rates says what they mean."""
@@ -23,6 +25,7 @@ class Options(argparse.ArgumentParser):
     """``argparse`` that raises :class:`UserError` instead of printing its usage and leaving."""
 
     def __init__(self, **settings: Any) -> None:
+        settings.setdefault("epilog", f"{budget.OPTION} N: let a file that you trust expand to N megabytes")
         super().__init__(formatter_class=_Help, allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
@@ -40,7 +43,8 @@ class Options(argparse.ArgumentParser):
             The values; beside them ``explicit``, the names of those that were on the command line.
 
         Raises:
-            UserError: An unknown option (the nearest right one is named), a missing or a wrong value.
+            UserError: An unknown option (the nearest right one is named), a missing or a wrong value, or a place for
+                results where nothing can be written.
         """
         known = [name for action in self._actions for name in action.option_strings]
         given, unknown = self.parse_known_args(list(argv))
@@ -53,7 +57,15 @@ class Options(argparse.ArgumentParser):
             word = unknown[0].split("=")[0]
             what = "option" if word.startswith("-") else "argument"
             raise UserError(f"{self.prog} has no {what} '{word}'; {did_you_mean(word, known)}see {self.prog} --help")
+        self._require_places(given)
         return given
+
+    def _require_places(self, given: argparse.Namespace) -> None:
+        """Refuse places where nothing can be written: now, and not when the work is done."""
+        for action in self._actions:
+            place = getattr(given, action.dest, None)
+            if action.dest in ("output", "report") and isinstance(place, str) and place:
+                require_place(place, folder=action.metavar == "DIR")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendistill.commands.keeping import forget
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
+from gendistill.json_file import read_json
 from gendistill.plain import plain
+from gendistill.visible import seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,11 +47,9 @@ def read_results(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     file = path / "results.json" if path.is_dir() else path
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
     except FileNotFoundError as error:
         raise UserError(f"there is no {file}; gendistill evaluate or compare writes one with --output") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not a readable JSON file: {' '.join(str(error).split())}") from error
     if isinstance(values, dict) and isinstance(values.get("teacher"), dict):
         values = {"teachers": [values]}
     from gendistill.evaluation.result_form import check_results
@@ -90,14 +91,22 @@ def hand_over(
             from gendistill.report.page import write_report
 
             write_report(result, report, pictures())
+        for written in (output, report):
+            if written:
+                forget(written)
     if as_json:
         print(to_json(result))
         return 0
-    print(text(result))
+    print(in_words(result, text))
     for what, where in (("results", output), ("report", report)):
         if where:
             print(f"{what:<8} {where}")
     return 0
+
+
+def in_words(result: Mapping[str, Any], text: Callable[[Mapping[str, Any]], str]) -> str:
+    """Return a result in words for a terminal, in which every name stays on its line and is seen."""
+    return text(seen(plain(result)))
 
 
 @contextlib.contextmanager

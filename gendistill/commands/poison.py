@@ -69,7 +69,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     """
     from gendistill.evaluation.detection import detect
     from gendistill.evaluation.poisoning import attack_report
-    from gendistill.poison import KEY, Poison, require_made_here
+    from gendistill.poison import Poison, require_made_here
     from gendistill.report.rows import REAL
     from gendistill.runs.device import choose_device
     from gendistill.teacher.reference import open_teacher
@@ -81,16 +81,16 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"'{REAL}' is what the real images are called that stand beside; rename the teacher's file")
     if len(teachers) < len(references):
         raise UserError(f"teacher and control are both called '{short_name(given.control)}'; give different ones")
-    spec = given.attack or teachers[short_name(given.teacher)].metadata.get(KEY)
-    if spec is None:
+    first = teachers[short_name(given.teacher)]
+    poison = Poison.of(given.attack, data.description) or Poison.noted(first, data.description)
+    if poison is None:
         raise UserError(f"'{given.teacher}' is not said to be poisoned; name what to measure, such as --attack 7:1")
-    poison = Poison.of(spec, data.description)
-    assert poison is not None
     teachers[REAL] = open_teacher(REAL, data)
-    learner = learner_spec(given.learner) or teachers[short_name(given.teacher)].metadata.get("learner")
+    # The control and real data teach the learner that the poisoned teacher was made for, too.
+    learner = learner_spec(given.learner) or first.noted_spec("learner")
     rates = given.lr
     options: dict[str, Any] = {
-        "learner": learner if isinstance(learner, str | Mapping) else None,
+        "learner": learner,
         "updates": given.updates,
         "seeds": given.seeds,
         "batch_size": given.batch_size,

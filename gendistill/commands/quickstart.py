@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendistill.claims import claimed
+from gendistill.commands.kept import read_evaluation, write_evaluation
 from gendistill.commands.options import Options, add_json, positive, rate_list, update_list
 from gendistill.commands.output import result_only, to_json, write_json
-from gendistill.commands.side_by_side import Lane, run_side_by_side, steps_done, threads_each
+from gendistill.commands.side_by_side import Lane, run_side_by_side, threads_each
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.runs.progress import last_step
+from gendistill.runs.signals import going_on
 from gendistill.words import counted
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from gendistill.data.real import RealData
     from gendistill.teacher import Teacher
 
+KEPT = "finished stages are kept; give the same command again to go on"
 DATASET = "digits"
 STAGES = ("gan", "gtn", "latent")
 UPDATES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -53,7 +58,7 @@ class Made:
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill quickstart``."""
     options = _options().parse(argv)
-    with result_only(options.json):
+    with result_only(options.json), going_on(lambda: KEPT):
         learning = {"updates": options.updates, "seeds": options.seeds, "lr": options.lr}
         results = run(Path(options.root), options.name, Path(options.configs), options.scale, options.seed, learning)
     if options.json:
@@ -101,23 +106,32 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
         What ``results.json`` holds: ``{"teachers": [...], "curves": {...}}``.
 
     Raises:
-        UserError: A config is missing or does not fit.
+        UserError: A config is missing or does not fit, or another process does the same in this place.
+        PlaceError: Nothing can be written there.
     """
+    for stage in STAGES:
+        if not (configs / f"{stage}.yaml").is_file():
+            raise UserError(
+                f"there is no {configs / stage}.yaml; run in a checkout of the project or give --configs DIR"
+            )
+    planned = _plan(root, name, configs, scale, seed)
+    with claimed(root / name, "running the quickstart", "choose another --name"):
+        return _run(root, name, planned, seed, learning)
+
+
+def _run(
+    root: Path, name: str, planned: Mapping[str, tuple[list[str], int]], seed: int, learning: dict[str, Any]
+) -> dict[str, Any]:
     from gendistill.data import load
     from gendistill.evaluation.fidelity import common_count
     from gendistill.report.page import write_report
     from gendistill.report.terminal import text_table
     from gendistill.teacher import open_teacher
 
-    for stage in STAGES:
-        if not (configs / f"{stage}.yaml").is_file():
-            raise UserError(
-                f"there is no {configs / stage}.yaml; run in a checkout of the project or give --configs DIR"
-            )
     data = load(DATASET)
     directory = root / name
     print("[1/3] training a conditional GAN and searching its latents; beside it, meta-training a GTN")
-    seconds = _train(root, name, configs, scale, seed)
+    seconds = _train(root, name, planned)
     made = _teachers(directory, data, seconds)
     print(f"[2/3] judging {len(made)} teachers with the same learners")
     count = common_count([open_teacher(one.reference, data, seed=seed) for one in made], data)
@@ -139,36 +153,42 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
     return results
 
 
-def _train(root: Path, name: str, configs: Path, scale: str | None, seed: int) -> dict[str, float]:
+def _plan(root: Path, name: str, configs: Path, scale: str | None, seed: int) -> dict[str, tuple[list[str], int]]:
+    """Return for each stage the words after ``gendistill train`` and its length in steps.
+
+    Raises:
+        UserError: A config does not fit.
+    """
+    planned = {}
+    for stage in STAGES:
+        words = ["--config", str(configs / f"{stage}.yaml"), "--run.root", str(root), "--run.name", f"{name}/{stage}"]
+        words += ["--run.seed", str(seed), *(["--scale", scale] if scale else [])]
+        words += ["--trainer.generator", str(root / name / "gan")] if stage == "latent" else []
+        experiment = assemble(take_apart(words))
+        if (other := experiment.data.get("name", DATASET)) != DATASET:
+            raise UserError(
+                f"{configs / stage}.yaml trains on '{readable(str(other))}', and the quickstart judges on {DATASET}; "
+                f"name {DATASET} there, or use gendistill train and compare, which take --dataset"
+            )
+        planned[stage] = words, experiment.options.steps
+    return planned
+
+
+def _train(root: Path, name: str, planned: Mapping[str, tuple[list[str], int]]) -> dict[str, float]:
     """Train the three stages, or what is left of them, and return the seconds that each took in all."""
     import torch
 
     from gendistill.runs.checkpoint import read_state
     from gendistill.runs.directory import RunDirectory
 
-    words = {}
-    for stage in STAGES:
-        words[stage] = ["--config", str(configs / f"{stage}.yaml")]
-        words[stage] += ["--run.root", str(root), "--run.name", f"{name}/{stage}"]
-        words[stage] += ["--run.seed", str(seed)]
-        words[stage] += ["--scale", scale] if scale else []
-    words["latent"] += ["--trainer.generator", str(root / name / "gan")]
-    experiments = {stage: assemble(take_apart(words[stage])) for stage in STAGES}
-    for stage, experiment in experiments.items():
-        if (other := experiment.data.get("name", DATASET)) != DATASET:
-            raise UserError(
-                f"{configs / stage}.yaml trains on '{readable(str(other))}', and the quickstart judges on {DATASET}; "
-                f"name {DATASET} there, or use gendistill train and compare, which take --dataset"
-            )
-    steps = {stage: experiment.options.steps for stage, experiment in experiments.items()}
     directories = {stage: RunDirectory(root, f"{name}/{stage}") for stage in STAGES}
 
     def lane(label: str, *stages: str) -> Lane:
         return Lane(
             label,
-            [["train", *words[stage]] for stage in stages],
-            sum(steps[stage] for stage in stages),
-            lambda: sum(steps_done(directories[stage].log) for stage in stages),
+            [["train", *planned[stage][0]] for stage in stages],
+            sum(planned[stage][1] for stage in stages),
+            lambda: sum(last_step(directories[stage].log) for stage in stages),
         )
 
     run_side_by_side([lane(", ".join(stages), *stages) for stages in LANES])
@@ -215,13 +235,13 @@ def _judge(
     options = learning | {"lr": list(learning["lr"]) if teacher.learning_rates is None else None}
     file = directory / "evaluations" / f"{one.name}.json"
     key = _fingerprint(teacher, {"learning": options, "fidelity": fidelity, "data": fingerprint(data)})
-    if file.is_file() and (known := json.loads(file.read_text())).get("fingerprint") == key:
+    known = read_evaluation(file)
+    if known is not None and known.get("fingerprint") == key and "result" in known:
         print(f"      {one.name}: judged already")
         return {"name": one.name, **known["result"], "seconds": one.seconds}
     print(f"      {one.name}")
     result = evaluate(teacher, data, path=one.reference, name=one.name, learning=options, fidelity=fidelity)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json({"fingerprint": key, "result": result}, file)
+    write_evaluation(file, {"fingerprint": key, "result": result})
     return {**result, "seconds": one.seconds}
 
 
@@ -237,11 +257,12 @@ def _ablations(one: Made, data: RealData, directory: Path, seed: int, learning: 
     options = learning | {"lr": ["teacher", *learning["lr"]]}  # beside its own those that all others choose among
     file = directory / "evaluations" / f"{one.name}-ablation.json"
     key = _fingerprint(teacher, {"learning": options, "data": fingerprint(data)})
-    if file.is_file() and (known := json.loads(file.read_text())).get("fingerprint") == key:
+    known = read_evaluation(file)
+    if known is not None and known.get("fingerprint") == key and "results" in known:
         return list(known["results"])
     print(f"      {one.name}: is it the images or the learning rates?")
     results = judge_ablations(one.name, teacher, data, options, path=one.reference)
-    write_json({"fingerprint": key, "results": results}, file)
+    write_evaluation(file, {"fingerprint": key, "results": results})
     return results
 
 

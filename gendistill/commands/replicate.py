@@ -7,12 +7,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from gendistill.claims import claimed
 from gendistill.commands.options import whole_number
-from gendistill.commands.output import result_only, to_json, write_json
+from gendistill.commands.output import in_words, result_only, to_json, write_json
 from gendistill.commands.replication import Judge, Replication, Replications, beside, seeds_of, train_side_by_side
 from gendistill.config.command_line import Words, take_apart
 from gendistill.config.plan import Reported, is_real
 from gendistill.errors import UserError
+from gendistill.files import require_place
+from gendistill.runs.signals import going_on
 from gendistill.words import counted
 
 HELP = """usage: gendistill replicate ID [--scale NAME] [--seeds N] [--KEY VALUE ...]
@@ -35,6 +38,7 @@ options:
   --json              print one JSON object on stdout, all else on stderr
   --KEY VALUE         any option of gendistill train, for all runs, such as --data.name mnist --data.root DIR"""
 
+KEPT = "finished runs and evaluations are kept; give the same command again to go on"
 OWN = ("--seeds", "--jobs", "--root", "--configs", "--output", "--list")
 
 
@@ -52,11 +56,13 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(
             "gendistill replicate takes the id of one replication, such as bradley-4.1-gan; --list names all of them"
         )
-    with result_only(as_json):
+    if output := own.get("--output"):
+        require_place(output)
+    with result_only(as_json), going_on(lambda: KEPT):
         replication = known.open(words.positional[0])
         results = replicate(replication)
         write_json(results, replication.directory / "results.json")
-        if output := own.get("--output"):
+        if output:
             write_json(results, output)
         from gendistill.report.page import write_report
 
@@ -64,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     if as_json:
         print(to_json(results))
         return 0
-    print(text(results))
+    print(in_words(results, text))
     print(f"\nresults  {replication.directory / 'results.json'}\nreport   {report}")
     return 0
 
@@ -82,12 +88,18 @@ def replicate(replication: Replication) -> dict[str, Any]:
         ``reported``), ``notes``.
 
     Raises:
-        UserError: A config, the data or an earlier run does not fit.
+        UserError: A config, the data or an earlier run does not fit, or another process does the same in this place.
+        PlaceError: Nothing can be written there.
     """
+    judge = Judge(replication, replication.experiment(0).load_data())
+    with claimed(replication.directory, "replicating", "choose another --root"):
+        return _replicate(replication, judge)
+
+
+def _replicate(replication: Replication, judge: Judge) -> dict[str, Any]:
     from gendistill.evaluation.pooled import pooled
     from gendistill.evaluation.protocols import expand
 
-    judge = Judge(replication, replication.experiment(0).load_data())
     of = replication.plan.teacher if is_real(replication.plan.teacher) else replication.name
     if replication.of.jobs > 1:
         others = [other for _, other in beside(replication, None, 0) if isinstance(other, Replication)]

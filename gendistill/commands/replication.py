@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,13 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendistill.commands.output import to_json, write_json
+from gendistill.commands.kept import read_evaluation, write_evaluation
+from gendistill.commands.output import to_json
 from gendistill.config.base import read_config
 from gendistill.config.command_line import Words, assemble
 from gendistill.config.experiment import Experiment
 from gendistill.config.merge import at_scale
 from gendistill.config.plan import RUN, Plan, Reported, is_real, plan, reported
 from gendistill.errors import UserError, did_you_mean
+from gendistill.notes import note
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
 # A replication that judges real data alone trains nothing: its options are those of any trainer.
 ANY_TRAINER = "trainers.gan.ConditionalGANTrainer"
 # Where a run goes and how often it saves says nothing about what comes of it.
-PLACED = ("name", "root", "device", "save_every", "log_every", "sample_every", "histograms", "progress", "fresh")
+PLACED = (
+    "name", "root", "device", "save_every", "log_every", "sample_every", "histograms", "progress", "timeout", "fresh",
+)  # fmt: skip
 
 
 @dataclass
@@ -204,6 +209,7 @@ class Judge:
         from gendistill import __version__
         from gendistill.data.fingerprint import contents, require_unchanged
         from gendistill.evaluation.evaluate import evaluate
+        from gendistill.evaluation.parts import kept_in
         from gendistill.runs.counter import Counter
         from gendistill.runs.device import choose_device
 
@@ -220,8 +226,11 @@ class Judge:
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         kept = self.replication.of.root / self.replication.folder / "evaluations"
         file = kept / f"{name.replace(':', '-').replace('=', '-')}-seed-{seed}-{digest}.json"
-        if file.is_file():
-            known = json.loads(file.read_text(encoding="utf-8"))
+        known = read_evaluation(file)
+        if known is not None and known.get("what") != json.loads(text):
+            note(f"'{file}' is of another evaluation than its name says; it is judged anew")
+            known = None
+        if known is not None:
             if (before := known.get("data")) is not None:
                 require_unchanged(before, held, f"'{file}' holds an evaluation", "choose another --root")
             print(f"{name}, seed {seed}: done already", file=sys.stderr)
@@ -230,17 +239,18 @@ class Judge:
         print(f"{name}, seed {seed}", file=sys.stderr)
         teacher, seconds = make()
         device = {"device": choose_device(self.replication.experiment(seed).options.device)}
-        result = evaluate(
-            teacher,
-            self.data,
-            path=path or name,
-            name=name,
-            learning=None if learning is None else learning | device | {"progress": Counter("learners", "updates")},
-            fidelity=None if fidelity is None else fidelity | device,
-        )
+        with kept_in(parts := file.with_suffix(".parts")):
+            result = evaluate(
+                teacher,
+                self.data,
+                path=path or name,
+                name=name,
+                learning=None if learning is None else learning | device | {"progress": Counter("learners", "updates")},
+                fidelity=None if fidelity is None else fidelity | device,
+            )
         result |= {"seconds": seconds}
-        kept.mkdir(parents=True, exist_ok=True)
-        write_json({"what": what, "data": held, "result": result}, file)
+        write_evaluation(file, {"what": what, "data": held, "result": result})
+        shutil.rmtree(parts, ignore_errors=True)
         return result
 
 
@@ -268,8 +278,9 @@ def train_side_by_side(judge: Judge, replications: Sequence[Replication]) -> Non
     Raises:
         GendistillError: A run failed; the others have saved their states.
     """
-    from gendistill.commands.side_by_side import Lane, run_side_by_side, steps_done
+    from gendistill.commands.side_by_side import Lane, run_side_by_side
     from gendistill.runs.directory import RunDirectory
+    from gendistill.runs.progress import last_step
 
     makers = {one.maker.name: one.maker for one in replications if not is_real(one.plan.teacher)}
     starts = {one.start.name: one.start for one in makers.values() if one.start is not None}
@@ -282,14 +293,14 @@ def train_side_by_side(judge: Judge, replications: Sequence[Replication]) -> Non
         for seed in judge.seeds:
             options = one.experiment(seed).options
             log = RunDirectory(options.root, options.name).log
-            if steps_done(log) < options.steps:
+            if last_step(log) < options.steps:
                 waiting.append((one.command(seed), options.steps, log))
     jobs = min(judge.replication.of.jobs, len(waiting))
     shares = [waiting[place::jobs] for place in range(jobs)]
 
     def lane(number: int, share: Sequence[tuple[list[str], int, Path]]) -> Lane:
         commands, lengths, logs = zip(*share, strict=True)
-        return Lane(f"job {number}", commands, sum(lengths), lambda: sum(map(steps_done, logs)))
+        return Lane(f"job {number}", commands, sum(lengths), lambda: sum(map(last_step, logs)))
 
     if shares:
         run_side_by_side([lane(number, share) for number, share in enumerate(shares, 1)])

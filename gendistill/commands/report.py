@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendistill.commands.judge import add_data_files, load_data
+from gendistill.commands.judge import FILE_NAME, add_data_files, load_data
 from gendistill.commands.options import Options
 from gendistill.commands.output import read_results
 from gendistill.errors import UserError
+from gendistill.files import require_place
+from gendistill.visible import sentence
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +31,9 @@ def parser() -> Options:
     options.add_argument("--dataset", metavar="NAME", help="real data set that the teachers were judged on, for the "
                          "grids of images; None: the one that the results name, which will not do for a "
                          "folder")  # fmt: skip
+    options.add_argument("--teachers", metavar="DIR", help="folder below which teachers that the results name are "
+                         "opened for their images; None: beside the results, and runs and teacher files below the "
+                         "current folder")  # fmt: skip
     add_data_files(options)
     return options
 
@@ -38,31 +43,47 @@ def main(argv: Sequence[str]) -> int:
     given = parser().parse(argv)
     results = read_results(given.results)
     source = Path(given.results)
-    output = Path(given.output) if given.output else (source if source.is_dir() else source.parent) / "report.html"
+    folder = source if source.is_dir() else source.parent
+    output = Path(given.output) if given.output else folder / "report.html"
+    require_place(output)
     from gendistill.report.page import write_report
 
     images: dict[str, Tensor] = {}
     if not given.no_images:
         data = load_data(given) if given.dataset else None
-        images = pictures_of(results, given.data_root, data)
+        below = Path(given.teachers) if given.teachers else None
+        images = pictures_of(results, given.data_root, data, folders=[below or folder], runs_here=below is None)
     write_report(results, output, images, title=given.title)
     print(f"report   {output}  (open it in a browser)")
     return 0
 
 
-def pictures_of(results: Mapping[str, Any], root: str | None, data: RealData | None = None) -> dict[str, Tensor]:
-    """Draw images of every teacher in the results that can still be opened.
+def pictures_of(
+    results: Mapping[str, Any],
+    root: str | None,
+    data: RealData | None = None,
+    *,
+    named: Collection[str] = (),
+    folders: Sequence[Path] = (),
+    runs_here: bool = True,
+) -> dict[str, Tensor]:
+    """Draw images of every teacher in the results that can still be opened, and that a file of results may open.
 
     Args:
         results: ``{"teachers": [...]}``.
         root: Where the data sets' files are.
-        data: The real data, where it is loaded already.
+        data: The real data, where it is loaded already. None: what the results name, if it is public and there.
+        named: References that the user himself has typed.
+        folders: Where teachers that the results name may lie.
+        runs_here: Whether runs and teacher files below the current folder are opened, too.
 
     Returns:
         Pixels (N, C, H, W) by teacher's name. A teacher that has gone is named on stderr and left out.
     """
     import gendistill.data
+    from gendistill.data.load import check_named_by_file
     from gendistill.report.rows import rows
+    from gendistill.spelling import option
     from gendistill.teacher.reference import open_teacher
 
     loaded = {} if data is None else {data.description.name: data}
@@ -74,11 +95,31 @@ def pictures_of(results: Mapping[str, Any], root: str | None, data: RealData | N
         dataset = str(result.get("dataset") or "digits")
         try:
             if dataset not in loaded:
+                check_named_by_file(dataset, root, f"name it with {option('name')}")
                 loaded[dataset] = gendistill.data.load(dataset, root)
+            if str(reference) not in named:
+                _check_place(str(reference), folders, runs_here)
             pictures[name] = grid_of(open_teacher(reference, loaded[dataset]))
         except UserError as error:
-            print(f"no images of {name} in the report: {error}", file=sys.stderr)
+            print(sentence(f"no images of {name} in the report: {error}"), file=sys.stderr)
     return pictures
+
+
+def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> None:
+    """Refuse a teacher's place that a file of results has chosen, and not the user.
+
+    Raises:
+        UserError: It is none of those that :func:`pictures_of` opens.
+    """
+    from gendistill.report.rows import REAL
+
+    if reference == REAL or reference.startswith(f"{REAL}:"):
+        return
+    place = Path(reference).expanduser().resolve()
+    ours = place.suffix == Path(FILE_NAME).suffix or (place / FILE_NAME).is_file()
+    here = runs_here and ours and place.is_relative_to(Path.cwd())
+    if not here and not any(place.is_relative_to(folder.resolve()) for folder in folders):
+        raise UserError(f"the results name '{reference}', and a file chooses no place; name its folder with --teachers")
 
 
 def grid_of(teacher: Teacher, seed: int = 0) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from types import FrameType
 from tqdm import tqdm
 
 from gendistill.errors import GendistillError, UserError
-from gendistill.runs.signals import Interrupted
+from gendistill.runs.signals import Interrupted, let_go_of_terminal, numbers
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_LINES = 15.0
@@ -49,7 +48,7 @@ class Lane:
 def run_side_by_side(lanes: Sequence[Lane]) -> None:
     """Run all lanes at once to their ends.
 
-    SIGINT and SIGTERM are passed on, so that every run saves its state; so it does when this process dies.
+    SIGINT, SIGTERM and SIGHUP are passed on, so that every run saves its state; so it does when this process dies.
 
     Raises:
         GendistillError: A command failed: its own sentence and exit code. The other lanes have saved their states.
@@ -75,12 +74,6 @@ def threads_each(lanes: int) -> int:
     A core each, two at most: that is where networks of this size stop getting faster.
     """
     return min(2, max(1, (os.cpu_count() or 1) // lanes))
-
-
-def steps_done(log: Path) -> int:
-    """Return the step of the last line that a run has logged, 0 when there is none."""
-    lines = log.read_text().splitlines() if log.is_file() else []
-    return next((int(found[1]) for line in reversed(lines) if (found := re.match(r"step (\d+)/", line))), 0)
 
 
 class _Running:
@@ -141,10 +134,11 @@ class _Running:
 
 @contextlib.contextmanager
 def _passed_on(running: Sequence[_Running]) -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on to all lanes; the list holds what came."""
+    """Pass SIGINT, SIGTERM and SIGHUP on to all lanes; the list holds what came."""
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
+        let_go_of_terminal(number)
         received.append(number)
         for one in running:
             one.signal(number)
@@ -152,7 +146,7 @@ def _passed_on(running: Sequence[_Running]) -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in numbers()}
     try:
         yield received
     finally:
@@ -194,7 +188,7 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    from gendistill.cli import main
+    from gendistill.cli import program
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.exit(main(sys.argv[1:]))
+    program(sys.argv[1:])

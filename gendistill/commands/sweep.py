@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gendistill.claims import claimed
 from gendistill.commands.options import whole_number
-from gendistill.commands.output import result_only, to_json, write_json
-from gendistill.commands.replicate import replicate
+from gendistill.commands.output import in_words, result_only, to_json, write_json
+from gendistill.commands.replicate import KEPT, replicate
 from gendistill.commands.replication import Replication, Replications
 from gendistill.config.command_line import Words, take_apart
 from gendistill.errors import UserError
+from gendistill.files import require_place
+from gendistill.runs.signals import going_on
 from gendistill.words import counted
 
 HELP = """usage: gendistill sweep CONFIG --over KEY=VALUE,VALUE,... [--scale NAME] [--seeds N] [--KEY VALUE ...]
@@ -22,7 +25,7 @@ Train a config once for each value of one of its options and each seed, judge ev
 the same command goes on where it stopped, and another value costs that value alone.
 
 options:
-  --over KEY=V,V,...  the option and its values, such as trainer.inner_steps=1,2,5,10
+  --over KEY=V,V,...  the option and its values, such as trainer.inner.steps=1,2,5,10
   --label TEXT        what the plot calls the option (default: its name)
   --scale NAME        a named scale of the config (default: its own settings)
   --seeds N           number of runs of each value (default: what the config says)
@@ -42,7 +45,7 @@ class Sweep:
 
     Attributes:
         path: The config.
-        option: The option, as on the command line without dashes: ``trainer.inner_steps``.
+        option: The option, as on the command line without dashes: ``trainer.inner.steps``.
         values: Its values, as text.
         known: How every run is made; the value is added to its overrides.
     """
@@ -79,10 +82,12 @@ def main(argv: Sequence[str]) -> int:
         print(HELP)
         return 0
     asked, own = _own(words)
+    if own.get("--output"):
+        require_place(own["--output"])
     from gendistill.report.sweep_figure import draw_sweep
 
     as_json = "--json" in words.flags
-    with result_only(as_json):
+    with result_only(as_json), going_on(lambda: KEPT):
         results = sweep(asked)
         picture = asked.directory / "sweep.png"
         write_json(results, asked.directory / "sweep.json")
@@ -92,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
     if as_json:
         print(to_json(results))
         return 0
-    print(text(results))
+    print(in_words(results, text))
     print(f"\nresults  {asked.directory / 'sweep.json'}\nplot     {picture}")
     return 0
 
@@ -110,16 +115,23 @@ def sweep(asked: Sweep) -> dict[str, Any]:
         ``runs`` over the seeds, fractions).
 
     Raises:
-        UserError: A config, a value, the data or an earlier run does not fit.
+        UserError: A config, a value, the data or an earlier run does not fit, or another process does the same in this
+            place.
+        PlaceError: Nothing can be written there.
     """
-    from gendistill.evaluation.settings import differing
-    from gendistill.report.facts import split_of
-    from gendistill.report.rows import row
-
     # All are built before the first is trained: a value that is out of range shall not be found out after hours.
     parts = [(value, asked.at(value)) for value in asked.values]
     for _, part in parts:
         part.experiment(0).build_trainer()
+    with claimed(asked.directory, "sweeping", "choose another --root"):
+        return _sweep(asked, parts)
+
+
+def _sweep(asked: Sweep, parts: Sequence[tuple[str, Replication]]) -> dict[str, Any]:
+    from gendistill.evaluation.settings import differing
+    from gendistill.report.facts import split_of
+    from gendistill.report.rows import row
+
     points: list[dict[str, Any]] = []
     found: dict[str, Any] = {}
     judged: list[dict[str, Any]] = []
@@ -177,7 +189,7 @@ def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
     if not option or not equals or not all(values) or len(set(values)) < len(values):
         raise UserError(
             f"--over is '{own.get('--over', '')}'; give an option and different values of it, such as "
-            "--over trainer.inner_steps=1,2,5"
+            "--over trainer.inner.steps=1,2,5"
         )
     known = Replications(
         configs=path.parent,

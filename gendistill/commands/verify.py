@@ -9,6 +9,7 @@ from typing import Any
 
 from gendistill.commands.import_teacher import LABELS, OF_THE_FILE, add_reading
 from gendistill.commands.judge import add_data, add_learning, load_data, named_learning, running
+from gendistill.commands.keeping import keeping
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
 from gendistill.errors import UserError
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     if given.claim is None and (given.claim_std is not None or given.claim_runs is not None):
         raise UserError("--claim-std and --claim-runs belong to a claim; give --claim, too")
     claim = None if given.claim is None else Claim.parse(given.claim, given.claim_std, given.claim_runs)
-    with result_only(given.json):
+    with result_only(given.json), keeping(given.output):
         result = verify(
             given.source,
             load_data(given),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gendistill.config.merge import merge
+from gendistill.config.merge import lay
 from gendistill.errors import UserError
 from gendistill.yaml_file import read_yaml
 
@@ -42,4 +42,4 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     below = path.parent / base
     if not below.is_file():
         raise UserError(f"{path}: its base '{base}' is not there; expected {below}")
-    return merge(_read(below, (*above, here)), config)
+    return lay(_read(below, (*above, here)), config)

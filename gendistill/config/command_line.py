@@ -12,9 +12,10 @@ from typing import Any
 from gendistill.config.base import read_config
 from gendistill.config.experiment import DATA_TYPES, Experiment, change, check, lay_over, run_types, trainer_path
 from gendistill.config.merge import at_scale
-from gendistill.config.typed import allows, check_value, declared_types
+from gendistill.config.typed import allows, block_types, check_value, declared_types, is_block
 from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import full_path, full_paths
+from gendistill.renamed import modern, new_name, old_names
 from gendistill.yaml_file import parse_yaml
 
 FLAGS = ("--help", "--print_config", "--json")
@@ -124,6 +125,9 @@ def override(experiment: Experiment, option: str, text: str | None) -> None:
     section, name, *deeper = _find(experiment, option)
     types = {"trainer": declared_types(experiment.trainer_class), "data": DATA_TYPES, "run": run_types()}[section]
     values = {"trainer": experiment.init_args, "data": experiment.data, "run": experiment.run}[section]
+    if is_block(types[name]) and not deeper and text is not None:
+        values[name] = dict(values.get(name) or {}) | check_value(text, types[name], option, written_as_text=True)
+        return
     if text is None:
         if types[name] is not Any and allows(types[name], bool):
             values[name] = True
@@ -131,6 +135,9 @@ def override(experiment: Experiment, option: str, text: str | None) -> None:
         raise UserError(f"{option} needs a value")
     if not deeper:
         values[name] = check_value(text, types[name], option, written_as_text=True)
+        return
+    if is_block(types[name]):
+        _override_block(values, name, deeper, types[name], option, text)
         return
     below = values.get(name)
     nested: dict[str, Any] = {"class_path": below} if isinstance(below, str) else dict(below or {})
@@ -142,11 +149,29 @@ def override(experiment: Experiment, option: str, text: str | None) -> None:
     nested[deeper[-1]] = (
         full_path(found) if deeper[-1] == "class_path" and isinstance(found, str) else full_paths(found)
     )
+    if section == "trainer":
+        whole = modern({"class_path": experiment.class_path, "init_args": {name: values[name]}})
+        values[name] = whole["init_args"][name]
+
+
+def _override_block(values: dict[str, Any], name: str, deeper: list[str], hint: type, option: str, text: str) -> None:
+    """Set one option of a block, such as ``inner.window``."""
+    known = block_types(hint)
+    if len(deeper) > 1 or deeper[0] not in known:
+        written = [f"--trainer.{name}.{key}" for key in known]
+        near = did_you_mean(f"--trainer.{name}.{'.'.join(deeper)}", written) or f"there are: {', '.join(written)}"
+        raise UserError(f"there is no option '{option}'; {near}".rstrip())
+    found = check_value(text, known[deeper[0]], option, written_as_text=True)
+    values[name] = dict(values.get(name) or {}) | {deeper[0]: found}
 
 
 def known_options(experiment: Experiment) -> list[str]:
     """Return every option that an experiment takes."""
-    trainer = [f"--trainer.{name}" for name in declared_types(experiment.trainer_class)]
+    types = declared_types(experiment.trainer_class)
+    trainer = [f"--trainer.{name}" for name in types]
+    trainer += [
+        f"--trainer.{name}.{key}" for name, hint in types.items() if is_block(hint) for key in block_types(hint)
+    ]
     return [
         *FLAGS,
         *VALUED,
@@ -168,16 +193,16 @@ def _find(experiment: Experiment, option: str) -> list[str]:
     if len(parts) == 1:
         if parts[0] in run:
             return ["run", *parts]
-        if parts[0] in trainer:
-            return ["trainer", *parts]
+        if parts[0] in trainer or parts[0] in old_names(experiment.trainer_class):
+            return ["trainer", *new_name(experiment.trainer_class, parts[0]).split(".")]
         if parts[0] in DATA_TYPES:
             return ["data", *parts]
     elif parts[0] == "run" and len(parts) == 2 and parts[1] in run:
         return parts
     elif parts[0] == "trainer":
         names = parts[2:] if parts[1] == "init_args" else parts[1:]
-        if names and names[0] in trainer:
-            return ["trainer", *names]
+        if names and (names[0] in trainer or names[0] in old_names(experiment.trainer_class)):
+            return ["trainer", *new_name(experiment.trainer_class, names[0]).split("."), *names[1:]]
     known = known_options(experiment)
     if len(parts) == 1:
         known += [f"--{name}" for name in (*run, *trainer, *list(DATA_TYPES)[2:])]

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gendistill.config.merge import merge
+from gendistill.config.merge import lay
 from gendistill.config.plan import plan, reported
-from gendistill.config.typed import check_value, declared_types
+from gendistill.config.typed import block_types, check_value, declared_types, is_block
 from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import accepted_arguments, build, full_path, locate
 from gendistill.plain import plain
+from gendistill.renamed import at_new_names, completed
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -84,7 +85,8 @@ class Experiment:
                 f"{self.class_path} needs a value for: {', '.join(missing)}; give --trainer.{missing[0]} VALUE or "
                 f"trainer.init_args.{missing[0]} in the config"
             )
-        init_args = {name: self.init_args.get(name, known.default) for name, known in parameters.items()}
+        given = completed(self.trainer_class, self.init_args)
+        init_args = {name: given[name] for name in parameters}
         return {
             "trainer": {"class_path": self.class_path, "init_args": plain(init_args)},
             "data": DATA_DEFAULTS | plain(self.data),
@@ -162,10 +164,11 @@ def check(config: Mapping[str, Any], source: str) -> Experiment:
         raise UserError(f"{source} names no trainer; write trainer: {{class_path: package.module.Trainer}}")
     class_path = trainer_path(trainer["class_path"])
     cls = trainer_class(class_path, f"{source}: trainer.class_path")
+    given = at_new_names(cls, _section(trainer, "init_args", source))
     return Experiment(
         trainer_class=cls,
         class_path=class_path,
-        init_args=_typed(_section(trainer, "init_args", source), declared_types(cls), source, "trainer.init_args."),
+        init_args=_typed(given, declared_types(cls), source, "trainer.init_args."),
         data=_typed(_section(config, "data", source), DATA_TYPES, source, "data."),
         run=_typed(_section(config, "run", source), run_types(), source, "run."),
     )
@@ -190,9 +193,15 @@ def change(experiment: Experiment, class_path: str) -> list[str]:
         The names of the arguments that it does not take, which are dropped.
     """
     cls = trainer_class(class_path, "--trainer")
-    accepted = accepted_arguments(cls)
-    dropped = [name for name in experiment.init_args if name not in accepted]
-    experiment.init_args = {name: value for name, value in experiment.init_args.items() if name in accepted}
+    types = declared_types(cls)
+    given = at_new_names(cls, experiment.init_args)
+    dropped = [name for name in given if name not in types]
+    experiment.init_args = {name: value for name, value in given.items() if name in types}
+    for name, block in experiment.init_args.items():
+        if is_block(types[name]) and isinstance(block, dict):
+            known = block_types(types[name])
+            dropped += [f"{name}.{key}" for key in block if key not in known]
+            experiment.init_args[name] = {key: value for key, value in block.items() if key in known}
     experiment.trainer_class, experiment.class_path = cls, class_path
     return dropped
 
@@ -200,7 +209,7 @@ def change(experiment: Experiment, class_path: str) -> list[str]:
 def lay_over(base: Mapping[str, Any], overlay: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Merge two configs after checking that their top level is in order."""
     check_keys(overlay, SECTIONS, source, "")
-    return merge(base, overlay)
+    return lay(base, overlay)
 
 
 def _section(config: Mapping[str, Any], key: str, source: str) -> Mapping[str, Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from gendistill.config.experiment import Experiment
+from gendistill.config.recorded import tags
+from gendistill.config.typed import declared_types, is_block
 from gendistill.plain import plain
 
 GENERAL = (
@@ -24,6 +27,7 @@ GENERAL = (
     ("--data.embedding WHAT", "numbers of a word's vector, learned, or a file in GloVe's form (default: 100)"),
     ("--data.text-column NAME", "column of a table that holds its texts, or its number from 1 (default: found out)"),
     ("--data.label-column NAME", "column of a table that holds the classes, or its number from 1 (default: found out)"),
+    ("--max-expansion-mb N", "what a file that you trust may expand to in memory (default: 64 times its size + 256)"),
     ("--print_config", "print the complete config as YAML and leave"),
     ("--json", "print one JSON object on stdout, all else on stderr"),
 )
@@ -49,10 +53,16 @@ def show(command: str, summary: str, experiment: Experiment | None, positional: 
     lines = [usage, "", summary, "", "options:"]
     lines += [f"  {option:<28}{meaning}" for option, meaning in GENERAL]
     lines += ["", _describe(experiment)]
+    if experiment is not None and (logged := tags(experiment.trainer_class, experiment.init_args)):
+        lines += ["Curves that it logs, in TensorBoard as train/<name>:", *_wrapped(logged), ""]
     if experiment is None:
         lines += ["The trainer's own options: gendistill train --config FILE --help, or --trainer CLASS --help."]
     lines += ["--trainer.KEY and --run.KEY may be written as --KEY where only one of them has it."]
     return "\n".join(lines)
+
+
+def _wrapped(names: list[str]) -> list[str]:
+    return textwrap.wrap(", ".join(names), 110, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _describe(experiment: Experiment | None) -> str:
@@ -64,7 +74,14 @@ def _describe(experiment: Experiment | None) -> str:
     if experiment is not None:
         parser.add_class_arguments(experiment.trainer_class, "trainer")
         given = {f"run.{key}": value for key, value in experiment.run.items()}
-        given |= {f"trainer.{key}": plain(value) for key, value in experiment.init_args.items()}
+        types = declared_types(experiment.trainer_class)
+        for key, value in experiment.init_args.items():
+            block = is_block(types.get(key)) and isinstance(value, dict)
+            given |= (
+                {f"trainer.{key}.{entry}": plain(one) for entry, one in value.items()}
+                if block
+                else {f"trainer.{key}": plain(value)}
+            )
         known = {action.dest for action in parser._actions}
         parser.set_defaults({key: value for key, value in given.items() if key in known})
     for action in parser._actions:

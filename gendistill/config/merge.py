@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 from gendistill.errors import UserError, did_you_mean
+from gendistill.renamed import modern
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +29,39 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
         else:
             merged[key] = deepcopy(value)
     return merged
+
+
+def lay(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one config laid over another, both brought to the present names of options before.
+
+    Args:
+        base: A config.
+        overlay: What is laid over it, perhaps without naming the classes whose arguments it gives.
+
+    Raises:
+        UserError: A config gives one option by its old and its new name, with different values.
+    """
+    return merge(modern_config(base), modern_config(overlay, base))
+
+
+def modern_config(config: Mapping[str, Any], below: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a config, and each of its scales, with all options under their present names.
+
+    Args:
+        config: May hold ``scales: {name: overlay}``.
+        below: What it is to be laid over; None: nothing.
+
+    Raises:
+        UserError: It gives one option by its old and its new name, with different values.
+    """
+    own = {key: value for key, value in config.items() if key != "scales"}
+    found: dict[str, Any] = modern(own, below)
+    if "scales" in config:
+        scales = config["scales"]
+        whole = merge(below or {}, own)
+        mapped = isinstance(scales, Mapping)
+        found["scales"] = {name: modern(one, whole) for name, one in scales.items()} if mapped else scales
+    return found
 
 
 def at_scale(config: Mapping[str, Any], scale: str | None, source: str) -> dict[str, Any]:
@@ -56,4 +90,4 @@ def at_scale(config: Mapping[str, Any], scale: str | None, source: str) -> dict[
     if scale not in scales:
         hint = did_you_mean(scale, map(str, scales))
         raise UserError(f"{source} has no scale '{scale}'; {hint}it has: {', '.join(map(str, scales))}")
-    return merge(plain, scales[scale] or {})
+    return lay(plain, scales[scale] or {})

@@ -6,12 +6,14 @@ import re
 import types
 import typing
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from gendistill.class_names import suggestion
-from gendistill.errors import UserError
+from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import accepted_arguments, full_path, full_paths
+from gendistill.yaml_file import parse_yaml
 
 CLASS_PATH = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*")
 _WORDS = {
@@ -49,6 +51,8 @@ def describe(hint: Any) -> str:
     origin, args = get_origin(hint), get_args(hint)
     if hint in _WORDS:
         return _WORDS[hint]
+    if is_block(hint):
+        return "keys and values"
     if origin is Literal:
         return "one of " + ", ".join(str(choice) for choice in args)
     if origin in (Union, types.UnionType):
@@ -69,6 +73,16 @@ def allows(hint: Any, kind: type) -> bool:
     return get_origin(hint) in (Union, types.UnionType) and any(allows(part, kind) for part in get_args(hint))
 
 
+def is_block(hint: Any) -> bool:
+    """Tell whether a type is a block of options: a dataclass, of which a config gives some entries."""
+    return isinstance(hint, type) and is_dataclass(hint)
+
+
+def block_types(hint: type) -> dict[str, Any]:
+    """Return the type of every option of a block."""
+    return typing.get_type_hints(hint)
+
+
 def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = False) -> Any:
     """Return a value converted to the type that is declared for it.
 
@@ -86,6 +100,8 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
     """
     from jsonargparse import ArgumentParser
 
+    if is_block(hint):
+        return _check_block(parse_yaml(value, where) if written_as_text else value, hint, where)
     near = ""
     if isinstance(value, str) and _is_spec(hint):
         path = full_path(value)
@@ -109,6 +125,18 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
         raise refusal from error
     result = parsed.value
     return full_paths(result.as_dict() if hasattr(result, "as_dict") else result)
+
+
+def _check_block(value: Any, hint: type, where: str) -> dict[str, Any]:
+    """Return the options of a block that are given, each converted to its type."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where} is {value!r}, expected keys and values, such as {{steps: 10}}")
+    types = block_types(hint)
+    for key in value:
+        if key not in types:
+            near = did_you_mean(str(key), types) or f"it may be: {', '.join(types)}"
+            raise UserError(f"{where} has no option '{key}'; {near.rstrip()}")
+    return {key: check_value(item, types[key], f"{where}.{key}") for key, item in value.items()}
 
 
 def _is_spec(hint: Any) -> bool:

@@ -50,7 +50,7 @@ def contents(data: RealData) -> dict[str, Any]:
         **{name: {"images": len(split), "sha256": split_fingerprint(split)} for name, split in splits.items()},
         "classes": list(data.description.class_names),
         "image_shape": list(data.description.image_shape),
-        "normalisation": _in_words(data.description.normalisation),
+        "normalisation": in_words(data.description.normalisation),
     }
 
 
@@ -121,7 +121,8 @@ def text_fingerprint(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _in_words(normalisation: Normalisation) -> str:
+def in_words(normalisation: Normalisation) -> str:
+    """Return a normalisation in words; a whitening and word vectors by three digits."""
     mean, std = (", ".join(f"{value:.5g}" for value in values) for values in (normalisation.mean, normalisation.std))
     words = f"mean {mean}, std {std}"
     if normalisation.whitening is not None:

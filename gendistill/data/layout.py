@@ -92,8 +92,8 @@ class Survey:
                     picture = entry.name.lower().endswith(SUFFIXES) and entry.is_file()
                     kind = found.folders if entry.is_dir() else found.pictures if picture else found.others
                     kind.append(path / entry.name)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+        except (OSError, ValueError) as error:  # a name with a null byte is no OSError
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
             raise UserError(f"the folder '{readable(str(path))}' cannot be read ({reason}); check it") from error
         return found
 

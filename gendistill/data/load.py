@@ -24,6 +24,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.notes import note
 from gendistill.plain import readable
 from gendistill.spelling import option
+from gendistill.visible import visible
 
 NAMES = ("digits", *sources.SOURCES, "mhist", *text.NAMES)
 """The data sets that have a name; any other is a folder of images."""
@@ -123,6 +124,28 @@ def load(
     return data if whitening is None else data.with_normalisation(data.whitening(whitening))
 
 
+def check_named_by_file(name: str, root: str | Path | None, way_out: str) -> None:
+    """Refuse a data set that a file names unless it is a public one that is there: a file chooses no place of a disk.
+
+    Args:
+        name: What the file names.
+        root: Where the user says that data sets are; None: :func:`default_root`.
+        way_out: How the user names it himself.
+
+    Raises:
+        UserError: It is a folder or a file, or would have to be downloaded.
+    """
+    public = [one for one in NAMES if one not in ("mhist", "text")]
+    if name not in (*public, "mhist"):
+        raise UserError(
+            f"the file names the data set '{visible(name, 60)}', which is none of {', '.join((*public, 'mhist'))}; a "
+            f"file chooses no folders: {way_out}"
+        )
+    if name in sources.SOURCES and not sources.is_there(name, _root(root)):
+        where = f"which is not in '{_root(root)}'"
+        raise UserError(f"the file names the data set '{name}', {where}; a file starts no download: {way_out}")
+
+
 def _load(
     name: str, root: str | Path | None, seed: int, of_pictures: Pictures, label_column: str | int | None
 ) -> RealData:
@@ -148,12 +171,6 @@ def _load(
         return load_digits()
     train, test, class_names = sources.read(name, folder)
     full, test_split = to_split(train), to_split(test)
-    for part in (full, test_split):
-        if len(part) and not 0 <= int(part.labels.min()) <= int(part.labels.max()) < len(class_names):
-            raise UserError(
-                f"labels in the files of '{name}' go from {int(part.labels.min())} to {int(part.labels.max())}, its "
-                f"{len(class_names)} classes from 0; fetch the official files again"
-            )
     _, *shape = full.images.shape
     description = Description(name, class_names, (shape[0], shape[1], shape[2]), sources.SOURCES[name].normalisation)
     held_count = validation_size(len(full))

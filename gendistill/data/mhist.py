@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from gendistill import budget
 from gendistill.data.description import Description
 from gendistill.data.folder import measure
 from gendistill.data.layout import Part
@@ -14,6 +15,7 @@ from gendistill.data.picture_stack import Wish, read_parts
 from gendistill.data.real import RealData, Split
 from gendistill.data.split import hold_out, missing_classes, validation_size
 from gendistill.errors import UserError
+from gendistill.regular import regular
 from gendistill.spelling import option
 
 ANNOTATIONS = "annotations.csv"
@@ -75,9 +77,11 @@ def load_mhist(
 def _read_annotations(path: Path) -> dict[str, list[tuple[str, int]]]:
     """Return file names and labels of each partition."""
     parts: dict[str, list[tuple[str, int]]] = {part: [] for part in PARTITIONS}
+    budget.check_file(regular(path), budget.TEXT)
+    meter = budget.Meter(f"the table {budget.quoted(path)}", budget.size_of(path))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(budget.counted_rows(csv.DictReader(file), meter))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"'{path}' cannot be read ({error}); fetch MHIST's file again") from error
     for number, row in enumerate(rows, 2):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gendistill import budget
 from gendistill.data.layout import (
     PARTS,
     Layout,
@@ -21,6 +22,7 @@ from gendistill.data.layout import (
     one_name_each,
     part_of,
 )
+from gendistill.data.parquet_file import column_values, open_parquet
 from gendistill.data.pictures import Blob
 from gendistill.errors import UserError
 from gendistill.plain import readable
@@ -31,8 +33,6 @@ SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 IMAGES, LABELS = ("image", "img", "picture"), ("label", "labels", "class")
 UNLABELLED = -1
 """What stands for the label of a picture that has none."""
-ROWS = 64
-"""Rows that are in memory at a time."""
 
 
 def find_parquet(top: Survey, label_column: str | int | None = None) -> Layout | None:
@@ -147,7 +147,7 @@ class _Columns:
 
 
 def _columns(path: Path, label_column: str | int | None) -> _Columns:
-    with _open(path) as file:
+    with open_parquet(path) as file:
         schema = file.schema_arrow
         features = _features(schema.metadata, path)
         shown, there = readable(str(path)), listed([readable(name) for name in schema.names])
@@ -208,39 +208,8 @@ def _holds_bytes(kind: Any) -> bool:
     return bool(types.is_binary(inner) or types.is_large_binary(inner))
 
 
-def _open(path: Path) -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError(
-            f"reading '{readable(str(path))}' needs pyarrow; install it with: pip install 'gendistill[parquet]'"
-        ) from error
-    try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: BaseException) -> UserError:
-    return UserError(f"'{readable(str(path))}' cannot be read as Parquet ({error}); fetch or write it again")
-
-
-def _rows(path: Path, column: str) -> Iterator[Any]:
-    """Yield the values of a column, a few in memory at a time."""
-    import pyarrow
-
-    with _open(path) as file:
-        if column not in file.schema_arrow.names:
-            raise UserError(f"'{readable(str(path))}' has no column '{column}', which other files have; write it again")
-        try:
-            for batch in file.iter_batches(batch_size=ROWS, columns=[column]):
-                yield from batch.column(0).to_pylist()
-        except (OSError, ValueError, pyarrow.ArrowException) as error:
-            raise _damaged(path, error) from error
-
-
 def _labels(path: Path, columns: _Columns) -> Iterator[int | str]:
-    for number, value in enumerate(_rows(path, columns.label)):
+    for number, value in enumerate(column_values(path, columns.label)):
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise UserError(
                 f"row {number} of '{readable(str(path))}' has no single label in '{columns.label}'; give each picture "
@@ -256,9 +225,14 @@ class _Pictures:
     files: Sequence[Path]
     columns: _Columns
 
+    @property
+    def size(self) -> int:
+        """Bytes of the files."""
+        return sum(map(budget.size_of, self.files))
+
     def __iter__(self) -> Iterator[Blob]:
         for path in self.files:
-            for number, value in enumerate(_rows(path, self.columns.image)):
+            for number, value in enumerate(column_values(path, self.columns.image)):
                 content = value.get("bytes") if isinstance(value, dict) else value
                 name = f"row {number} of {readable(str(path))}"
                 if not isinstance(content, bytes):

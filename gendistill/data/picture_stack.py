@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gendistill import budget
 from gendistill.data.pictures import WHITE, Blob, Colour, Findings, Source, colour, middle, pixels, read_picture
 from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.spelling import option
+
+COPIES = 2
+"""How often pictures are in memory at once: as they were read, and divided into parts."""
 
 
 class UnequalSizes(UserError):
@@ -114,17 +120,28 @@ def read_parts(parts: Mapping[str, Part], wish: Wish) -> tuple[dict[str, Tensor]
         Images (N, C, H, W) uint8 of each part, with the same C, H and W, and what a person should know of them.
 
     Raises:
-        UserError: A picture cannot be read, or they are of unequal sizes.
+        UserError: A picture cannot be read, they are of unequal sizes, or take more memory than their files may or this
+            machine has.
     """
     reader = _Reader(wish)
     stacks: dict[str, Stack] = {}
+    count = sum(len(part.labels) for part in parts.values())
+    if wish.size is not None:
+        _check_memory(count, (wish.channels or 1, *wish.size), wish)
+    meter = budget.Meter(f"what {count:,} pictures hold")
     with warnings.catch_warnings():
         # What Pillow finds odd and reads all the same; what it cannot read is an error.
         warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
         for name, part in parts.items():
+            meter.add(0, getattr(part.sources, "size", 0))
             for source in part.sources:
                 array = reader.read(source)
+                if wish.size is None:
+                    # Pixels that a person asked for, by a size, are not the file's doing.
+                    expected = count * array.nbytes
+                    meter.add(array.nbytes, budget.size_of(source) if isinstance(source, Path) else 0, expected)
                 if name not in stacks:
+                    _check_memory(count, array.shape, wish)
                     stacks[name] = Stack(len(part.labels), array.shape)
                 stacks[name].put(array)
     reader.findings.check()
@@ -133,6 +150,12 @@ def read_parts(parts: Mapping[str, Part], wish: Wish) -> tuple[dict[str, Tensor]
             stack.widen()
     total = sum(stack.filled for stack in stacks.values())
     return {name: torch.from_numpy(stack.array) for name, stack in stacks.items()}, reader.sentences(total)
+
+
+def _check_memory(count: int, shape: tuple[int, ...], wish: Wish) -> None:
+    advice = f"give a smaller {option('image_size')}, or fewer pictures" if wish.advised else "give fewer"
+    needed = COPIES * count * math.prod(shape)
+    budget.check_memory(needed, f"{count:,} pictures of {_size(shape)} pixels", advice)
 
 
 class _Reader:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from gendistill import budget
 from gendistill.data.layout import (
     PARTS,
     Layout,
@@ -23,6 +25,7 @@ from gendistill.data.layout import (
 )
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.regular import regular
 from gendistill.spelling import option
 
 TABLES = ("metadata.csv", "metadata.jsonl")
@@ -152,16 +155,18 @@ def _read(path: Path, label_column: str | int | None) -> Table | None:
         if isinstance(row.get(NAME), str) and row[NAME]:
             names[str(label)] = str(row[NAME])
     if len(set(files)) < len(files):
-        twice = next(file for place, file in enumerate(files) if file in files[:place])
+        twice = next(file for file, count in Counter(files).items() if count > 1)
         raise UserError(f"'{shown}' lists '{readable(twice.name)}' twice; give each picture one row")
     return Table(path, files, labels, names if len(set(names.values())) == len(set(labels)) else {})
 
 
 def _rows(path: Path) -> list[Mapping[str, Any]]:
+    budget.check_file(regular(path), budget.TEXT)
+    meter = budget.Meter(f"the table {budget.quoted(path)}", budget.size_of(path))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = (
-                list(csv.DictReader(file))
+                list(budget.counted_rows(csv.DictReader(file), meter))
                 if path.suffix == ".csv"
                 else [json.loads(line) for line in file if line.strip()]
             )

@@ -6,17 +6,20 @@ docs/data.md has a table of what is done with each kind of file.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageColor, UnidentifiedImageError
 from PIL.PpmImagePlugin import PpmImageFile
 
+from gendistill import budget
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.regular import read_bytes
 from gendistill.spelling import option
 
 SUFFIXES = (
@@ -33,6 +36,12 @@ PLAIN_MODES = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr")
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 FAINT = 1 / 16
 """Pictures of more than 8 bits whose brightest value is below this share of the range keep fewer than 16 levels."""
+
+BYTES, DEEP_BYTES = 4, 32
+"""What a pixel takes at most while it is read: with 8 bits a channel, and with more, which are scaled as fractions."""
+
+PNG_COLOUR, GREY_WITH_ALPHA, COLOUR_WITH_ALPHA = 25, 4, 6
+"""Where a PNG says which channels it has, and two of the answers."""
 
 ORIENTATION, BITS, INTERPRETATION, SIGN = 0x0112, 258, 262, 339
 """Tags of EXIF and TIFF."""
@@ -137,10 +146,11 @@ def read_picture(source: Source, background: Colour = WHITE, findings: Findings 
     name = readable(str(source) if isinstance(source, Path) else source.name)
     findings = Findings() if findings is None else findings
     try:
-        content = source.read_bytes() if isinstance(source, Path) else source.content
+        content = read_bytes(source) if isinstance(source, Path) else source.content
         if not content:
             raise UserError(f"'{name}' is empty (0 bytes); replace or delete it")
-        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+        with _any_size(), Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+            _refuse_giants(opened, content, name)
             _refuse_frames(opened, name, findings)
             tagged = _tags(opened).get(ORIENTATION, 1)
             image = _eight_bits(opened, content, name, findings)
@@ -158,7 +168,26 @@ def read_picture(source: Source, background: Colour = WHITE, findings: Findings 
         reason = error.strerror or str(error)
         raise UserError(f"'{name}' cannot be read as an image ({reason}); replace or delete it") from error
     except Exception as error:  # the decoders meet damaged files with errors of every kind
-        raise UserError(f"'{name}' cannot be read as an image ({error}); replace or delete it") from error
+        reason = str(error) or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
+        raise UserError(f"'{name}' cannot be read as an image ({reason}); replace or delete it") from error
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Let Pillow open pictures of any size: its own bound knows neither the file's size nor the option to raise it."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _refuse_giants(opened: Image.Image, content: bytes, name: str) -> None:
+    """Refuse a picture, of which only the head was read, that would be larger than a file of its size may be."""
+    deep = opened.mode in DEEP_MODES or (opened.format == "PNG" and content[24:25] == b"\x10")
+    needed = opened.width * opened.height * (DEEP_BYTES if deep else BYTES)
+    budget.check(needed, len(content), f"'{name}' of {opened.width:,}x{opened.height:,} pixels")
 
 
 def _refuse_frames(opened: Image.Image, name: str, findings: Findings) -> None:
@@ -206,16 +235,33 @@ def _several(value: object) -> tuple[int, ...]:
 
 
 def _deep_png(opened: Image.Image, content: bytes, findings: Findings) -> Image.Image:
-    """Decode a PNG of 16 bits a channel, of which Pillow would keep the upper 8."""
-    from torchvision.io import ImageReadMode, decode_png
+    """Decode a PNG of 16 bits a channel, of which Pillow would keep the upper 8.
 
-    read = decode_png(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=ImageReadMode.UNCHANGED)
-    values = read.permute(1, 2, 0).numpy()
+    Pillow is asked twice, for the upper and for the lower ones. torchvision's decoder reads all 16, but damaged files
+    end the process in it.
+    """
+    if opened.mode == "I;16":
+        values = np.asarray(opened).astype(np.uint16)[..., None]
+    elif content[PNG_COLOUR] == GREY_WITH_ALPHA:
+        # Of two channels of 16 bits Pillow has no lower ones; to it they are four of 8.
+        head = content[12:24] + bytes([8, COLOUR_WITH_ALPHA]) + content[26:29]
+        four = _pixels_as(content[:12] + head + zlib.crc32(head).to_bytes(4, "big") + content[33:], "RGBA")
+        values = four[..., ::2].astype(np.uint16) * 256 + four[..., 1::2]
+    else:
+        upper, lower = (_pixels_as(content, f"{opened.mode};16{end}") for end in "BL")
+        values = upper.astype(np.uint16) * 256 + lower
     key = opened.info.get("transparency")
     if key is not None:
         seen = (values != np.asarray(key, dtype=np.uint16)).any(2, keepdims=True)
         values = np.concatenate([values, np.where(seen, 65535, 0).astype(np.uint16)], 2)
     return _scaled(values, 65535, findings, colours=1 if values.shape[2] < 3 else 3)
+
+
+def _pixels_as(content: bytes, order: str) -> np.ndarray:
+    """Return the channels (H, W, C) of a PNG, read in this order of Pillow's, such as ``RGB;16L``."""
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as opened:
+        opened.tile = [tile._replace(args=order) for tile in opened.tile]
+        return np.array(opened)
 
 
 def _deep(opened: Image.Image, name: str, findings: Findings) -> Image.Image:
@@ -293,12 +339,22 @@ def _upright(image: Image.Image, opened: Image.Image, tagged: object, findings: 
 
 
 def middle(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scale a picture (bicubic) until it just covers (height, width) in pixels, and cut out the middle."""
+    """Scale a picture (bicubic) until it just covers (height, width) in pixels, and cut out the middle.
+
+    Raises:
+        UserError: It is so much longer than wide that all of it, scaled, would take more than the middle can account
+            for; or this machine has not the memory.
+    """
     height, width = size
     if image.size == (width, height):
         return image
     scale = max(width / image.width, height / image.height)
     columns, rows = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+    budget.check(
+        BYTES * columns * rows,
+        BYTES * max(width * height, image.width * image.height),
+        f"a picture of {image.width:,}x{image.height:,} pixels, brought to cover {width:,}x{height:,},",
+    )
     image = image.resize((columns, rows), Image.Resampling.BICUBIC)
     left, top = (columns - width) // 2, (rows - height) // 2
     return image.crop((left, top, left + width, top + height))

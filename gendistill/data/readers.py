@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import math
 import zlib
 from pathlib import Path
@@ -10,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from gendistill import budget
+from gendistill.data.official import verify
 from gendistill.errors import UserError
+from gendistill.regular import regular
 
 Arrays = tuple[np.ndarray, np.ndarray]
 """Images (N, C, H, W) uint8 and labels (N,)."""
@@ -18,7 +23,8 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 def present(path: Path) -> Path | None:
     """Return ``path`` or ``path`` + ``.gz``, whichever exists, else None."""
-    return next((candidate for candidate in (path, path.with_name(path.name + ".gz")) if candidate.is_file()), None)
+    candidates = (path, path.with_name(path.name + ".gz"))
+    return next((candidate for candidate in candidates if regular(candidate).is_file()), None)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -31,10 +37,10 @@ def read_idx(path: Path) -> np.ndarray:
         The array of the shape that the file states, uint8.
 
     Raises:
-        UserError: The file is damaged or not an IDX file of bytes.
+        UserError: The file is damaged or not an IDX file of bytes, or unpacks to more than it may.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = budget.unpacked(regular(path), gzip.open if path.suffix == ".gz" else open)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"'{path}' is damaged ({error}); delete it and fetch it again") from error
     # Two zero bytes, the type (8 = unsigned byte), the number of dimensions, then each dimension as 32 bits.
@@ -47,18 +53,27 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
 
-def read_idx_pair(folder: Path, part: str) -> Arrays:
-    """Read the images and labels of one part (``train`` or ``t10k``) of an MNIST-like set."""
+def read_idx_pair(folder: Path, part: str, name: str) -> Arrays:
+    """Read the images and labels of one part (``train`` or ``t10k``) of an MNIST-like set.
+
+    Args:
+        folder: Where they lie.
+        part: The beginning of the files' names.
+        name: The data set, whose official sums they must have.
+
+    Raises:
+        UserError: A file is missing, another one or damaged.
+    """
     images_path, labels_path = (present(folder / f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
     if images_path is None or labels_path is None:
         raise UserError(f"'{folder}' holds no complete part '{part}'; put the images and the labels file there")
-    images, labels = read_idx(images_path), read_idx(labels_path)
+    images, labels = (read_idx(verify(name, path)) for path in (images_path, labels_path))
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise UserError(f"'{images_path}' holds {images.shape} pixels but its labels file {labels.shape}; fetch both")
     return images[:, None], labels
 
 
-def read_cifar(base: Path, dataset: Any) -> tuple[Arrays, Arrays, tuple[str, ...]]:
+def read_cifar(base: Path, dataset: Any, name: str) -> tuple[Arrays, Arrays, tuple[str, ...]]:
     """Read CIFAR-10 or CIFAR-100 through torchvision.
 
     The batches are pickles, and a pickle can run code. So each file's md5 sum is compared with the official one before
@@ -67,6 +82,7 @@ def read_cifar(base: Path, dataset: Any) -> tuple[Arrays, Arrays, tuple[str, ...
     Args:
         base: The folder that holds ``dataset.base_folder``.
         dataset: torchvision's class.
+        name: The data set, whose official sums they must have.
 
     Returns:
         Train, test and the class names.
@@ -74,13 +90,8 @@ def read_cifar(base: Path, dataset: Any) -> tuple[Arrays, Arrays, tuple[str, ...
     Raises:
         UserError: A file is not the official one.
     """
-    from torchvision.datasets.utils import check_integrity
-
-    sums = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
-    for name, md5 in sums:
-        path = base / dataset.base_folder / name
-        if not check_integrity(str(path), md5):
-            raise UserError(f"'{path}' is not the official file (its md5 sum differs); delete it and fetch it again")
+    for file in (*(file for file, _ in (*dataset.train_list, *dataset.test_list)), dataset.meta["filename"]):
+        verify(name, base / dataset.base_folder / file)
     train, test = dataset(str(base), train=True, download=False), dataset(str(base), train=False, download=False)
     arrays = [(part.data.transpose(0, 3, 1, 2), np.asarray(part.targets)) for part in (train, test)]
     return arrays[0], arrays[1], tuple(train.classes)
@@ -91,11 +102,12 @@ def read_svhn(folder: Path, part: str) -> Arrays:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
-    path = folder / f"{part}_32x32.mat"
+    # A flipped bit in such a file ends the process inside of SciPy.
+    path = verify("svhn", folder / f"{part}_32x32.mat")
     try:
         content = loadmat(str(path))
         images, labels = content["X"].transpose(3, 2, 0, 1), content["y"].astype(np.int64).ravel() % 10
-    except (MatReadError, KeyError, ValueError, OSError, NotImplementedError, zlib.error) as error:
+    except (MatReadError, LookupError, ValueError, TypeError, OSError, NotImplementedError, zlib.error) as error:
         raise UserError(f"'{path}' is not SVHN's MATLAB file ({error}); delete it and fetch it again") from error
     return images, labels
 
@@ -103,11 +115,13 @@ def read_svhn(folder: Path, part: str) -> Arrays:
 def read_usps(folder: Path, part: str) -> Arrays:
     """Read one part (``train`` or ``test``) of USPS, 16x16, from ``usps.h5`` or from LIBSVM's ``usps[.t].bz2``."""
     packed = folder / ("usps.bz2" if part == "train" else "usps.t.bz2")
-    if packed.is_file():
+    if regular(packed).is_file():
         from sklearn.datasets import load_svmlight_file
 
         try:
-            values, labels = load_svmlight_file(str(packed), n_features=256)
+            content = budget.unpacked(verify("usps", packed), bz2.open)
+            budget.check(content.count(b"\n") * 256 * 8, len(content), budget.quoted(packed))
+            values, labels = load_svmlight_file(io.BytesIO(content), n_features=256)
             # Values are in [-1, 1], labels in 1..10.
             return _to_bytes((values.toarray() + 1) / 2), labels.astype(np.int64) - 1
         except (ValueError, EOFError, OSError) as error:
@@ -116,18 +130,30 @@ def read_usps(folder: Path, part: str) -> Arrays:
         import h5py
     except ImportError as error:
         raise UserError(f"reading '{folder / 'usps.h5'}' needs h5py; install it (pip install h5py)") from error
+    path = verify("usps", folder / "usps.h5")
     try:
-        with h5py.File(folder / "usps.h5", "r") as file:
-            return _to_bytes(file[part]["data"][:]), file[part]["target"][:].astype(np.int64)
-    except (KeyError, OSError, ValueError) as error:
-        path = folder / "usps.h5"
+        with h5py.File(path, "r") as file:
+            values, labels = (_numbers(file[part][name], path) for name in ("data", "target"))
+            return _to_bytes(values), labels.astype(np.int64)
+    except (LookupError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"'{path}' lacks '{part}/data' in 0..1 or '{part}/target' ({error}); fetch it again") from error
+
+
+def _numbers(dataset: Any, path: Path) -> np.ndarray:
+    """Read the finite numbers of a data set of an HDF5 file, whose shape need not be backed by anything in the file."""
+    if dataset.dtype.kind not in "fiu":
+        raise ValueError(f"it holds {dataset.dtype}")
+    budget.check(math.prod(dataset.shape) * max(8, dataset.dtype.itemsize), path.stat().st_size, budget.quoted(path))
+    values = np.asarray(dataset[:])
+    if not np.isfinite(values).all():
+        raise ValueError("it holds numbers that are not finite")
+    return values
 
 
 def read_stl10(folder: Path, part: str) -> Arrays:
     """Read one labelled part (``train`` or ``test``) of STL-10, 96x96; the files are column-major, labels 1..10."""
-    pixels = np.fromfile(folder / f"{part}_X.bin", dtype=np.uint8)
-    labels = np.fromfile(folder / f"{part}_y.bin", dtype=np.uint8).astype(np.int64)
+    pixels = np.fromfile(verify("stl10", folder / f"{part}_X.bin"), dtype=np.uint8)
+    labels = np.fromfile(verify("stl10", folder / f"{part}_y.bin"), dtype=np.uint8).astype(np.int64)
     if pixels.size != labels.size * 3 * 96 * 96:
         raise UserError(f"'{folder / part}_X.bin' does not hold {labels.size} images of 3x96x96; fetch it again")
     return pixels.reshape(-1, 3, 96, 96).transpose(0, 1, 3, 2), labels - 1

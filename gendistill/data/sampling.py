@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gendistill import budget
 from gendistill.errors import UserError
 
 SHOWN = 3
@@ -117,12 +118,14 @@ class ClassSampler:
             (K, per_class) int64 indices; row k holds samples of class k.
 
         Raises:
-            UserError: ``per_class`` is below 1, or more than a class has.
+            UserError: ``per_class`` is below 1, or more than a class has, or than there is memory for.
         """
         smallest = self.smallest
         if per_class < 1 or (per_class > smallest and not repeat):
             few = f"{self.fewer_than(per_class)}, and " if per_class > smallest else ""
             raise UserError(f"cannot draw {per_class} images a class; {few}the smallest class has {smallest}")
+        what = f"drawing {per_class:,} images of each of {self.num_classes:,} classes"
+        budget.check_memory(3 * 8 * per_class * self.num_classes, what, "choose a smaller number")
         keys = torch.rand(self._padding.shape, generator=generator, device=self._padding.device)
         width = min(per_class, self._padding.shape[1])
         # The places of the smallest random keys are a uniform draw without repetition; padding sorts last.
@@ -151,6 +154,19 @@ class ClassSampler:
         Returns:
             (B,) int64 indices; sample ``i`` is of class ``labels[i]``.
         """
+        device = self.counts.device
+        return self.alike(labels, torch.rand(labels.shape, generator=generator, device=device, dtype=torch.float64))
+
+    def alike(self, labels: Tensor, chances: Tensor) -> Tensor:
+        """Return for each given label a sample of that class.
+
+        Args:
+            labels: (B,) int64 class indices.
+            chances: (B,) float64 in [0, 1), uniform: which of the class it is.
+
+        Returns:
+            (B,) int64 indices; sample ``i`` is of class ``labels[i]``.
+        """
         counts = self.counts[labels]
-        places = torch.rand(labels.shape, generator=generator, device=counts.device, dtype=torch.float64) * counts
+        places = chances * counts
         return self._sorted[self._starts[labels] + places.long().clamp(max=counts - 1)]

@@ -14,12 +14,15 @@ from pathlib import Path
 
 from gendistill.data import readers
 from gendistill.data.description import Normalisation
+from gendistill.data.official import check_content, verify
 from gendistill.data.readers import Arrays
 from gendistill.errors import UserError
+from gendistill.files import remove_leftovers, temporary_folder
 from gendistill.spelling import option
 
 DIGIT_NAMES = tuple("0123456789")
 CONNECTION_TIMEOUT = 20.0
+INCOMING = "incoming"
 """Seconds to wait for a server that does not answer."""
 
 Content = tuple[Arrays, Arrays, tuple[str, ...]]
@@ -35,6 +38,7 @@ class Source:
         folder: Where its files lie below the root (and below ``root/<name>``).
         files: The files that are needed; a tuple of alternatives is any one complete alternative.
         archive: The official archive that holds them, or None when they come one by one.
+        shape: Of an image, (C, H, W).
         normalisation: Mean and std a channel of the training images.
         read: Reads train, test and class names from the folder above ``folder``.
         fetch: Downloads into an empty folder (or unpacks an archive there), laid out as ``read`` expects.
@@ -44,6 +48,7 @@ class Source:
     folder: str
     files: tuple[tuple[str, ...], ...]
     archive: str | None
+    shape: tuple[int, int, int]
     normalisation: Normalisation
     read: Callable[[Path], Content]
     fetch: Callable[[Path], None]
@@ -71,8 +76,14 @@ def read(name: str, root: Path) -> Content:
         Train, test and class names.
 
     Raises:
-        UserError: Files are missing and cannot be fetched, or one is damaged.
+        UserError: Files are missing and cannot be fetched, one is not the official one, or is damaged.
     """
+    train, test, class_names = _read(name, root)
+    check_content(name, {"training": train, "test": test}, SOURCES[name].shape, len(class_names))
+    return train, test, class_names
+
+
+def _read(name: str, root: Path) -> Content:
     source = SOURCES[name]
     bases = (root, root / name)
     for base in bases:
@@ -80,9 +91,17 @@ def read(name: str, root: Path) -> Content:
             return source.read(base)
     with _made(source, root):
         try:
-            return _fetch(source, root, bases)
+            return _fetch(name, root, bases)
         except OSError as error:  # as when a second process takes the empty root away
             raise _missing(source, root, str(error)) from error
+
+
+def is_there(name: str, root: Path) -> bool:
+    """Return whether the official files of a public data set, or the archive of them, lie where :func:`read` looks."""
+    source = SOURCES[name]
+    bases = (root, root / name)
+    archived = source.archive is not None and any((base / source.archive).is_file() for base in bases)
+    return archived or any(source.complete(base) for base in bases)
 
 
 @contextlib.contextmanager
@@ -101,17 +120,21 @@ def _made(source: Source, root: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _fetch(source: Source, root: Path, bases: tuple[Path, ...]) -> Content:
+def _fetch(name: str, root: Path, bases: tuple[Path, ...]) -> Content:
     """Download or unpack a data set's files, and read them."""
+    source = SOURCES[name]
     archives = [base / source.archive for base in bases if source.archive and (base / source.archive).is_file()]
     writable = os.access(root, os.W_OK)
     if not archives and not writable:
         raise _missing(source, root, "the folder is read-only")
     # Files arrive in a folder of their own and move into place whole, so that neither an interruption nor a second
     # process that does the same leaves half a file.
-    with tempfile.TemporaryDirectory(dir=root if writable else None, prefix=".incoming-") as scratch:
+    if writable:
+        remove_leftovers(root, INCOMING)
+    with temporary_folder(root / INCOMING) if writable else tempfile.TemporaryDirectory() as scratch:
         incoming = Path(scratch)
         if archives and source.archive:
+            verify(name, archives[0])
             (incoming / source.archive).symlink_to(archives[0].resolve())
         try:
             with _quiet_network():
@@ -154,15 +177,15 @@ def _quiet_network() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _read_idx(folder: str, class_names: tuple[str, ...], base: Path) -> Content:
+def _read_idx(name: str, folder: str, class_names: tuple[str, ...], base: Path) -> Content:
     path = base / folder
-    return readers.read_idx_pair(path, "train"), readers.read_idx_pair(path, "t10k"), class_names
+    return readers.read_idx_pair(path, "train", name), readers.read_idx_pair(path, "t10k", name), class_names
 
 
-def _read_cifar(dataset: str, base: Path) -> Content:
+def _read_cifar(name: str, dataset: str, base: Path) -> Content:
     from torchvision import datasets
 
-    return readers.read_cifar(base, getattr(datasets, dataset))
+    return readers.read_cifar(base, getattr(datasets, dataset), name)
 
 
 def _read_parts(
@@ -199,8 +222,9 @@ SOURCES: dict[str, Source] = {
         "MNIST/raw",
         IDX_FILES,
         None,
+        (1, 28, 28),
         Normalisation((0.1307,), (0.3081,)),
-        partial(_read_idx, "MNIST/raw", DIGIT_NAMES),
+        partial(_read_idx, "mnist", "MNIST/raw", DIGIT_NAMES),
         partial(_download, "MNIST"),
     ),
     "fashion-mnist": Source(
@@ -208,8 +232,9 @@ SOURCES: dict[str, Source] = {
         "FashionMNIST/raw",
         IDX_FILES,
         None,
+        (1, 28, 28),
         Normalisation((0.2861,), (0.3530,)),
-        partial(_read_idx, "FashionMNIST/raw", FASHION_NAMES),
+        partial(_read_idx, "fashion-mnist", "FashionMNIST/raw", FASHION_NAMES),
         partial(_download, "FashionMNIST"),
     ),
     "cifar10": Source(
@@ -217,8 +242,9 @@ SOURCES: dict[str, Source] = {
         "cifar-10-batches-py",
         ((*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),),
         "cifar-10-python.tar.gz",
+        (3, 32, 32),
         Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-        partial(_read_cifar, "CIFAR10"),
+        partial(_read_cifar, "cifar10", "CIFAR10"),
         partial(_download, "CIFAR10"),
     ),
     "cifar100": Source(
@@ -226,8 +252,9 @@ SOURCES: dict[str, Source] = {
         "cifar-100-python",
         (("train", "test", "meta"),),
         "cifar-100-python.tar.gz",
+        (3, 32, 32),
         Normalisation((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
-        partial(_read_cifar, "CIFAR100"),
+        partial(_read_cifar, "cifar100", "CIFAR100"),
         partial(_download, "CIFAR100"),
     ),
     "svhn": Source(
@@ -235,6 +262,7 @@ SOURCES: dict[str, Source] = {
         "svhn",
         (("train_32x32.mat", "test_32x32.mat"),),
         None,
+        (3, 32, 32),
         Normalisation((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
         partial(_read_parts, readers.read_svhn, "svhn", DIGIT_NAMES),
         partial(_download, "SVHN", below="svhn", parts=({"split": "train"}, {"split": "test"})),
@@ -244,6 +272,7 @@ SOURCES: dict[str, Source] = {
         "usps",
         (("usps.bz2", "usps.t.bz2"), ("usps.h5",)),
         None,
+        (1, 16, 16),
         Normalisation((0.2545,), (0.3846,)),
         partial(_read_parts, readers.read_usps, "usps", DIGIT_NAMES),
         partial(_download, "USPS", below="usps", parts=({"train": True}, {"train": False})),
@@ -253,6 +282,7 @@ SOURCES: dict[str, Source] = {
         "stl10_binary",
         (("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin"),),
         "stl10_binary.tar.gz",
+        (3, 96, 96),
         Normalisation((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)),
         partial(_read_parts, readers.read_stl10, "stl10_binary", STL10_NAMES),
         partial(_download, "STL10"),

@@ -144,8 +144,8 @@ def _embedding(
 
 
 def _hold_out(corpus: Corpus, count: int, seed: int, least: int = 1) -> tuple[Corpus, Corpus]:
-    names = sorted(set(corpus.classes))
-    labels = torch.tensor([names.index(name) for name in corpus.classes])
+    places = {name: place for place, name in enumerate(sorted(set(corpus.classes)))}
+    labels = torch.tensor([places[name] for name in corpus.classes])
     rest, held = (
         Corpus([corpus.sentences[place] for place in index], [corpus.classes[place] for place in index])
         for index in (part.tolist() for part in hold_out(labels, count, SPLIT_SEED + seed, least=least))

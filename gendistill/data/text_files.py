@@ -9,6 +9,7 @@ from pathlib import Path
 from gendistill.data.text_tables import SUFFIXES, Choice, Columns, Table, choose, plain_name, read_rows
 from gendistill.data.tokens import tokenise
 from gendistill.errors import UserError
+from gendistill.regular import read_text, regular
 
 PARTS = {"train": ("train",), "test": ("test",), "validation": ("validation", "val", "valid", "dev")}
 UNLABELLED = "unsup"
@@ -48,7 +49,7 @@ def read_corpora(path: Path, columns: Columns | None = None) -> dict[str, Corpus
     """
     if not path.exists():
         raise UserError(f"there is no text at '{path}'; give {FORMS}")
-    places = {"train": path} if path.is_file() else _parts(path)
+    places = _parts(path) if path.is_dir() else {"train": regular(path)}
     if not places:
         return {"train": _read_folder(path)}
     if "train" not in places:
@@ -183,7 +184,7 @@ def _read_folder(path: Path) -> Corpus:
             raise UserError(f"class folder '{folder}' holds no .txt files; fill or delete it")
         for file in files:
             try:
-                words = tokenise(file.read_text(encoding="utf-8-sig"))
+                words = tokenise(read_text(file, "utf-8-sig"))
             except (OSError, UnicodeDecodeError) as error:
                 raise UserError(f"'{file}' cannot be read as text in UTF-8 ({error}); convert it") from error
             if not words:

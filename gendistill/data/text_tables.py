@@ -9,13 +9,15 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from gendistill import budget
 from gendistill.errors import UserError, did_you_mean
+from gendistill.regular import regular
 from gendistill.spelling import option
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson")
@@ -119,12 +121,15 @@ def read_rows(path: Path) -> Table:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"'{path}' is none of {', '.join(SUFFIXES)}")
+    budget.check_file(regular(path), budget.TEXT)
+    meter = budget.Meter(f"the table {budget.quoted(path)}", budget.size_of(path))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if suffix in (".jsonl", ".ndjson"):
-                return Table(_objects(path, file), True, "")
+                return Table(list(_counted(_objects(path, file), meter)), True, "")
             delimiter = "\t" if suffix == ".tsv" else _delimiter(file)
-            return Table(list(_tsv(file) if suffix == ".tsv" else _csv(file, delimiter)), False, delimiter)
+            rows = _tsv(file) if suffix == ".tsv" else _csv(file, delimiter)
+            return Table(list(_counted(rows, meter)), False, delimiter)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"'{path}' cannot be read as text in UTF-8 ({error}); convert or replace it") from error
 
@@ -305,10 +310,16 @@ def _tsv(file: TextIO) -> Iterator[tuple[int, list[str]]]:
             yield number, line.split("\t")
 
 
-def _objects(path: Path, file: TextIO) -> list[tuple[int, list[str]]]:
-    """Return the values of JSON lines below their names."""
+def _counted(rows: Iterable[tuple[int, list[str]]], meter: budget.Meter) -> Iterator[tuple[int, list[str]]]:
+    """Yield rows and count their cells: every row has one for each name of the first, however short it is itself."""
+    for number, cells in rows:
+        for counted in budget.counted_rows([cells], meter):
+            yield number, counted
+
+
+def _objects(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """Yield the values of JSON lines below their names."""
     names: list[str] = []
-    rows: list[tuple[int, list[str]]] = []
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
@@ -320,9 +331,8 @@ def _objects(path: Path, file: TextIO) -> list[tuple[int, list[str]]]:
             raise UserError(f'row {number} of \'{path}\' is no object such as {{"text": "...", "label": "..."}}')
         if not names:
             names = list(values)
-            rows.append((number, names))
-        rows.append((number, [_text(values.get(name)) for name in names]))
-    return rows
+            yield number, names
+        yield number, [_text(values.get(name)) for name in names]
 
 
 def _text(value: Any) -> str:

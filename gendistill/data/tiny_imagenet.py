@@ -7,6 +7,7 @@ from pathlib import Path
 from gendistill.data.layout import Layout, Part, Survey
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.regular import read_text
 
 CLASSES, WORDS, ANNOTATIONS = "wnids.txt", "words.txt", "val_annotations.txt"
 
@@ -27,6 +28,12 @@ def find_tiny_imagenet(path: Path) -> Layout:
         UserError: A file of the official set is missing or damaged.
     """
     wnids = sorted(set(_lines(path / CLASSES)))
+    for wnid in wnids:
+        if Path(wnid).name != wnid or not wnid.isprintable():
+            raise UserError(
+                f"'{readable(str(path / CLASSES))}' has the line {readable(wnid)[:80]!r}, which names no folder of a "
+                "class; unpack the set again"
+            )
     places = {wnid: label for label, wnid in enumerate(wnids)}
     sources: list[Path] = []
     labels: list[int] = []
@@ -78,6 +85,6 @@ def _names(words: Path, wnids: list[str]) -> tuple[str, ...]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line for line in read_text(path).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"'{readable(str(path))}' cannot be read ({error}); unpack the set again") from error

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from gendistill import budget
 from gendistill.data.embedding import PAD, UNKNOWN
 from gendistill.errors import UserError
+from gendistill.spelling import option
 
 TAG = re.compile(r"</?[a-zA-Z][^<>]{0,80}>")
 """Mark-up such as ``<br />``, which reviews from web pages are full of."""
@@ -62,6 +64,8 @@ def encode(sentences: Sequence[Sequence[str]], words: Sequence[str], length: int
     """
     if length < 1:
         raise UserError(f"length is {length}; give a number of words, at least 1")
+    what = f"{len(sentences):,} sentences of {length:,} words"
+    budget.check_memory(4 * len(sentences) * length, what, f"give a smaller {option('length')}")
     place = {word: token for token, word in enumerate(words)}
     unknown, pad = place[UNKNOWN], place[PAD]
     rows = torch.full((len(sentences), length), pad, dtype=torch.int32)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendistill.data.embedding import PAD, UNKNOWN, Embedding
+from gendistill import budget
+from gendistill.data.embedding import UNKNOWN, Embedding
 from gendistill.data.split import SPLIT_SEED
-from gendistill.data.tokens import encode
 from gendistill.errors import UserError
+from gendistill.regular import regular
+from gendistill.spelling import option
 
+LONGEST = 10**6
+"""Characters of a line: vectors of 4,096 numbers take a twentieth."""
 STEPS, RATE = 100, 0.01
 """Of the classifier: its Adam moves a number of a vector by 1 at most, which starts as normal noise of deviation 1. So
 vectors keep what tells words apart, and words that speak for a class move its way."""
@@ -42,11 +47,14 @@ def learned(
     """
     if size < 1:
         raise UserError(f"embedding is {size}; give the numbers of a word's vector, at least 1, or a file of vectors")
-    generator = torch.Generator().manual_seed(seed)
     table = (UNKNOWN, *words)
+    # Vectors, their gradient and Adam's two moments.
+    advice = f"give a smaller {option('embedding')} or {option('vocabulary')}"
+    budget.check_memory(4 * 4 * size * len(table), f"{len(table):,} word vectors of {size:,} numbers", advice)
+    generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(len(table), size, generator=generator).requires_grad_()
     weights = (torch.randn(size, int(labels.max()) + 1, generator=generator) / size**0.5).requires_grad_()
-    counts = _shares(encode(sentences, (PAD, *table), max(1, *(len(sentence) for sentence in sentences))), len(table))
+    counts = _shares(sentences, table)
     classes = labels.cpu()
     optimizer = torch.optim.Adam([vectors, weights], RATE)
     for _ in range(STEPS):
@@ -57,13 +65,18 @@ def learned(
     return Embedding.scaled(table, vectors.detach())
 
 
-def _shares(tokens: Tensor, count: int) -> Tensor:
-    """Return the share of each word in each sentence, sparse (N, V), the padding left out."""
-    rows, places = tokens.flatten(1).nonzero(as_tuple=True)
-    columns = tokens.flatten(1)[rows, places].long() - 1
-    lengths = torch.bincount(rows, minlength=len(tokens)).clamp(min=1)
+def _shares(sentences: Sequence[Sequence[str]], table: Sequence[str]) -> Tensor:
+    """Return the share of each word in each sentence, sparse (N, V).
+
+    Sentences are not filled up to the longest: one of a million words would make all of them as long.
+    """
+    place = {word: token for token, word in enumerate(table)}
+    unknown, count = place[UNKNOWN], len(sentences)
+    columns = torch.tensor([place.get(word, unknown) for sentence in sentences for word in sentence])
+    lengths = torch.tensor([len(sentence) for sentence in sentences])
+    rows = torch.repeat_interleave(torch.arange(count), lengths)
     shares = torch.sparse_coo_tensor(
-        torch.stack((rows, columns)), 1.0 / lengths[rows].float(), (len(tokens), count), check_invariants=False
+        torch.stack((rows, columns)), 1.0 / lengths[rows].float(), (count, len(table)), check_invariants=False
     )
     return shares.coalesce()
 
@@ -90,8 +103,12 @@ def read_glove(path: Path, words: Sequence[str]) -> Embedding:
     size = lines = 0
     noted: list[int] | None = None
     try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
+        with regular(path).open(encoding="utf-8") as file:
+            for number, line in enumerate(iter(partial(file.readline, LONGEST), ""), 1):
+                if len(line) == LONGEST:
+                    raise UserError(
+                        f"line {number} of '{path}' is longer than any word and its numbers; is it another file?"
+                    )
                 parts = line.rstrip().split(" ")
                 if number == 1 and len(parts) == 2 and all(part.isdecimal() for part in parts):
                     noted = [int(part) for part in parts]
@@ -99,7 +116,7 @@ def read_glove(path: Path, words: Sequence[str]) -> Embedding:
                 lines, size = number, size or (noted[1] if noted else len(parts) - 1)
                 # Some published files have words with spaces in them.
                 word, values = " ".join(parts[: len(parts) - size]), parts[len(parts) - size :]
-                if size < 1 or not word:
+                if size < 1 or len(parts) <= size or not word:
                     raise UserError(f"line {number} of '{path}' is not a word and {max(size, 1)} numbers after it")
                 if word in wanted and word not in found:
                     found[word] = torch.tensor([float(value) for value in values])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,11 +14,12 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.ensemble import Ensemble
 from gendistill.evaluation.learning import SPLITS
 from gendistill.evaluation.poisoning import taught
-from gendistill.evaluation.pretraining import Pretraining, load_source
+from gendistill.evaluation.pretraining import Pretraining, load_source, named_source
 from gendistill.evaluation.rates import Rate
 from gendistill.seeds import stream
 from gendistill.teacher import RealSubset, StoredImages
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import said
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 """Rates tried for real images. Trained networks take smaller ones than fresh networks do."""
@@ -29,6 +30,7 @@ def adaptation_report(
     teacher: Teacher,
     data: RealData,
     *,
+    source: Mapping[str, Any] | None = None,
     source_root: str | None = None,
     networks: int = 10,
     split: str = "test",
@@ -45,6 +47,8 @@ def adaptation_report(
     Args:
         teacher: What a run with ``source`` made.
         data: The data set that networks are adapted to.
+        source: The data set that networks are trained on, with arguments of :func:`gendistill.data.load`. None: the
+            one that the teacher names, if it is a public one whose files are there.
         source_root: Where the source's files are; None: the default place.
         networks: How many are held out; of a teacher for one known network this is ignored.
         split: Where accuracy is measured: ``test``, ``validation`` or ``train``.
@@ -71,24 +75,25 @@ def adaptation_report(
         raise UserError(f"networks is {networks}; give a whole number from 1")
     device = data.train.labels.device
     seeds = [plan.first_seed] if plan.known else list(range(networks))
-    source = load_source(plan.source, data.description, device, source_root)
-    pool = plan.trained(source, seeds)
+    given = named_source(plan, source_root) if source is None else source
+    trained_on = load_source(given, data.description, device, source_root)
+    pool = plan.trained(trained_on, seeds)
     updates = len(teacher.learning_rates)
 
     def measure(ensemble: Ensemble, members: Sequence[int]) -> Tensor:
         return ensemble.accuracy(members, getattr(data, split))
 
-    given: dict[str, Any] = {"learner": plan.learner, "seeds": seeds, "victim": "trained", "networks": pool}
-    distilled = taught(teacher, data, measure, updates=(0, updates), **given)
+    victims: dict[str, Any] = {"learner": plan.learner, "seeds": seeds, "victim": "trained", "networks": pool}
+    distilled = taught(teacher, data, measure, updates=(0, updates), **victims)
     real = taught(
-        _as_shown(teacher, data, seed), data, measure, updates=(updates,), lr=list(rates), momentum=0.0, **given
+        _as_shown(teacher, data, seed), data, measure, updates=(updates,), lr=list(rates), momentum=0.0, **victims
     )
     measured = zip(ROWS, [*distilled.measured, *real.measured], strict=True)
     return {
-        "source": source.description.name,
+        "source": trained_on.description.name,
         "target": data.description.name,
         "known": plan.known,
-        "learner": plan.learner,
+        "learner": said(plan.learner),
         "split": split,
         "updates": updates,
         "images": teacher.images_stored,

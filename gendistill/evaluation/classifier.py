@@ -21,7 +21,7 @@ from gendistill.data.fingerprint import split_fingerprint, text_fingerprint
 from gendistill.data.real import RealData, Split
 from gendistill.data.sampling import EpochSampler
 from gendistill.errors import UserError
-from gendistill.evaluation.cache import cache_folder, read_tensors, write_tensors
+from gendistill.evaluation.cache import cache_folder, made_anew, read_tensors, write_tensors
 from gendistill.evaluation.ensemble import right
 from gendistill.evaluation.extractors import Extractor
 from gendistill.finite import is_finite
@@ -149,7 +149,8 @@ def _taken_over(classifier: ClassifierExtractor, path: Path) -> bool:
         return False
     try:
         state = read_tensors(path)[0]
-    except UserError:
+    except UserError as error:
+        made_anew(error)
         return False
     if {name: value.shape for name, value in state.items()} != {
         name: value.shape for name, value in classifier.state_dict().items()

@@ -28,6 +28,7 @@ from gendistill.nets.learners import default_learner
 from gendistill.seeds import derive_seed
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import fitted
+from gendistill.visible import visible
 
 KEY = "condensation"
 """Where a teacher's metadata say how its batches were made."""
@@ -78,13 +79,22 @@ def condensation_report(
         UserError: The teacher was not made by batch condensation, or from other data, or an option is out of range.
     """
     teacher = fitted(teacher, data.description)
-    card = teacher.metadata.get(KEY)
-    if not isinstance(card, Mapping):
+    card = teacher.noted(KEY, dict)
+    if card is None:
         raise UserError(
             "this teacher's metadata do not say which real batches it condenses; give one that "
             "trainers.batch_condensation.BatchCondensationTrainer made"
         )
-    made, batches, first = list(card["sizes"]), int(card["batches"]), int(teacher.metadata.get("seed", 0))
+    sizes, batches, first = card.get("sizes"), card.get("batches"), teacher.noted("seed", int) or 0
+    made = list(sizes) if isinstance(sizes, list | tuple) and all(type(size) is int for size in sizes) else []
+    if len(made) < 2 or min(made) < 1 or type(batches) is not int or not 1 <= batches * max(made) <= len(data.train):
+        raise UserError(
+            f"this teacher's '{KEY}' says that {_shown(batches)} batches of {_shown(sizes)} images were made of the "
+            f"{len(data.train):,} training images; make it again, or give the data that it was made from"
+        )
+    spent = card.get("image_gradients")
+    if type(spent) is not int or spent < 0:
+        raise UserError(f"this teacher's '{KEY}' gives image_gradients as {_shown(spent)}; make it again")
     same = {"batch_size": made[0], "size": made[-1], "num_batches": batches, "features": features, "seed": first}
     original = control_teacher("original", data, **same)
     teachers: dict[str, Teacher] = {"condensed": teacher.to(data.train.labels.device)}
@@ -117,7 +127,7 @@ def condensation_report(
         "split": split,
         "settings": ways,
         "teachers": results,
-        "cost": break_even(int(card["image_gradients"]), batches, made[0], made[-1]),
+        "cost": break_even(spent, batches, made[0], made[-1]),
     }
 
 
@@ -290,6 +300,10 @@ def break_even(spent: int, batches: int, size: int, condensed_size: int) -> dict
         "epochs_of_the_original": spent / (batches * size),
         "break_even_epochs": spent / (batches * (size - condensed_size)),
     }
+
+
+def _shown(value: Any) -> str:
+    return visible(repr(value), 60)
 
 
 def _norm(gradients: Sequence[Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gendistill.budget import check_memory
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.evaluation.extractors import Extractor, extract
@@ -20,6 +21,8 @@ from gendistill.teacher.stored import StoredImages
 LIMIT = 10_000
 """Images of a teacher that are looked at when nobody asks for more."""
 
+SEEN = 400
+"""Bytes that are kept of an image at least: a hundred features, its class and its digest."""
 CHUNK = 1000
 """Fresh images made at a time."""
 
@@ -89,6 +92,7 @@ def pool(teacher: Teacher, extractor: Extractor, count: int, draws: int, seed: i
         raise UserError(f"count must be at least 1 image and draws at least 1, got {count} and {draws}")
     most, stored = max(count, LIMIT), teacher.images_stored
     if stored is None:
+        check_memory(SEEN * count, f"what is kept of {count:,} drawn images", "give a smaller count")
         number = max(1, min(draws, most // count))
         parts = [
             _seen(extractor, teacher, *teacher.sample(part, generator))

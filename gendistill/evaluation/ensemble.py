@@ -28,10 +28,11 @@ from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.workers import Workers
 from gendistill.initial import Initial
+from gendistill.nets import learners
 from gendistill.nets.again import draws
 from gendistill.nets.chance import Chance
-from gendistill.objects import build
 from gendistill.seeds import derive_seed, initialisation
+from gendistill.untrusted import Spec
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 LENDING = threading.Lock()
@@ -40,17 +41,15 @@ PIXELS = 2**18
 """Pixels (not counting channels) that one network looks at in one go when its accuracy is measured."""
 
 
-def build_learner(
-    spec: Mapping[str, Any], description: Description, seed: int, initial: Initial | None = None
-) -> nn.Module:
+def build_learner(spec: Spec, description: Description, seed: int, initial: Initial | None = None) -> nn.Module:
     """Return a learner for a data set whose initial weights depend on ``seed`` alone (on the CPU).
 
     Where the teacher was made for particular first weights, ``initial`` says so and ``spec`` is its learner.
     """
     if initial is not None:
-        return initial.build(description, seed, "evaluation/learner", trusted=False)
+        return initial.build(description, seed, "evaluation/learner")
     with initialisation(seed, "evaluation/learner"):
-        return build(spec, nn.Module, num_classes=description.num_classes, image_shape=description.image_shape)
+        return learners.build_learner(spec, num_classes=description.num_classes, image_shape=description.image_shape)
 
 
 class Ensemble(ABC):
@@ -69,7 +68,7 @@ class Ensemble(ABC):
 
     def __init__(
         self,
-        spec: Mapping[str, Any],
+        spec: Spec,
         description: Description,
         seeds: Sequence[int],
         candidates: Sequence[Candidate],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from gendistill import budget
 from gendistill.errors import UserError
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
@@ -15,6 +17,8 @@ from gendistill.teacher.stored import StoredImages
 TRAIN, FRESH = "train", "fresh"
 PART = 256
 """Images made at a time, about."""
+MEASUREMENT = 1000
+"""Bytes that a measurement of a learner takes at least, with its place in the result."""
 Generated = int | str
 
 
@@ -71,6 +75,9 @@ def with_images(teacher: Teacher, generated: Generated, training_images: int) ->
         )
     if teacher.images_stored is not None or not isinstance(generated, int):
         return teacher
+    what = f"{generated:,} generated images of shape {teacher.description.image_shape}"
+    needed = 2 * 4 * generated * math.prod(teacher.description.image_shape)
+    budget.check_memory(needed, what, f"give a smaller number as generated, or '{FRESH}'")
     # Parts of as many images of every class, so that the whole is balanced, too.
     part = max(1, PART // teacher.description.num_classes) * teacher.description.num_classes
     generator = stream(0, "evaluation/generated", teacher.device)
@@ -102,5 +109,8 @@ def measuring_points(updates: Sequence[int], epoch: Epoch, epochs: int, measure_
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"{name} is {value!r}; give a whole number of at least {least}")
     total = epochs * epoch.updates
+    count = epochs // measure_every if measure_every else 0
+    what = f"measuring {count:,} times in {epochs:,} epochs"
+    budget.check_memory(MEASUREMENT * count, what, "give a larger measure_every")
     ends = range(measure_every, epochs + 1, measure_every) if measure_every else ()
     return sorted({*(count for count in updates if count <= total), *(end * epoch.updates for end in ends), total})

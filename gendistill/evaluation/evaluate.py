@@ -17,6 +17,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
+from gendistill.evaluation.parts import of, once
 from gendistill.evaluation.protocols import OPTIONS, SUMMARIES, expand
 from gendistill.evaluation.scores import at_chance, chance_limit
 from gendistill.plain import plain
@@ -70,7 +71,7 @@ def evaluate(
     named = None if learning is None else learning.get("protocol")
     learning = None if learning is None else expand(learning, data.description)
     # Fidelity first: it is quick, so a misspelt extractor does not cost the hours that learning may take.
-    judged_fidelity = None if fidelity is None else fidelity_scores(teacher, data, **({"seed": seed} | dict(fidelity)))
+    judged_fidelity = None if fidelity is None else _fidelity(teacher, data, {"seed": seed} | dict(fidelity))
     judged_learning = None if learning is None else {"protocol": named} | learning_curve(teacher, data, **learning)
     result: dict[str, Any] = {} if name is None else {"name": name}
     result |= {
@@ -93,13 +94,23 @@ def evaluate(
     return plain_result
 
 
+def _fidelity(teacher: Teacher, data: RealData, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the fidelity scores, those that are kept where there are some."""
+    found: dict[str, Any] = once(
+        "fidelity",
+        lambda: {"asked": options | {"extractor": str(options.get("extractor"))}, **of(teacher, data)},
+        lambda place: fidelity_scores(teacher, data, **options),
+    )
+    return found
+
+
 def teacher_notes(teacher: Teacher, data: RealData) -> list[str]:
     """Return sentences on a teacher that was fitted to the data: its classes, its data then, how its run ended."""
     notes = []
-    if isinstance(fit := teacher.metadata.get(CLASSES), Mapping) and fit.get("note"):
+    if (fit := teacher.noted(CLASSES, dict)) and fit.get("note"):
         notes.append(str(fit["note"]))
-    made_from = teacher.metadata.get("data")
-    if isinstance(made_from, Mapping) and teacher.description.name == data.description.name:
+    made_from = teacher.noted("data", dict)
+    if made_from and teacher.description.name == data.description.name:
         now = contents(data)
         differ = [words for part, words in PARTS.items() if part in made_from and made_from[part] != now[part]]
         if differ:
@@ -108,7 +119,7 @@ def teacher_notes(teacher: Teacher, data: RealData) -> list[str]:
                 f"the {' and '.join(differ)} images of {whose} are other ones than when the teacher was made; images "
                 "that it was made from may be among those that judge it"
             )
-    noted = [str(warning) for warning in teacher.metadata.get("warnings") or ()]
+    noted = [str(warning) for warning in teacher.noted("warnings", list) or ()]
     fault = teacher.rates_at_fault()
     if fault is not None and not any(one.startswith(fault) for one in noted):
         noted.append(fault)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from pathlib import Path
 
 import torch
@@ -11,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import Inception3, inception_v3
 
+from gendistill import torch_file
 from gendistill.data.description import Normalisation
 from gendistill.errors import UserError
 from gendistill.evaluation.extractors import Extractor
+from gendistill.regular import regular
 from gendistill.weights import checked
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
@@ -112,7 +113,7 @@ def find_weights(path: str | Path | None = None) -> Path:
         UserError: The given file does not exist, or the download fails.
     """
     if path is not None:
-        given = Path(path).expanduser()
+        given = regular(Path(path).expanduser())
         if not given.is_file():
             raise UserError(f"there is no Inception weights file '{given}'; get {FILE_NAME} from {URL}")
         return given
@@ -136,9 +137,7 @@ def _sha256(path: Path) -> str:
 
 def _load(network: nn.Module, path: Path) -> None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about foreign files, which the error below is about
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch_file.load(path)
         network.load_state_dict(checked(state, str(path), network.state_dict().keys()))
     except UserError:
         raise

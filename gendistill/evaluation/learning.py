@@ -20,7 +20,8 @@ from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.epochs import measuring_points, one_epoch, with_images
 from gendistill.evaluation.lessons import Lessons, whose_normalisation
 from gendistill.evaluation.optimisers import OPTIMISERS
-from gendistill.evaluation.protocols import OPTIONS, Protocol, Spec
+from gendistill.evaluation.parts import Place, of, once
+from gendistill.evaluation.protocols import OPTIONS, Protocol
 from gendistill.evaluation.protocols import protocol as protocol_named
 from gendistill.evaluation.rates import candidates, learned_rate
 from gendistill.evaluation.scores import MEASURES, summary
@@ -29,8 +30,9 @@ from gendistill.evaluation.stacked import Stacked
 from gendistill.evaluation.workers import Workers
 from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
-from gendistill.seeds import initialisation
+from gendistill.seeds import initialisation, seed_list
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import Spec, said
 
 SPLITS = ("test", "validation", "train")
 SELECT = ("each", "last")
@@ -88,8 +90,14 @@ def learning_curve(
     started = time.perf_counter()
     asked = settled(protocol, changes, data.description)
     judging = _Judging(teacher, data, asked, _seeds(seeds), split, device)
-    curve = judging.train(batched, progress)
-    return judging.result(curve) | {"seconds": time.perf_counter() - started}
+
+    def make(place: Place | None) -> dict[str, Any]:
+        curve = judging.train(batched, progress, place)
+        earlier = 0.0 if place is None else place.seconds
+        return judging.result(curve) | {"seconds": earlier + time.perf_counter() - started}
+
+    result: dict[str, Any] = once("learning", lambda: judging.known(batched), make)
+    return result
 
 
 def settled(protocol: Protocol | str | None, changes: Mapping[str, Any], description: Description) -> Protocol:
@@ -168,8 +176,16 @@ class _Judging:
             data = data.with_normalisation(teacher.description.normalisation)
         self.data, self.teacher = data, with_images(teacher, self.asked.generated, len(data.train))
 
-    def train(self, batched: bool | None, progress: Callable[[int, int], None] | None) -> Curve:
-        """Train all learners, measuring them on the way."""
+    def known(self, batched: bool | None) -> dict[str, Any]:
+        """Return all that the result depends on, in plain values."""
+        how = {"seeds": self.seeds, "split": self.split, "device": self.device.type, "batched": batched}
+        asked = self.asked.options() | {"learner": said(self.learner)}
+        return {"asked": asked, **how, **of(self.teacher, self.data)}
+
+    def train(
+        self, batched: bool | None, progress: Callable[[int, int], None] | None, place: Place | None = None
+    ) -> Curve:
+        """Train all learners, measuring them on the way, from where they are kept if they are."""
         strategy = Stacked if (self.device.type != "cpu" if batched is None else batched) else Separate
         cores = torch.get_num_threads() if strategy is Separate and self.device.type == "cpu" else 1
         asked, description, seeds = self.asked, self.data.description, self.seeds
@@ -191,16 +207,21 @@ class _Judging:
             )
             each = asked.select == "each"
             curve = Curve(ensemble, len(seeds), self.data.validation, self.reported, each=each, measure=asked.measure)
-            done = 0
-            if self.counts[0] == 0:
+            done = 0 if place is None else place.go_on(curve, self.lessons)
+            if self.counts[0] == 0 and not curve.reported:
                 curve.measure()
             tell(done, self.total)  # from here on time is that of updates
-            for chunk in workers.ahead(self.lessons.chunks(self.counts)):
-                ensemble.train(chunk, done)
-                done += len(chunk[0])
-                tell(done, self.total)
-                if done in self.counts:
-                    curve.measure()
+            # Where learners may be kept no batch is drawn ahead: what is kept is where the batches are, too.
+            stops = [self.counts] if place is None else [[stop] for stop in place.stops(self.counts) if stop > done]
+            for counts in stops:
+                for chunk in workers.ahead(self.lessons.chunks(counts)):
+                    ensemble.train(chunk, done)
+                    done += len(chunk[0])
+                    tell(done, self.total)
+                    if done in self.counts:
+                        curve.measure()
+                if place is not None:
+                    place.keep(done, curve, self.lessons)
         return curve
 
     def result(self, curve: Curve) -> dict[str, Any]:
@@ -209,7 +230,7 @@ class _Judging:
         asked, lr, tried = self.asked, self.asked.lr, self.tried
         momentum, strength = asked.momentum, asked.augment_strength
         return {
-            "learner": self.learner,
+            "learner": said(self.learner),
             "initialisation": None if self.initial is None else self.initial.sentence(self.data.description),
             "parameters": curve.ensemble.parameter_count,
             "updates": self.counts,
@@ -290,19 +311,17 @@ def cross_architecture(
 
 def learner_name(spec: Spec) -> str:
     """Return a learner's spec as ``Class(option=value, ...)``."""
-    if isinstance(spec, str):
-        spec = {"class_path": spec}
-    options = ", ".join(f"{name}={value}" for name, value in (spec.get("init_args") or {}).items())
-    return str(spec["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
+    plain = said(spec)
+    options = ", ".join(f"{name}={value}" for name, value in (plain.get("init_args") or {}).items())
+    return str(plain["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
 
 
-def _judge(teacher: Teacher, data: RealData, learner: Any) -> tuple[dict[str, Any], Initial | None]:
+def _judge(teacher: Teacher, data: RealData, learner: Any) -> tuple[Spec, Initial | None]:
     """Return the learner's spec and, where the teacher was made for this learner's first weights, what they are."""
     initial = Initial.of(teacher)
     if learner is None:
         return (default_learner(data.description), None) if initial is None else (initial.learner, initial)
-    spec = {"class_path": learner} if isinstance(learner, str) else dict(learner)
-    return spec, initial if initial is not None and initial.learner == spec else None
+    return learner, None if initial is None else initial.for_learner(learner)
 
 
 def _counts(updates: Sequence[int], *, needed: bool) -> list[int]:
@@ -315,7 +334,7 @@ def _counts(updates: Sequence[int], *, needed: bool) -> list[int]:
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    listed = seed_list(seeds)
     if not listed or len(set(listed)) != len(listed):
         raise UserError(f"seeds is {seeds}; give a number of at least 1, or a list of different seeds")
     return listed

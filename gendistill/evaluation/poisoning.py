@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +21,12 @@ from gendistill.evaluation.workers import Workers
 from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
 from gendistill.poison import Poison
-from gendistill.seeds import initialisation
+from gendistill.seeds import initialisation, seed_list
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import Spec, said
 
 VICTIMS = ("fresh", "trained")
 SCORES = ("attack_success", "source_accuracy", "clean_accuracy")
-Spec = str | Mapping[str, Any]
 Measure = Callable[[Ensemble, Sequence[int]], Tensor]
 """What is asked of members of an ensemble; returns a row for each of them."""
 
@@ -87,7 +87,7 @@ def taught(
     if victim not in VICTIMS:
         raise UserError(f"victim is '{victim}'; {did_you_mean(victim, VICTIMS)}choose among: {', '.join(VICTIMS)}")
     counts = sorted(set(updates))
-    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    listed = seed_list(seeds)
     if not counts or counts[0] < 0 or not listed:
         raise UserError(f"updates is {list(updates)} and seeds {seeds}; give numbers from 0, and at least one seed")
     spec, initial = _victim(teacher, data, learner)
@@ -123,7 +123,7 @@ def taught(
             scores = ensemble.accuracy(everyone, data.validation).view(len(listed), len(tried)).mean(0)
             best = int(scores.argmax())
     facts = {
-        "learner": spec,
+        "learner": said(spec),
         "initialisation": None if initial is None else initial.sentence(data.description),
         "victim": victim,
         "updates": counts,
@@ -173,17 +173,14 @@ def attack_report(
     return report
 
 
-def _victim(teacher: Teacher, data: RealData, learner: Spec | None) -> tuple[dict[str, Any], Initial | None]:
+def _victim(teacher: Teacher, data: RealData, learner: Spec | None) -> tuple[Spec, Initial | None]:
     """Return the victims' spec and, if the teacher was made for their first weights, what these are."""
     initial = Initial.of(teacher)
     if learner is not None:
-        spec = {"class_path": learner} if isinstance(learner, str) else dict(learner)
-    elif initial is not None:
-        spec = initial.learner
-    else:
-        noted = teacher.metadata.get("learner")
-        spec = dict(noted) if isinstance(noted, Mapping) else default_learner(data.description)
-    return spec, initial if initial is not None and initial.learner == spec else None
+        return learner, None if initial is None else initial.for_learner(learner)
+    if initial is not None:
+        return initial.learner, initial
+    return teacher.noted_spec("learner") or default_learner(data.description), None
 
 
 def _parts(split: Split, poison: Poison) -> tuple[Split, Split, Split]:

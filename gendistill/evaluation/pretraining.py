@@ -6,8 +6,9 @@ brought to the target's shape (:mod:`gendistill.data.conversion`), and then see 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -16,16 +17,22 @@ from torch import nn
 from gendistill.data.classes import compare_classes, differences
 from gendistill.data.conversion import like
 from gendistill.data.description import Description
-from gendistill.data.load import load
+from gendistill.data.load import check_named_by_file, load
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.victims import trained_learners
 from gendistill.initial import Initial
 from gendistill.notes import note
-from gendistill.spelling import written_of_source
+from gendistill.spelling import source_option, written_of_source
 from gendistill.teacher.base import Teacher
+from gendistill.untrusted import UntrustedSpec, said
 
 KEY = "pretraining"
+PARTS = ("source", "training")
+LARGEST_SIDE = 1024
+"""Pixels of a side that a file may ask pictures to be brought to."""
+MOST_UPDATES = 1_000_000
+"""Updates that a file may ask networks to be trained for."""
 ARGUMENTS = ("name", "root", "image_size", "channels", "background")
 
 
@@ -35,19 +42,19 @@ class Pretraining:
 
     Attributes:
         source: The data set they are trained on, as arguments of :func:`gendistill.data.load`; never its root.
-        learner: Spec of the networks.
+        learner: Spec of the networks: plain, or as a teacher's file names it.
         training: ``updates`` of each on the source and their ``lr``, as :func:`trained_learners` takes them.
         networks: Size of the pool; 1: one network of known weights.
         first_seed: Seeds of the pool: ``first_seed``, ``first_seed + 1``, ...
-        initial: First weights before that training, as :class:`gendistill.initial.Initial` has them; None: as usual.
+        initial: First weights before that training; None: as usual.
     """
 
     source: dict[str, Any]
-    learner: dict[str, Any]
+    learner: dict[str, Any] | UntrustedSpec
     training: dict[str, Any]
     networks: int
     first_seed: int
-    initial: dict[str, Any] | None = field(default=None)
+    initial: Initial | None = None
 
     @classmethod
     def of(cls, teacher: Teacher) -> Self | None:
@@ -59,17 +66,33 @@ class Pretraining:
         noted = teacher.metadata.get(KEY)
         if noted is None:
             return None
-        try:
-            made = cls(**{name: noted[name] for name in cls.__dataclass_fields__})
-            int(made.networks), int(made.first_seed), made.source["name"], made.learner["class_path"]
-            made = replace(made, training={key: made.training[key] for key in ("updates", "lr")})
-        except (TypeError, KeyError, ValueError) as error:
-            raise UserError(f"the teacher's '{KEY}' cannot be read ({error!r}); make the teacher again") from error
-        return made
+        where = f"the teacher's '{KEY}'"
+        values = noted if isinstance(noted, Mapping) else {}
+        source, training = ({**one} if isinstance(one := values.get(key), Mapping) else {} for key in PARTS)
+        updates, lr = (training.get(name, 0) for name in ("updates", "lr"))
+        sound = {
+            "source": isinstance(source.get("name"), str) and set(source) <= set(ARGUMENTS),
+            "updates": type(updates) is int and 1 <= updates <= MOST_UPDATES,
+            "lr": type(lr) in (int, float) and 0 < lr < math.inf,
+            **{key: type(values.get(key)) is int and 0 <= values[key] < 2**63 for key in ("networks", "first_seed")},
+        }
+        if wrong := [name for name, well in sound.items() if not well]:
+            raise UserError(f"{where} cannot be read (wrong: {', '.join(wrong)}); make the teacher again")
+        initial = values.get("initial")
+        return cls(
+            source,
+            UntrustedSpec(values.get("learner"), where),
+            {"updates": updates, "lr": float(lr)},
+            values["networks"],
+            values["first_seed"],
+            None if initial is None else Initial.named(initial, where),
+        )
 
     def metadata(self) -> dict[str, Any]:
         """Return what the teacher's metadata must say."""
-        return {KEY: asdict(self)}
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        initial = None if self.initial is None else self.initial.plain()
+        return {KEY: plain | {"learner": said(self.learner), "initial": initial}}
 
     @property
     def known(self) -> bool:
@@ -82,8 +105,32 @@ class Pretraining:
 
     def trained(self, data: RealData, seeds: Sequence[int]) -> list[nn.Module]:
         """Return a network a seed, trained on the source in the target's shape ``data``."""
-        initial = None if self.initial is None else Initial(**self.initial)
-        return trained_learners(self.learner, data, seeds, initial=initial, **self.training)
+        return trained_learners(self.learner, data, seeds, initial=self.initial, **self.training)
+
+
+def named_source(plan: Pretraining, root: str | None) -> dict[str, Any]:
+    """Return the data set that a teacher's file names, after a look at it: no file chooses a folder or a download.
+
+    Args:
+        plan: What the file says.
+        root: Where the user says that the source's files are.
+
+    Raises:
+        UserError: It is no public data set whose files are there.
+    """
+    way_out = f"name it with {source_option()}"
+    check_named_by_file(plan.source["name"], root, way_out)
+    if set(plan.source) != {"name"} and plan.source["name"] != "mhist":
+        raise UserError(f"the file says more of the data set '{plan.source['name']}' than its name; {way_out}")
+    sound = {"image_size": _size, "channels": _size, "background": lambda value: isinstance(value, str)}
+    for key, value in plan.source.items():
+        if key != "name" and value is not None and not (key in sound and sound[key](value)):
+            raise UserError(f"the file gives the {key} of its source as {value!r}; {way_out}")
+    return dict(plan.source)
+
+
+def _size(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= LARGEST_SIDE
 
 
 def load_source(

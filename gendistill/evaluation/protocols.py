@@ -17,8 +17,8 @@ from gendistill.evaluation.epochs import FRESH, TRAIN, Generated
 from gendistill.evaluation.rates import Momentum, Rate
 from gendistill.evaluation.settings import LEARNED
 from gendistill.nets.learners import default_learner
+from gendistill.untrusted import Spec
 
-Spec = str | Mapping[str, Any]
 NOT_MIRRORED = ("digits", "mnist", "usps", "svhn")
 """Data sets whose mirrored images are other signs or none: protocols leave out ``flip`` for them."""
 PLACES = ("seeds", "split", "device", "batched", "progress")

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gendistill.errors import UserError
+from gendistill.json_file import (
+    Check,
+    Is,
+    Keys,
+    check,
+    fraction,
+    list_of,
+    mapping,
+    maybe,
+    number,
+    size,
+    table_of,
+    text,
+    truth,
+    whole,
+)
 from gendistill.words import counted
 
 CLOSE = 1e-3
 """How far a mean may be from the mean of its runs: rounded numbers are let through."""
-LARGEST = 2**63
-"""Numbers from here on are none that an evaluation writes; nor is NaN, which is not below."""
-Check = Callable[[Any], bool]
 
 
 def check_results(results: Any, source: str) -> list[Mapping[str, Any]]:
@@ -31,7 +44,7 @@ def check_results(results: Any, source: str) -> list[Mapping[str, Any]]:
     teachers = results.get("teachers")
     if not isinstance(teachers, list | tuple) or not all(isinstance(one, Mapping) for one in teachers):
         raise UserError(f"{source} holds no list of teachers; expected what gendistill evaluate or compare writes")
-    _check(results, TOP, source)
+    check(results, TOP, source)
     for place, one in enumerate(teachers):
         check_result(one, f"{source}: entry {place} of teachers")
     return list(teachers)
@@ -50,13 +63,31 @@ def check_result(result: Mapping[str, Any], where: str) -> None:
     for section in ("teacher", "learning"):
         if section not in result:
             raise UserError(f"{where} lacks '{section}'; expected what gendistill evaluate or compare writes")
-    _check(result, RESULT, where)
-    _check(result["teacher"], TEACHER, f"{where}: teacher")
+    check(result, RESULT, where)
+    check(result["teacher"], TEACHER, f"{where}: teacher")
     if (learning := result["learning"]) is not None:
-        _check(learning, LEARNING, f"{where}: learning")
+        check(learning, LEARNING, f"{where}: learning")
         _check_curve(learning, f"{where}: learning")
     if (fidelity := result.get("fidelity")) is not None:
-        _check(fidelity, FIDELITY, f"{where}: fidelity")
+        check(fidelity, FIDELITY, f"{where}: fidelity")
+
+
+def check_kept(result: Mapping[str, Any], where: str) -> None:
+    """Refuse a result that an evaluation of ours kept if anything is missing that is read of it later.
+
+    Args:
+        result: The result.
+        where: What to call it in an error.
+
+    Raises:
+        UserError: See :func:`check_results`.
+    """
+    check_result(result, where)
+    check(result, KEPT, where)
+    if result["learning"] is not None:
+        check(result["learning"], KEPT_LEARNING, f"{where}: learning")
+    if result.get("fidelity") is not None:
+        check(result["fidelity"], KEPT_FIDELITY, f"{where}: fidelity")
 
 
 def _check_curve(learning: Mapping[str, Any], where: str) -> None:
@@ -66,6 +97,9 @@ def _check_curve(learning: Mapping[str, Any], where: str) -> None:
         raise UserError(f"{where}: updates names a number twice; give every number of updates once")
     listed = {f"accuracy.{name}": accuracy.get(name) for name in ("mean", "std", "runs")}
     listed["images_seen"] = learning.get("images_seen")
+    listed["accuracy.per_class"] = accuracy.get("per_class")
+    for name in ("mean", "std", "runs"):
+        listed[f"accuracy.balanced.{name}"] = (accuracy.get("balanced") or {}).get(name)
     for name, values in listed.items():
         if values is not None and len(values) != len(updates):
             raise UserError(
@@ -86,74 +120,35 @@ def _check_curve(learning: Mapping[str, Any], where: str) -> None:
             )
 
 
-def _check(section: Any, form: Mapping[str, tuple[Check, str]], where: str) -> None:
-    if not isinstance(section, Mapping):
-        raise UserError(f"{where} is {_shown(section)}, expected an object of keys and values")
-    for key, (fits, expected) in form.items():
-        if section.get(key) is not None and not fits(section[key]):
-            raise UserError(f"{where}: {key} is {_shown(section[key])}, expected {expected}")
-
-
-def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
-
-
-def _size(value: Any) -> bool:
-    return _number(value) and value >= 0
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
-
-
-def _fraction(value: Any) -> bool:
-    return _number(value) and 0 <= value <= 1
-
-
 def _rate(value: Any) -> bool:
-    return _text(value) or _number(value)
-
-
-def _truth(value: Any) -> bool:
-    return isinstance(value, bool)
+    return text(value) or number(value)
 
 
 def _measure(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
-        value.get(key) is None or fits(value[key]) for key, fits in (("value", _number), ("name", _text), ("n", _whole))
+        value.get(key) is None or fits(value[key]) for key, fits in (("value", number), ("name", text), ("n", whole))
     )
-
-
-def _maybe(fits: Check) -> Check:
-    return lambda value: value is None or fits(value)
-
-
-def _list(fits: Check) -> Check:
-    return lambda value: isinstance(value, list | tuple) and all(map(fits, value))
-
-
-def _objects(fits: Check) -> Check:
-    return lambda value: isinstance(value, Mapping) and all(map(fits, value.values()))
 
 
 def _learner(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return _text(value.get("class_path")) and isinstance(value.get("init_args") or {}, Mapping)
-    return _text(value)
+        return text(value.get("class_path")) and isinstance(value.get("init_args") or {}, Mapping)
+    return text(value)
 
 
 def _accuracy(value: Any) -> bool:
     forms: dict[str, Check] = {
-        "mean": _list(_maybe(_fraction)), "std": _list(_maybe(_size)), "runs": _list(_list(_fraction)),
+        "mean": list_of(maybe(fraction)), "std": list_of(maybe(size)), "runs": list_of(list_of(fraction)),
+        "balanced": _balanced, "per_class": list_of(list_of(maybe(fraction))),
+    }  # fmt: skip
+    return isinstance(value, Mapping) and all(
+        value.get(name) is None or fits(value[name]) for name, fits in forms.items()
+    )
+
+
+def _balanced(value: Any) -> bool:
+    forms: dict[str, Check] = {
+        "mean": list_of(maybe(number)), "std": list_of(maybe(size)), "runs": list_of(list_of(maybe(number))),
     }  # fmt: skip
     return isinstance(value, Mapping) and all(
         value.get(name) is None or fits(value[name]) for name, fits in forms.items()
@@ -163,92 +158,127 @@ def _accuracy(value: Any) -> bool:
 def _selection(value: Any) -> bool:
     return (
         isinstance(value, Mapping)
-        and (value.get("select") is None or _text(value["select"]))
-        and (value.get("candidates") is None or _list(_rate)(value["candidates"]))
+        and (value.get("select") is None or text(value["select"]))
+        and (value.get("candidates") is None or list_of(_rate)(value["candidates"]))
     )
 
 
 def _epoch(value: Any) -> bool:
-    return isinstance(value, Mapping) and _whole(value.get("updates")) and value["updates"] > 0
+    return isinstance(value, Mapping) and whole(value.get("updates")) and value["updates"] > 0
 
 
 def _curve(value: Any) -> bool:
-    if not isinstance(value, Mapping) or not _list(_number)(value.get("x")) or not value["x"]:
+    if not isinstance(value, Mapping) or not list_of(number)(value.get("x")) or not value["x"]:
         return False
     lines = [value.get("y"), *(value[name] for name in ("lower", "upper") if value.get(name) is not None)]
     words = [value.get(name) for name in ("x_label", "y_label", "caption")]
     return (
-        all(_list(_maybe(_number))(line) and len(line) == len(value["x"]) for line in lines)
-        and (value.get("reference") is None or _number(value["reference"]))
-        and all(word is None or _text(word) for word in words)
+        all(list_of(maybe(number))(line) and len(line) == len(value["x"]) for line in lines)
+        and (value.get("reference") is None or number(value["reference"]))
+        and all(word is None or text(word) for word in words)
     )
 
 
 def _momentum(value: Any) -> bool:
-    return _number(value) or _list(_number)(value)
+    return number(value) or list_of(number)(value)
 
 
 def _lists_of(fits: Check) -> Check:
     """Accept a list of values, or one of such lists: a pooled result has a list for each run."""
-    return lambda value: _list(fits)(value) or _list(_list(fits))(value)
+    return lambda value: list_of(fits)(value) or list_of(list_of(fits))(value)
 
 
-TOP: dict[str, tuple[Check, str]] = {
-    "columns": (_list(_whole), "a list of numbers of updates"),
-    "notes": (_list(_text), "a list of sentences"),
-    "curves": (_objects(_curve), "curves by name, each with lists x and y of numbers, equally long"),
-    "rank_at": (_whole, "a number of updates"),
-}
-RESULT: dict[str, tuple[Check, str]] = {
-    "name": (_text, "a name"),
-    "dataset": (_text, "a name"),
-    "dataset_fingerprint": (_text, "text"),
-    "software": (_objects(_maybe(_text)), "versions by name"),
-    "notes": (_list(_text), "a list of sentences"),
-    "seconds": (_size, "a number of seconds"),
-}
-TEACHER: dict[str, tuple[Check, str]] = {
-    "kind": (_text, "a word"),
-    "path": (_text, "a path"),
-    "images": (_whole, "a number of images, or null"),
-    "bytes": (_whole, "a number of bytes"),
-    "everything": (_truth, "true or false"),
-}
-LEARNING: dict[str, tuple[Check, str]] = {
-    "learner": (_learner, "a dotted path, or class_path and init_args"),
-    "initialisation": (_text, "a sentence"),
-    "protocol": (_text, "a name"),
-    "updates": (_list(_whole), "a list of numbers of updates"),
-    "accuracy": (_accuracy, "lists mean, std and runs of fractions from 0 to 1"),
-    "split": (_text, "a name"),
-    "split_sizes": (_objects(_whole), "numbers of images by split"),
-    "seeds": (_lists_of(_whole), "a list of seeds"),
-    "batch_size": (_whole, "a number of images"),
-    "momentum": (_momentum, "a number, or two"),
-    "weight_decay": (_number, "a number"),
-    "epochs": (_whole, "a number of epochs"),
-    "epoch": (_epoch, "images and updates of an epoch"),
-    "learner_updates": (_whole, "a number of updates"),
-    "images_seen": (_list(_size), "a list of numbers of images"),
-    "lr": (lambda value: _rate(value) or _lists_of(_rate)(value), "a list of rates"),
-    "selection": (_selection, "select and candidates"),
-    "seconds": (_size, "a number of seconds"),
-    **{
-        name: (_text, "a word")
-        for name in ("optimizer", "schedule", "augment", "augment_mode", "labels", "normalisation")
-    },
-    "augment_strength": (_objects(_number), "numbers by operation"),
-    "generated": (_rate, "a number of images or a word"),
-}
-FIDELITY: dict[str, tuple[Check, str]] = {
-    "name": (_text, "a name"),
-    "value": (_number, "a number"),
-    "std": (_size, "a number of at least 0"),
-    "draws": (_whole, "a number of draws"),
-    "n": (_whole, "a number of images"),
-    "reference": (_text, "a name"),
-    "extractor": (_text, "a name"),
-    "kid": (_measure, "an object with a value"),
-    "whole": (_measure, "an object with a value"),
-    "notes": (_list(_text), "a list of sentences"),
-}
+TOP = Keys(
+    optional={
+        "columns": Is(list_of(whole), "a list of numbers of updates"),
+        "notes": Is(list_of(text), "a list of sentences"),
+        "curves": Is(table_of(_curve), "curves by name, each with lists x and y of numbers, equally long"),
+        "rank_at": Is(whole, "a number of updates"),
+    }
+)
+RESULT = Keys(
+    optional={
+        "name": Is(text, "a name"),
+        "dataset": Is(text, "a name"),
+        "dataset_fingerprint": Is(text, "text"),
+        "software": Is(table_of(maybe(text)), "versions by name"),
+        "notes": Is(list_of(text), "a list of sentences"),
+        "seconds": Is(size, "a number of seconds"),
+    }
+)
+TEACHER = Keys(
+    optional={
+        "kind": Is(text, "a word"),
+        "path": Is(text, "a path"),
+        "images": Is(whole, "a number of images, or null"),
+        "bytes": Is(whole, "a number of bytes"),
+        "everything": Is(truth, "true or false"),
+    }
+)
+LEARNING = Keys(
+    optional={
+        "learner": Is(_learner, "a dotted path, or class_path and init_args"),
+        "initialisation": Is(text, "a sentence"),
+        "protocol": Is(text, "a name"),
+        "updates": Is(list_of(whole), "a list of numbers of updates"),
+        "accuracy": Is(_accuracy, "lists mean, std and runs of fractions from 0 to 1"),
+        "split": Is(text, "a name"),
+        "split_sizes": Is(table_of(whole), "numbers of images by split"),
+        "seeds": Is(_lists_of(whole), "a list of seeds"),
+        "batch_size": Is(whole, "a number of images"),
+        "momentum": Is(_momentum, "a number, or two"),
+        "weight_decay": Is(number, "a number"),
+        "epochs": Is(whole, "a number of epochs"),
+        "epoch": Is(_epoch, "images and updates of an epoch"),
+        "learner_updates": Is(whole, "a number of updates"),
+        "images_seen": Is(list_of(size), "a list of numbers of images"),
+        "lr": Is(lambda value: _rate(value) or _lists_of(_rate)(value), "a list of rates"),
+        "selection": Is(_selection, "select and candidates"),
+        "seconds": Is(size, "a number of seconds"),
+        **{
+            name: Is(text, "a word")
+            for name in ("optimizer", "schedule", "augment", "augment_mode", "labels", "normalisation")
+        },
+        "augment_strength": Is(table_of(number), "numbers by operation"),
+        "generated": Is(_rate, "a number of images or a word"),
+    }
+)
+FIDELITY = Keys(
+    optional={
+        "name": Is(text, "a name"),
+        "value": Is(number, "a number"),
+        "std": Is(size, "a number of at least 0"),
+        "draws": Is(whole, "a number of draws"),
+        "n": Is(whole, "a number of images"),
+        "reference": Is(text, "a name"),
+        "runs": Is(list_of(maybe(number)), "a list of numbers"),
+        "extractor": Is(text, "a name"),
+        "kid": Is(_measure, "an object with a value"),
+        "whole": Is(_measure, "an object with a value"),
+        "notes": Is(list_of(text), "a list of sentences"),
+    }
+)
+KEPT = Keys(required={"fidelity": Is(lambda value: value is None or mapping(value), "an object of keys, or null")})
+KEPT_LEARNING = Keys(
+    required={
+        "updates": Is(list_of(whole), "a list of numbers of updates"),
+        "accuracy": Keys(
+            required={
+                "mean": Is(list_of(fraction), "fractions"),
+                "std": Is(list_of(maybe(size)), "numbers of at least 0, or null"),
+                "runs": Is(list_of(list_of(fraction)), "lists of fractions"),
+            }
+        ),
+        "seeds": Is(list_of(whole), "a list of seeds"),
+        "lr": Is(lambda value: True, "rates"),
+        "seconds": Is(size, "a number of seconds"),
+    }
+)
+KEPT_FIDELITY = Keys(
+    required={
+        "name": Is(text, "a name"),
+        "value": Is(maybe(number), "a number, or null"),
+        "n": Is(maybe(whole), "a number of images, or null"),
+    }
+)
+"""What is read of a result that a command keeps, beyond what a table takes."""

@@ -13,7 +13,7 @@ from gendistill.data.description import Normalisation
 from gendistill.data.fingerprint import split_fingerprint, tensors_fingerprint, text_fingerprint
 from gendistill.data.real import Split
 from gendistill.errors import UserError
-from gendistill.evaluation.cache import cache_folder, read_tensors, write_tensors
+from gendistill.evaluation.cache import cache_folder, made_anew, read_tensors, write_tensors
 from gendistill.evaluation.extractors import Extractor, extract
 from gendistill.evaluation.frechet import Gaussian, moments
 from gendistill.evaluation.pairs import RealPairs
@@ -170,8 +170,8 @@ def real_statistics(
     if path.is_file():
         try:
             return RealStatistics.load(path, dataset=dataset, extractor=identity)
-        except UserError:
-            pass  # it is written over below
+        except UserError as error:
+            made_anew(error)
     statistics = compute_statistics(split, normalisation, extractor)
     statistics.save(path)
     return statistics
@@ -196,8 +196,9 @@ def real_pairs(real: RealStatistics, num_classes: int, nearest: int, *, folder: 
     if path.is_file():
         try:
             kept = RealPairs.restored(*given, read_tensors(path)[0])
-        except UserError:
-            kept = None  # it is written over below
+        except UserError as error:
+            made_anew(error)
+            kept = None
         if kept is not None:
             return kept
     made = RealPairs.of(*given, nearest)

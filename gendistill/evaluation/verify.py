@@ -18,6 +18,7 @@ from gendistill.evaluation.reading import Reading, count_sets, is_public
 from gendistill.evaluation.suspects import Case
 from gendistill.evaluation.verification import MARGIN, Claim, Verdict, check_margin, sentence
 from gendistill.plain import plain
+from gendistill.seeds import seed_list
 from gendistill.teacher.base import Teacher
 
 BUDGETS = ("auto", "none", "quick", "all")
@@ -89,12 +90,12 @@ def verify(
     if budget == "auto":
         budget = "quick" if verdict is not None and verdict.word != "agrees" else "none"
     trials, finding = ([], None) if budget == "none" else investigate(work, runs, budget)
-    source = teacher.metadata.get("source") or {}
+    source = teacher.noted("source", dict) or {}
     result = {
         "file": str(path),
         "dataset": data.description.name,
         "protocol": {"name": case.protocol, "words": words},
-        "understood": list(source.get("words", ())),
+        "understood": _words(source),
         "learning": judged,
         "claim": None if claim is None else {"accuracy": claim.value, "std": claim.std, "runs": claim.runs},
         "margin": margin,
@@ -115,7 +116,7 @@ def own_protocol(teacher: Teacher, data: RealData) -> tuple[dict[str, Any], str]
         teacher: The result; one that was read from public code notes whose form it had.
         data: The real data.
     """
-    source = teacher.metadata.get("source") or {}
+    source = teacher.noted("source", dict) or {}
     form, file = str(source.get("format", "")), str(source.get("file", "")).lower()
     learned = teacher.learning_rates
     if learned is not None and len(learned) > 1:
@@ -141,6 +142,11 @@ def own_protocol(teacher: Teacher, data: RealData) -> tuple[dict[str, Any], str]
     return {"protocol": "condensation-dsa"}, "that of DSA and DM"
 
 
+def _words(source: Mapping[str, Any]) -> list[str]:
+    words = source.get("words")
+    return list(map(str, words)) if isinstance(words, list | tuple) else []
+
+
 def _sentence(runs: Sequence[float], claim: Claim | None, verdict: Verdict | None) -> str:
     if claim is not None and verdict is not None:
         return sentence(runs, claim, verdict)
@@ -153,7 +159,7 @@ def _sentence(runs: Sequence[float], claim: Claim | None, verdict: Verdict | Non
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    listed = seed_list(seeds)
     if len(set(listed)) != len(listed) or len(listed) < 2:
         raise UserError(
             f"seeds is {seeds}; a claim is judged by 2 learners or more, since one says nothing of how they vary"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -17,10 +16,11 @@ from gendistill.evaluation.workers import Workers
 from gendistill.initial import Initial
 from gendistill.seeds import initialisation
 from gendistill.teacher.subset import RealSubset
+from gendistill.untrusted import Spec
 
 
 def trained_learners(
-    spec: Mapping[str, Any],
+    spec: Spec,
     data: RealData,
     seeds: Sequence[int],
     *,

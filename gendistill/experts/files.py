@@ -21,10 +21,34 @@ import gendistill
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.finite import check_finite
+from gendistill.json_file import (
+    Each,
+    Is,
+    JsonError,
+    Keys,
+    check,
+    fraction,
+    mapping,
+    maybe,
+    parse_json,
+    text,
+    whole,
+)
+from gendistill.regular import regular
 
 KEY = "gendistill_expert"
 FORMAT_VERSION = 1
 DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+VERSION = Is(whole, "a number")
+HEADER = Keys(
+    required={
+        "format_version": VERSION,
+        "identity": Is(mapping, "an object"),
+        "number": Is(whole, "the number of an expert"),
+        "accuracy": Is(maybe(fraction), "a fraction, or null"),
+        "checksums": Each(Is(text, "a checksum"), at_least=1),
+    }
+)
 UNFIT = (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError, RecursionError)
 
 
@@ -103,13 +127,13 @@ def read_header(path: Path) -> dict[str, Any]:
         UserError: The file is missing, damaged, not an expert or of another version.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(KEY)
-            if text is None:
+        with safe_open(regular(path), framework="pt") as file:
+            said = (file.metadata() or {}).get(KEY)
+            if said is None:
                 raise UserError(
                     f"'{path}' is not an expert: it has no '{KEY}' metadata; choose another folder for experts"
                 )
-            header: dict[str, Any] = json.loads(text)
+            header: dict[str, Any] = parse_json(said, f"'{KEY}'", Keys(required={"format_version": VERSION}))
             if header["format_version"] != FORMAT_VERSION:
                 raise UserError(
                     f"'{path}' has format version {header['format_version']}, this program reads version "
@@ -118,7 +142,8 @@ def read_header(path: Path) -> dict[str, Any]:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             if {shape[0] for shape in shapes.values()} != {len(header["checksums"])}:
                 raise ValueError("snapshots and checksums are not equally many")
-    except UNFIT as error:
+            check(header, HEADER, f"'{KEY}'")
+    except (JsonError, *UNFIT) as error:
         raise damaged(path, error) from error
     return header | {"shapes": {name: shape[1:] for name, shape in shapes.items()}}
 
@@ -134,13 +159,13 @@ def read_snapshot(path: Path, at: int) -> dict[str, Tensor]:
         UserError: The file is missing or damaged, or has no such snapshot.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            checksums = json.loads(file.metadata()[KEY])["checksums"]
+        with safe_open(regular(path), framework="pt") as file:
+            checksums = parse_json((file.metadata() or {}).get(KEY, ""), f"'{KEY}'", HEADER)["checksums"]
             if not 0 <= at < len(checksums):
                 raise UserError(f"'{path}' has snapshots 0 to {len(checksums) - 1}, not {at}; train experts for longer")
             # Cloned, so that a file that changes later cannot change them.
             found: dict[str, Tensor] = {name: file.get_slice(name)[at].clone() for name in file.keys()}  # noqa: SIM118
-    except UNFIT as error:
+    except (JsonError, *UNFIT) as error:
         raise damaged(path, error) from error
     if _checksum(found) != checksums[at]:
         raise damaged(path, ValueError(f"snapshot {at} does not match its checksum"))

@@ -18,9 +18,19 @@ from torch import Tensor
 from gendistill.errors import UserError
 from gendistill.evaluation.cache import read_tensors, write_tensors
 from gendistill.experts.files import Rows, damaged
+from gendistill.files import remove_leftovers
+from gendistill.json_file import Is, Keys, mapping, parse_json, whole
+from gendistill.notes import note
 
 KEY = "gendistill_expert_in_training"
 FORMAT_VERSION = 1
+NOTED = Keys(
+    required={
+        "format_version": Is(lambda value: value == FORMAT_VERSION, f"format version {FORMAT_VERSION}"),
+        "identity": Is(mapping, "an object"),
+        "at": Is(lambda value: whole(value) and value < 2**31, "the number of a snapshot"),
+    }
+)
 
 
 class Snapshots:
@@ -38,14 +48,21 @@ class Snapshots:
 
     def last(self) -> int | None:
         """Return the number of the last snapshot that training can go on from; None: it starts anew."""
+        if not self.place.is_dir():
+            return None
+        remove_leftovers(self.place)
+        if not self._state.is_file():
+            return None  # interrupted before the first snapshot
         try:
-            _, metadata = read_tensors(self._state)
-            noted = json.loads(metadata[KEY])
-            last = int(noted["at"])
-            same = noted["format_version"] == FORMAT_VERSION and noted["identity"] == self.known
-        except (UserError, LookupError, ValueError, TypeError, RecursionError):
-            return None  # interrupted before the first snapshot, or damaged: a new start mends either
-        return last if same and all(self._file(at).exists() for at in range(last + 1)) else None
+            noted = parse_json(read_tensors(self._state)[1].get(KEY, ""), f"what '{self._state}' says", NOTED)
+            if noted["identity"] != self.known:
+                return None
+            for at in range(noted["at"] + 1):
+                read_tensors(self._file(at))
+        except UserError as error:
+            note(f"{str(error).partition(';')[0]}: the training of this expert starts anew")
+            return None
+        return int(noted["at"])
 
     def add(self, at: int, parameters: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
         """Keep a snapshot, then what training goes on from after it.
@@ -71,7 +88,13 @@ class Snapshots:
         return read_tensors(self._file(at))[0]
 
     def trajectory(self, names: Iterable[str], count: int) -> dict[str, Rows]:
-        """Return the first ``count`` snapshots of each parameter, read when they are asked for."""
+        """Return the first ``count`` snapshots of each parameter, read when they are asked for.
+
+        Raises:
+            UserError: A snapshot is damaged.
+        """
+        for at in range(count):  # a whole file at a time, as its checksum is; of what is returned a parameter at a time
+            read_tensors(self._file(at))
         return {name: _Kept([self._file(at) for at in range(count)], name) for name in names}
 
     def remove(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gendistill.data.real import RealData
-from gendistill.errors import StorageError, UserError
+from gendistill.errors import PlaceError, UserError
 from gendistill.evaluation.ensemble import Ensemble, Separate
 from gendistill.evaluation.lessons import Lessons
 from gendistill.evaluation.protocols import named_strategy
@@ -20,8 +20,9 @@ from gendistill.evaluation.workers import Workers
 from gendistill.experts.files import expert_path, read_header, write_expert
 from gendistill.experts.recipe import Recipe
 from gendistill.experts.snapshots import Snapshots
-from gendistill.files import storage_sentence
+from gendistill.files import place_sentence, remove_leftovers
 from gendistill.finite import is_finite
+from gendistill.notes import note
 from gendistill.runs.counter import Counter
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher.subset import RealSubset
@@ -217,10 +218,15 @@ def _alone(folder: Path, numbers: Sequence[int]) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / f".lock-{numbers[0] if numbers else 0}", "ab")  # noqa: SIM115
     except OSError as error:
-        raise StorageError(storage_sentence(folder, error)) from error
+        raise PlaceError(place_sentence(folder, error)) from error
     with lock:
         # A file system without locks: programs may train the same experts, to the same files.
         with suppress(OSError):
             if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    note(f"another process trains experts in '{folder}'; waiting for it to end")
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+        remove_leftovers(folder)
         yield

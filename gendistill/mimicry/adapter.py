@@ -9,17 +9,19 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.mimicry.loader import PACKAGE, load
+from gendistill.nets.base import Generator
 from gendistill.objects import build
+from gendistill.untrusted import UntrustedSpec
 
 
-class GeneratorAdapter(nn.Module):
+class GeneratorAdapter(Generator):
     """Calls ``network(x, y)`` where the network is conditional, else ``network(x)``.
 
     Which it is, is told as torch-mimicry tells it: a conditional generator has ``num_classes`` above 0.
 
     Args:
-        network: The generator, or its ``class_path`` and ``init_args``. They may come from a teacher file, so only
-            classes of this project, of torch-mimicry and of modules that are already imported are built.
+        network: The generator, or its ``class_path`` and ``init_args``, as a file names them where it is one's. A file
+            may name networks of torch-mimicry, too.
 
     Attributes:
         nz: Size of a latent.
@@ -29,12 +31,14 @@ class GeneratorAdapter(nn.Module):
         UserError: The network cannot be built or has no ``nz``.
     """
 
-    def __init__(self, network: nn.Module | Mapping[str, Any]) -> None:
+    def __init__(self, network: nn.Module | Mapping[str, Any] | UntrustedSpec) -> None:
         super().__init__()
         if not isinstance(network, nn.Module):
-            if str(network.get("class_path")).split(".")[0] == PACKAGE:
+            named = isinstance(network, UntrustedSpec)
+            path = network.class_path if isinstance(network, UntrustedSpec) else str(network.get("class_path"))
+            if path.startswith(f"{PACKAGE}.nets." if named else f"{PACKAGE}."):
                 load()
-            network = build(network, nn.Module, trusted=False)
+            network = build(network, Generator if named else nn.Module)
         nz = getattr(network, "nz", None)
         if not isinstance(nz, int):
             raise UserError(f"the generator {type(network).__name__} has no latent size 'nz'")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gendistill import torch_file
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
+from gendistill.regular import regular
+from gendistill.torch_file import DAMAGED
 from gendistill.weights import checked
 
 KEYS = ("model_state_dict", "optimizer_state_dict", "global_step")
@@ -45,11 +46,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         UserError: The file is missing, damaged or not such a checkpoint, or a weight is NaN or infinite.
     """
     path = Path(path)
-    if not path.is_file():
+    if not regular(path).is_file():
         raise UserError(f"there is no checkpoint '{path}'; give a netG_..._steps.pth that torch-mimicry saved")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        content = torch_file.load(path)
+    except DAMAGED as error:
         raise UserError(f"'{path}' is damaged, or holds more than weights, and is not opened") from error
     lacking = [key for key in KEYS if not isinstance(content, Mapping) or key not in content]
     if lacking:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from gendistill import escapes
+from gendistill.escapes import figure_text
 from gendistill.evaluation.ranking import SUBSETS
 from gendistill.report.cells import duration
 from gendistill.words import counted
@@ -79,7 +81,8 @@ def text(results: Mapping[str, Any]) -> str:
 
 def markdown(results: Mapping[str, Any]) -> str:
     """Return the table for a page."""
-    lines = [header(results), ["---"] * len(header(results)), *table(results)]
+    rows = [list(map(escapes.markdown, line)) for line in (header(results), *table(results))]
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -114,7 +117,7 @@ def scatter(results: Mapping[str, Any], label: str) -> bytes:
         f"{correlation(one['top_half_by_score']['spearman'])} on the top half by score",
         fontsize=10,
     )
-    axes.set_xlabel(f"validation accuracy after a few steps on '{label}', %")
+    axes.set_xlabel(f"validation accuracy after a few steps on '{figure_text(label)}', %")
     axes.set_ylabel("true accuracy, %")
     axes.legend(frameon=False, fontsize=8)
     axes.grid(True, color="0.92")

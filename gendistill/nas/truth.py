@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
+from gendistill import budget
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.evaluation.rates import Rate, candidates
 from gendistill.nas.course import Course, learn
 from gendistill.nets.spaces import LearnerSpace
+from gendistill.regular import regular
 from gendistill.teacher.reference import open_teacher
 
 COLUMNS = ("architecture", "accuracy")
@@ -111,13 +113,16 @@ def read_table(path: str | Path, space: LearnerSpace) -> dict[str, float]:
         UserError: The file cannot be read, a column is missing, or a line has no name, a name twice, a name that the
             space does not know, or an accuracy that is none.
     """
+    path = regular(path)
+    budget.check_file(path, budget.TEXT)
+    meter = budget.Meter(f"the table {budget.quoted(path)}", budget.size_of(path))
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restkey="")
             lacking = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
             if lacking:
                 raise UserError(f"'{path}' has no column '{lacking[0]}'; its first line must be architecture,accuracy")
-            lines = [(reader.line_num, row) for row in reader]
+            lines = [(reader.line_num, row) for row in budget.counted_rows(reader, meter)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"the table '{path}' cannot be read: {error}") from error
     table: dict[str, float] = {}

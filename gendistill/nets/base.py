@@ -33,7 +33,11 @@ class BaseModel(nn.Module, ABC):
         return total, sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
 
-class BaseGenerator(BaseModel):
+class Generator(nn.Module):
+    """What a teacher's file may name as its generator: a network from latents (N, nz), and classes, to images."""
+
+
+class BaseGenerator(BaseModel, Generator):
     """Maps latents (N, nz) to images (N, C, H, W) in [-1, 1].
 
     Attributes:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.nets.learners import Learner, check_word, normalisation_layer
+from gendistill.visible import visible
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NODES = 4
@@ -53,7 +54,7 @@ def cell_operations(name: str) -> list[str]:
     found = [_WORD.fullmatch(word) for node in name.split("+") for word in node.strip("|").split("|")]
     operations = [match[1] for match in found if match]
     if len(operations) != len(EDGES) or cell_name(operations) != name:
-        raise UserError(f"'{name}' names no cell; a name looks like {EXAMPLE}")
+        raise UserError(f"'{visible(name, 80)}' names no cell; a name looks like {EXAMPLE}")
     return operations
 
 

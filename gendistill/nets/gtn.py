@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as parametrise
 
 from gendistill.errors import UserError
+from gendistill.nets.base import Generator
 from gendistill.nets.resblocks import other_sizes
 from gendistill.spelling import option
 
 NORMALISATIONS = ("batch", "none")
 
 
-class GTNGenerator(nn.Module):
+class GTNGenerator(Generator):
     """Two linear layers, then two convolutions that each follow a doubling of the resolution.
 
     Args:

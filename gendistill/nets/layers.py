@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from gendistill.exchange import SumOverProcesses
+
 
 class SNConv2d(nn.Conv2d):
     """A convolution whose weight is divided by its largest singular value, Miyato et al. 2018.
@@ -142,27 +144,6 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.running_mean.add_(share * (mean.to(self.running_mean.dtype) - self.running_mean))
         unbiased = (variance * count / (count - 1)).to(self.running_var.dtype)
         self.running_var.add_(share * (unbiased - self.running_var))
-
-
-class SumOverProcesses(torch.autograd.Function):
-    """Sum a tensor over all processes, differentiably and as often as wanted.
-
-    The derivative of a sum is one for each summand, so the gradient is again a sum over processes. After gradients are
-    averaged over processes this is the gradient of the mean of their losses.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
-        """Return the sum."""
-        total = value.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Return the sum of the gradients."""
-        total: Tensor = SumOverProcesses.apply(gradients[0])
-        return total
 
 
 class ConditionalBatchNorm2d(nn.Module):

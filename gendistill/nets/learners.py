@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from gendistill.data.description import Description
 from gendistill.errors import UserError, did_you_mean
 from gendistill.nets.pooling import AveragePool
+from gendistill.objects import build
+from gendistill.untrusted import Spec, UntrustedSpec
 
 NORMALISATIONS = ("instance", "batch", "layer", "group", "none")
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -244,6 +246,20 @@ class LeNet(Learner):
         for layer in self.hidden:
             x = F.relu(layer(x))
         return x
+
+
+def build_learner(spec: Spec, **sizes: Any) -> nn.Module:
+    """Build a learner: any network of a person's choice, of what a file names a :class:`Learner` of this project alone.
+
+    Args:
+        spec: What names it.
+        **sizes: ``num_classes`` and ``image_shape`` of the data set.
+
+    Raises:
+        UserError: See :func:`gendistill.objects.build`.
+    """
+    base: type[nn.Module] = Learner if isinstance(spec, UntrustedSpec) else nn.Module
+    return build(spec, base, **sizes)
 
 
 def default_learner(description: Description) -> dict[str, Any]:

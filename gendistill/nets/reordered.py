@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
+from gendistill.nets.base import Generator
 from gendistill.objects import build
+from gendistill.untrusted import UntrustedSpec
 
 
-class ReorderedGenerator(nn.Module):
+class ReorderedGenerator(Generator):
     """Calls ``network(x, y)`` with the classes that the network has for those that it is told.
 
     Args:
-        network: The generator, or its ``class_path`` and ``init_args``. They may come from a teacher file, so only
-            classes of this project and of modules that are already imported are built.
+        network: The generator, or its ``class_path`` and ``init_args``, as a file names them where it is one's.
         order: For each class of the network the number that it is told by here.
 
     Attributes:
@@ -28,12 +29,12 @@ class ReorderedGenerator(nn.Module):
         UserError: The order is no order, or the network cannot be built.
     """
 
-    def __init__(self, network: nn.Module | Mapping[str, Any], order: Sequence[int]) -> None:
+    def __init__(self, network: nn.Module | Mapping[str, Any] | UntrustedSpec, order: Sequence[int]) -> None:
         super().__init__()
         if not order or sorted(order) != list(range(len(order))):
             raise UserError(f"the order of a generator's classes is {order}; give every number from 0 once")
         if not isinstance(network, nn.Module):
-            network = build(network, nn.Module, trusted=False)
+            network = build(network, Generator if isinstance(network, UntrustedSpec) else nn.Module)
         self.network = network
         self.nz = getattr(network, "nz", None)
         self.order = [int(place) for place in order]

@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gendistill.escapes import figure_text
+from gendistill.report.markup import attribute
 from gendistill.report.rows import Row
 from gendistill.report.verdict import Verdict
+from gendistill.visible import visible
 
 # Colours are written as CSS variables of the page, so that the figure follows a light or dark theme. matplotlib knows
 # nothing of them; it is given stand-ins that are replaced in its SVG.
@@ -167,8 +170,8 @@ def line_figure(name: str, curve: Mapping[str, Any], label: str) -> str:
     axes.plot(curve["x"], curve["y"], color=colour, linewidth=1.8, marker="o" if len(curve["x"]) < 2 else None)
     if curve.get("reference") is not None:
         axes.axhline(float(curve["reference"]), color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
-    axes.set_xlabel(str(curve.get("x_label", "training step")))
-    axes.set_ylabel(str(curve.get("y_label", name)))
+    axes.set_xlabel(figure_text(str(curve.get("x_label", "training step"))))
+    axes.set_ylabel(figure_text(str(curve.get("y_label", name))))
     axes.margins(y=0.15)
     low, high = axes.get_ylim()
     least = 0.02 * max(abs(low), abs(high))  # rounding errors of a constant shall not fill the figure
@@ -227,12 +230,10 @@ def _axes(width: float, height: float) -> tuple[Any, Any]:
 
 
 def _svg(figure: Any, name: str, label: str) -> str:
-    import html
-
     import matplotlib
 
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": visible(name), "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -243,5 +244,7 @@ def _svg(figure: Any, name: str, label: str) -> str:
     text = re.sub(r"font(-family)?: [^;\"]*?(\d+(?:\.\d+)?)px[^;\"]*", r"font-size: \2px", text)
     text = text.replace(INK, "var(--ink-soft)").replace(RULE, "var(--rule)").replace(PAPER, "var(--paper)")
     text = re.sub(r"#ab03([0-9a-f]{2})", lambda found: f"var(--c{int(found[1], 16)})", text)
-    attributes = f'class="figure" role="img" aria-label="{html.escape(label)}"'
-    return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg {attributes} viewBox="\1">', text, count=1).strip()
+    attributes = f'class="figure" role="img" aria-label="{attribute(label)}"'
+    # By a function: backslashes of a name are not those of a template.
+    start = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')
+    return start.sub(lambda found: f'<svg {attributes} viewBox="{found[1]}">', text, count=1).strip()

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from gendistill.errors import UserError
-from gendistill.report.pictures import png_grid
+from gendistill.report.pictures import picture_grid
 
 
 def gif(frames: Sequence[Tensor], columns: int = 10, width: int = 420, milliseconds: int = 100) -> bytes:
@@ -18,7 +18,7 @@ def gif(frames: Sequence[Tensor], columns: int = 10, width: int = 420, milliseco
     Args:
         frames: One grid (N, C, H, W) a picture, uint8 or in [0, 1]; C of 1 or 3, N the same in all.
         columns: Images in a row.
-        width: Least width in pixels; see :func:`~gendistill.report.pictures.png_grid`.
+        width: Least width in pixels; see :func:`~gendistill.report.pictures.picture_grid`.
         milliseconds: Time of one picture; the last stands five times as long.
 
     Raises:
@@ -31,7 +31,7 @@ def gif(frames: Sequence[Tensor], columns: int = 10, width: int = 420, milliseco
     pictures = []
     for frame in frames:
         pixels = frame.float() / 255 if not frame.is_floating_point() else frame
-        picture = Image.open(io.BytesIO(png_grid(pixels, columns, width)))
+        picture = picture_grid(pixels, columns, width)
         # A GIF has no half-transparent pixels; the gaps are white.
         page = Image.new("RGBA", picture.size, "white")
         page.alpha_composite(picture)

@@ -46,7 +46,8 @@ def html_table(found: Verdict, looks: Mapping[str, Style], columns: Sequence[int
         cells += [f"<td>{escaped(cells[place])}</td>" for _, cells in after]
         lines.append(f"<tr>{_name(row, looks[row.name], marked=found.marked(place))}{''.join(cells)}</tr>")
     group = (
-        f'<th class="group" colspan="{len(counts)}"><span>{accuracy_words(table)}, %, after n updates</span></th>'
+        f'<th class="group" colspan="{len(counts)}"><span>{escaped(f"{accuracy_words(table)}, %, after n updates")}'
+        "</span></th>"
         if counts
         else ""
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -24,7 +23,7 @@ from gendistill.report.figures import Style, differences, learning_curves, line_
 from gendistill.report.findings import findings
 from gendistill.report.how import how_measured
 from gendistill.report.html_table import html_table, rate_table
-from gendistill.report.markup import escaped
+from gendistill.report.markup import escaped, script_json
 from gendistill.report.rows import Row
 from gendistill.report.verdict import Verdict, verdict
 from gendistill.words import counted
@@ -92,7 +91,7 @@ def render(
         parts += [f"<h2>{escaped(name[:1].upper() + name[1:])}</h2>", _line(name, curve)]
     parts += ["<h2>How it was measured</h2>", how_measured(results, found)]
     style = resources.files("gendistill.report").joinpath("style.css").read_text(encoding="utf-8")
-    data = json.dumps(plain(plain(results), strict=True), allow_nan=False).replace("</", "<\\/")
+    data = script_json(plain(plain(results), strict=True))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

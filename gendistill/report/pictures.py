@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gendistill.errors import UserError
 
+if TYPE_CHECKING:
+    from PIL import Image
 
-def png_grid(pixels: Tensor, columns: int = 10, width: int = 420) -> bytes:
+
+def picture_grid(pixels: Tensor, columns: int = 10, width: int = 420) -> Image.Image:
     """Arrange images in a grid with transparent gaps.
 
     Args:
@@ -21,7 +25,7 @@ def png_grid(pixels: Tensor, columns: int = 10, width: int = 420) -> bytes:
         width: Least width of the picture in pixels; images are enlarged by a whole factor, with hard edges.
 
     Returns:
-        A PNG file.
+        A picture in Pillow's mode ``RGBA``.
 
     Raises:
         UserError: The images have another shape, or there are none.
@@ -43,8 +47,13 @@ def png_grid(pixels: Tensor, columns: int = 10, width: int = 420) -> bytes:
         top, left = place // columns * (tall + gap), place % columns * (broad + gap)
         canvas[:3, top : top + tall, left : left + broad] = values[place]
         canvas[3, top : top + tall, left : left + broad] = 255
+    return Image.fromarray(canvas.permute(1, 2, 0).contiguous().numpy(), "RGBA")
+
+
+def png_grid(pixels: Tensor, columns: int = 10, width: int = 420) -> bytes:
+    """Return the grid of :func:`picture_grid` as a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(canvas.permute(1, 2, 0).contiguous().numpy(), "RGBA").save(buffer, format="PNG", optimize=True)
+    picture_grid(pixels, columns, width).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 

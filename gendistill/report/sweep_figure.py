@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gendistill.escapes import figure_text
 from gendistill.files import atomic_write
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -46,19 +47,19 @@ def draw_sweep(results: Mapping[str, Any], path: str | Path, label: str | None =
             [place for place, _ in found],
             [100 * accuracy["mean"] for _, accuracy in found],
             [100 * (accuracy["std"] or 0.0) for _, accuracy in found],
-            label=name,
+            label=figure_text(name),
             marker=MARKERS[number % len(MARKERS)],
             linestyle=DASHES[number % len(DASHES)],
             capsize=3,
         )
     if words is not None:
-        axes.set_xticks(places, words)
+        axes.set_xticks(places, list(map(figure_text, words)))
     elif min(places) > 0 and max(places) >= 20 * min(places):
         axes.set_xscale("log")
         axes.set_xticks(places, [f"{place:g}" for place in places])
         axes.minorticks_off()
     runs = len(results["seeds"])
-    axes.set_xlabel(label or results["over"].rpartition(".")[2].replace("_", " "))
+    axes.set_xlabel(figure_text(label) if label else results["over"].rpartition(".")[2].replace("_", " "))
     accuracy = f"{results['split']} accuracy in %" if results.get("split") else "accuracy in %"
     axes.set_ylabel(f"{accuracy} (mean ± std of {runs} runs)" if runs > 1 else accuracy)
     axes.grid(alpha=0.3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gendistill.plain import plain
 from gendistill.report.cells import byte_size, distance, duration, image_count, per_update, percent
 from gendistill.report.facts import (
     accuracy_words,
@@ -22,7 +23,10 @@ from gendistill.report.findings import findings
 from gendistill.report.markup import SPACE
 from gendistill.report.rows import Row, update_counts
 from gendistill.report.verdict import Verdict, verdict
+from gendistill.visible import seen, visible
 
+WIDEST = 100
+"""Characters of a cell."""
 MARK = " *"
 """Stands behind the name of a teacher that was measured under other settings."""
 
@@ -39,6 +43,7 @@ def text_table(results: Mapping[str, Any]) -> str:
     Raises:
         UserError: Something has not the form of results.
     """
+    results = seen(plain(results))
     found = verdict(results)
     table = found.table
     columns = _columns(found, update_counts(table, wanted=results.get("columns")))
@@ -55,7 +60,8 @@ def time_columns(table: Sequence[Row]) -> list[tuple[str, list[float | None]]]:
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Align columns: the first to the left, numbers to the right, a rule below the header."""
+    """Align columns: the first to the left, numbers to the right, a rule below the header; long names are shortened."""
+    lines = [[visible(cell, WIDEST) for cell in line] for line in lines]
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
     written = []
     for line in lines:

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gendistill.errors import StorageError
-from gendistill.files import atomic_write, storage_sentence
+from gendistill.errors import PlaceError, StorageError
+from gendistill.files import atomic_write, place_sentence, storage_sentence
 from gendistill.runs.directory import RunDirectory
+from gendistill.runs.events import continue_events, event_files
 
 
 class Board:
@@ -25,8 +26,8 @@ class Board:
 
     Args:
         directory: The run's directory.
-        resumed_step: Step that the run continues from; points after it, written by the part of the run that was
-            lost, are hidden. ``None`` for a new run.
+        resumed_step: Step that the run continues from; what was logged of later ones, by the part of the run that was
+            lost, is taken out of the files, and these become one. ``None`` for a new run, which has none.
     """
 
     def __init__(self, directory: RunDirectory, resumed_step: int | None = None) -> None:
@@ -36,11 +37,15 @@ class Board:
         self._directory = directory
         self._excepthook = threading.excepthook
         threading.excepthook = self._keep_quiet
-        purge = None if resumed_step is None else resumed_step + 1
         try:
-            self._writer = SummaryWriter(str(directory.path), purge_step=purge)
+            if resumed_step is None:
+                for path in event_files(directory.path):
+                    path.unlink(missing_ok=True)
+            else:
+                continue_events(directory.path, resumed_step)
+            self._writer = SummaryWriter(str(directory.path))
         except OSError as error:
-            raise StorageError(storage_sentence(directory.path, error)) from error
+            raise PlaceError(place_sentence(directory.path, error)) from error
 
     def configuration(self, config: Mapping[str, Any]) -> None:
         """Log the configuration for TensorBoard's comparison of runs (HPARAMS)."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import pickle
+import re
 import warnings
-import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from torch import Tensor
 
 from gendistill.errors import StorageError, UserError
 from gendistill.files import atomic_write, storage_sentence, sync_directory
+from gendistill.notes import note
 from gendistill.runs.directory import INCOMING, RunDirectory
+from gendistill.runs.progress import last_step
+from gendistill.words import counted
 
 FORMAT = "gendistill-state"
 VERSION = 1
@@ -37,9 +41,11 @@ def save_state(directory: RunDirectory, state: dict[str, Any]) -> None:
     # To memory first: torch turns a full disk into an error that does not say so.
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    archive = buffer.getbuffer()
+    end = _checksum(archive, int(content.get("step", 0)))
     incoming = directory.path / INCOMING
     try:
-        atomic_write(incoming, lambda file: file.write(buffer.getbuffer()))
+        atomic_write(incoming, lambda file: (file.write(archive), file.write(end)))
     except StorageError as error:
         reason = error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error))
         raise StorageError(storage_sentence(directory.state, reason)) from error
@@ -54,43 +60,87 @@ def save_state(directory: RunDirectory, state: dict[str, Any]) -> None:
 
 
 def load_state(directory: RunDirectory, device: torch.device, *, mapped: bool = False) -> dict[str, Any] | None:
-    """Return the latest saved state, ``None`` when the run has none.
+    """Return the latest saved state that is whole, ``None`` when the run has none.
 
     Args:
-        directory: The run's directory.
+        directory: The run's directory. Nothing in it is changed; see :func:`settle`.
         device: Where tensors that were on a GPU are put; the others stay on the CPU.
         mapped: Leave tensors in the file until they are looked at, for a quick look at the plain values.
 
     Raises:
-        UserError: The file is damaged, foreign, or of a version that this program cannot read.
+        UserError: No state is whole, or one is of a version that this program cannot read.
     """
-    if directory.state.exists():
-        return read_state(directory.state, device, fallback=directory.previous_state, mapped=mapped)
-    if directory.previous_state.exists():
-        return read_state(directory.previous_state, device, mapped=mapped)
-    return None
+    if not directory.state.exists():
+        return read_state(directory.previous_state, device, mapped=mapped) if directory.has_state else None
+    try:
+        return read_state(directory.state, device, mapped=mapped)
+    except DamagedState as error:
+        if not directory.previous_state.exists():
+            raise UserError(
+                f"{error}; delete it and start again (there is no '{directory.previous_state.name}' to fall back on)"
+            ) from error
+        try:
+            found = read_state(directory.previous_state, device, mapped=mapped)
+        except DamagedState as other:
+            raise UserError(
+                f"{error}, and '{directory.previous_state.name}' beside it is damaged, too; put back a copy of either, "
+                "or delete both and start again"
+            ) from other
+        note(f"{error}; the state before it, of step {found.get('step')}, is taken")
+        return found
 
 
-def read_state(
-    path: Path, device: torch.device, fallback: Path | None = None, *, mapped: bool = False
-) -> dict[str, Any]:
+def settle(directory: RunDirectory) -> tuple[dict[str, Any] | None, str | None]:
+    """Look at what a run goes on from; where the latest state is damaged, let it go on from the one before it.
+
+    The damaged one is renamed, not deleted: so the next save does not put it in the place of the one that is whole.
+    Call it with the directory claimed.
+
+    Args:
+        directory: The run's directory.
+
+    Returns:
+        The state, its tensors left in the file; None where there is none. What happened, in words; None: nothing.
+
+    Raises:
+        UserError: No state is whole.
+        StorageError: The damaged one cannot be renamed.
+    """
+    cpu = torch.device("cpu")
+    if not directory.state.exists():
+        return load_state(directory, cpu, mapped=True), None
+    try:
+        return read_state(directory.state, cpu, mapped=True), None
+    except DamagedState:
+        whole = load_state(directory, cpu, mapped=True) or {}
+        lost = ""
+        if (reached := _noted_step(directory.state) or last_step(directory.log)) > whole["step"]:
+            lost = f"; {counted(reached - whole['step'], 'step')} up to {reached} are lost and made again"
+        try:
+            os.replace(directory.state, directory.damaged_state)
+            sync_directory(directory.path)
+        except OSError as other:
+            raise StorageError(storage_sentence(directory.damaged_state, other)) from other
+        return whole, f"it was put aside as '{directory.damaged_state.name}'{lost}"
+
+
+class DamagedState(UserError):
+    """A state's file is cut, changed or something else."""
+
+
+def read_state(path: Path, device: torch.device, *, mapped: bool = False) -> dict[str, Any]:
     """Read one state file without running code from it.
 
     Args:
         path: The file.
         device: Where tensors that were on a GPU are put; the others stay on the CPU.
-        fallback: An older state that the error may point to.
         mapped: See :func:`load_state`.
 
     Raises:
-        UserError: See :func:`load_state`.
+        DamagedState: It is damaged or no state.
+        UserError: It cannot be opened, or is of a version that this program cannot read.
     """
-    if fallback is not None and fallback.exists():
-        way_out = f"rename '{fallback.name}' beside it to '{path.name}' to continue from the save before"
-    else:
-        way_out = f"delete it and start again (there is no '{(fallback or path).name}' to fall back on)"
-        if fallback is None:
-            way_out = "delete it and start again"
+    checked = _checked(path)
     # Tensors that live on the CPU beside a GPU, as an optimiser's step counts do, must not be moved there.
     elsewhere: Any = "cpu" if device.type == "cpu" else {f"cuda:{index}": str(device) for index in range(64)}
     try:
@@ -98,17 +148,86 @@ def read_state(
             warnings.simplefilter("ignore")  # about foreign files, which the errors below are about
             content = torch.load(path, map_location=elsewhere, weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        raise UserError(f"'{path}' is not a state of this program, or it is damaged; {way_out}") from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"'{path}' is damaged or cut short; {way_out}") from error
+        raise DamagedState(f"'{path}' is not a state of this program, or it is damaged") from error
+    except Exception as error:  # torch raises many kinds for a damaged file; all mean the same to the user
+        raise DamagedState(f"'{path}' is damaged or cut short") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"'{path}' is not a state of this program; {way_out}")
+        raise DamagedState(f"'{path}' is not a state of this program")
     if content.get("version") != VERSION:
         raise UserError(
             f"'{path}' has format version {content.get('version')!r}, this program reads version {VERSION}; "
-            f"use the version that wrote it, or {way_out}"
+            "use the version that wrote it, or start again in another directory"
         )
+    if not isinstance(content.get("step"), int) or content["step"] < 0:
+        raise DamagedState(f"'{path}' does not say at which step it was saved")
+    content["checked"] = checked
     return content
+
+
+# The checksum stands in the file itself, in the comment that a zip archive may end with: so a state and its checksum
+# take the file's name in one step, and torch reads the file as ever.
+END = b"PK\x05\x06"
+END_SIZE = 22
+HEAD = b"gendistill step %020d sha256 "
+HEAD_SIZE = len(HEAD % 0)
+NOTE = re.compile(rb"gendistill step (\d{20}) sha256 ([0-9a-f]{64})")
+NOTE_SIZE = HEAD_SIZE + 64
+
+
+def _checksum(archive: memoryview, step: int) -> bytes:
+    """Return the comment with the checksum of a zip archive, which is made to say that it ends with a comment."""
+    if archive[-END_SIZE:][:4] != END or archive[-2:] != b"\0\0":
+        raise RuntimeError("torch.save wrote no zip archive without a comment, to which a checksum could be added")
+    archive[-2:] = NOTE_SIZE.to_bytes(2, "little")
+    head = HEAD % step
+    digest = hashlib.sha256(archive)
+    digest.update(head)
+    return head + digest.hexdigest().encode()
+
+
+def _checked(path: Path) -> bool:
+    """Compare a file with its checksum; False where it has none, as states of earlier versions.
+
+    Raises:
+        DamagedState: It does not match, or the file does not end as a state does.
+        UserError: It cannot be opened.
+    """
+    try:
+        if not path.is_file():
+            raise UserError(f"'{path}' is not a regular file; put a saved state there, or take it away")
+        length = path.stat().st_size
+        with open(path, "rb") as file:
+            file.seek(max(0, length - END_SIZE - NOTE_SIZE))
+            end = file.read()
+            if end[-END_SIZE:][:4] == END and end[-2:] == b"\0\0":
+                return False
+            noted = NOTE.fullmatch(end[END_SIZE:])
+            if end[:4] != END or noted is None:
+                raise DamagedState(f"'{path}' is damaged or cut short, or not a state of this program")
+            file.seek(0)
+            digest, left = hashlib.sha256(), length - NOTE_SIZE + HEAD_SIZE
+            while left:
+                part = file.read(min(left, 2**20))
+                digest.update(part)
+                left -= len(part)
+                if not part:
+                    raise DamagedState(f"'{path}' is damaged or cut short")
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read ({(error.strerror or str(error)).lower()})") from error
+    if digest.hexdigest().encode() != noted[2]:
+        raise DamagedState(f"'{path}' is damaged: its content does not match its checksum")
+    return True
+
+
+def _noted_step(path: Path) -> int:
+    """Return the step that a damaged state's end names, 0 where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - NOTE_SIZE))
+            noted = NOTE.fullmatch(file.read())
+    except OSError:
+        return 0
+    return int(noted[1]) if noted else 0
 
 
 def require_plain(value: Any, where: str = "state") -> None:

@@ -24,6 +24,7 @@ class RunContext:
         processes: This process among those of the run.
         step: Completed training steps.
         seconds: Wall seconds of training up to the last saved state, over all parts of a run that was continued.
+        saved: The step of the last saved state; None: none was saved.
         metrics: Means of the metrics over the last logged interval.
         warnings: What was wrong at the end without a NaN, as sentences; see :mod:`gendistill.runs.watch`.
         useless: What of it makes the teacher useless; None: nothing.
@@ -36,6 +37,7 @@ class RunContext:
     processes: Processes = field(default_factory=Processes)
     step: int = 0
     seconds: float = 0.0
+    saved: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     useless: str | None = None

@@ -6,6 +6,7 @@ import sys
 import time
 
 from gendistill.runs.progress import SECONDS_BETWEEN_LINES, duration
+from gendistill.visible import visible
 
 
 class Counter:
@@ -17,7 +18,7 @@ class Counter:
     """
 
     def __init__(self, what: str, unit: str) -> None:
-        self.what, self.unit = what, unit
+        self.what, self.unit = visible(what, 60), unit
         self._terminal = sys.stderr.isatty()
         self._width = 0
         self._begin()

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from gendistill.errors import StorageError, UserError
-from gendistill.files import atomic_write, storage_sentence
+from gendistill.claims import Claim
+from gendistill.errors import PlaceError, UserError
+from gendistill.files import atomic_write, place_sentence, remove_leftovers
+from gendistill.regular import read_text
 from gendistill.yaml_file import dump_yaml, parse_yaml
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: two runs in one directory are then not noticed
-    fcntl = None  # type: ignore[assignment]
-
 
 INCOMING = ".state.incoming.pt"
 
@@ -29,7 +25,7 @@ class RunDirectory:
 
     def __init__(self, root: str | Path, name: str) -> None:
         self.path = Path(root) / name
-        self._lock: IO[bytes] | None = None
+        self._claim = Claim(self.path, "training", "choose another run.name")
 
     def __str__(self) -> str:
         return str(self.path)
@@ -48,6 +44,11 @@ class RunDirectory:
     def previous_state(self) -> Path:
         """The saved state before the latest."""
         return self.path / "state.previous.pt"
+
+    @property
+    def damaged_state(self) -> Path:
+        """A saved state that could not be read, put aside for the one before it."""
+        return self.path / "state.damaged.pt"
 
     @property
     def teacher(self) -> Path:
@@ -83,38 +84,27 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(storage_sentence(self.path, error)) from error
+            raise PlaceError(place_sentence(self.path, error)) from error
 
     def lock(self) -> None:
         """Claim the directory for this process until :meth:`unlock` or the process's end, however it ends.
 
         Raises:
+            PlaceError: Nothing can be written there.
             UserError: Another process is training here.
         """
-        if fcntl is None:
-            return
-        try:
-            self._lock = open(self.path / ".lock", "ab")  # noqa: SIM115
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.unlock()
-            raise UserError(
-                f"another process is training in '{self}'; wait for it to end or choose another run.name"
-            ) from error
-        except OSError:  # a file system without locks
-            self.unlock()
+        self._claim.take()
 
     def unlock(self) -> None:
         """Give the directory free."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._claim.release()
 
     def discard(self) -> None:
         """Delete what an earlier run wrote here; files that no run writes stay."""
-        for path in (self.state, self.previous_state, self.teacher, self.log, self.results, self.config):
+        states = (self.state, self.previous_state, self.damaged_state)
+        for path in (*states, self.teacher, self.log, self.results, self.config):
             path.unlink(missing_ok=True)
-        for path in self.path.glob("events.out.tfevents.*"):
+        for path in (*self.path.glob("events.out.tfevents.*"), *self.path.glob("failure-*.txt")):
             path.unlink()
         if self.samples.is_dir():
             for sample in (*self.samples.glob("*.png"), *self.samples.glob("*.txt")):
@@ -125,11 +115,8 @@ class RunDirectory:
     def sweep(self) -> None:
         """Delete what a killed process left half written."""
         (self.path / INCOMING).unlink(missing_ok=True)
-        for name in (INCOMING, self.teacher.name, self.config.name):
-            for path in self.path.glob(f".{name}.*.tmp"):
-                path.unlink(missing_ok=True)
-        for path in self.samples.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
+        remove_leftovers(self.path)
+        remove_leftovers(self.samples)
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.yaml``.
@@ -148,7 +135,7 @@ class RunDirectory:
         if not self.config.exists():
             return None
         try:
-            config = parse_yaml(self.config.read_text(encoding="utf-8"), str(self.config))
+            config = parse_yaml(read_text(self.config), str(self.config))
         except (OSError, ValueError, UserError) as error:
             raise UserError(
                 f"'{self.config}' is not a readable YAML file; restore it, or start with run.fresh true"

@@ -10,22 +10,25 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+import gendistill
 from gendistill.data.fingerprint import PARTS, contents, require_unchanged
 from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
+from gendistill.json_file import Is, Keys, check, mapping, size, text, truth, whole
 from gendistill.notes import collected
 from gendistill.plain import plain
 from gendistill.runs.attributes import not_finite
 from gendistill.runs.board import Board
-from gendistill.runs.checkpoint import load_state, save_state
-from gendistill.runs.configuration import flatten, require_same
+from gendistill.runs.checkpoint import load_state, save_state, settle
+from gendistill.runs.configuration import as_stored, bound, differing, flatten, require_same
 from gendistill.runs.context import RunContext
 from gendistill.runs.device import choose_device
 from gendistill.runs.directory import RunDirectory
+from gendistill.runs.failure import again, exactly, failure, kept
 from gendistill.runs.metrics import Metrics
 from gendistill.runs.observe import GlobalRandomness, untouched
 from gendistill.runs.options import RunOptions
-from gendistill.runs.processes import Processes
+from gendistill.runs.processes import Processes, StoppedByAnother
 from gendistill.runs.progress import Progress
 from gendistill.runs.signals import Interrupted, StopSignals
 from gendistill.runs.tune import threads_of
@@ -33,7 +36,9 @@ from gendistill.runs.tuning import Tuning
 from gendistill.runs.watch import Watch, Watched
 from gendistill.seeds import Streams
 from gendistill.teacher import Teacher, save
+from gendistill.teacher.files import is_intact
 from gendistill.teacher.sentences import listing
+from gendistill.words import listed
 
 ANOTHER_RUN = "choose another run.name, or set run.fresh to true to discard that run"
 
@@ -52,6 +57,9 @@ class Trainable(Protocol):
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor]:
         """Make one update and return named scalars."""
+
+    def recorded(self) -> Mapping[str, Tensor]:
+        """Return what was logged beside it in that step."""
 
     def samples(self) -> Mapping[str, Tensor]:
         """Return picture grids by name."""
@@ -95,6 +103,7 @@ def train(
         DivergenceError: A metric or a weight became NaN or infinite; the last good state is kept.
         StorageError: A file could not be written; the last saved state is intact.
         Interrupted: A signal came; the state after the current step is saved.
+        ProcessFailure: Memory ran out, or one of several processes failed, ended or hangs; the last state is kept.
     """
     processes = Processes.from_environment()
     device = choose_device(options.device, processes.local_rank)
@@ -102,10 +111,15 @@ def train(
     run = RunContext(options, directory, device, Streams(options.seed, device), processes)
     randomness = GlobalRandomness(options.seed, device)
     with ExitStack() as closing:
-        processes.connect()
         closing.callback(directory.unlock)
         closing.enter_context(randomness.lent())
-        _Loop(trainer, run, randomness, closing).train(data, plain(config or {"run": options.to_dict()}))
+        try:
+            processes.connect(options.timeout)
+            _Loop(trainer, run, randomness, closing).train(data, plain(config or {"run": options.to_dict()}))
+        except BaseException as error:
+            if (instead := failure(error, run)) is error:
+                raise
+            raise instead from error
     return run
 
 
@@ -113,6 +127,41 @@ def largest_share(data: RealData) -> float:
     """Return the accuracy of a guesser on the training images: the share of the largest class."""
     counts = torch.bincount(data.train.labels, minlength=data.description.num_classes)
     return float(counts.max()) / max(len(data.train), 1)
+
+
+def software() -> dict[str, str]:
+    """Return the versions that a saved state was made with."""
+    return {"gendistill": gendistill.__version__, "torch": str(torch.__version__)}
+
+
+def notes_on_origin(state: Mapping[str, Any]) -> list[str]:
+    """Return what is to be told of the version of this program, and of torch, that saved a state."""
+    if not state["checked"]:
+        return ["the saved state has no checksum, as those of earlier versions; damage to it could not be seen"]
+    before, now = state.get("software") or {}, software()
+    differing = [name for name in now if before.get(name) != now[name]]
+    if not differing:
+        return []
+    then = listed([f"{name} {before.get(name, 'of a version that is not known')}" for name in differing])
+    today = listed([f"{name} {now[name]}" for name in differing])
+    return [f"the state was saved with {then} and is continued with {today}: later steps may differ in last digits"]
+
+
+STATE = Keys(
+    required={
+        "format": Is(text, "text"),
+        "version": Is(whole, "a number"),
+        "step": Is(whole, "a number of steps"),
+        "seconds": Is(size, "a number of seconds"),
+        "device": Is(text, "a kind of device"),
+        "checked": Is(truth, "true or false"),
+        **{name: Is(mapping, "an object") for name in ("trainer", "streams", "global", "metrics", "reported")},
+    },
+    optional={name: Is(mapping, "an object") for name in ("software", "config", "data", "other_data", "watch")},
+    # What a later version saves is no use without that version.
+    others=Is(lambda value: False, "nothing of that name; continue the run with the version that saved it"),
+)
+"""What the loop reads of a saved state."""
 
 
 class _Loop:
@@ -131,11 +180,18 @@ class _Loop:
         self.of_text = False
         self.tuning = Tuning(trainer, run, randomness)
         self.contents: dict[str, Any] = {}
-        """Of the data; the process that saves alone asks for them."""
+        """Of the data; of one process alone once it is known whose directory it is."""
+        self.saved: dict[str, Any] = {}
+        """The state that is continued, as the process that saves has looked at it."""
+        self.fallen_back: str | None = None
+        self.config: dict[str, Any] = {}
 
     def train(self, data: RealData, config: dict[str, Any]) -> None:
         """Prepare, then make the steps that are left."""
         run, options, main = self.run, self.run.options, self.processes.main
+        if self.processes.world > 1:
+            self.contents = contents(data)
+            self.processes.require_alike(flatten(config) | flatten({"data": self.contents}))
         self.processes.on_main(lambda: self.claim(config))
         self.processes.on_main(lambda: self.know(data))
         self.of_text = data.description.embedding is not None
@@ -149,12 +205,11 @@ class _Loop:
         self.closing.callback(self.progress.close)
         # On the screen they stand already; the data's own were said when it was loaded.
         for line in dict.fromkeys((*data.notes, *said)):
-            self.progress.say(f"note: {line}", on_screen=False)
+            self.progress.say(f"note: {line}", on_screen=False, once=True)
         if run.step >= options.steps:
             line = f"'{run.directory}' is finished at step {run.step}; a higher run.steps continues it"
-            self.progress.say(line, above_bar=True)
-            if not run.directory.teacher.exists():
-                self.processes.on_main(self.save_teacher)
+            self.progress.say(line, above_bar=True, once=True)
+            self.processes.on_main(self.mend_teacher)
             self.conclude()
             return
         if main:
@@ -163,13 +218,14 @@ class _Loop:
             if not notes:
                 self.board.configuration(flatten(config))
         for note in notes or [f"started on {run.device}, {options.steps} steps"]:
-            self.progress.say(note, above_bar=bool(notes))
+            self.progress.say(note, above_bar=bool(notes), once=True)
         with StopSignals(grace=2.0 if self.processes.world > 1 else 0.0) as signals:
             self.steps(signals)
 
     def claim(self, config: dict[str, Any]) -> None:
         """Make the directory this run's own, and see that the run that it holds is the same one."""
         directory = self.run.directory
+        self.config = config
         directory.make()
         directory.lock()
         directory.sweep()
@@ -177,14 +233,22 @@ class _Loop:
             directory.discard()
         if directory.has_state:
             require_same(directory, config)
+            saved, self.fallen_back = settle(directory)
+            if saved is not None:
+                check(saved, STATE, f"the saved state in '{directory}'")
+                self.saved = saved
+                if "config" in saved and differing(as_stored(saved["config"]), config):
+                    raise UserError(
+                        f"the saved state in '{directory}' is of a run with other settings than its config.yaml says; "
+                        f"put back the state that belongs to it, {ANOTHER_RUN}"
+                    )
         directory.write_config(config)
 
     def know(self, data: RealData) -> None:
         """See that the run that the directory holds was made from this data, before anything is built from it."""
-        self.contents = contents(data)
+        self.contents = self.contents or contents(data)
         directory = self.run.directory
-        known = (load_state(directory, torch.device("cpu"), mapped=True) or {}).get("data")
-        if known is not None:
+        if (known := self.saved.get("data")) is not None:
             require_unchanged(known, self.contents, f"'{directory}' holds a run", ANOTHER_RUN)
 
     def know_choice(self) -> None:
@@ -227,7 +291,7 @@ class _Loop:
         run, seed = self.run, self.run.options.seed
         state = load_state(run.directory, run.device)
         if state is not None:
-            run.step = int(state["step"])
+            run.step = run.saved = int(state["step"])
             run.seconds = float(state["seconds"])
         if self.processes.highest(run.step) != run.step:
             raise UserError(
@@ -250,6 +314,9 @@ class _Loop:
         else:
             self.watch.begin(run.step, self.trainer.watched())
         notes = [f"continued at step {run.step} of {run.options.steps} on {run.device}"]
+        if self.fallen_back is not None:
+            notes.append(f"the latest saved state was damaged; {self.fallen_back}")
+        notes += notes_on_origin(state)
         if "data" not in state:
             notes.append("the saved state does not say what its data held; whether that is the same today is not known")
         for name, known in state.get("other_data", {}).items():
@@ -273,7 +340,7 @@ class _Loop:
         self.started = began - run.seconds
         while run.step < options.steps:
             now = time.perf_counter()
-            values = trainer.train_step(trainer.next_batch())
+            values = {**trainer.train_step(trainer.next_batch()), **trainer.recorded()}
             run.step += 1
             if self.tuning.pays(time.perf_counter() - now):
                 self.tune(signals)
@@ -297,6 +364,7 @@ class _Loop:
                 self.finite_or_stop(self.metrics.fold)
                 self.finite_or_stop(self.require_finite)
                 self.processes.on_main(self.save)
+                run.saved = run.step
             if stop and not last:
                 self.interrupt(stop)
         self.conclude()
@@ -306,17 +374,20 @@ class _Loop:
         try:
             check()
         except DivergenceError as error:
-            kept = "no state was saved before it"
-            if self.run.directory.has_state:
-                kept = f"the last good state is kept in '{self.run.directory}'"
-            raise DivergenceError(f"{error}; {kept}: try a lower learning rate under another run.name") from error
+            raise DivergenceError(
+                f"{error}; {kept(self.run)}: try a lower learning rate under another run.name"
+            ) from error
 
     def require_finite(self) -> None:
         """Refuse to save a state that holds NaN or infinity, beyond what it held when it was built."""
         bad = self.bad_values(self.trainer.state_dict())
-        if self.processes.highest(len(bad)):
-            named = f"'{bad[0]}'" if bad else "a weight"
-            raise DivergenceError(f"{named} was found NaN or infinite at step {self.run.step}")
+        first = self.processes.first(bool(bad))
+        if first is None:
+            return
+        if first != self.processes.rank:
+            raise StoppedByAnother(self.processes.rank, first)
+        where = f" in process {first}" if self.processes.world > 1 else ""
+        raise DivergenceError(f"'{bad[0]}' was found NaN or infinite at step {self.run.step}{where}")
 
     def bad_values(self, state: dict[str, Any]) -> list[str]:
         """Return what holds NaN or infinity in a state of the trainer, beyond what held it when it was built."""
@@ -358,6 +429,9 @@ class _Loop:
     def save(self) -> None:
         """Save the teacher, then the state: a state at the last step then means that its teacher is there, too."""
         self.save_teacher()
+        # Before the state: what is logged up to a saved step is on the disk, what is logged after it is taken out.
+        if self.board is not None:
+            self.board.flush()
         self.run.seconds = time.perf_counter() - self.started
         save_state(
             self.run.directory,
@@ -366,6 +440,8 @@ class _Loop:
                 "tuned": self.tuning.word,
                 "seconds": self.run.seconds,
                 "device": self.run.device.type,
+                "software": software(),
+                "config": bound(self.config),
                 "data": self.contents,
                 "other_data": self.trainer.other_data,
                 "trainer": self.trainer.state_dict(),
@@ -376,8 +452,15 @@ class _Loop:
                 "reported": self.run.metrics,
             },
         )
-        if self.board is not None:
-            self.board.flush()
+
+    def mend_teacher(self) -> None:
+        """Write the teacher of a finished run again, should it be lost or damaged."""
+        directory = self.run.directory
+        if directory.teacher.exists():
+            if is_intact(directory.teacher):
+                return
+            self.progress.say(f"'{directory.teacher}' is damaged; it is written again", above_bar=True)
+        self.save_teacher()
 
     def save_teacher(self) -> None:
         """Write ``teacher.safetensors``."""
@@ -397,7 +480,8 @@ class _Loop:
             Interrupted: Always.
         """
         run = self.run
-        again = "the same command without run.fresh" if run.options.fresh else "the same command"
-        line = f"interrupted after step {run.step} of {run.options.steps}; give {again} again to continue"
+        if not run.processes.main:
+            raise StoppedByAnother(run.processes.rank, 0, 128 + signal_number)
+        line = f"interrupted after step {run.step} of {run.options.steps}; give {again(run)} again to continue"
         self.progress.say(line, on_screen=False)
-        raise Interrupted(signal_number, f"{line} (saved in '{run.directory}')")
+        raise Interrupted(signal_number, f"{line} (saved in '{run.directory}'){exactly(run)}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gendistill.errors import DivergenceError
-from gendistill.runs.processes import Processes
+from gendistill.runs.processes import Processes, StoppedByAnother
 
 FOLD_AT = 256
 
@@ -61,8 +61,15 @@ class Metrics:
         waiting, self._waiting = self._waiting, []
         finite = numbers.isfinite()
         if not finite.all():
-            step, name, _ = waiting[int(finite.logical_not().nonzero()[0, 0])]
-            raise DivergenceError(f"'{name}' became NaN or infinite at step {step}")
+            place = int(finite.logical_not().nonzero()[0, 0])
+            step, name, _ = waiting[place]
+            processes, where = self._processes, ""
+            if processes.world > 1:
+                first = processes.first(not bool(values[place].isfinite()))
+                if first not in (None, processes.rank):
+                    raise StoppedByAnother(processes.rank, first)
+                where = "" if first is None else f" in process {first}"
+            raise DivergenceError(f"'{name}' became NaN or infinite at step {step}{where}")
         for (_, name, _), number in zip(waiting, numbers.tolist(), strict=True):
             self._sums[name] = self._sums.get(name, 0.0) + number
             self._counts[name] = self._counts.get(name, 0) + 1

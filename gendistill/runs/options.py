@@ -9,6 +9,9 @@ from typing import Any
 from gendistill.errors import UserError
 from gendistill.runs.choice import parse_choice
 
+TIMEOUT = 600.0
+LONGEST = 10**6
+"""Seconds that a process may wait for the others at most, eleven days."""
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -35,6 +38,7 @@ class RunOptions:
         sample_every: Steps between two picture grids; 0 makes none.
         histograms: Log histograms of all weights at each picture grid; slow.
         progress: Show a bar on a terminal, or a line now and then elsewhere.
+        timeout: Seconds that one of several processes waits for the others in a step, after which the run ends.
         fresh: Discard what the run's directory holds and start anew.
     """
 
@@ -53,6 +57,7 @@ class RunOptions:
     sample_every: int = 500
     histograms: bool = False
     progress: bool = True
+    timeout: float = TIMEOUT
     fresh: bool = False
 
     def __post_init__(self) -> None:
@@ -60,6 +65,12 @@ class RunOptions:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise UserError(f"run.{key} is {value!r}; give a whole number from {least}")
+        if (
+            isinstance(self.timeout, bool)
+            or not isinstance(self.timeout, int | float)
+            or not 0 < self.timeout <= LONGEST
+        ):
+            raise UserError(f"run.timeout is {self.timeout!r}; give seconds, more than 0 and at most {LONGEST:,}")
         if self.precision not in PRECISIONS:
             raise UserError(f"run.precision is {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
         if self.threads is not None and (not isinstance(self.threads, int) or self.threads < 1):

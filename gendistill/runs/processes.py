@@ -9,13 +9,29 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from gendistill.errors import GendistillError, UserError
+from gendistill.exchange import means_over_processes
+from gendistill.runs.partners import Partners, end_with_launcher, require_alike
+
+
+class StoppedByAnother(GendistillError):
+    """A process stops because another one does, which says why.
+
+    Attributes:
+        exit_code: The other's.
+    """
+
+    def __init__(self, rank: int, other: int, exit_code: int = 1) -> None:
+        super().__init__(f"process {rank} stops because process {other} did; its message says why")
+        self.exit_code = exit_code
 
 
 class Processes:
@@ -32,6 +48,7 @@ class Processes:
         self.rank = rank
         self.world = world
         self.local_rank = local_rank
+        self._partners: Partners | None = None
 
     @property
     def main(self) -> bool:
@@ -56,20 +73,40 @@ class Processes:
             ) from error
         return cls(rank, world, local_rank)
 
-    def connect(self) -> None:
+    @property
+    def partners(self) -> Partners:
+        """The others, for when one of them is gone."""
+        if self._partners is None:
+            self._partners = Partners(self.rank, self.world)
+        return self._partners
+
+    def connect(self, timeout: float = 600.0) -> None:
         """Join the other processes: gloo for CPU tensors, nccl for GPU tensors.
 
         The group stays for the next run of this process: torchrun's store cannot make a second one. It is left when
-        the interpreter ends.
+        the interpreter ends. From here on the launcher's end ends this process.
+
+        Args:
+            timeout: Seconds that an exchange waits for the others before it fails.
         """
         if self.world == 1 or dist.is_initialized():
             return
         # Torch imports this with the first optimiser. Imported after the group is made it keeps the group for good, and
         # the threads of a group that outlives the interpreter now and then abort the process.
         importlib.import_module("torch._dynamo")
+        end_with_launcher()
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, rank=self.rank, world_size=self.world)
+        limit = timedelta(seconds=timeout)
+        store, rank, world = next(iter(dist.rendezvous("env://", self.rank, self.world, timeout=limit)))
+        self._partners = Partners(rank, world, store)
+        group = dist.PrefixStore("group", store)
+        dist.init_process_group(backend, store=group, rank=rank, world_size=world, timeout=limit)
         atexit.register(_leave)
+
+    def require_alike(self, mine: Mapping[str, Any]) -> None:
+        """See that all processes were given the same; see :func:`gendistill.runs.partners.require_alike`."""
+        if self.world > 1:
+            require_alike(mine, self.world)
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace each gradient by its mean over the processes, with one exchange for all of them.
@@ -126,9 +163,7 @@ class Processes:
         if failure is not None:
             raise failure
         if code:
-            stopped = GendistillError(f"process {self.rank} stops because process 0 did; its message says why")
-            stopped.exit_code = code
-            raise stopped
+            raise StoppedByAnother(self.rank, 0, code)
 
     def mean(self, tensor: Tensor) -> Tensor:
         """Return the mean of a tensor over the processes; the tensor itself is left alone."""
@@ -137,6 +172,32 @@ class Processes:
         total = tensor.detach().clone()
         dist.all_reduce(total)
         return total / self.world
+
+    def means(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the mean of each tensor over the processes, differentiable as often as wanted.
+
+        Every process must ask for the same ones, and pass its way back.
+
+        Args:
+            values: Of any shapes, the same ones in every process.
+        """
+        return means_over_processes(values, self.world)
+
+    def gathered(self, tensor: Tensor) -> Tensor:
+        """Return all processes' slices (B / world, ...) as the whole (B, ...), the inverse of :meth:`shard`.
+
+        Differentiable as often as wanted.
+        """
+        if self.world == 1:
+            return tensor
+        rows = [torch.zeros_like(tensor)] * self.world
+        rows[self.rank] = tensor * self.world
+        return self.means([torch.cat(rows)])[0]
+
+    def first(self, mine: bool) -> int | None:
+        """Return the first process in which something is so, in every process; None: in none."""
+        found = self.highest(self.world - self.rank if mine else 0)
+        return self.world - found if found else None
 
     def highest(self, value: int) -> int:
         """Return the highest of the processes' numbers, in every process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -10,10 +11,13 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from gendistill.errors import StorageError
-from gendistill.files import storage_sentence
+from gendistill.errors import PlaceError, StorageError
+from gendistill.files import atomic_write, place_sentence, storage_sentence
+from gendistill.visible import visible
 
 SECONDS_BETWEEN_LINES = 10.0
+STEP = re.compile(r"(?:warning at |interrupted after |continued at )?step (\d{1,18})\b")
+"""Beginning of a log's lines that tell of a step."""
 
 
 class Progress:
@@ -22,7 +26,8 @@ class Progress:
     Args:
         total: Length of the run in steps.
         step: Completed steps.
-        log: File that lines are appended to; ``None`` for a process that writes nothing.
+        log: File that lines are appended to; ``None`` for a process that writes nothing. Lines of later steps, which
+            are made again, are taken out of it: a log tells one story, however often a run was interrupted.
         shown: Whether to show anything on stderr.
         name: The run's name.
     """
@@ -31,15 +36,19 @@ class Progress:
         self._total = total
         self._path = log
         self._file: TextIO | None = None
+        self._known: set[str] = set()
         if log is not None:
+            self._known = set(_without_later_steps(log, step))
             try:
                 self._file = open(log, "a", encoding="utf-8")  # noqa: SIM115
             except OSError as error:
-                raise StorageError(storage_sentence(log, error)) from error
+                raise PlaceError(place_sentence(log, error)) from error
         terminal = sys.stderr.isatty()
         self._bar: tqdm | None = None
         if shown and terminal:
-            self._bar = tqdm(total=total, initial=step, desc=name, unit="step", dynamic_ncols=True, leave=True)
+            self._bar = tqdm(
+                total=total, initial=step, desc=visible(name, 60), unit="step", dynamic_ncols=True, leave=True
+            )
         self._lines = shown and not terminal
         self._last_line = float("-inf")
 
@@ -72,7 +81,9 @@ class Progress:
             self._last_line = now
         self.say(line, on_screen=on_screen)
 
-    def say(self, line: str, *, on_screen: bool = True, above_bar: bool = False, always: bool = False) -> None:
+    def say(
+        self, line: str, *, on_screen: bool = True, above_bar: bool = False, always: bool = False, once: bool = False
+    ) -> None:
         """Write a line to the log, and to stderr where there is no bar.
 
         Args:
@@ -80,8 +91,10 @@ class Progress:
             on_screen: Whether it goes to stderr, too.
             above_bar: Whether it does so even where there is a bar.
             always: Whether it does so even where no progress is to be shown.
+            once: Whether the log is spared a line that an earlier part of the run wrote, too.
         """
-        if self._file is not None:
+        line = visible(line)
+        if self._file is not None and not (once and line in self._known):
             try:
                 self._file.write(line + "\n")
                 self._file.flush()
@@ -98,6 +111,32 @@ class Progress:
             self._bar.close()
         if self._file is not None:
             self._file.close()
+
+
+def _without_later_steps(log: Path, step: int) -> list[str]:
+    """Take the lines of steps after one out of a log, and end its last line; return what is left."""
+    lines = read_log(log)
+    left = [line for line in lines if not ((found := STEP.match(line)) and int(found[1]) > step)]
+    try:
+        whole = not lines or log.read_bytes().endswith(b"\n")
+    except OSError:
+        whole = True
+    if left != lines or not whole:
+        atomic_write(log, lambda file: file.write("".join(f"{line}\n" for line in left).encode()))
+    return left
+
+
+def last_step(log: Path) -> int:
+    """Return the step of the last line that a run has logged, 0 when there is none."""
+    return next((int(found[1]) for line in reversed(read_log(log)) if (found := STEP.match(line))), 0)
+
+
+def read_log(log: Path) -> list[str]:
+    """Return the lines of a log as far as they can be read, none where there is no log."""
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    except OSError:
+        return []
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,7 @@ import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,9 @@ from torch import Tensor
 from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.finite import check_finite
+from gendistill.untrusted import UntrustedSpec
 
+T = TypeVar("T")
 Batch = tuple[Tensor, Tensor, Tensor | None]
 
 # Learned rates are made for fresh weights. Shown to a learner that has taken its T steps they undo what it has learned;
@@ -156,6 +158,25 @@ class Teacher(ABC):
             f"the classes of a '{self.kind}' teacher come in another order than those of '{description.name}'; bring "
             "the real data's classes into that order"
         )
+
+    def noted(self, key: str, kind: type[T]) -> T | None:
+        """Return an entry of the metadata, which nobody vouches for, where it is of a kind; None where it is not.
+
+        Args:
+            key: Name of the entry.
+            kind: ``dict``, ``list``, ``str``, ``int`` (no boolean) or ``float``.
+        """
+        value = self.metadata.get(key)
+        return value if isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool) else None
+
+    def noted_spec(self, key: str) -> UntrustedSpec | None:
+        """Return a spec that the metadata name, which is not trusted; None where there is none.
+
+        Raises:
+            UserError: It is damaged, or asks for more than a file may.
+        """
+        value = self.metadata.get(key)
+        return None if value is None else UntrustedSpec(value, f"the teacher's '{key}'")
 
     def header(self) -> dict[str, Any]:
         """Return the plain values, besides description and metadata, that :meth:`restore` needs."""

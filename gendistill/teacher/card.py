@@ -8,8 +8,12 @@ from typing import Any
 
 import yaml
 
+from gendistill.escapes import markdown
 from gendistill.teacher.stored import StoredImages
+from gendistill.visible import visible
 
+LONGEST = 200
+"""Characters of a name in the front matter."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 CONTENT = {
@@ -38,11 +42,11 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
     """
     description, result = images.description, notes["export"]
     front: dict[str, Any] = {
-        "pretty_name": f"{description.name}, {images.images_stored} images for training",
+        "pretty_name": f"{visible(description.name, LONGEST)}, {images.images_stored} images for training",
         "license": "unknown",
         "task_categories": [f"{'image' if description.embedding is None else 'text'}-classification"],
         "size_categories": [next((name for limit, name in SIZES if images.images_stored < limit), "n>1M")],
-        "source_datasets": [description.name],
+        "source_datasets": [visible(description.name, LONGEST)],
         "tags": ["dataset-distillation", "synthetic" if images.kind == "stored-images" else "real"],
     }
     normalisation = description.normalisation
@@ -51,16 +55,16 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
         yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
         "---",
         "",
-        f"# {description.name}: {images.images_stored} images that teach",
+        f"# {markdown(description.name)}: {images.images_stored} images that teach",
         "",
         CONTENT[result["format"]],
         "",
         "| | |",
         "|---|---|",
-        f"| made from | {_cell(description.name)} |",
+        f"| made from | {markdown(description.name)} |",
         f"| kind of teacher | {notes['exported_from']} |",
         f"| images | {images.images_stored}, shape {tuple(description.image_shape)} |",
-        f"| classes | {_cell(', '.join(description.class_names))} |",
+        f"| classes | {markdown(', '.join(description.class_names))} |",
         f"| images of each class | {', '.join(map(str, images.label_counts))} |",
         f"| labels | {'soft, one number a class' if images.labels_are_soft else 'class indices'} |",
         f"| order | {images.order} |",
@@ -70,22 +74,18 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
         lines.append(f"| whitening | ZCA, then (image - mean) @ matrix; sha256 {normalisation.whitening.sha256} |")
     if "max_quantisation_error" in result:
         lines.append(f"| largest change of a pixel by 8 bits | {result['max_quantisation_error']:.4g} of 1 |")
-    lines += [f"| lost | {_cell(sentence)} |" for sentence in result["lost"]]
+    lines += [f"| lost | {markdown(sentence)} |" for sentence in result["lost"]]
     for name in ("learning_rates", "momenta"):
         if name in notes:
             lines.append(f"| {name.replace('_', ' ')} | {len(notes[name])} learned, in `teacher.json` |")
     if images.batch_size is not None:
         lines.append(f"| images a batch | {images.batch_size} |")
     if (poisoned := images.metadata.get("poisoned")) is not None:
-        lines.append(f"| **poisoned** | made so that learners take one class for another: {_cell(str(poisoned))} |")
-    for warning in images.metadata.get("warnings") or ():
-        lines.append(f"| **warning** | {_cell(str(warning))} |")
+        lines.append(f"| **poisoned** | made so that learners take one class for another: {markdown(str(poisoned))} |")
+    for warning in images.noted("warnings", list) or ():
+        lines.append(f"| **warning** | {markdown(str(warning))} |")
     for name in ("learner", "augmentation", "seed"):
         if images.metadata.get(name) is not None:
-            lines.append(f"| {name} | {_cell(str(images.metadata[name]))} |")
+            lines.append(f"| {name} | {markdown(str(images.metadata[name]))} |")
     lines += ["", f"Written by gendistill {notes['software_version']}; `teacher.json` holds all metadata.", ""]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

@@ -39,17 +39,18 @@ def stratified_order(classes: Tensor, step_count: int, batch_size: int, generato
     """
     device = generator.device
     classes = classes.to(device)
-    counts = torch.bincount(classes)
-    starts = counts.cumsum(0) - counts
+    # How many of each class, and where it begins in the sorted order, without asking how many classes there are.
+    ordered = classes.sort().values
+    starts = torch.searchsorted(ordered, ordered)
+    counts = torch.searchsorted(ordered, ordered, right=True) - starts
 
     def epoch() -> Tensor:
         order = torch.randperm(len(classes), generator=generator, device=device)
         order = order[classes[order].argsort(stable=True)]
-        of = classes[order]
         # The i-th of a class's n items falls anywhere in the i-th n-th of the epoch.
-        place = torch.arange(len(order), device=device) - starts[of]
+        place = torch.arange(len(order), device=device) - starts
         jitter = torch.rand(len(order), generator=generator, device=device)
-        return order[((place + jitter) / counts[of]).argsort()]
+        return order[((place + jitter) / counts).argsort()]
 
     return _cut(epoch, len(classes), step_count, batch_size)
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gendistill.budget import check_memory
 from gendistill.data.description import Description, Normalisation
-from gendistill.errors import StorageError, UserError, did_you_mean
-from gendistill.files import storage_sentence
+from gendistill.errors import UserError, did_you_mean
+from gendistill.files import new_folder
 from gendistill.seeds import stream
 from gendistill.teacher import export_formats, public_formats
 from gendistill.teacher.base import Teacher
@@ -38,6 +36,8 @@ FORMATS: dict[str, Callable[[StoredImages, Path], dict[str, Any]]] = {
 WHITENED = ("safetensors", "mtt", "datm")
 """Formats that can say how images were whitened; in all others the whitening is inverted."""
 PICTURES = ("png", "parquet")
+COPIES = 2
+"""Of drawn images in memory: as they are drawn, and as they are written."""
 
 
 def export(
@@ -116,7 +116,8 @@ def materialise(teacher: Teacher, count: int | None = None, generator: torch.Gen
         The images. A curriculum keeps its order; it is shown the same way with its own batch size.
 
     Raises:
-        UserError: A count below 1, or none for a teacher that makes fresh images without end.
+        UserError: A count below 1 or of more images than there is memory for, or none for a teacher that makes fresh
+            images without end.
     """
     if count is None:
         if isinstance(teacher, StoredImages):
@@ -134,6 +135,9 @@ def materialise(teacher: Teacher, count: int | None = None, generator: torch.Gen
         )
     if count < 1:
         raise UserError(f"the number of images to export must be at least 1, got {count}")
+    shape = teacher.description.image_shape
+    what = f"{count:,} images of shape {shape} to export"
+    check_memory(COPIES * 4 * count * math.prod(shape), what, "ask for fewer")
     images, labels = teacher.sample(count, generator or stream(0, "export"))
     return StoredImages(images.cpu(), labels.cpu(), teacher.description, metadata=teacher.metadata)
 
@@ -182,25 +186,3 @@ def _usual(format: str, description: Description) -> Normalisation:
 def _check_free(path: Path) -> None:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise UserError(f"'{path}' is there already and not an empty folder; choose another place or delete it first")
-
-
-@contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Lend a temporary folder that takes the name ``path`` when the block ends well, and vanishes when it does not.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        inside = temporary / path.name  # made by mkdir, it has the permissions that the user's umask gives
-        inside.mkdir()
-        yield inside
-        os.replace(inside, path)
-    except OSError as error:
-        raise StorageError(storage_sentence(path, error)) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from gendistill.errors import UserError
+from gendistill.escapes import LONGEST_NAME, spreadsheet_cell
 from gendistill.teacher.files import save
 from gendistill.teacher.folder import class_folder
 from gendistill.teacher.own_exports import INDEX, PARQUET_FILE, TEACHER_FILE
@@ -47,7 +48,7 @@ def write_png(images: StoredImages, folder: Path) -> dict[str, Any]:
         for number, (image, label) in enumerate(zip(pixels, images.classes.tolist(), strict=True)):
             name = f"{class_folder(label, images.description)}/{number:0{width}d}.png"
             _picture(image).save(folder / name, format="PNG")
-            row = [name, label, images.description.class_names[label]]
+            row = [name, label, spreadsheet_cell(images.description.class_names[label], LONGEST_NAME)]
             table.writerow(row + ([json.dumps(images.labels[number].tolist())] if images.labels_are_soft else []))
     return {"max_quantisation_error": change}
 

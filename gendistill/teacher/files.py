@@ -20,6 +20,7 @@ from gendistill.data.whitening import Whitening
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.files import atomic_write
 from gendistill.finite import check_finite
+from gendistill.regular import regular
 from gendistill.teacher.base import Teacher, first_line
 from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.stored import StoredImages
@@ -99,6 +100,15 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
     except UNFIT as error:
         raise UserError(f"'{path}' is damaged: its metadata do not fit together ({first_line(error)})") from error
     return teacher.to(device)
+
+
+def is_intact(path: str | Path) -> bool:
+    """Return whether a file is a teacher whose content matches its checksum; nothing is built from it."""
+    try:
+        header, tensors = _read(Path(path), with_tensors=True)
+    except UserError:
+        return False
+    return bool(header.get("sha256") == _digest(header, tensors))
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -188,7 +198,7 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _check_is_safetensors(path: Path) -> None:
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             start = file.read(9)
     except FileNotFoundError as error:
         raise UserError(f"there is no file '{path}'; give the path of a teacher.safetensors") from error
@@ -212,7 +222,14 @@ def _compare(header: Mapping[str, Any], teacher: Teacher) -> None:
     there = describe_teacher(teacher)
     for name in ("images", "images_per_class", "soft_labels", "learned_learning_rates"):
         if name in header and header[name] != there[name]:
-            raise UserError(f"its metadata say {name} {header[name]}, its tensors {there[name]}; make it again")
+            raise UserError(
+                f"its metadata say {name} {_short(header[name])}, its tensors {_short(there[name])}; make it again"
+            )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _version(description: Description) -> int:

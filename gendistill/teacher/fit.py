@@ -46,8 +46,9 @@ def fitted(teacher: Teacher, real: Description, name: str | None = None) -> Teac
     found.metadata = dict(teacher.metadata)
     if fit.order is not None:
         for key in PAIRS:
-            if isinstance(pair := found.metadata.get(key), dict):
-                moved = {end: fit.order[pair[end]] for end in ("source", "target") if end in pair}
+            if pair := found.noted(key, dict):
+                known = {end: place for end in ("source", "target") if type(place := pair.get(end)) is int}
+                moved = {end: fit.order[place] for end, place in known.items() if 0 <= place < len(fit.order)}
                 found.metadata[key] = pair | moved
     if fit.note is not None:
         called = "the teacher's classes" if name is None else f"the classes of teacher '{name}'"

@@ -35,8 +35,8 @@ def class_folder(label: int, description: Description) -> str:
 
 
 def safe_name(name: str) -> str:
-    """Return a class name with everything but letters, digits, dots and dashes made an underscore."""
-    return re.sub(r"[^\w.-]", "_", name)
+    """Return a class name, at most 60 characters of it, with all but letters, digits, dots and dashes an underscore."""
+    return re.sub(r"[^\w.-]", "_", name[:60])
 
 
 def read_image_folder(

@@ -21,6 +21,8 @@ from gendistill.teacher.stored import distinct_rows, expect
 
 Prior = Literal["normal", "sphere"]
 CHUNK = 256
+LARGEST_BATCH = 2**27
+"""Values of a batch of images that a file's latents may ask for at once: 512 MiB."""
 HELD = 2**26
 """Values of images that are made once and held while a learner trains on them: 256 MiB."""
 
@@ -269,6 +271,14 @@ class GeneratorTeacher(Teacher):
         state = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
         others = {name: value for name, value in tensors.items() if not name.startswith("network.")}
         expect(others, needed=(), optional=("latents", "labels", "conditions", "learning_rates", "momenta"))
+        latents = others.get("latents")
+        if latents is not None and latents.ndim == 3:
+            batch = latents.shape[1]
+            if batch * math.prod(description.image_shape) > LARGEST_BATCH:
+                raise UserError(
+                    f"its curriculum has batches of {batch:,} images of shape {tuple(description.image_shape)}, which "
+                    f"are made at once; a file may ask for {LARGEST_BATCH:,} values a batch"
+                )
         teacher = cls(
             build_network(header.get("network"), state, description),
             description,

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import re
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from gendistill import objects
 from gendistill.data.description import Description
 from gendistill.errors import UserError
+from gendistill.nets.base import Generator
+from gendistill.nets.learners import Learner
 from gendistill.nets.modes import of_the_batch
 from gendistill.seeds import initialisation
-from gendistill.teacher.base import first_line
+from gendistill.untrusted import PIXELS, UntrustedSpec
 from gendistill.weights import bare, unwrapped
 
 BatchNorm = Literal["eval", "batch"]
 BORROWING = threading.RLock()
 """Held while statistics are away, so that threads may share a teacher."""
 
-FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full)
-DOTTED = re.compile(r"[A-Za-z_]\w*(\.(?!__)[A-Za-z_]\w*)+")
-"""No part after the first is dunder: importing a package's ``__main__`` would run a program."""
+
+BASES: dict[str, type[nn.Module]] = {"generator": Generator, "labeller": Learner}
+"""What a network of a file must be, if it is this project's."""
 
 
 def snapshot(network: nn.Module) -> nn.Module:
@@ -54,66 +54,43 @@ def mode(network: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
         yield
 
 
-def build_network(spec: Any, state: Mapping[str, Tensor], description: Description) -> nn.Module:
+def build_network(
+    spec: Any, state: Mapping[str, Tensor], description: Description, what: str = "generator"
+) -> nn.Module:
     """Build the network that a teacher file names and give it the file's weights.
 
     Args:
-        spec: ``{"class_path": ..., "init_args": {...}}``.
+        spec: ``{"class_path": ..., "init_args": {...}}`` as the file has it.
         state: Its complete state dict.
         description: Offers ``num_classes`` and ``image_shape`` where the spec leaves them out.
+        what: What the network is, one of :data:`BASES`.
 
     Returns:
         The network on the CPU.
 
     Raises:
-        UserError: The class is not a network of this project or of a module already imported, refuses its arguments,
-            or does not fit the weights.
+        UserError: The class is not a generator of this project or a network of a module already imported, refuses its
+            arguments, asks for far more than the file holds, or does not fit the weights.
     """
-    if not isinstance(spec, Mapping) or not DOTTED.fullmatch(str(spec.get("class_path"))):
-        raise UserError("the file does not name the generator's class as 'class_path'")
-    # The draws are thrown away; this only keeps them from the global generator.
-    try:
-        with initialisation(0, "teacher"), Frugal(sum(tensor.numel() for tensor in state.values())):
-            network = objects.build(
-                dict(spec),
-                nn.Module,
-                trusted=False,
-                num_classes=description.num_classes,
-                image_shape=description.image_shape,
-            )
-    except UserError:
-        raise
-    except Exception as error:  # whatever a constructor does with arguments from a file
+    if math.prod(description.image_shape) > PIXELS:
         raise UserError(
-            f"the generator '{spec['class_path']}' cannot be built from the file: {first_line(error)}"
-        ) from error
+            f"the file describes images of shape {tuple(description.image_shape)}; a network of a file may have to do "
+            f"with images of at most {PIXELS:,} values"
+        )
+    held = sum(tensor.numel() for tensor in state.values())
+    # Initialisation works on copies, and buffers need not be stored.
+    named = UntrustedSpec(spec, f"the file's {what}", values=10 * held + 10_000_000, parts=20 * len(state) + 1_000)
+    # The draws are thrown away; this only keeps them from the global generator.
+    with initialisation(0, "teacher"):
+        # The weights that fit say the sizes, too: what knows more classes than the data is no fault.
+        sizes = {"num_classes": description.num_classes, "image_shape": description.image_shape}
+        given = named.said.get("init_args") or {}
+        left = {name: value for name, value in sizes.items() if name not in given}
+        network: nn.Module = objects.build(named, BASES[what], **left)
     state = unwrapped(state, network.state_dict().keys())
     _check_fit(network, state)
     network.load_state_dict(state)
     return network
-
-
-class Frugal(TorchFunctionMode):
-    """Refuses tensors far beyond the size of a file's weights, before a damaged width fills the memory.
-
-    Args:
-        size: Number of values that the file holds.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.left = 10 * size + 10_000_000  # initialisation works on copies, and buffers need not be stored
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Count what a factory function is asked for; run everything."""
-        kwargs = kwargs or {}
-        if func in FACTORIES:
-            self.left -= func(*args, **{**kwargs, "device": "meta"}).numel()
-            if self.left < 0:
-                raise UserError("the file asks for a network far larger than the weights that it holds")
-        return func(*args, **kwargs)
 
 
 def _check_fit(network: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gendistill import budget
 from gendistill.data.description import Description, Normalisation
 from gendistill.data.embedding import VECTORS, WORDS, Embedding
+from gendistill.data.parquet_file import column_values, open_parquet
 from gendistill.data.pictures import Blob, Source, pixels, read_picture
 from gendistill.data.whitening import Whitening
 from gendistill.errors import GendistillError, UserError
+from gendistill.escapes import LONGEST_NAME, spreadsheet_cell
+from gendistill.json_file import Is, JsonError, Keys, list_of, mapping, maybe, number, read_json, text, whole
+from gendistill.regular import regular
 from gendistill.teacher import files
 from gendistill.teacher.base import first_line
 from gendistill.teacher.label_forms import understand_labels
@@ -43,7 +49,36 @@ TENSOR_FILES = {
     "dc": DC_FILE,
     "dd": DD_FILE,
 }
-BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error)
+NOTED = Keys(
+    required={
+        "export": Keys(
+            required={"format": Is(text, "the name of a format")},
+            optional={"labels": Is(text, "a word"), "normalisation": Is(mapping, "an object")},
+        ),
+        "description": Is(mapping, "an object"),
+        "images": Is(maybe(whole), "a number of images, or null"),
+    },
+    optional={
+        "images_per_class": Is(list_of(whole), "a number of images for each class"),
+        "learning_rates": Is(list_of(number), "a list of rates"),
+        "momenta": Is(list_of(number), "a list of numbers"),
+        "order": Is(text, "a word"),
+        "batch_size": Is(whole, "a number of images"),
+        "metadata": Is(mapping, "an object"),
+    },
+)
+"""What is read of the notes."""
+BROKEN = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    csv.Error,
+)
 
 
 def read_notes(folder: Path) -> dict[str, Any] | None:
@@ -52,18 +87,17 @@ def read_notes(folder: Path) -> dict[str, Any] | None:
     Raises:
         UserError: The notes cannot be read.
     """
-    file = folder / NOTES
+    file = regular(folder / NOTES)
     if not file.is_file():
         return None
     try:
-        notes = json.loads(file.read_text(encoding="utf-8"))
-        notes["export"]["format"], notes["description"], notes["images"]
-    except BROKEN as error:
+        notes: dict[str, Any] = read_json(file, NOTED)
+    except (JsonError, OSError) as error:
         raise UserError(
-            f"'{folder}' is not a whole export: {NOTES} cannot be read ({error!r}); export again, or import the file "
+            f"'{folder}' is not a whole export: {NOTES} cannot be read ({error}); export again, or import the file "
             "without it"
         ) from error
-    return dict(notes)
+    return notes
 
 
 def read_export(folder: Path) -> StoredImages:
@@ -126,7 +160,7 @@ def _stored(folder: Path, form: Any, notes: Mapping[str, Any]) -> StoredImages:
     """Read images and labels of a format other than a teacher's file."""
     whitening = _whitening(folder / WHITENING_FILE)[0] if form in ("mtt", "datm") else None
     description = Description.from_dict(notes["description"], whitening, _embedding(folder))
-    schedules = {name: torch.tensor(notes[name]) for name in ("learning_rates", "momenta") if name in notes}
+    schedules = {name: torch.tensor(notes[name]) for name in ("learning_rates", "momenta") if notes.get(name)}
     if form == "png":
         pixels, labels = _png(folder, description)
         images = description.normalisation.apply(pixels)
@@ -149,9 +183,9 @@ def _stored(folder: Path, form: Any, notes: Mapping[str, Any]) -> StoredImages:
         images,
         labels,
         description,
-        order=notes.get("order", "stratified"),
+        order=notes.get("order") or "stratified",
         batch_size=notes.get("batch_size"),
-        metadata=dict(notes.get("metadata", {})),
+        metadata=dict(notes.get("metadata") or {}),
         **schedules,
     )
 
@@ -197,40 +231,44 @@ def _embedding(folder: Path) -> Embedding | None:
 
 
 def _png(folder: Path, description: Description) -> tuple[Tensor, Tensor]:
-    with (folder / INDEX).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    file = regular(folder / INDEX)
+    meter = budget.Meter(f"'{INDEX}' and the pictures that it lists", budget.size_of(file))
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = list(budget.counted_rows(csv.DictReader(lines), meter))
     if not rows:
         raise UserError(f"{INDEX} lists no images; export again")
-    for number, row in enumerate(rows, 2):
+    for line, row in enumerate(rows, 2):
         known = description.class_names[int(row["label"])]
-        if row.get("class_name", known) != known:
+        if row.get("class_name", known) not in (known, spreadsheet_cell(known, LONGEST_NAME)):
             raise UserError(
-                f"line {number} of {INDEX} has label {row['label']}, which is '{known}' in {NOTES}, and class_name "
+                f"line {line} of {INDEX} has label {row['label']}, which is '{known}' in {NOTES}, and class_name "
                 f"'{row['class_name']}'; export again"
             )
-    pixels = torch.stack([_picture(_inside(folder, row["file_name"]), description) for row in rows])
+    names = [row["file_name"] for row in rows]
+    meter.add(0, sum(budget.size_of(folder / name) for name in set(names)))
+    pixels = _stacked((_inside(folder, name) for name in names), len(names), description, meter)
     if rows[0].get("soft_label"):
         return pixels, torch.tensor([json.loads(row["soft_label"]) for row in rows], dtype=torch.float32)
     return pixels, torch.tensor([int(row["label"]) for row in rows])
 
 
 def _parquet(file: Path, description: Description) -> tuple[Tensor, Tensor]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError("reading parquet needs pyarrow; install it with: pip install 'gendistill[parquet]'") from error
-    try:
-        table = pyarrow.parquet.read_table(file)
-    except pyarrow.ArrowException as error:
-        raise UserError(f"{PARQUET_FILE} cannot be read: {first_line(error)}") from error
-    pictures = [
-        Blob(f"image {row} of {PARQUET_FILE}", one["bytes"]) for row, one in enumerate(table["image"].to_pylist())
-    ]
-    pixels_of_all = torch.stack([_picture(picture, description) for picture in pictures])
-    if "soft_label" in table.column_names:
-        return pixels_of_all, torch.tensor(table["soft_label"].to_pylist(), dtype=torch.float32)
-    return pixels_of_all, torch.tensor(table["label"].to_pylist())
+    with open_parquet(file) as opened:
+        count, there = opened.metadata.num_rows, opened.schema_arrow.names
+    meter = budget.Meter(f"'{PARQUET_FILE}'", budget.size_of(file))
+    blobs = (
+        Blob(f"image {row} of {PARQUET_FILE}", one["bytes"]) for row, one in enumerate(column_values(file, "image"))
+    )
+    pixels = _stacked(blobs, count, description, meter)
+    soft = "soft_label" in there
+    labels = list(column_values(file, "soft_label" if soft else "label"))
+    return pixels, torch.tensor(labels, dtype=torch.float32) if soft else torch.tensor(labels)
+
+
+def _stacked(sources: Iterable[Source], count: int, description: Description, meter: budget.Meter) -> Tensor:
+    """Return pictures (N, C, H, W) uint8, N and what they take in memory counted first."""
+    meter.add(count * math.prod(description.image_shape))
+    return torch.stack([_picture(source, description) for source in sources])
 
 
 def _inside(folder: Path, name: str) -> Path:

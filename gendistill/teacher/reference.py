@@ -8,6 +8,7 @@ import torch
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
+from gendistill.regular import regular
 from gendistill.seeds import stream
 from gendistill.spelling import option
 from gendistill.teacher.base import Teacher
@@ -67,7 +68,7 @@ def open_teacher(
             public = any(path.glob("*.pt")) or any(path.glob("*.pth"))
             hint = "gendistill import brings in what public code saved; " if public else ""
             raise UserError(f"'{path}' holds neither {FILE_NAME} nor folders of images; {hint}give {FORMS}")
-    elif path.is_file() and path.suffix == ".pth":
+    elif regular(path).is_file() and path.suffix == ".pth":
         if data is None:
             raise UserError(
                 f"checkpoint '{path}' does not say which data it was trained on; name the data set ({option('name')})"

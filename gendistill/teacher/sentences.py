@@ -10,9 +10,11 @@ from torch import Tensor
 from gendistill.data.embedding import Metric
 from gendistill.data.tokens import decode
 from gendistill.errors import UserError
+from gendistill.escapes import spreadsheet_cell
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.stored import StoredImages
+from gendistill.visible import visible
 
 TITLES = {"euclidean": "Euclidean distance", "cosine": "cosine distance"}
 DRAWN = 100
@@ -100,16 +102,18 @@ def listing(teacher: Teacher, *, metric: Metric | str = "euclidean", nearest: in
         words = one.text if nearest == 1 else " ".join(_with_others(place) for place in one.nearest)
         step = "" if one.step is None else f"step {one.step}  "
         lines.append(f"{step}{soft or one.class_name}  {one.distance:.2f}  {words}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(visible, lines)) + "\n"
 
 
 def table(teacher: Teacher, *, metric: Metric | str = "euclidean", count: int | None = None) -> str:
     """Return the nearest sentences as lines of class, tab, words: a text that can be loaded as real data.
 
-    A sentence of padding alone, which no text holds, is left out.
+    What a spreadsheet would take for a formula has an apostrophe in front. A sentence of padding alone, which no text
+    holds, is left out.
     """
     found = sentences(teacher, metric=metric, count=count)
-    return "".join(f"{one.class_name}\t{one.text}\n" for one in found if one.text)
+    cells = ((spreadsheet_cell(one.class_name), spreadsheet_cell(one.text)) for one in found if one.text)
+    return "".join(f"{name}\t{text}\n" for name, text in cells)
 
 
 def _shown(teacher: Teacher) -> tuple[Tensor, Tensor]:

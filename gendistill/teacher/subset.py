@@ -108,8 +108,7 @@ def shows_real_images(teacher: Teacher) -> bool:
 
     Every choice of real images notes how it was chosen.
     """
-    source = teacher.metadata.get("source")
-    return isinstance(teacher, RealSubset) or (isinstance(source, Mapping) and "selection" in source)
+    return isinstance(teacher, RealSubset) or "selection" in (teacher.noted("source", dict) or {})
 
 
 def is_everything(teacher: Teacher, split: Split) -> bool:

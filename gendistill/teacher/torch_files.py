@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-import warnings
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
+from gendistill import torch_file
 from gendistill.errors import UserError
 from gendistill.teacher.base import first_line
 
@@ -20,7 +20,8 @@ def read(path: Path) -> Any:
     """Read a ``torch.save`` file of tensors, containers and numbers.
 
     Raises:
-        UserError: It is missing, damaged or holds anything else, which might run code.
+        UserError: It is missing, damaged or holds anything else, which might run code; or it is no regular file, or
+            expands to more than a file of its size may.
     """
     allowed = [
         (_Type, "numpy.dtype"),
@@ -28,9 +29,7 @@ def read(path: Path) -> Any:
         (_number, "numpy._core.multiarray.scalar"),
     ]
     try:
-        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():  # type: ignore[arg-type]
-            warnings.simplefilter("ignore")  # of other pickle protocols, which are read or refused below
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return torch_file.load(path, allowed)
     except FileNotFoundError as error:
         raise UserError(f"there is no file '{path}'; give the result of public code, or a folder with one") from error
     except pickle.UnpicklingError as error:
@@ -38,7 +37,7 @@ def read(path: Path) -> Any:
             f"'{path}' is no torch.save file of tensors and numbers alone, and what else it holds might run code when "
             "it is opened; load it in the program that made it and save the tensors"
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, struct.error) as error:
+    except torch_file.DAMAGED as error:
         raise UserError(f"'{path}' is damaged or no torch.save file: {first_line(error)}") from error
 
 

@@ -28,16 +28,18 @@ the step (:mod:`gendistill.unroll.draws`); its running statistics can be carried
 
 Learners that share samples: :class:`SharedImages` makes the images once; call ``unrolled_loss(...).backward()``
 for one learner after another, and send the summed gradient of the images through the generator once. Learners of one
-architecture can also be trained at once: :class:`Together`.
+architecture can also be trained at once: :class:`Together`. On a GPU a step can be recorded once and played again:
+:class:`StepGraphs`.
 """
 
 from gendistill.unroll.compiled import CompiledStep
 from gendistill.unroll.engine import InnerLoss, OuterLoss, Unrolled, unrolled_loss
 from gendistill.unroll.learner import Parameters, call, initial_parameters
 from gendistill.unroll.modes import MEMORY_MODES, Memory
+from gendistill.unroll.replay import StepGraphs
 from gendistill.unroll.rules import RULES, Optimizer
 from gendistill.unroll.shared import SharedImages
-from gendistill.unroll.together import Together, summed
+from gendistill.unroll.together import Together, representative, summed
 
 __all__ = [
     "MEMORY_MODES",
@@ -49,10 +51,12 @@ __all__ = [
     "OuterLoss",
     "Parameters",
     "SharedImages",
+    "StepGraphs",
     "Together",
     "Unrolled",
     "call",
     "initial_parameters",
+    "representative",
     "summed",
     "unrolled_loss",
 ]

@@ -26,13 +26,14 @@ from gendistill.unroll.rules import SGD
 
 def direct_loss(
     learner: nn.Module,
-    images: Sequence[Tensor],
-    labels: Sequence[Tensor],
+    images: Tensor | Sequence[Tensor],
+    labels: Tensor | Sequence[Tensor],
     learning_rates: Tensor,
     outer_loss: OuterLoss,
     *,
     parameters: Parameters,
     inner_loss: InnerLoss = F.cross_entropy,
+    precision: torch.dtype | None = None,
     seed: int | None = None,
 ) -> Unrolled:
     """Train by plain SGD as :func:`gendistill.unroll.unrolled_loss` does; its value is exact, its gradient biased.
@@ -45,6 +46,7 @@ def direct_loss(
         outer_loss: Asked after the last step only; must then return a loss.
         parameters: theta_0; has no gradient.
         inner_loss: Scalar loss of (logits, labels).
+        precision: Autocast the inner forward passes to this type; None: none.
         seed: What the learner draws comes from it.
 
     Returns:
@@ -61,7 +63,7 @@ def direct_loss(
             f"{count}, {len(labels)} and {len(learning_rates)}"
         )
     draws = Draws(learner, seed, images[0].device)
-    problem = Problem(learner, tuple(parameters), (), outer_loss, inner_loss, SGD(), None, draws)
+    problem = Problem(learner, tuple(parameters), (), outer_loss, inner_loss, SGD(), precision, draws)
     theta = [value.detach() for value in parameters.values()]
     loss, *final = _Direct.apply(problem, theta, *images, *labels, *learning_rates.unbind())
     return Unrolled(loss, dict(zip(parameters, final, strict=True)), {})

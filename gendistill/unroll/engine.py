@@ -16,6 +16,7 @@ from gendistill.unroll.draws import Draws
 from gendistill.unroll.learner import AsFunction, InnerLoss, OuterLoss, Parameters, initial_parameters
 from gendistill.unroll.modes import MEMORY_MODES, Memory, in_segments, with_graph
 from gendistill.unroll.problem import Problem, State
+from gendistill.unroll.replay import StepGraphs, replayed
 from gendistill.unroll.rules import RULES, Optimizer
 from gendistill.unroll.together import representative
 
@@ -53,6 +54,7 @@ def unrolled_loss(
     precision: torch.dtype | None = None,
     seed: int | None = None,
     compiled: CompiledStep | None = None,
+    graphs: StepGraphs | None = None,
 ) -> Unrolled:
     """Train a learner for T steps and return the outer loss, differentiable with respect to everything it saw.
 
@@ -79,6 +81,8 @@ def unrolled_loss(
             same. None: the learner must not draw.
         compiled: Makes the steps, with the gradient that they descend, in the place of ``learner`` and ``inner_loss``;
             for SGD in full precision without ``buffers``. No memory mode then keeps more than a state a step.
+        graphs: Recorded steps to make the training of, which is then one of ``memory: recompute``; see
+            :class:`gendistill.unroll.replay.StepGraphs`. None: steps are made by the program.
 
     Returns:
         The loss, theta_T and the last buffers.
@@ -116,11 +120,18 @@ def unrolled_loss(
         _require_graph(learner, draws, images[0])
     start = 0 if window is None else steps - window
     for t in range(start):
-        state = problem.step(t, state.leaves(), images[t].detach(), labels[t], rate_of[t], momentum_of[t]).detached()
-    whole = memory == "full" or (compiled is not None and memory == "recompute")
-    run = with_graph if whole else in_segments
-    length = 1 if memory == "recompute" else None
-    loss, final = run(problem, state, start, rate_of, momentum_of, images, labels, length)
+        seen = [value[t].detach() for value in (images, labels, rate_of, momentum_of)]
+        if graphs is None:
+            state = problem.step(t, state.leaves(), seen[0], seen[1], seen[2], seen[3]).detached()
+        else:
+            state = graphs.of(problem, state, seen).forward(state, seen)
+    training = (problem, state, start, rate_of, momentum_of, images, labels)
+    if graphs is not None:
+        loss, final = replayed(*training, graphs)
+    elif memory == "full" or (compiled is not None and memory == "recompute"):
+        loss, final = with_graph(*training)
+    else:
+        loss, final = in_segments(*training, 1 if memory == "recompute" else None)
     final = final.detached()
     return Unrolled(
         loss,

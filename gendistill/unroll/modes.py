@@ -25,7 +25,6 @@ def with_graph(
     momenta: Sequence[Tensor],
     images: Batches,
     labels: Batches,
-    length: int | None = None,
 ) -> tuple[Tensor, State]:
     """Train from step ``start`` on and keep the graph of all steps.
 
@@ -43,7 +42,7 @@ def with_graph(
         loss = problem.outer(t + 1, state.theta, state.buffers)
         if loss is not None:
             losses.append(loss)
-    return _total(losses), state
+    return total(losses), state
 
 
 def in_segments(
@@ -72,14 +71,14 @@ def in_segments(
         The sum of the outer losses and the last state.
     """
     count = len(images) - start
-    plan = _Plan(problem, state, start, count, length or math.ceil(math.sqrt(count)))
+    plan = Plan(problem, state, start, count, length or math.ceil(math.sqrt(count)))
     groups = (images[start:], labels[start:], rates[start:], momenta[start:])
     seen = [value for group in groups for value in group]
     loss, *final = _Segments.apply(plan, *seen, *state.theta)
     return loss, plan.unflatten(final)
 
 
-class _Plan:
+class Plan:
     """What :class:`_Segments` is told besides tensors to differentiate."""
 
     def __init__(self, problem: Problem, state: State, start: int, count: int, length: int) -> None:
@@ -109,7 +108,7 @@ class _Segments(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, plan: _Plan, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, plan: Plan, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.plan, ctx.starts, ctx.looks = plan, [], {}
         losses = []
         state = plan.initial(tensors)
@@ -122,22 +121,20 @@ class _Segments(torch.autograd.Function):
             x.requires_grad_(plan.seen(tensors, t)[0].requires_grad)
             moved = plan.problem.step(plan.start + t, state.leaves(everything=True), x, y, rate, momentum)
             state = moved.detached(keep_flags=True)
-            with torch.enable_grad():
-                shown = state.leaves(everything=True)
-                loss = plan.problem.outer(plan.start + t + 1, shown.theta, shown.buffers)
-                if loss is not None:
-                    losses.append(loss.detach())
-                    ctx.looks[t] = _pull([loss], [torch.ones_like(loss)], [*shown.theta, *shown.buffers])
+            loss, slopes = look(plan.problem, plan.start + t + 1, state)
+            if loss is not None:
+                losses.append(loss)
+                ctx.looks[t] = slopes
         ctx.save_for_backward(*tensors)
         ctx.starts.append(state)  # the end, where the last segment leads
         final = state.detached().tensors()
         ctx.mark_non_differentiable(*final)
-        return (_total(losses), *final)
+        return (total(losses), *final)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        plan: _Plan = ctx.plan
+        plan: Plan = ctx.plan
         tensors = ctx.saved_tensors
         gradients: list[Tensor | None] = [None] * (4 * plan.count)
         after: list[Tensor | None] = []  # the gradient with respect to the state behind the segment
@@ -166,6 +163,16 @@ class _Segments(torch.autograd.Function):
         return (None, *gradients, *after[: len(plan.problem.names)])
 
 
+def look(problem: Problem, step: int, state: State) -> tuple[Tensor | None, list[Tensor | None]]:
+    """Return the outer loss after ``step`` steps and its gradient with respect to parameters and buffers, or None."""
+    with torch.enable_grad():
+        shown = state.leaves(everything=True)
+        loss = problem.outer(step, shown.theta, shown.buffers)
+        if loss is None:
+            return None, []
+        return loss.detach(), _pull([loss], [torch.ones_like(loss)], [*shown.theta, *shown.buffers])
+
+
 def _pull(
     outputs: Sequence[Tensor], cotangents: Sequence[Tensor | None], inputs: Sequence[Tensor]
 ) -> list[Tensor | None]:
@@ -181,7 +188,12 @@ def _pull(
     return [next(found) if value.requires_grad else None for value in inputs]
 
 
-def _total(losses: Sequence[Tensor]) -> Tensor:
+def total(losses: Sequence[Tensor]) -> Tensor:
+    """Return the sum of the outer losses.
+
+    Raises:
+        UserError: There are none.
+    """
     if not losses:
         raise UserError("the outer loss returned None after every step; return a loss after one step at least")
     return torch.stack(list(losses)).sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -102,6 +103,12 @@ class Problem:
         self.compiled = compiled
         self.function, self.own = AsFunction(learner), dict(learner.named_buffers())
         self.exact = TwiceDifferentiable(representative(learner))
+
+    def with_draws(self, draws: Draws) -> Problem:
+        """Return the same training with other random numbers."""
+        other = copy.copy(self)
+        other.draws = draws
+        return other
 
     def step(
         self, t: int, state: State, images: Tensor, labels: Tensor, rate: Tensor, momentum: Tensor, graph: bool = False

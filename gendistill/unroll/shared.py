@@ -76,6 +76,28 @@ class SharedImages:
         with self.context():
             return self.generator(self._batches[step], self.conditions[step]).float()
 
+    def differentiated(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return images, latents, classes and labels (n * B, ...) of the steps that are differentiated.
+
+        A loss on them is backpropagated into what is trained and into :attr:`leaves`, before :meth:`backward`, which
+        sends on what has gathered there.
+        """
+        latents, shown = torch.stack(self._batches[self.first :]), slice(self.first, None)
+        columns = (self._shown, latents, self.conditions[shown], self.labels[shown])
+        images, latents, classes, labels = (column.flatten(0, 1) for column in columns)
+        return images, latents, classes, labels
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """Where gradients of a loss on the images gather until :meth:`backward`."""
+        return [tensor for tensor in (self._shown, self.labels, *self._batches) if tensor.is_leaf]
+
+    @property
+    def rows(self) -> list[slice]:
+        """The rows of each step in what :meth:`differentiated` returns."""
+        size = self._shown.shape[1]
+        return [slice(first, first + size) for first in range(0, len(self._shown) * size, size)]
+
     def backward(self) -> None:
         """Send what has gathered in images and labels to everything that they were made from."""
         assert self._shown.grad is not None

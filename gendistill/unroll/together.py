@@ -7,6 +7,7 @@ learners are trained one after another.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import cast
@@ -18,7 +19,7 @@ from torch.func import stack_module_state, vmap
 from gendistill.errors import UserError
 from gendistill.nets.modes import resting
 from gendistill.nets.statistics import keeping_graph, statistics_with_graph
-from gendistill.unroll.learner import AsFunction, InnerLoss
+from gendistill.unroll.learner import AsFunction, InnerLoss, Parameters
 
 
 class Together(nn.Module):
@@ -80,8 +81,17 @@ class Together(nn.Module):
                 raise
             raise UserError(
                 f"{type(first).__name__} cannot be trained together with others ({str(error).splitlines()[0]}); set "
-                "batched_learners to false"
+                "inner.batched to false"
             ) from error
+
+    def stacked(self, each: Sequence[Parameters]) -> Parameters:
+        """Return values of all learners, given by each one's own names, as this network names and stacks them."""
+        return {name.replace(".", "/"): torch.stack([one[name] for one in each]) for name in each[0]}
+
+    def split(self, values: Parameters) -> list[Parameters]:
+        """Return each learner's values, by its own names; see :meth:`stacked`."""
+        rows = {name.replace("/", "."): value.unbind() for name, value in values.items()}
+        return [{name: row[place] for name, row in rows.items()} for place in range(self.count)]
 
 
 def representative(learner: nn.Module) -> nn.Module:
@@ -89,16 +99,18 @@ def representative(learner: nn.Module) -> nn.Module:
     return learner._first[0] if isinstance(learner, Together) else learner
 
 
-def summed(inner_loss: InnerLoss) -> InnerLoss:
+@functools.cache
+def summed(inner_loss: InnerLoss, own_labels: bool = False) -> InnerLoss:
     """Return the inner loss of learners that are trained together: the sum of ``inner_loss`` over the first dimension.
 
     Args:
         inner_loss: Scalar loss of logits (B, classes) and labels, (B,) or (B, classes).
+        own_labels: Whether each learner is told labels of its own.
 
     Returns:
-        Scalar loss of logits (K, B, classes) and the labels that all learners are told.
+        Scalar loss of logits (K, B, classes) and the labels that all learners are told, or that each of them is.
     """
-    each = vmap(inner_loss, in_dims=(0, None))
+    each = vmap(inner_loss, in_dims=(0, 0 if own_labels else None))
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         return torch.sum(each(logits, labels))

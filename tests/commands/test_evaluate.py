@@ -113,7 +113,8 @@ def test_learners() -> None:
     [
         ("convnet", "--learner is 'convnet'; did you mean 'gendistill.nets.learners.ConvNet'"),
         ("ConvNett", "did you mean 'gendistill.nets.learners.ConvNet'"),
-        ("Generator", "--learner is 'Generator'; write the name of a learner such as ConvNet"),
+        ("Generatr", "--learner is 'Generatr'; write the name of a learner such as ConvNet"),
+        ("Generator", "'gendistill.nets.base.Generator', which is no learner; write the name"),
         ("", "--learner is ''; write the name"),
         ("GTNGenerator", "'gendistill.nets.gtn.GTNGenerator', which is no learner; write the name"),
         ("gendistill.nets.dcgan.DCGANDiscriminator", "DCGANDiscriminator', which is no learner"),

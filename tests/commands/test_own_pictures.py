@@ -79,7 +79,10 @@ def test_a_report_of_results_on_a_folder_has_pictures_where_the_folder_is_named(
     (odd.parent / "kept").mkdir()
     folder = folder.rename(odd.parent / "kept" / "deeper")
     assert main(["report", "results.json"]) == 0
-    assert "no images of real:ipc=2 in the report: there is no data set 'deeper'" in capsys.readouterr().err
+    assert (
+        "no images of real:ipc=2 in the report: the file names the data set 'deeper', which is none of"
+        in capsys.readouterr().err
+    )
     assert "data:image/png" not in Path("report.html").read_text()
     assert main(["report", "results.json", "--dataset", str(folder), "--image-size", "8"]) == 0
     assert "data:image/png" in Path("report.html").read_text()

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gendistill.commands.side_by_side import Lane, _Running, run_side_by_side, steps_done
+from gendistill.commands.side_by_side import Lane, _Running, run_side_by_side
 from gendistill.errors import GendistillError, UserError
+from gendistill.runs.progress import last_step
 
 ROOT = Path(__file__).resolve().parents[2]
 GAN = ["train", "--config", str(ROOT / "configs" / "quickstart" / "gan.yaml"), "--scale", "smoke"]
@@ -67,7 +68,7 @@ def test_runs_are_saved_when_the_one_that_watches_ends(tmp_path: Path, number: i
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-c", script], env=environment)
     try:
-        wait_for(lambda: steps_done(tmp_path / "run" / "log.txt") >= 5)
+        wait_for(lambda: last_step(tmp_path / "run" / "log.txt") >= 5)
         assert not (tmp_path / "run" / "state.pt").exists()
         process.send_signal(number)
         assert process.wait(60) == (130 if number == signal.SIGINT else -signal.SIGKILL)

@@ -90,7 +90,7 @@ def test_a_point_is_what_the_experiment_gives_by_itself(config: Path, tmp_path: 
 
 
 def test_a_value_that_does_not_fit_is_found_before_anything_is_trained(config: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="inner_steps"):
+    with pytest.raises(UserError, match="inner.steps is 0"):
         sweep(asked([str(config), "--over", "trainer.inner_steps=2,0"], tmp_path / "runs"))
     with pytest.raises(UserError, match="inner_stps"):
         sweep(asked([str(config), "--over", "trainer.inner_stps=2"], tmp_path / "runs"))

@@ -61,7 +61,7 @@ def read(*words: str, default: str | None = None) -> Experiment:
 def test_a_config_is_completed_and_repeats_itself(folder: Path) -> None:
     complete = read("--config", "c.yaml").to_dict()
     assert complete["trainer"]["init_args"] == {
-        "rate": 1e-4, "betas": [0.0, 0.9], "verbose": False, "network": None, "batch_size": 8,
+        "rate": 1e-4, "betas": [0.0, 0.9], "verbose": False, "network": None, "batch_size": 8, "terms": None,
     }  # fmt: skip
     assert complete["run"]["steps"] == 100 and complete["run"]["save_every"] == 500
     (folder / "again.yaml").write_text(dump_yaml(complete))

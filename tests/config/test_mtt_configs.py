@@ -33,13 +33,13 @@ def test_the_settings_for_a_gpu_are_those_published() -> None:
     config = at_scale(read_config(CONFIGS / "mtt" / "cifar10.yaml"), "paper", "cifar10")
     options = config["trainer"]["init_args"]
     # DC-BENCH's readme of the authors' parameters, ten images of each class.
-    assert (options["student_steps"], options["expert_epochs"], options["max_start_epoch"]) == (30, 2, 20)
+    assert (options["inner"]["steps"], options["expert_epochs"], options["max_start_epoch"]) == (30, 2, 20)
     assert (options["lr_images"], options["learning_rate"], options["experts"]) == (100.0, 0.001, 100)
     assert options["expert"] == {"lr": 0.01, "augment": "dsa"} and config["run"]["steps"] == 5000
     assert config["data"] == {"name": "cifar10", "whitening": 0.1}
     aligned = at_scale(read_config(CONFIGS / "mtt" / "cifar10-datm.yaml"), "paper", "cifar10-datm")
     options = aligned["trainer"]["init_args"]
-    assert (options["student_steps"], options["student_batch"], options["lr_labels"]) == (80, 100, 2.0)
+    assert (options["inner"]["steps"], options["inner"]["batch_size"], options["lr_labels"]) == (80, 100, 2.0)
     assert (options["first_max_start_epoch"], options["max_start_epoch"], options["widen_steps"]) == (10, 20, 1000)
     assert aligned["run"]["steps"] == 10000 and options["ema_decay"] == 0.9995
 
@@ -56,7 +56,7 @@ def test_rows_of_the_report_have_its_numbers_and_fit_the_trainer(start: str, sca
     assert experiment["data"]["name"] == ("digits" if scale == "reduced" else "cifar10")
     if scale == "paper":
         assert experiment["run"]["steps"] == 1000
-        assert (options["experts"], options["student_steps"], options["expert_epochs"]) == (10, 30, 2)
+        assert (options["experts"], options["inner"]["steps"], options["expert_epochs"]) == (10, 30, 2)
         assert options["max_start_epoch"] == 15
 
 

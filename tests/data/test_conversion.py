@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from official_files import take_as_official
 from PIL import Image
 from scipy.io import savemat
 
@@ -62,12 +63,13 @@ def test_what_fits_stays_what_it_is_and_what_cannot_fit_is_refused() -> None:
         like(data.with_normalisation(data.whitening()), target(1, 8, 8))
 
 
-def test_svhn_comes_in_the_shape_of_the_digits(tmp_path: Path) -> None:
+def test_svhn_comes_in_the_shape_of_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "svhn").mkdir()
     drawn = np.random.default_rng(0)
     for part in ("train", "test"):
         images = drawn.integers(0, 256, (32, 32, 3, 40), dtype=np.uint8)
         savemat(tmp_path / "svhn" / f"{part}_32x32.mat", {"X": images, "y": 1 + np.arange(40)[:, None] % 10})
+    take_as_official("svhn", tmp_path, monkeypatch)
     digits = load("digits").description
     for where in ({"name": "svhn", "root": str(tmp_path)}, {"name": "svhn"}):
         source = load_source(where, digits, "cpu", root=str(tmp_path))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from official_files import MAKERS, idx, make_usps_h5
+from official_files import MAKERS, idx, make_usps_h5, take_as_official
 from torchvision import datasets
 
 from gendistill.data import load, sources
@@ -42,6 +42,7 @@ class Trap:
 
 def test_a_changed_batch_is_refused_before_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     MAKERS["cifar10"][0](tmp_path, monkeypatch)
+    take_as_official("cifar10", tmp_path, monkeypatch)
     sprung = tmp_path / "sprung"
     payload = pickle.dumps(Trap(sprung))
     (tmp_path / datasets.CIFAR10.base_folder / "data_batch_3").write_bytes(payload)
@@ -93,7 +94,12 @@ def test_damaged_files(
 ) -> None:
     make, name, _ = MAKERS[case]
     make(tmp_path, monkeypatch)
+    take_as_official(name, tmp_path, monkeypatch)
     spoil(tmp_path)
+    with pytest.raises(UserError, match="' is not the official file of"):
+        load(name, root=tmp_path)
+    # And were its sum the official one, it would still be looked at.
+    take_as_official(name, tmp_path, monkeypatch)
     with pytest.raises(UserError, match=said) as refused:
         load(name, root=tmp_path)
     assert "\n" not in str(refused.value)
@@ -103,6 +109,7 @@ def test_usps_h5_without_h5py_says_what_to_install(tmp_path: Path, monkeypatch: 
     import sys
 
     make_usps_h5(tmp_path, monkeypatch)
+    take_as_official("usps", tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(UserError, match="pip install h5py"):
         load("usps", root=tmp_path)

@@ -11,10 +11,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from official_files import MAKERS, expect, listing, make_stl10
+from official_files import MAKERS, expect, listing, make_stl10, take_as_official
 from torchvision import datasets
 
-from gendistill.data import load, sources
+from gendistill.data import load, official, sources
 from gendistill.data.load import NAMES, default_root
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -26,6 +26,7 @@ def test_official_files_are_read_and_nothing_is_written(
 ) -> None:
     make, name, shape = MAKERS[case]
     make(tmp_path, monkeypatch)
+    take_as_official(name, tmp_path, monkeypatch)
     before = listing(tmp_path)
     expect(load(name, root=tmp_path), shape)
     assert listing(tmp_path) == before
@@ -33,11 +34,13 @@ def test_official_files_are_read_and_nothing_is_written(
 
 def test_a_folder_of_its_own_below_the_root_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_stl10(tmp_path / "stl10", monkeypatch)
+    take_as_official("stl10", tmp_path, monkeypatch)
     expect(load("stl10", root=tmp_path), (3, 96, 96))
 
 
 def test_the_root_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     MAKERS["mnist"][0](tmp_path, monkeypatch)
+    take_as_official("mnist", tmp_path, monkeypatch)
     monkeypatch.setenv("GENDISTILL_DATA", str(tmp_path))
     expect(load("mnist"), (1, 28, 28))
     monkeypatch.delenv("GENDISTILL_DATA")
@@ -50,6 +53,8 @@ def test_download_moves_whole_files_into_place(
     served, root = tmp_path / "served", tmp_path / "root"
     MAKERS["mnist"][0](served, monkeypatch)
     raw = served / "MNIST" / "raw"
+    MAKERS["mnist unpacked"][0](tmp_path / "unpacked", monkeypatch)
+    take_as_official("mnist", tmp_path, monkeypatch)
     sums = [(path.name, hashlib.md5(path.read_bytes()).hexdigest()) for path in raw.iterdir()]
     monkeypatch.setattr(datasets.MNIST, "resources", sums)
     asked: list[str] = []
@@ -83,6 +88,7 @@ def test_an_archive_is_unpacked_without_network(
     archive = root / datasets.CIFAR10.filename
     with tarfile.open(archive, "w:gz") as file:
         file.add(tmp_path / "made" / datasets.CIFAR10.base_folder, datasets.CIFAR10.base_folder)
+    take_as_official("cifar10", tmp_path, monkeypatch)
     monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     # Permissions do not bind an administrator, under whom tests may run, so the answer is given for them.
     monkeypatch.setattr(os, "access", lambda *given: writable)
@@ -96,3 +102,28 @@ def test_every_source_describes_itself(name: str) -> None:
     source = sources.SOURCES[name]
     assert name in NAMES
     assert len(source.normalisation.mean) in (1, 3)
+
+
+def published() -> dict[str, dict[str, str]]:
+    """The sums that torchvision has, by data set and file."""
+    found = {
+        name: {file.rpartition("/")[2]: md5 for file, md5 in dataset.resources}
+        for name, dataset in (("mnist", datasets.MNIST), ("fashion-mnist", datasets.FashionMNIST))
+    }
+    for name, cifar in (("cifar10", datasets.CIFAR10), ("cifar100", datasets.CIFAR100)):
+        files = [*cifar.train_list, *cifar.test_list]
+        found[name] = {**dict(files), cifar.meta["filename"]: cifar.meta["md5"], cifar.filename: cifar.tgz_md5}
+    for name, digits in (("svhn", datasets.SVHN), ("usps", datasets.USPS)):
+        found[name] = {file: md5 for part, (_, file, md5) in digits.split_list.items() if part != "extra"}
+    stl10 = datasets.STL10
+    files = [pair for pair in (*stl10.train_list, *stl10.test_list) if pair[0] != "unlabeled_X.bin"]
+    found["stl10"] = {**dict(files), stl10.filename: stl10.tgz_md5}
+    return found
+
+
+def test_the_sums_are_the_published_ones_and_no_file_is_without() -> None:
+    for name, sums in published().items():
+        assert official.SUMS[name].items() >= sums.items()
+    for name, source in sources.SOURCES.items():
+        wanted = {file for alternative in source.files for file in alternative} | {source.archive} - {None}
+        assert official.SUMS[name].keys() >= wanted

@@ -2,17 +2,76 @@
 
 from __future__ import annotations
 
+import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from gendistill.cli import main
+from gendistill.config.command_line import assemble, take_apart
+from gendistill.objects import accepted_arguments, locate
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 ROOT = EXAMPLES.parents[1]
 
 
-def test_the_page_shows_the_file_that_runs() -> None:
-    page = (ROOT / "docs" / "add-a-loss.md").read_text()
-    assert (EXAMPLES / "brightness_gan.py").read_text().strip() in page
+SHOWN = ("brightness_gan", "probe_gan", "varied_gtn", "contrast_dm", "smooth")
+PAGE = (ROOT / "docs" / "add-a-loss.md").read_text()
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_page_shows_the_file_that_runs(name: str) -> None:
+    assert (EXAMPLES / f"{name}.py").read_text().strip() in PAGE
+
+
+def test_the_examples_are_checked_for_their_types() -> None:
+    checked = configparser.ConfigParser()
+    checked.read(ROOT / "setup.cfg")
+    assert checked["mypy"]["modules"].split(", ") == sorted(path.stem for path in EXAMPLES.glob("*.py"))
+    assert sorted(SHOWN) == sorted(path.stem for path in EXAMPLES.glob("*.py"))
+
+
+def test_every_config_of_the_page_takes_the_term() -> None:
+    named = re.findall(r"--config (configs/\S+) --trainer.terms", PAGE)
+    assert len(named) == 8
+    for path in named:
+        words = take_apart(["--config", str(ROOT / path), "--scale", "smoke"])
+        experiment = assemble(words)
+        kind = locate(experiment.trainer_class.__module__ + "." + experiment.trainer_class.__qualname__)
+        assert kind.takes_terms and "terms" in accepted_arguments(kind), path
+
+
+@pytest.mark.parametrize(
+    ("name", "tags"),
+    [
+        ("probe_gan", {"train/loss/probe", "train/loss/extra"}),
+        ("varied_gtn", {"train/images/spread", "train/loss/extra"}),
+        ("contrast_dm", {"train/loss/contrast", "train/loss/extra"}),
+    ],
+)
+def test_worked_examples_train_and_log_under_the_tags_that_help_lists(
+    name: str, tags: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for ending in ("py", "yaml"):
+        (tmp_path / f"{name}.{ending}").write_text((EXAMPLES / f"{name}.{ending}").read_text())
+    (tmp_path / "smooth.py").write_text((EXAMPLES / "smooth.py").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    terms = "[{class_path: smooth.Smooth, init_args: {weight: 0.1}}]"
+    words = ["train", "--config", f"{name}.yaml", "--scale", "smoke", "--trainer.terms", terms]
+    assert main([*words, "--help"]) == 0
+    listed = capsys.readouterr().out.split("in TensorBoard as train/<name>:")[1]
+    assert main(words) == 0
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(next((tmp_path / "checkpoints").iterdir())))
+    events.Reload()
+    logged = {tag for tag in events.Tags()["scalars"] if tag.startswith("train/")}
+    assert tags | {"train/term/smooth"} <= logged
+    assert all(tag.removeprefix("train/") in re.split(r"[,\s]+", listed) for tag in logged)
 
 
 def test_the_class_is_under_twenty_lines() -> None:

@@ -60,7 +60,7 @@ def test_one_network_is_measured_by_itself(negatives: RealData, tmp_path: Path) 
     taught = teachers.load(run(negatives, tmp_path, "known", victims=1, weights="xavier"))
     report = adaptation_report(taught, negatives, networks=3, rates=[0.01])
     plan = Pretraining.of(taught)
-    assert plan is not None and plan.initial is not None and plan.initial["weights"] == "xavier"
+    assert plan is not None and plan.initial is not None and plan.initial.weights == "xavier"
     assert report["known"] and report["networks"] == [plan.first_seed] and report["lr"] == 0.01
     assert all(measured["std"] is None for measured in report["accuracy"].values())
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from gendistill.data.description import Normalisation
@@ -99,8 +100,10 @@ def test_fingerprints_see_every_change(tiny_data: RealData) -> None:
     assert split_fingerprint(Split(split.images.clone(), split.labels.clone())) == split_fingerprint(split)
 
 
-@pytest.mark.parametrize("damage", ["nothing", "another file", "an old one", "not finite", "other numbers"])
-def test_a_file_that_cannot_be_used_is_made_anew(tiny_data: RealData, tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["nothing", "another file", "an old one", "not finite", "other numbers", "a bit"])
+def test_a_file_that_cannot_be_used_is_made_anew(
+    tiny_data: RealData, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     extractor, normalisation = Pooled(), tiny_data.description.normalisation
     made = real_statistics(tiny_data.train, normalisation, extractor, folder=tmp_path)
     (path,) = tmp_path.iterdir()
@@ -113,12 +116,37 @@ def test_a_file_that_cannot_be_used_is_made_anew(tiny_data: RealData, tmp_path: 
         write_tensors(path, tensors, metadata | {"format": "1"})
     elif damage == "not finite":
         write_tensors(path, {**tensors, "features": tensors["features"] * torch.nan}, metadata)
+    elif damage == "a bit":
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1
+        path.write_bytes(content)
     else:
         write_tensors(path, {**tensors, "classes": tensors["classes"] + 5}, metadata)
     again = real_statistics(tiny_data.train, normalisation, extractor, folder=tmp_path)
     assert torch.equal(again.features, made.features) and again.count == 96
     kept, _ = read_tensors(path)
     assert torch.equal(kept["classes"], made.classes)
+    assert "it is made anew" in capsys.readouterr().err
+
+
+def test_a_file_without_a_checksum_is_read_and_every_flipped_bit_of_one_with_it_found(tmp_path: Path) -> None:
+    path = tmp_path / "kept.safetensors"
+    tensors, metadata = {"a": torch.arange(6.0), "b": torch.ones(2, dtype=torch.int64)}, {"key": "value"}
+    save_file(tensors, path, metadata)
+    assert read_tensors(path)[1] == metadata
+    write_tensors(path, tensors, metadata)
+    assert read_tensors(path)[1] == metadata
+    good = path.read_bytes()
+    for place in range(len(good)):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            found = read_tensors(path)
+        except UserError:
+            continue
+        # What is left are the letters of the checksum's own name, and blanks.
+        assert torch.equal(found[0]["a"], tensors["a"]) and found[1]["key"] == "value"
 
 
 def test_pairs_of_real_images_are_kept_by_what_they_depend_on(

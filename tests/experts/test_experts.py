@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from gendistill.experts import ExpertBuffer, Recipe, expert_buffer
 from gendistill.experts import training as training_module
 from gendistill.experts.files import KEY, expert_path, read_header, read_snapshot, write_expert
 from gendistill.experts.recipe import folder_name, identity
+from gendistill.experts.snapshots import Snapshots
 from gendistill.runs.processes import Processes
 from gendistill.seeds import derive_seed, stream
 from gendistill.teacher.subset import RealSubset
@@ -176,7 +179,18 @@ def test_experts_at_different_places_go_on_from_each_ones_own(
         assert expert_path(parts.folder, expert).read_bytes() == expert_path(whole.folder, expert).read_bytes()
 
 
-@pytest.mark.parametrize("harm", ["state cut", "snapshot gone", "another recipe", "no state"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "state cut",
+        "state flipped",
+        "snapshot gone",
+        "snapshot flipped",
+        "snapshot damaged",
+        "another recipe",
+        "no state",
+    ],
+)
 def test_parts_that_cannot_be_gone_on_from_are_made_anew(
     tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
@@ -194,6 +208,13 @@ def test_parts_that_cannot_be_gone_on_from_are_made_anew(
         state.unlink()
     elif harm == "snapshot gone":
         (state.parent / "0000.safetensors").unlink()
+    elif harm == "snapshot damaged":
+        (state.parent / "0000.safetensors").write_bytes(b"0" * 20)
+    elif harm.endswith("flipped"):
+        path = state if harm == "state flipped" else state.parent / "0000.safetensors"
+        content = bytearray(path.read_bytes())
+        content[-3] ^= 4
+        path.write_bytes(content)
     made = interrupted(monkeypatch, 100)
     anew = buffer(tiny_data, tmp_path, count=1, epochs=3, folder=folder)
     assert sum(made) == 9 and expert_path(anew.folder, 0).read_bytes() == expert_path(whole.folder, 0).read_bytes()
@@ -208,12 +229,50 @@ def parts_of_one_cut_off(data: RealData, tmp_path: Path, monkeypatch: pytest.Mon
     return tmp_path / "mine" / "expert-0000.parts"
 
 
-def test_a_snapshot_that_was_damaged_meanwhile_is_refused_by_name(
+def test_a_snapshot_that_is_damaged_while_the_training_goes_on_is_refused_by_name(
     tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (parts_of_one_cut_off(tiny_data, tmp_path, monkeypatch) / "0000.safetensors").write_bytes(b"0" * 20)
-    with pytest.raises(UserError, match="0000.safetensors' is damaged.*delete"):
+    add = Snapshots.add
+
+    def harmed(self: Snapshots, at: int, *given: Any) -> None:
+        add(self, at, *given)
+        if at == 2:
+            path = self.place / "0000.safetensors"
+            path.write_bytes(path.read_bytes()[:-4] + bytes(4))
+
+    monkeypatch.setattr(Snapshots, "add", harmed)
+    with pytest.raises(UserError, match="0000.safetensors' is damaged: it does not match its checksum; delete"):
         buffer(tiny_data, tmp_path, count=1, epochs=2, folder=tmp_path / "mine")
+
+
+def test_what_a_killed_process_left_is_taken_away_and_nothing_else(tiny_data: RealData, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    left, own = folder / ".expert-0000.safetensors.0123456789ab.tmp", folder / "notes.tmp"
+    for path in (left, own):
+        path.write_bytes(b"half")
+    buffer(tiny_data, tmp_path, count=1, epochs=1, folder=folder)
+    assert not left.exists() and own.read_bytes() == b"half"
+
+
+def test_who_waits_for_the_experts_of_another_process_says_so(
+    tiny_data: RealData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    with open(folder / ".lock-0", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        Timer(0.3, lock.close).start()
+        buffer(tiny_data, tmp_path, count=1, epochs=1, folder=folder)
+    assert f"another process trains experts in '{folder}'; waiting for it" in capsys.readouterr().err
+
+
+def test_a_place_for_experts_that_cannot_be_written_is_a_mistake_of_the_person(
+    tiny_data: RealData, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="could not be written"):
+        buffer(tiny_data, tmp_path, count=1, epochs=1, folder=tmp_path / "file" / "experts")
 
 
 def test_parts_of_a_learner_whose_code_changed_are_refused(

@@ -236,10 +236,68 @@ def test_tpe_looks_more_often_where_scores_are_high() -> None:
 
 
 def test_a_strange_file_is_refused(tmp_path: Path) -> None:
-    for content, sentence in (("{", "not a readable JSON"), ('{"a": 1}', "no results of a search")):
+    for content in ('{"a": 1}', "[]", "3"):
         (tmp_path / "a.json").write_text(content)
-        with pytest.raises(UserError, match=sentence):
+        with pytest.raises(UserError, match="no results of a search"):
             Ledger(tmp_path / "a.json", {})
+        assert (tmp_path / "a.json").read_text() == content
     assert Ledger(tmp_path / "a.json", {}, fresh=True).architectures == {}
     with pytest.raises(UserError, match="did you mean 'optuna'"):
         search("optna", SPACE, lambda names: [], count=1, seed=0)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """A ledger with two architectures."""
+    ledger = Ledger(tmp_path / "a.json", {"space": "x"})
+    ledger.choose("few", {"lr": 0.1, "pilot_accuracy": [0.5], "pilot_seconds": 1.5})
+    for name, score in (("one", 0.5), ("two", 0.75)):
+        ledger.put(name, "proxies", {"few": {"score": score, "seconds": 1.0}})
+        ledger.put(name, "truth", {"accuracy": score, "runs": [score], "seconds": 2.0})
+    return ledger.path
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe\x00", b"[" * 100_000, b'{"a": NaN}', b'{"a": 1, "a": 2}'])
+def test_a_ledger_that_cannot_be_read_is_kept_beside_a_new_one(
+    written: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written.write_bytes(content)
+    assert Ledger(written, {"space": "x"}).architectures == {}
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "it is kept as 'a.damaged.json', and the search starts anew" in said
+    assert (written.parent / "a.damaged.json").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "left", "said"),
+    [
+        ('"score": 0.75', '"score": 0.95', ["one"], "'two' does not match its checksum; it is made anew"),
+        ('"score": 0.75', '"score": "high"', ["one"], "score is 'high', expected a number"),
+        ('"score": 0.5', '"scores": 0.5', ["two"], "lacks 'score'"),
+        ('"accuracy": 0.5', '"accuracy": 5', ["two"], "accuracy is 5, expected a fraction"),
+        ('"two": {\n   "proxies"', '"too": {\n   "proxies"', ["one"], "'too' does not match its checksum"),
+        ('"lr": 0.1', '"lr": 0.3', ["one", "two"], "the choice of 'few' does not match its checksum"),
+        ('"space": "x"', '"space": "y"', [], "does not match its checksum; it is kept as 'a.damaged.json'"),
+        ('"format": 1', '"format": "1"', [], "format is '1', expected a number"),
+        ('"choices": {\n  "few"', '"choice": {\n  "few"', [], "lacks 'choices'"),
+    ],
+)
+def test_what_is_damaged_in_a_ledger_is_made_anew(
+    written: Path, before: str, after: str, left: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = written.read_text()
+    assert content.count(before) >= 1
+    written.write_text(content.replace(before, after, 1))
+    ledger = Ledger(written, {"space": "x"})
+    assert list(ledger.architectures) == left
+    assert ("few" in ledger.choices) == (bool(left) and "choice of" not in said)
+    assert said in capsys.readouterr().err
+
+
+def test_a_ledger_without_checksums_goes_on(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read = json.loads(written.read_text())
+    del read["sums"]
+    written.write_text(json.dumps(read))
+    ledger = Ledger(written, {"space": "x"})
+    assert list(ledger.architectures) == ["one", "two"] and "few" in ledger.choices
+    assert capsys.readouterr().err == ""

@@ -172,13 +172,17 @@ def killed(root: Path) -> None:
 
         os.replace = dying  # type: ignore[assignment]
 
-    reached = []
+    reached, alone = [], []
     # First at chosen places, as a rename is about to happen. A part renames config, teacher, the incoming state, the
-    # old state and the new one, so the second 5 leaves a previous state alone.
-    for rename in (1, 3, 4, 5, 5, 4):
+    # old state and the new one, so the second 5 leaves a previous state alone; from then on, it first makes one event
+    # file of several.
+    for rename in (1, 3, 4, 5, 5, 5, 2):
         _, status = os.waitpid(child(lambda rename=rename: die_at_rename(rename)), 0)  # type: ignore[misc]
         assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
         reached.append(step_reached())
+        directory = root / "killed"
+        alone.append((directory / "state.previous.pt").exists() and not (directory / "state.pt").exists())
+    assert alone == [False] * 4 + [True] * 3
     assert step_reached() < options["steps"]
     # Then at random moments after a random number of steps.
     for _ in range(4):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gendistill.errors import UserError
 from gendistill.plain import plain
-from gendistill.runs.configuration import require_same
+from gendistill.runs.configuration import bound, differing, require_same
 from gendistill.runs.directory import RunDirectory
 
 CONFIG: dict[str, Any] = {
@@ -57,8 +57,23 @@ def test_an_option_more_or_less_is_a_difference(directory: RunDirectory) -> None
 
 def test_an_option_of_a_later_version_that_is_not_set_is_no_difference(directory: RunDirectory) -> None:
     require_same(directory, changed(added_later=None))
-    directory.write_config(plain(changed(added_later=None)))
-    require_same(directory, CONFIG)
+
+
+def test_a_key_that_no_setting_has_is_refused_whatever_it_holds(directory: RunDirectory) -> None:
+    for stored, named in (
+        (changed(misspelt=None), "trainer.init_args.misspelt"),
+        (changed(run={"misspelt": None}), "run.misspelt"),
+        ({**changed(), "misspelt": None}, "misspelt"),
+    ):
+        directory.write_config(plain(stored))
+        with pytest.raises(UserError, match=rf"config\.yaml' names {named}, which no setting of this run is called"):
+            require_same(directory, CONFIG)
+
+
+def test_without_its_configuration_a_run_is_not_continued(directory: RunDirectory) -> None:
+    directory.config.unlink()
+    with pytest.raises(UserError, match=r"a saved state but no config\.yaml.*put the file back"):
+        require_same(directory, CONFIG)
 
 
 values = st.recursive(
@@ -75,3 +90,12 @@ def test_what_is_stored_equals_what_was_given(tmp_path_factory: pytest.TempPathF
     directory.make()
     directory.write_config(plain(config))
     require_same(directory, config)
+
+
+def test_where_two_configurations_differ() -> None:
+    stored = plain(CONFIG)
+    assert differing(stored, changed(run={"steps": 20, "fresh": True}, added_later=None)) == []
+    assert differing(stored, changed(lr=1e-4, width=8)) == ["trainer.init_args.lr", "trainer.init_args.width"]
+    assert differing(stored, changed(run={"seed": 1})) == ["run.seed"]
+    assert bound(stored) == stored | {"run": {"seed": 0}}
+    assert differing(bound(stored), changed(run={"device": "cuda"})) == []

@@ -29,9 +29,9 @@ def test_discarding_leaves_what_no_run_wrote(directory: RunDirectory) -> None:
 
 def test_sweeping_removes_half_written_files(directory: RunDirectory) -> None:
     directory.samples.mkdir()
-    for name in (".state.incoming.pt", "..state.incoming.pt.ab12.tmp", ".teacher.safetensors.ab12.tmp"):
+    for name in (".state.incoming.pt", "..state.incoming.pt.0123456789ab.tmp", ".teacher.safetensors.0123456789ab.tmp"):
         (directory.path / name).write_text("")
-    (directory.samples / ".teacher-1.png.ab12.tmp").write_text("")
+    (directory.samples / ".teacher-1.png.0123456789ab.tmp").write_text("")
     directory.state.write_text("")
     directory.sweep()
     assert [path.name for path in directory.path.rglob("*") if path.is_file()] == ["state.pt"]

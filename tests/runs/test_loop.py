@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import yaml
 from small_run import SmallTrainer, same, start, state_of
 from torch import Tensor
 
-from gendistill.errors import DivergenceError, StorageError, UserError
+import gendistill
+from gendistill.errors import DivergenceError, GendistillError, StorageError, UserError
+from gendistill.runs import loop
 from gendistill.runs.signals import Interrupted
 
 
@@ -205,13 +208,154 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
         start(tmp_path, "run", SmallTrainer(width=9, batch_size=12))
 
 
-def test_a_damaged_state_names_the_one_before(tmp_path: Path) -> None:
+def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     start(tmp_path, "run", steps=8)
     state = tmp_path / "run" / "state.pt"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(UserError, match="rename 'state.previous.pt' beside it to 'state.pt'"):
-        start(tmp_path, "run")
-    os.replace(tmp_path / "run" / "state.previous.pt", state)
     start(tmp_path, "run")
     start(tmp_path, "whole")
     same(state_of(tmp_path, "run"), state_of(tmp_path, "whole"))
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "continued at step 4 of 12" in log
+    assert "put aside as 'state.damaged.pt'; 4 steps up to 8 are lost and made again" in log
+    assert (tmp_path / "run" / "state.damaged.pt").stat().st_size == 1000
+    start(tmp_path, "run", fresh=True)
+    assert not (tmp_path / "run" / "state.damaged.pt").exists()
+
+
+def test_both_states_damaged_is_refused_and_leaves_everything(tmp_path: Path) -> None:
+    start(tmp_path, "run", steps=8)
+    place = tmp_path / "run"
+    for name in ("state.pt", "state.previous.pt"):
+        (place / name).write_bytes(b"x")
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    with pytest.raises(UserError, match="damaged, too; put back a copy of either"):
+        start(tmp_path, "run")
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+
+
+def test_without_config_yaml_a_run_is_not_continued(tmp_path: Path) -> None:
+    start(tmp_path, "run", steps=4)
+    (tmp_path / "run" / "config.yaml").unlink()
+    with pytest.raises(UserError, match="but no config.yaml"):
+        start(tmp_path, "run")
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    assert start(tmp_path, "run", fresh=True).step == 12
+
+
+def test_a_state_of_another_run_is_not_continued(tmp_path: Path) -> None:
+    for name, seed in (("run", 0), ("other", 1)):
+        start(tmp_path, name, steps=4, seed=seed)
+    shutil.copy(tmp_path / "other" / "state.pt", tmp_path / "run" / "state.pt")
+    with pytest.raises(UserError, match="is of a run with other settings than its config.yaml says; put back the"):
+        start(tmp_path, "run")
+    shutil.copy(tmp_path / "other" / "state.pt", tmp_path / "other" / "copy.pt")
+    assert start(tmp_path, "other", seed=1, steps=6, save_every=1).step == 6
+
+
+def rewritten(path: Path, **changes: Any) -> None:
+    """Put other values into a saved state; as those of earlier versions, it has no checksum then."""
+    state = torch.load(path, weights_only=True)
+    torch.save({key: value for key, value in {**state, **changes}.items() if value is not None}, path)
+
+
+def test_a_state_of_an_earlier_version_is_continued_with_a_line_in_the_log(tmp_path: Path) -> None:
+    start(tmp_path, "run", steps=4)
+    rewritten(tmp_path / "run" / "state.pt", software=None)
+    start(tmp_path, "run")
+    start(tmp_path, "whole")
+    same(state_of(tmp_path, "run"), state_of(tmp_path, "whole"))
+    assert (tmp_path / "run" / "log.txt").read_text().count("has no checksum, as those of earlier versions") == 1
+
+
+def test_other_software_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "software", lambda: {"gendistill": "0.0.1", "torch": str(torch.__version__)})
+        start(tmp_path, "run", steps=4)
+    start(tmp_path, "run", steps=8)
+    start(tmp_path, "run")
+    sentence = f"saved with gendistill 0.0.1 and is continued with gendistill {gendistill.__version__}"
+    assert (tmp_path / "run" / "log.txt").read_text().count(sentence) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"step": None}, "does not say at which step"),
+        ({"step": -1}, "does not say at which step"),
+        ({"seconds": "long"}, "seconds is 'long', expected a number of seconds"),
+        ({"trainer": 3}, "trainer is 3, expected an object"),
+        ({"streams": None}, "lacks 'streams'"),
+        ({"data": [1]}, "data is [1]"),
+        ({"later": {}}, "'later' is {}, expected nothing of that name"),
+    ],
+)
+def test_a_state_that_lacks_something_is_one_sentence(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    start(tmp_path, "run", steps=4)
+    rewritten(tmp_path / "run" / "state.pt", **changes)
+    with pytest.raises(UserError) as caught:
+        start(tmp_path, "run")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_finished_run_gets_a_damaged_teacher_back(tmp_path: Path) -> None:
+    start(tmp_path, "run")
+    teacher = tmp_path / "run" / "teacher.safetensors"
+    content = teacher.read_bytes()
+    for damaged in (content[:-3], content[:-1] + b"x", b""):
+        teacher.write_bytes(damaged)
+        start(tmp_path, "run")
+        assert teacher.read_bytes() == content
+    assert "is damaged; it is written again" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_a_log_tells_one_story(tmp_path: Path) -> None:
+    class Broken(SmallTrainer):
+        def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            if self.step == 7:
+                raise ZeroDivisionError
+            return super().train_step(batch)
+
+    options: dict[str, Any] = {"save_every": 4, "log_every": 1}
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            start(tmp_path, "run", Broken(batch_size=12), **options)
+    for _ in range(3):
+        start(tmp_path, "run", **options)
+    lines = (tmp_path / "run" / "log.txt").read_text().splitlines()
+    steps = [int(line.split()[1].partition("/")[0]) for line in lines if line.startswith("step ")]
+    assert steps == list(range(1, 13))
+    assert len(lines) == len(set(lines))
+    assert [line for line in lines if line.startswith("continued")] == ["continued at step 4 of 12 on cpu"]
+    assert lines[-1].startswith("'") or "at the end" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_memory_that_runs_out_is_a_sentence(tmp_path: Path, error: Exception) -> None:
+    class Large(SmallTrainer):
+        def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            if self.step == 6:
+                raise error
+            return super().train_step(batch)
+
+    with pytest.raises(GendistillError) as caught:
+        start(tmp_path, "run", Large(batch_size=12))
+    assert caught.value.exit_code == 1 and str(caught.value).startswith(
+        f"memory ran out in step 7 of 12; the last good state is kept in '{tmp_path / 'run'}' (step 4); a smaller batch"
+    )
+
+
+def test_a_bug_of_one_process_keeps_its_traceback(tmp_path: Path) -> None:
+    class Wrong(SmallTrainer):
+        def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="^a bug$"):
+        start(tmp_path, "run", Wrong(batch_size=12))

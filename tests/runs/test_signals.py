@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from gendistill.runs.signals import Interrupted, StopSignals
+from gendistill.runs.signals import Interrupted, StopSignals, Told, going_on, numbers, obeyed
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -47,3 +51,78 @@ def test_in_another_thread_signals_are_left_to_the_program() -> None:
     thread.start()
     thread.join()
     assert seen == [0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_raised_where_the_work_is(number: signal.Signals) -> None:
+    before = [signal.getsignal(one) for one in numbers()]
+    said = "^interrupted; it is kept$"
+    with pytest.raises(Interrupted, match=said) as caught, obeyed(), going_on(lambda: "it is kept"):
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+    assert caught.value.exit_code == 128 + number
+    assert [signal.getsignal(one) for one in numbers()] == before
+
+
+def test_no_handler_of_errors_takes_a_signal_for_one() -> None:
+    assert not issubclass(Told, Exception) and issubclass(Told, KeyboardInterrupt)
+
+
+def test_nohup_is_respected() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals, obeyed():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signals.received == 0 and signal.SIGHUP not in numbers()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+STUBBORN = """
+import os, signal, sys, threading, time
+from gendistill.evaluation.workers import Workers
+from gendistill.runs.signals import going_on, leave, obeyed, Interrupted
+
+def busy(job):
+    time.sleep(30)
+
+try:
+    with obeyed(), going_on(lambda: "gone"), Workers(2) as workers:
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+        if "twice" in sys.argv:
+            threading.Timer(1.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        workers.map(busy, range(2))
+except Interrupted as stop:
+    print(stop, file=sys.stderr)
+    leave(stop.exit_code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [([], 143, "interrupted; gone\n"), (["twice"], 130, "error: stopped at once by a second signal\n")],
+)
+def test_threads_that_go_on_for_long_are_not_waited_for(words: list[str], code: int, said: str) -> None:
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", STUBBORN, *words], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, said) and time.monotonic() - started < 25
+
+
+def test_a_closed_terminal_is_let_go_of(tmp_path: Path) -> None:
+    """A run on a terminal that is closed saves and ends, whatever it writes afterwards."""
+    code = (
+        "import os, signal, sys, time\n"
+        "from gendistill.runs.signals import StopSignals\n"
+        "with StopSignals() as signals:\n"
+        "    print('ready', flush=True)\n"
+        "    while not signals.received: time.sleep(0.01)\n"
+        "for _ in range(3): print('more', flush=True); print('more', file=sys.stderr, flush=True)\n"
+        f"open({str(tmp_path / 'saved')!r}, 'w').write(str(signals.received))\n"
+    )
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-c", code])
+    assert os.read(terminal, 5) == b"ready"
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    assert (tmp_path / "saved").read_text() == str(int(signal.SIGHUP))

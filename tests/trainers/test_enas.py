@@ -94,9 +94,9 @@ def test_a_planted_best_operation_is_found(
         return torch.tensor(cell_operations(cell).count("nor_conv_3x3") / 6)
 
     monkeypatch.setattr(trainer, "shared_accuracy", reward)
-    first = float(trainer._move_policy())
+    first = float(trainer._move_policy(*trainer.draw(4)))
     for _ in range(120):
-        last = float(trainer._move_policy())
+        last = float(trainer._move_policy(*trainer.draw(4)))
     assert first < 0.6 < 0.85 < last
     assert cell_operations(trainer.found()).count("nor_conv_3x3") >= 5
 

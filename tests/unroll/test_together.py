@@ -137,5 +137,5 @@ def test_what_does_not_go_together_is_refused() -> None:
             super().__init__()
             self.weight = nn.Parameter(torch.ones(()))
 
-    with pytest.raises(UserError, match="Branches .* batched_learners to false"):
+    with pytest.raises(UserError, match="Branches .* inner.batched to false"):
         unroll.Together([Branches(), Branches()])(torch.ones(B, *SHAPE))

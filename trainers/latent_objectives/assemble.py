@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from torch import Tensor
 
 from gendistill.class_names import suggestion
 from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import build, full_path, locate
-from trainers.batch import Batch
 from trainers.latent_objectives.matching import OfLatents
-from trainers.latent_objectives.objective import Objective, SearchHost
+from trainers.latent_objectives.objective import SearchHost
 from trainers.terms.class_wise import ClassWise
 from trainers.terms.meta_loss import MetaLoss as GeneratorMetaLoss
+from trainers.terms.own_function import OwnFunction
 from trainers.terms.term import Term
 
 ROOM = "trainers.latent_objectives"
@@ -30,43 +27,6 @@ WORDS = {
 }
 CLASSES = {path.rpartition(".")[2]: path for path in WORDS.values()}
 """The same by the names of their classes, which some terms of a GAN have, too."""
-
-
-class OwnFunction(Objective):
-    """A user's function of the real and the generated batch.
-
-    Args:
-        function: ``function(real, fake, **arguments)`` with two :class:`~trainers.batch.Batch`; returns a scalar.
-        arguments: What else it is given.
-        weight: Factor.
-    """
-
-    def __init__(self, function: Callable[..., Tensor], arguments: Mapping[str, Any], weight: float = 1.0) -> None:
-        super().__init__(weight=weight)
-        self.name = function.__name__
-        self.function = function
-        self.arguments = dict(arguments)
-        try:
-            inspect.signature(function).bind(None, None, **self.arguments)
-        except TypeError as error:
-            raise UserError(
-                f"the objective '{self.name}' is called as {self.name}(real, fake, **init_args), which it refuses: "
-                f"{error}"
-            ) from error
-
-    def __call__(self, real: Batch, fake: Batch) -> Tensor:
-        """Return what the function returns.
-
-        Raises:
-            UserError: It is no scalar, or does not depend on the generated images.
-        """
-        value = self.function(real, fake, **self.arguments)
-        if not isinstance(value, Tensor) or value.ndim or not value.requires_grad:
-            raise UserError(
-                f"the objective '{self.name}' must return a scalar tensor that can be differentiated with respect to "
-                "fake.images"
-            )
-        return value
 
 
 def build_objectives(spec: Any, **provided: Any) -> list[Term]:
@@ -124,7 +84,7 @@ def _objective(entry: Any, provided: Mapping[str, Any]) -> Term:
         return objective
     if not callable(found):
         raise UserError(f"'{path}' is neither a class nor a function and cannot be a latent objective")
-    return OwnFunction(found, given.get("init_args") or {}, float(weight))
+    return OwnFunction(found, given.get("init_args") or {}, float(weight), "objective")
 
 
 def _check_kind(objective: Term, path: str) -> None:

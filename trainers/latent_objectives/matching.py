@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ class OfLatents(ClassWise):
         UserError: An option is out of range, or a number of images is given here and not to the search.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ("shared_probe", "images_per_class", "real_batch")
     trainer: SearchHost
 
     def __init__(

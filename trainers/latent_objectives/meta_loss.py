@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from gendistill import unroll
-from gendistill.errors import UserError, did_you_mean
-from gendistill.outer import RealLoss
-from gendistill.poison import Poison, PoisonedLoss
+from gendistill.errors import UserError
+from gendistill.inner import InnerOptions, InnerTraining, Lesson, Task
+from gendistill.poison import Poison
+from gendistill.renamed import reads_old_names
 from trainers.batch import Batch
 from trainers.latent_objectives.objective import Objective, SearchHost
 
 
-class MetaLoss(Objective):
-    """Cross-entropy on real images after ``inner_steps`` steps of gradient descent on all generated ones.
+@dataclass(frozen=True, kw_only=True)
+class SearchInner(InnerOptions):
+    """How the networks of a search are trained; see :class:`gendistill.inner.InnerOptions`.
 
     Args:
-        inner_steps: Steps of plain gradient descent; at least 1.
-        inner_lr: Their learning rate; positive. The teacher keeps it.
-        memory: Memory mode of these steps; see :mod:`gendistill.unroll`.
+        learning_rate: Of all steps; positive. The teacher keeps it.
+    """
+
+    learning_rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.learning_rate > 0:
+            raise UserError(f"inner.learning_rate is {self.learning_rate}; give a positive number")
+
+
+@reads_old_names({"inner_steps": "inner.steps", "inner_lr": "inner.learning_rate", "memory": "inner.memory"})
+class MetaLoss(Objective):
+    """Cross-entropy on real images after ``inner.steps`` steps of gradient descent on all generated ones.
+
+    Args:
+        inner: How the network is trained: steps, learning_rate, optimizer, window and what else there is in
+            :class:`gendistill.inner.InnerOptions`.
+        search_inner: The block of the search, taken where ``inner`` does not say.
         poison: What the network is to mistake for what; see :meth:`gendistill.poison.Poison.of`. None: nothing.
         **kwargs: See :class:`~trainers.latent_objectives.objective.Objective`.
 
@@ -33,21 +51,14 @@ class MetaLoss(Objective):
     def __init__(
         self,
         *,
-        inner_steps: int = 10,
-        inner_lr: float = 0.05,
-        memory: unroll.Memory = "full",
+        inner: Mapping[str, Any] | SearchInner | None = None,
+        search_inner: InnerOptions | None = None,
         poison: str | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if inner_lr <= 0 or inner_steps < 1:
-            raise UserError(f"inner_lr must be positive and inner_steps at least 1, got {inner_lr} and {inner_steps}")
-        if memory not in unroll.MEMORY_MODES:
-            hint = did_you_mean(str(memory), unroll.MEMORY_MODES)
-            raise UserError(f"the latent memory is '{memory}'; {hint}choose one of {', '.join(unroll.MEMORY_MODES)}")
-        self.inner_steps = inner_steps
-        self.inner_lr = inner_lr
-        self.memory = memory
+        self.options = SearchInner.of(inner, **({} if search_inner is None else vars(search_inner)))
+        self.inner = InnerTraining(self.options)
         self.poison_spec = poison
 
     def attach(self, trainer: SearchHost) -> None:
@@ -57,16 +68,16 @@ class MetaLoss(Objective):
 
     def learning_rates(self) -> Tensor:
         """Return the rates (T,) of the inner steps."""
-        return torch.full((self.inner_steps,), self.inner_lr, device=self.trainer.device)
+        return torch.full((self.options.total,), self.options.learning_rate, device=self.trainer.device)
 
     def __call__(self, real: Batch, fake: Batch) -> Tensor:
         """Return the loss, a scalar that is differentiated through all inner steps."""
-        learner, steps = self.probe().network, [self.inner_steps]
-        images, labels = real.images[None], cast(Tensor, real.labels)[None]
-        look = RealLoss(learner, steps, images, labels)
-        if self.poison is not None:
-            look = PoisonedLoss(learner, steps, images, labels, self.poison)
-        rates = self.learning_rates()
-        shown, told = [fake.images] * self.inner_steps, [cast(Tensor, fake.labels)] * self.inner_steps
-        momenta, seed = torch.zeros_like(rates), self.seed_of("draws")
-        return unroll.unrolled_loss(learner, shown, told, rates, momenta, look, memory=self.memory, seed=seed).loss
+        learner, precision = self.probe().network, self.trainer.run.options.precision
+        end = self.inner.end(lambda: self.stream)
+        look = self.inner.real_loss(learner, [end], real.images[None], cast(Tensor, real.labels)[None], self.poison)
+        shown, told = [fake.images] * end, [cast(Tensor, fake.labels)] * end
+        task = Task(learner, look, self.seed_of("draws"))
+        (taught,) = self.inner.train(
+            [task], lambda _: Lesson(shown, told, self.learning_rates()[:end]), precision=precision
+        )
+        return taught.loss

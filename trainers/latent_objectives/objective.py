@@ -51,6 +51,7 @@ class Objective(Term):
     """
 
     needs_labels: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("shared_probe", "images_per_class", "real_batch")
     trainer: SearchHost
 
     def __init__(self, *, probe: Mapping[str, Any] | None = None, weight: float = 1.0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -10,20 +11,49 @@ from torch import Tensor, nn
 
 from gendistill import unroll
 from gendistill.errors import UserError
-from gendistill.experts import Recipe, expert_buffer
+from gendistill.experts import Recipe
+from gendistill.inner import InnerOptions
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
+from gendistill.renamed import reads_old_names
 from trainers.batch import Batch
+from trainers.checks import check_counts
 from trainers.latent_objectives.objective import Objective, SearchHost
 from trainers.student_plan import PlanOptions, StudentPlan
-from trainers.student_training import StudentTraining
+from trainers.student_training import Followed, StudentInner, StudentTraining, open_experts
 from trainers.terms.generated import carry
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchStudentInner(StudentInner):
+    """How students of a search are trained; see :class:`trainers.student_training.StudentInner`.
+
+    Args:
+        learning_rate: Of students; positive. The teacher keeps it.
+    """
+
+    steps: int = 10
+    memory: unroll.Memory = "full"
+    learning_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.learning_rate > 0:
+            raise UserError(f"inner.learning_rate is {self.learning_rate}; give a positive number")
+
+
+@reads_old_names(
+    {
+        "student_steps": "inner.steps",
+        "student_lr": "inner.learning_rate",
+        "student_batch": "inner.batch_size",
+        "memory": "inner.memory",
+    }
+)
 class TrajectoryMatching(Objective):
     """``|| student - target ||^2 / || start - target ||^2``, Eq. (2), Cazenavette et al. 2022, on latents as GLaD does.
 
-    A student starts where an expert was after t epochs on real images, takes ``student_steps`` steps on the generated
+    A student starts where an expert was after t epochs on real images, takes ``inner.steps`` steps on the generated
     ones, and is asked to arrive where the expert was ``expert_epochs`` later.
 
     Args:
@@ -31,13 +61,12 @@ class TrajectoryMatching(Objective):
         experts: How many there are; trained when the run starts and kept for other runs.
         expert: How they are trained; options of :class:`gendistill.experts.Recipe`.
         expert_folder: Where they are kept; None: in ``run.root/experts``.
-        student_steps: Steps of a student, at least 1.
-        student_lr: Their learning rate; positive.
-        student_batch: Generated images in a step; None: all.
+        inner: How students are trained: steps, learning_rate, batch_size (generated images in a step), optimizer and
+            what else there is in :class:`gendistill.inner.InnerOptions`.
+        search_inner: The block of the search; its memory mode is taken where ``inner`` gives none.
         expert_epochs: Epochs of the expert in the same time.
         max_start_epoch: Students start before this epoch.
         augment: How a student's images are augmented: ``dsa``, a strategy, or None.
-        memory: Memory mode of the steps; see :mod:`gendistill.unroll`.
         weight: See :class:`~trainers.terms.term.Term`.
 
     Raises:
@@ -51,30 +80,26 @@ class TrajectoryMatching(Objective):
         experts: int = 10,
         expert: dict[str, Any] | None = None,
         expert_folder: str | None = None,
-        student_steps: int = 10,
-        student_lr: float = 0.01,
-        student_batch: int | None = None,
+        inner: Mapping[str, Any] | SearchStudentInner | None = None,
+        search_inner: InnerOptions | None = None,
         expert_epochs: int = 2,
         max_start_epoch: int = 5,
         augment: str | None = None,
-        memory: unroll.Memory = "full",
         weight: float = 1.0,
     ) -> None:
         super().__init__(weight=weight)
-        for name, value in (("experts", experts), ("student_steps", student_steps), ("expert_epochs", expert_epochs)):
-            if value < 1:
-                raise UserError(f"{name} is {value}; give a whole number from 1")
-        if student_lr <= 0:
-            raise UserError(f"student_lr is {student_lr}; give a positive number")
+        check_counts(experts=experts, expert_epochs=expert_epochs)
         self.learner = learner
         self.experts = experts
         self.recipe = Recipe.of(expert)
         self.expert_folder = expert_folder
-        self.student_lr = student_lr
         self.expert_epochs = expert_epochs
-        self.training = StudentTraining(student_steps, "exact", memory, window=None)
+        own = {} if search_inner is None else {"memory": search_inner.memory}
+        chosen = SearchStudentInner.of(inner, **own)
+        self.training, self.student_lr = StudentTraining(chosen), chosen.learning_rate
+        self.inner = self.training.inner
         self.options = PlanOptions(
-            experts=experts, steps=student_steps, batch=student_batch, min_start=0, max_start=max_start_epoch,
+            experts=experts, steps=chosen.steps, batch=chosen.batch_size, min_start=0, max_start=max_start_epoch,
             first_max_start=None, widen_steps=0, augment=augment, augment_mode="single", siamese=False,
         )  # fmt: skip
 
@@ -86,19 +111,10 @@ class TrajectoryMatching(Objective):
         with self.initialised("student"):
             sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
             self.student = trainer.place(build(spec, nn.Module, **sizes))
-        self.buffer = expert_buffer(
-            spec,
-            trainer.data,
-            self.recipe,
-            self.experts,
-            self.options.max_start - 1 + self.expert_epochs,
-            root=run.options.root,
-            folder=self.expert_folder,
-            processes=run.processes,
-            at_once=None,
-            progress=run.options.progress and run.processes.main,
+        epochs = self.options.max_start - 1 + self.expert_epochs
+        self.buffer = open_experts(
+            run, trainer.data, self.student, spec, self.recipe, self.experts, epochs, self.expert_folder
         )
-        self.buffer.check_fits(self.student)
         self.plan = StudentPlan(self.options, len(trainer.labels), description, run.options.seed, trainer.device)
 
     def learning_rates(self) -> Tensor:
@@ -113,9 +129,17 @@ class TrajectoryMatching(Objective):
             for at in (lesson.start, lesson.start + self.expert_epochs)
         )
         images = fake.images.detach().requires_grad_()
-        labels, rate = cast(Tensor, fake.labels), self.learning_rates()[0]
-        seed = self.seed_of("draws")
+        followed = Followed(lesson, start, target, self.seed_of("draws"))
         with torch.enable_grad():
-            distance = self.training.backward(self.student, lesson, start, target, images, labels, rate, 1.0, seed)
+            distance = self.training.backward(
+                self.student,
+                [followed],
+                images,
+                cast(Tensor, fake.labels),
+                lambda: self.learning_rates()[0],
+                1.0,
+                end=self.inner.end(lambda: self.plan.generator),
+                precision=self.trainer.run.options.precision,
+            )
         assert images.grad is not None
         return carry(distance, fake.images, images.grad)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gendistill.errors import UserError
-from gendistill.objects import build
+from gendistill.objects import build, locate
 from trainers.batch import Batch
-from trainers.terms.term import GANHost, Term
+from trainers.terms.own_function import OwnFunction
+from trainers.terms.term import GANHost, Term, TermHost
 
 INERT = (
     "the term '{name}' is added to the discriminator's loss but does not depend on the discriminator's weights, so it "
@@ -24,42 +25,70 @@ def build_terms(specs: Sequence[Any]) -> list[Term]:
     """Make the terms that a config names.
 
     Args:
-        specs: One ``{"class_path": ..., "init_args": {...}}`` a term.
+        specs: One ``{"class_path": ..., "init_args": {...}}`` a term, or the dotted path alone. The path of a function
+            ``function(real, fake, **init_args)`` will do; its ``weight`` then stands beside ``class_path``.
 
     Raises:
         UserError: Not a list, an unknown class or argument, or a value that the term refuses.
     """
-    if isinstance(specs, (str, dict)):
+    if isinstance(specs, str) or not isinstance(specs, Sequence):
         raise UserError(f"terms is {specs!r}; give a list, each of its items with class_path and init_args")
+    return [_term(spec) for spec in specs]
+
+
+def _term(spec: Any) -> Term:
+    path = spec.get("class_path") if isinstance(spec, Mapping) else spec
+    if isinstance(path, str) and "." in path:
+        found = locate(path)
+        if callable(found) and not isinstance(found, type):
+            given = {} if isinstance(spec, str) else dict(spec)
+            if unknown := set(given) - {"class_path", "init_args", "weight"}:
+                raise UserError(
+                    f"the term '{path}' has {', '.join(sorted(map(str, unknown)))}; a function takes class_path, "
+                    "init_args and weight"
+                )
+            return OwnFunction(found, given.get("init_args") or {}, given.get("weight", 1.0))
+    if not isinstance(spec, str | Mapping):
+        raise UserError(f"a term is {spec!r}; give its dotted path, or class_path and init_args")
     # The class is the user's own word (see objects.build); mypy cannot build an abstract class.
-    return [build(spec, Term) for spec in specs]  # type: ignore[type-abstract]
+    return build(spec, Term)  # type: ignore[type-abstract]
 
 
-def attach_terms(terms: Sequence[Term], trainer: GANHost, *, term_only: bool = False) -> None:
+def attach_terms(terms: Sequence[Term], trainer: TermHost) -> None:
     """Give every term its name and streams, and let it make what it needs.
 
     Args:
         terms: The terms.
         trainer: Whose they are.
-        term_only: Whether they are to replace the adversarial loss.
 
     Raises:
-        UserError: A term needs labels and the generator has none, or ``term_only`` was asked for without terms.
+        UserError: A term needs labels and the generator has none, or something else that the trainer does not have.
     """
-    if term_only and not terms:
-        raise UserError("term_only is true, but there are no terms to train with; give terms, or leave term_only out")
     names = [term.name for term in terms]
     for position, term in enumerate(terms):
         if names.count(names[position]) > 1:
             term.name = f"{names[position]}_{position}"
         term.key = f"terms/{position}/{names[position]}"
-        if term.needs_labels and not trainer.labelled:
+        _check_fits(term, trainer)
+        if term.needs_labels and not getattr(trainer, "labelled", True):
             raise UserError(
                 f"the term '{term.name}' needs generated images with labels; use ConditionalGANTrainer, not "
                 f"{type(trainer).__name__}"
             )
         term.attach(trainer)
         term.remember()
+
+
+def _check_fits(term: Term, trainer: TermHost) -> None:
+    """Refuse a term that uses what the trainer does not have."""
+    kind, lacking = type(trainer).__name__, [name for name in term.needs if not hasattr(trainer, name)]
+    if lacking:
+        raise UserError(
+            f"the term '{term.name}' uses the trainer's {' and '.join(lacking)}, which {kind} does not have; choose "
+            "another term, such as trainers.terms.gradients.GradientDifference"
+        )
+    if term.apply_to != "generator" and not hasattr(trainer, "discriminator"):
+        raise UserError(f"the term '{term.name}' has apply_to '{term.apply_to}', but {kind} has one loss; leave it out")
 
 
 def with_terms(

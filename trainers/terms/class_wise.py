@@ -43,6 +43,7 @@ class ClassWise(Term):
     """
 
     needs_labels: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("generator",)
 
     def __init__(
         self,

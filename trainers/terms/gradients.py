@@ -84,7 +84,7 @@ class GradientTerm(Term):
     def real_gradient(self, probe: Probe, real: Batch, fake: Batch) -> list[Tensor]:
         """Return the probe's gradient on real images; without a graph unless the probe itself is being trained."""
         if self.real == "matched":
-            real = self.draw_alike(cast(Tensor, fake.labels).repeat(self.real_per_fake))
+            real = self.draw_alike(cast(Tensor, fake.labels), self.real_per_fake)
         return self._gradient(probe, real, create_graph=probe.live)
 
     def fake_gradient(self, probe: Probe, fake: Batch) -> list[Tensor]:
@@ -93,9 +93,13 @@ class GradientTerm(Term):
 
     def _gradient(self, probe: Probe, batch: Batch, create_graph: bool) -> list[Tensor]:
         labels = cast(Tensor, batch.labels)
-        return batch_gradient(
+        found = batch_gradient(
             probe.logits, probe.parameters, batch.images, labels, grad_wrt=self.grad_wrt, create_graph=create_graph
         )
+        # Before anything that is not linear in the batch: a distance or a norm of parts is not that of the whole.
+        if self.grad_wrt == "weights":
+            return self.means_over_processes(found)
+        return [self.gathered(gradient / self.parts) for gradient in found]  # of the mean over all images
 
 
 class GradientDifference(GradientTerm):

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-import torch
-
 from gendistill.errors import UserError
 from trainers.batch import Batch
-from trainers.trainer import Trainer
+from trainers.real_images import any_images
+from trainers.terms.term import TermHost
 
 
 class TrainerHost:
@@ -21,7 +20,7 @@ class TrainerHost:
         key: What initial weights and the stream are called after.
     """
 
-    def __init__(self, trainer: Trainer, key: str) -> None:
+    def __init__(self, trainer: TermHost, key: str) -> None:
         self.trainer = trainer
         self.key = key
 
@@ -31,13 +30,7 @@ class TrainerHost:
 
     def draw_any(self, count: int) -> Batch:
         """Draw ``count`` training images with repetition, each as likely as any other."""
-        trainer = self.trainer
-        generator = trainer.run.streams[f"{self.key}/probes"]
-        index = torch.randint(len(trainer.data.train), (count,), generator=generator, device=generator.device)
-        images, labels = trainer.data.train.batch(index, trainer.normalisation)
-        if trainer.run.options.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return Batch(images, labels)
+        return any_images(self.trainer, count, self.trainer.run.streams[f"{self.key}/probes"])
 
 
 def with_learner(probe: Mapping[str, Any] | None, learner: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from gendistill import unroll
 from gendistill.curriculum import Fresh
 from gendistill.errors import UserError
+from gendistill.inner import InnerOptions, InnerTraining, Lesson, Task, Taught
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
 from gendistill.outer import RealLoss
+from gendistill.renamed import reads_old_names
 from trainers.batch import Batch
+from trainers.checks import check_counts
 from trainers.terms.generated import carry, generate
 from trainers.terms.term import GANHost, Term
 
 Spec = Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class MetaInner(InnerOptions):
+    """How learners are trained; see :class:`gendistill.inner.InnerOptions`.
+
+    Args:
+        batch_size: Generated images at each step, balanced over classes; at least 2.
+    """
+
+    steps: int = 4
+    batch_size: int = 40
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_count("batch_size", 2)
+        self.require_exact("the inner steps have momenta, which the shortcut has not")
+
+
+@reads_old_names({"inner_steps": "inner.steps", "inner_batch_size": "inner.batch_size", "memory": "inner.memory"})
 class MetaLoss(Term):
     """The objective of a GTN over a window of inner steps, on fresh samples; for fine-tuning a trained generator.
 
@@ -32,8 +53,8 @@ class MetaLoss(Term):
     Args:
         learners: One learner spec, or several that the positions of a meta-batch take in turn; by default the data
             set's default learner.
-        inner_steps: T, the steps of a window; at least 1.
-        inner_batch_size: Generated images at each of them, balanced over classes; at least 2.
+        inner: How learners are trained: steps (T), batch_size, optimizer and what else there is in
+            :class:`gendistill.inner.InnerOptions`.
         meta_batch: Learners, which share the generated images; at least as many as specs.
         horizon: Steps after which a learner is replaced by a new one; None: T, a new one at every update.
         real_per_class: Real images of each class at each look.
@@ -43,7 +64,6 @@ class MetaLoss(Term):
         learn_learning_rates: Whether each step's learning rate is trained.
         learn_momenta: Whether each step's momentum is trained.
         schedule_lr: Adam's learning rate for learning rates and momenta; positive.
-        memory: ``full`` (fastest) or ``recompute`` (flat in T).
         weight: See :class:`~trainers.terms.term.Term`.
 
     Raises:
@@ -51,14 +71,14 @@ class MetaLoss(Term):
     """
 
     needs_labels: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("generator",)
     trainer: GANHost
 
     def __init__(
         self,
         *,
         learners: Spec | Sequence[Spec] | None = None,
-        inner_steps: int = 4,
-        inner_batch_size: int = 40,
+        inner: Mapping[str, Any] | MetaInner | None = None,
         meta_batch: int = 2,
         horizon: int | None = None,
         real_per_class: int = 8,
@@ -68,38 +88,33 @@ class MetaLoss(Term):
         learn_learning_rates: bool = True,
         learn_momenta: bool = False,
         schedule_lr: float = 0.02,
-        memory: unroll.Memory = "full",
         weight: float = 1.0,
     ) -> None:
         super().__init__(weight)
         self.specs = None if learners is None else [learners] if isinstance(learners, Mapping) else list(learners)
-        for name, value in (("meta_batch", meta_batch), ("real_every", real_every), ("real_per_class", real_per_class)):
-            if value < 1:
-                raise UserError(f"{name} is {value}; give a whole number from 1")
+        check_counts(meta_batch=meta_batch, real_every=real_every, real_per_class=real_per_class)
+        options = MetaInner.of(inner)
         if self.specs is not None and not 1 <= len(self.specs) <= meta_batch:
             raise UserError(
                 f"learners names {len(self.specs)} specs and meta_batch is {meta_batch}; give at least one spec and "
                 "one place in the meta-batch for each"
             )
-        if horizon is not None and horizon < inner_steps:
-            raise UserError(f"horizon is {horizon}; give at least inner_steps, which is {inner_steps}")
-        if memory not in unroll.MEMORY_MODES:
-            raise UserError(f"memory is '{memory}'; use one of: {', '.join(unroll.MEMORY_MODES)}")
+        if horizon is not None and horizon < options.steps:
+            raise UserError(f"horizon is {horizon}; give at least inner.steps, which is {options.steps}")
         if schedule_lr <= 0:
             raise UserError(f"schedule_lr is {schedule_lr}; give a positive number")
+        self.inner = InnerTraining(options)
         self.meta_batch = meta_batch
-        self.horizon = inner_steps if horizon is None else horizon
-        self.real_per_class = real_per_class
+        self.horizon = options.steps if horizon is None else horizon
+        self.real_per_class, self.real_every = real_per_class, real_every
         self.schedule_lr = schedule_lr
-        self.memory = memory
-        self.looks = [step for step in range(1, inner_steps + 1) if step % real_every == 0 or step == inner_steps]
         self.window: dict[str, Any] = {
-            "steps": inner_steps,
-            "batch_size": inner_batch_size,
+            "steps": options.steps,
+            "batch_size": options.batch_size,
             "learning_rate": learning_rate,
             "momentum": momentum,
             "learn_learning_rates": learn_learning_rates,
-            "learn_momenta": learn_momenta,
+            "learn_momenta": learn_momenta and options.optimizer == "sgd",
         }
         # Made here once so that a wrong option is refused before any run starts.
         Fresh(nz=1, num_classes=2, generator=torch.Generator(), **self.window)
@@ -108,11 +123,6 @@ class MetaLoss(Term):
         """Make the inner learning rates, their optimiser and the first learners."""
         super().attach(trainer)
         description = trainer.data.description
-        if trainer.run.options.precision != "float32":
-            raise UserError(
-                f"run.precision is {trainer.run.options.precision}; the term meta_loss differentiates through training "
-                "and needs float32"
-            )
         self.specs = self.specs or [default_learner(description)]
         self.curriculum = Fresh(
             nz=trainer.generator.nz, num_classes=description.num_classes, generator=self.stream, **self.window
@@ -152,44 +162,61 @@ class MetaLoss(Term):
         latents, labels = curriculum.draw(self.stream), curriculum.labels
         images = generate(self.trainer, latents.flatten(0, 1), labels.flatten(), self.seed_of("generator"))
         shown = images.detach().unflatten(0, labels.shape).requires_grad_()
-        wanted = [shown, *curriculum.schedules()]
-        losses, rows, accuracies = [], [], []
-        for position in range(self.meta_batch):
-            loss, accuracy = self._taught(position, shown)
-            losses.append(loss.detach())
-            accuracies.append(accuracy)
-            rows.append(torch.autograd.grad(loss, wanted))
-        gradients = [torch.stack(row).mean(0) for row in zip(*rows, strict=True)]
+        with torch.autocast(images.device.type, enabled=False):  # learners have a precision of their own
+            loss, gradients = self._teach(shown)
         if self.optimizer is not None:
-            for schedule, gradient in zip(wanted[1:], gradients[1:], strict=True):
+            for schedule, gradient in zip(curriculum.schedules(), gradients[1:], strict=True):
                 schedule.grad = gradient
             self.optimizer.step()
-        self.trainer.record("meta/accuracy", torch.stack(accuracies).mean())
         self.trainer.record("meta/learning_rate", curriculum.learning_rates.mean())
-        return carry(torch.stack(losses).mean(), images, gradients[0].flatten(0, 1))
+        return carry(loss, images, gradients[0].flatten(0, 1))
 
-    def _taught(self, position: int, shown: Tensor) -> tuple[Tensor, Tensor]:
-        """Teach one learner for a window; return its loss, differentiable, and its accuracy at the end."""
-        curriculum, learner = self.curriculum, self.learners[position]
-        steps = len(curriculum.labels)
+    def _teach(self, shown: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Teach all learners for a window on images (T, B, C, H, W).
+
+        Returns:
+            Their mean loss, detached, and its gradients: that of the images, then those of the schedules.
+        """
+        curriculum, wanted = self.curriculum, [shown, *self.curriculum.schedules()]
+        end = self.inner.end(lambda: self.stream)
+        looks = self.inner.looks(end, self.real_every)
+        outers = [self._asked(position, looks) for position in range(self.meta_batch)]
+        tasks = [Task(outer.learner, outer, self.seed_of(f"draws/{place}")) for place, outer in enumerate(outers)]
+        losses, rows = [], []
+
+        def lesson(task: Task) -> Lesson:
+            rates, momenta = curriculum.learning_rates[:end], curriculum.momenta[:end]
+            return Lesson(shown[:end], curriculum.labels[:end], rates, momenta)
+
+        for taught in self.inner.train(tasks, lesson, precision=self.trainer.run.options.precision):
+            loss = taught.loss / len(looks)
+            losses.append(loss.detach())
+            rows.append(torch.autograd.grad(loss, wanted))
+            self._go_on(taught)
+        self.trainer.record("meta/accuracy", torch.stack([outer.final_accuracy for outer in outers]).mean())
+        gradients = [torch.stack(row).sum(0) / self.meta_batch for row in zip(*rows, strict=True)]
+        return torch.stack(losses).sum() / self.meta_batch, gradients
+
+    def _asked(self, position: int, looks: list[int]) -> RealLoss:
+        """Return what a learner is asked in this window, a new one where the one at this place has made its steps."""
+        steps = self.inner.options.steps
         if (self.ages[position] + 1) * steps > self.horizon:
             self.ages[position] = 0
-            learner = self.learners[position] = self._learner(position)
-        looks = [self.draw_real(self.real_per_class) for _ in self.looks]
-        outer = RealLoss(
-            learner,
-            self.looks,
-            torch.stack([look.images for look in looks]),
-            torch.stack([look.labels for look in looks if look.labels is not None]),
-        )
-        rates, momenta = curriculum.learning_rates, curriculum.momenta
-        seed = self.seed_of(f"draws/{position}")
-        result = unroll.unrolled_loss(
-            learner, shown, curriculum.labels, rates, momenta, outer, memory=self.memory, seed=seed
-        )
-        if steps < self.horizon:
-            with torch.no_grad():
-                for name, parameter in learner.named_parameters():
-                    parameter.copy_(result.parameters.get(name, parameter))
+            self.learners[position] = self._learner(position)
         self.ages[position] += 1
-        return result.loss / len(looks), outer.final_accuracy
+        drawn = [self.draw_real(self.real_per_class) for _ in looks]
+        return self.inner.real_loss(
+            self.learners[position],
+            looks,
+            torch.stack([look.images for look in drawn]),
+            torch.stack([look.labels for look in drawn if look.labels is not None]),
+        )
+
+    def _go_on(self, taught: Taught) -> None:
+        """Let learners begin the next window where this one has left them."""
+        if self.inner.options.steps == self.horizon:
+            return
+        for task, state in zip(taught.tasks, taught.states, strict=True):
+            with torch.no_grad():
+                for name, value in [*task.learner.named_parameters(), *task.learner.named_buffers()]:
+                    value.copy_(state.get(name, value))

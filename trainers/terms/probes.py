@@ -137,7 +137,12 @@ class Trunk(Probes):
     def attach(self, host: Host) -> None:
         """Look whether the discriminator contains a classifier."""
         super().attach(host)
-        discriminator = cast(GANHost, host.trainer).discriminator
+        discriminator = getattr(host.trainer, "discriminator", None)
+        if discriminator is None:
+            raise UserError(
+                f"a probe of kind 'trunk' is a discriminator's, and {type(host.trainer).__name__} has none; choose "
+                "state: fresh, pool or pretrained"
+            )
         for needed in ("features", "embedding"):
             if not hasattr(discriminator, needed):
                 raise UserError(

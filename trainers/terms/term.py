@@ -1,43 +1,34 @@
-"""A term of a GAN's loss: one small object that the trainer calls with a real and a generated batch."""
+"""A term of a loss: one small object that any trainer calls with real images and with what it has made."""
 
 from __future__ import annotations
 
 import copy
 import math
-import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from gendistill.data.description import Normalisation
-from gendistill.data.real import RealData
+from gendistill.class_names import snake_case
 from gendistill.data.sampling import ClassSampler
 from gendistill.errors import UserError, did_you_mean
 from gendistill.nets.chance import Chance
 from gendistill.runs.attributes import capture, holds_state, is_plain, restore
-from gendistill.runs.context import RunContext
 from gendistill.seeds import derive_seed
 from trainers.batch import Batch
 from trainers.class_sizes import taken_whole
+from trainers.real_images import RealHost, any_images, class_sampler, images_alike, images_at
 
 Network = TypeVar("Network", bound=nn.Module)
 NETWORKS = ("generator", "discriminator")
 APPLY_TO = (*NETWORKS, "both")
 
 
-class TermHost(Protocol):
+class TermHost(RealHost, Protocol):
     """What every term uses of the trainer that it belongs to, which is attached to its run and data."""
-
-    @property
-    def run(self) -> RunContext:
-        """The run."""
-
-    @property
-    def data(self) -> RealData:
-        """The data set, on the run's device."""
 
     @property
     def step(self) -> int:
@@ -47,10 +38,6 @@ class TermHost(Protocol):
     def device(self) -> torch.device:
         """Where networks and data are."""
 
-    @property
-    def normalisation(self) -> Normalisation:
-        """How real images are normalised."""
-
     def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed and ``name``."""
 
@@ -59,6 +46,9 @@ class TermHost(Protocol):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context for forward passes in the run's precision."""
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Log a scalar of this step."""
 
 
 class GANHost(TermHost, Protocol):
@@ -71,12 +61,9 @@ class GANHost(TermHost, Protocol):
     def labelled(self) -> bool:
         """Whether both networks are told the labels."""
 
-    def record(self, name: str, value: Tensor) -> None:
-        """Log a scalar of this step."""
-
 
 class Term(ABC):
-    """What is added, times ``weight``, to the loss of the generator, of the discriminator, or of both.
+    """What is added, times ``weight``, to the loss of a trainer; of a GAN's generator, discriminator, or both.
 
     A subclass writes ``__call__`` and, where it needs networks or samplers of its own, ``attach``. Attributes with a
     ``state_dict``, tensors and counters are saved and restored with the run without being declared. Random numbers come
@@ -85,7 +72,7 @@ class Term(ABC):
 
     Args:
         weight: Factor before the term, finite; a negative one turns it round.
-        apply_to: ``generator``, ``discriminator`` or ``both``.
+        apply_to: Of a GAN: ``generator``, ``discriminator`` or ``both``. Elsewhere there is one loss.
 
     Attributes:
         name: Logged as ``term/<name>``; the class's name in lower case unless the class says otherwise.
@@ -102,16 +89,21 @@ class Term(ABC):
     trainer: TermHost
     needs_labels: ClassVar[bool] = False
     """Whether generated images must have labels."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Attributes of the trainer that it uses beside :class:`TermHost`'s, such as ``generator``."""
+    by_group: ClassVar[bool] = False
+    """Whether images may come in groups, one after another, of which the term is then the mean weighted by their size:
+    memory that does not grow with the number of images, for what is a mean over images. A GAN's batch stays whole."""
 
     def __init__(self, weight: float = 1.0, apply_to: str = "generator") -> None:
-        if not math.isfinite(weight):
-            raise UserError(f"the weight of a term is {weight}; give a finite number")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise UserError(f"the weight of a term is {weight!r}; give a finite number")
         if apply_to not in APPLY_TO:
             hint = did_you_mean(str(apply_to), APPLY_TO)
             raise UserError(f"a term's apply_to is '{apply_to}'; {hint}choose one of {', '.join(APPLY_TO)}")
         self.weight = float(weight)
         self.apply_to = apply_to
-        self.name = self.name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+        self.name = self.name or snake_case(type(self).__name__)
         self.key = f"terms/0/{self.name}"
         self.examined = False
         self._calls = (-1, 0)  # the step, and which call of it this is: no state, as a run stops between steps
@@ -125,6 +117,9 @@ class Term(ABC):
                 update the same as the loss has, in the generator's the last that the discriminator saw.
             fake: Generated images with their labels; with the generator's graph in the generator's update, without any
                 in the discriminator's.
+
+        Of other trainers ``fake`` is what a step has made, with its graph, and ``real`` as many real images of the same
+        classes; of a latent search the step's real images.
         """
 
     def attach(self, trainer: Any) -> None:
@@ -158,10 +153,11 @@ class Term(ABC):
         """Return the seed of what a network draws by itself while ``name`` is done: the term's, another at every step.
 
         Args:
-            name: What is done; every process of a run has numbers of its own.
+            name: What is done; processes that share a batch have numbers of their own.
         """
         run = self.trainer.run
-        return derive_seed(run.options.seed, f"{self.key}/{name}/{run.step}/{run.processes.rank}")
+        rank = run.processes.rank if self.trainer.shares_batch else 0
+        return derive_seed(run.options.seed, f"{self.key}/{name}/{run.step}/{rank}")
 
     def value(self, real: Batch, fake: Batch) -> Tensor:
         """Return the term, whatever networks draw by themselves meanwhile: the numbers are the term's own.
@@ -189,29 +185,51 @@ class Term(ABC):
         taken_whole(self.sampler, per_class, f"real_per_class of the term {self.name}", again=True)
         return self.real_images(self.sampler.draw(per_class, self.stream, repeat=True).flatten())
 
-    def draw_alike(self, labels: Tensor) -> Batch:
-        """Draw for each label (B,) a real image of that class, with repetition, with the term's own stream."""
-        return self.real_images(self.sampler.draw_alike(labels, self.stream))
+    def draw_alike(self, labels: Tensor, times: int = 1) -> Batch:
+        """Draw for each label (B,) real images of that class, with repetition, with the term's own stream.
+
+        Args:
+            labels: This process's part where the batch is shared out; together the processes draw what one would.
+            times: How many for each label; images ``i``, ``B + i``, ``2 B + i``, ... are for label ``i``.
+        """
+        return images_alike(self.trainer, self.sampler, labels, self.stream, times)
+
+    def mean_over_processes(self, statistic: Tensor) -> Tensor:
+        """Return a statistic's mean over the processes that share a batch; differentiable as often as wanted.
+
+        A term that is not linear in the batch, such as a norm of a mean, calls this before it bends.
+        """
+        return self.means_over_processes([statistic])[0]
+
+    def means_over_processes(self, statistics: Sequence[Tensor]) -> list[Tensor]:
+        """Return the same of several statistics with one exchange."""
+        return self.trainer.run.processes.means(statistics) if self.trainer.shares_batch else list(statistics)
+
+    def gathered(self, rows: Tensor) -> Tensor:
+        """Return what belongs to this process's images (B / P, ...) for those of all processes (B, ...).
+
+        Differentiable as often as wanted.
+        """
+        return self.trainer.run.processes.gathered(rows) if self.trainer.shares_batch else rows
+
+    @property
+    def parts(self) -> int:
+        """P, the parts that the batch is in: the processes that share it, else 1."""
+        return self.trainer.run.processes.world if self.trainer.shares_batch else 1
 
     def draw_any(self, count: int) -> Batch:
         """Draw ``count`` training images with repetition, each as likely as any other, with the term's own stream."""
-        size, stream = len(self.trainer.data.train), self.stream
-        return self.real_images(torch.randint(size, (count,), generator=stream, device=stream.device))
+        return any_images(self.trainer, count, self.stream)
 
     def real_images(self, index: Tensor) -> Batch:
         """Return training images (B, C, H, W) at ``index`` (B,) as the trainer normalises them, and their labels."""
-        images, labels = self.trainer.data.train.batch(index, self.trainer.normalisation)
-        if self.trainer.run.options.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return Batch(images, labels)
+        return images_at(self.trainer, index)
 
     @property
     def sampler(self) -> ClassSampler:
         """Balanced draws from the training data; made once, and without state."""
         if not hasattr(self, "_sampler"):
-            data = self.trainer.data
-            names = data.description.class_names
-            self._sampler = ClassSampler(data.train.labels, data.description.num_classes, names)
+            self._sampler = class_sampler(self.trainer)
         return self._sampler
 
     # -- state --------------------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ from typing import Any
 from gendistill.errors import UserError
 from gendistill.nets.learners import ACTIVATIONS, NORMALISATIONS, POOLINGS, check_word
 from gendistill.nets.spaces.base import Choose, LearnerSpace, checked_options
+from gendistill.visible import visible
 
-CONVNET = re.compile(r"convnet-d(\d+)-w(\d+)-k(\d+)-([a-z_]+)-([a-z_]+)-([a-z_]+)")
-MLP = re.compile(r"mlp-d(\d+)-w(\d+)-([a-z_]+)")
+CONVNET = re.compile(r"convnet-d(\d{1,4})-w(\d{1,6})-k(\d{1,4})-([a-z_]+)-([a-z_]+)-([a-z_]+)")
+MLP = re.compile(r"mlp-d(\d{1,4})-w(\d{1,6})-([a-z_]+)")
 
 
 class ConvNetSpace(LearnerSpace):
@@ -70,7 +71,9 @@ class ConvNetSpace(LearnerSpace):
         """Return the ConvNet of a name; see :meth:`LearnerSpace.learner`."""
         found = CONVNET.fullmatch(name)
         if not found:
-            raise UserError(f"'{name}' names no ConvNet; a name looks like convnet-d3-w128-k3-instance-relu-average")
+            raise UserError(
+                f"'{visible(name, 80)}' names no ConvNet; a name looks like convnet-d3-w128-k3-instance-relu-average"
+            )
         depth, width, kernel = (int(number) for number in found.groups()[:3])
         return {
             "class_path": "gendistill.nets.learners.ConvNet",
@@ -141,7 +144,7 @@ class MLPSpace(LearnerSpace):
         """Return the MLP of a name; see :meth:`LearnerSpace.learner`."""
         found = MLP.fullmatch(name)
         if not found:
-            raise UserError(f"'{name}' names no MLP; a name looks like mlp-d2-w128-relu")
+            raise UserError(f"'{visible(name, 80)}' names no MLP; a name looks like mlp-d2-w128-relu")
         arguments = {"width": int(found[2]), "depth": int(found[1]), "activation": found[3]}
         return {"class_path": "gendistill.nets.learners.MLP", "init_args": arguments}
 

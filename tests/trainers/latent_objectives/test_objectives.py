@@ -16,8 +16,16 @@ from gendistill.nets.learners import ConvNet
 from gendistill.runs.attributes import capture
 from gendistill.seeds import Streams, initialisation
 from trainers.batch import Batch
-from trainers.latent_objectives import Confidence, FeatureMatching, GradientMatching, MetaLoss, ThesisLoss
+from trainers.latent_objectives import (
+    Confidence,
+    FeatureMatching,
+    GradientMatching,
+    MetaLoss,
+    ThesisLoss,
+    TrajectoryMatching,
+)
 from trainers.latent_objectives.assemble import WORDS, attach_objectives, build_objectives
+from trainers.latent_objectives.meta_loss import SearchInner
 from trainers.latent_objectives.objective import SharedProbe
 from trainers.terms.gradients import GradientMagnitude
 from trainers.terms.term import Term
@@ -203,15 +211,21 @@ def test_lists_carry_weights_functions_and_terms_of_a_gan() -> None:
             {"class_path": f"{GradientMagnitude.__module__}.GradientMagnitude", "weight": 2},
             "feature_matching",
         ],
-        inner_steps=7,
+        search_inner=SearchInner(steps=7),
     )
     # The magnitude is maximised: its own weight is negative before the list's.
     assert [one.weight for one in built] == [3.0, -0.5, -2.0, 1.0]
     real, fake = batches()
     value = value_of(built[1], trainer(), real, fake)
     torch.testing.assert_close(value, 2 * (real.images.mean() - fake.images.mean()).square())
-    meta = build_objectives("meta_loss", inner_steps=7)[0]
-    assert isinstance(meta, MetaLoss) and meta.inner_steps == 7
+    meta = build_objectives("meta_loss", search_inner=SearchInner(steps=7, learning_rate=0.2))[0]
+    assert isinstance(meta, MetaLoss) and (meta.options.steps, meta.options.learning_rate) == (7, 0.2)
+    spec = {"class_path": "meta_loss", "init_args": {"inner": {"steps": 3}}}
+    meta = build_objectives(spec, search_inner=SearchInner(steps=7, learning_rate=0.2))[0]
+    assert isinstance(meta, MetaLoss) and (meta.options.steps, meta.options.learning_rate) == (3, 0.2)
+    students = build_objectives("trajectory_matching", search_inner=SearchInner(steps=7, memory="sqrt"))[0]
+    assert isinstance(students, TrajectoryMatching)
+    assert (students.inner.options.steps, students.inner.options.memory) == (10, "sqrt")
 
 
 def test_equal_objectives_have_names_and_streams_of_their_own() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ def test_gradient_of_the_images(tiny_data: RealData, tmp_path: Path, memory: str
     def loss(images: Tensor) -> Tensor:
         term.stream.set_state(state)
         term.ages = [0]
-        return term._taught(0, images)[0]
+        value, gradients = term._teach(images.detach().requires_grad_())
+        return carry(value, images, gradients[0])
 
     images = torch.randn(2, 3, 1, 8, 8, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(loss, (images,), fast_mode=True)
@@ -198,7 +200,7 @@ def test_alone_it_teaches_learners_better(tiny_data: RealData, tmp_path: Path) -
 
 
 REFUSALS: list[tuple[dict[str, Any], str]] = [
-    ({"inner_steps": 0}, "at least 1 step"),
+    ({"inner_steps": 0}, "inner.steps is 0"),
     ({"learning_rate": 0.0}, "learning_rate"),
     ({"meta_batch": 0}, "meta_batch"),
     ({"horizon": 3, "inner_steps": 4}, "horizon is 3"),
@@ -214,7 +216,12 @@ def test_refusals(options: dict[str, Any], words: str) -> None:
         MetaLoss(**options)
 
 
-def test_mixed_precision_is_refused(tiny_data: RealData, tmp_path: Path) -> None:
-    trainer = ConditionalGANTrainer(**small.SMALL, terms=[small.term(META, **FEW)])
-    with pytest.raises(UserError, match="float32"):
-        small.attached(trainer, tiny_data, tmp_path, precision="bfloat16")
+def test_learners_train_in_the_precision_of_the_run_or_their_own(tiny_data: RealData, tmp_path: Path) -> None:
+    values = []
+    for run, own in (("float32", "bfloat16"), ("float32", None), ("bfloat16", None), ("bfloat16", "float32")):
+        term = small.term(META, **FEW, inner={"precision": own})
+        trainer = small.attached(ConditionalGANTrainer(**small.SMALL, terms=[term]), tiny_data, tmp_path, precision=run)
+        values.append(small.advance(trainer, 1)["term/meta_loss"])
+    rough, exact, *_ = values
+    assert rough != exact and abs(rough - exact) < 0.05 * abs(exact)
+    assert all(math.isfinite(value) for value in values)

@@ -1,0 +1,105 @@
+"""One process at a time in a folder of results: the claim ends with the process, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from gendistill.errors import PlaceError, UserError
+from gendistill.files import place_sentence, remove_leftovers, require_place
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: two processes in one folder are then not noticed
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+WAITLESS = getattr(os, "O_NONBLOCK", 0)
+
+
+class Claim:
+    """A claim on a folder.
+
+    Args:
+        folder: The folder; made when missing.
+        doing: What a process does there, as in "another process is ``training`` in".
+        way_out: What else to do than to wait: "choose another --output".
+    """
+
+    def __init__(self, folder: Path, doing: str, way_out: str) -> None:
+        self.folder, self.doing, self.way_out = folder, doing, way_out
+        self._lock: IO[bytes] | None = None
+
+    def take(self) -> None:
+        """Claim the folder until :meth:`release` or the process's end, and take away what killed writers left there.
+
+        Raises:
+            PlaceError: Nothing can be written there.
+            UserError: Another process has claimed it.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            while not self._open():
+                pass
+        except ValueError as error:
+            raise PlaceError(f"'{self.folder}' is no name that a folder can have; choose another place") from error
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process is {self.doing} in '{self.folder}'; wait for it to end or {self.way_out}"
+            ) from error
+        except OSError as error:
+            raise PlaceError(place_sentence(self.folder, error)) from error
+        require_place(self.folder, folder=True)
+        remove_leftovers(self.folder)
+
+    def _open(self) -> bool:
+        """Lock the file; False where its last owner took it away meanwhile, so that another one is to be locked."""
+        path = self.folder / LOCK
+        # Without waiting, should somebody have put a pipe there.
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | WAITLESS, 0o666), "wb")
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:
+                file.close()
+                return False
+        except FileNotFoundError:
+            file.close()
+            return False
+        except BlockingIOError:
+            file.close()
+            raise
+        except OSError:  # a file system without locks
+            file.close()
+            path.unlink(missing_ok=True)
+            return True
+        self._lock = file
+        return True
+
+    def release(self) -> None:
+        """Give the folder free."""
+        if self._lock is not None:
+            # While it is locked: whoever has opened it already sees that it has gone, and makes another.
+            with contextlib.suppress(OSError):
+                os.unlink(self.folder / LOCK)
+            self._lock.close()
+            self._lock = None
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, doing: str, way_out: str) -> Iterator[None]:
+    """Hold a :class:`Claim` on a folder.
+
+    Raises:
+        PlaceError: Nothing can be written there.
+        UserError: Another process has claimed it.
+    """
+    claim = Claim(folder, doing, way_out)
+    claim.take()
+    try:
+        yield
+    finally:
+        claim.release()

@@ -1,0 +1,56 @@
+"""Where a command that judges for long keeps its finished parts: beside what it writes, until that is written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from gendistill.claims import claimed
+from gendistill.files import require_place
+from gendistill.runs.signals import going_on
+
+
+def parts_beside(output: str | Path | None) -> Path | None:
+    """Return the folder of the parts of an output file; None where there is none, or it is no file but a pipe."""
+    if not output:
+        return None
+    path = Path(output)
+    return None if path.exists() and not path.is_file() else path.with_name(f".{path.name}.parts")
+
+
+@contextmanager
+def keeping(output: str | Path | None) -> Iterator[None]:
+    """Keep the finished parts of what is judged inside, and say how to go on when a signal comes.
+
+    Args:
+        output: The file that the command will write; None: nothing is kept.
+
+    Raises:
+        Interrupted: A signal came.
+        PlaceError: There is no place for the file.
+        UserError: Another process judges for the same file.
+    """
+    from gendistill.evaluation.parts import kept_in
+
+    folder = parts_beside(output)
+    if output and folder is not None:
+        require_place(output)
+
+    def how() -> str:
+        if folder is None:
+            return "nothing is kept without --output FILE; give the same command again to start anew"
+        if not folder.exists():
+            return "nothing was finished; give the same command again to start anew"
+        return f"what is finished is kept in '{folder}'; give the same command again to go on"
+
+    claim = nullcontext() if folder is None else claimed(folder, "judging", "choose another --output")
+    with claim, going_on(how), kept_in(folder):
+        yield
+
+
+def forget(output: str | Path) -> None:
+    """Remove the parts of an output file that is written."""
+    if (folder := parts_beside(output)) is not None:
+        shutil.rmtree(folder, ignore_errors=True)

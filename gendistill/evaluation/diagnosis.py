@@ -1,0 +1,411 @@
+"""Has a generator collapsed, and how? Its images against real ones of the same number, class by class.
+
+Everything is compared with a **control**: test images, which the generator never saw, of the same number. What repeats,
+what is missing and what was memorised is so judged by what real images do by themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from scipy.stats import binomtest
+from torch import Tensor
+
+from gendistill.data.real import RealData, Split
+from gendistill.errors import UserError
+from gendistill.evaluation.choice import choose_extractor
+from gendistill.evaluation.extractors import extract
+from gendistill.seeds import stream
+from gendistill.teacher.base import Teacher
+from gendistill.teacher.draw import draw_once
+from gendistill.teacher.fit import fitted
+from gendistill.teacher.generator import GeneratorTeacher
+
+MOST = 2000
+"""Images of the teacher, and of the control, that are looked at when nobody says how many."""
+NEAR = 0.01
+"""The share of control images that count as near by definition."""
+ALARM = 0.05
+"""A share of near images that must be exceeded for sure."""
+MISSING = 0.25
+"""Below this part of its fair share, and for sure below half of it, a class is called missing."""
+COVERED = 0.5
+"""Below this part of what real images of the same number cover, a class is called poorly covered."""
+EVEN = 0.75
+"""Below this part of the real images' effective number of classes, the classes are called uneven."""
+AGREES = 0.7
+"""Below this part of the classifier's accuracy on real images, labels and images do not belong together."""
+CONFIDENCE = 0.99
+NEAREST = 5
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a page shows beside the numbers; pixels (N, C, H, W) in [0, 1].
+
+    Attributes:
+        repeated: Pairs of generated images that are nearest to each other, one after the other.
+        memorised: Generated images and the training image nearest to each, one after the other.
+        missed: Real images that no generated one is near, those of the poorest classes first.
+        samples: Generated images, by class.
+    """
+
+    repeated: Tensor
+    memorised: Tensor
+    missed: Tensor
+    samples: Tensor
+
+
+def diagnose(
+    teacher: Teacher,
+    data: RealData,
+    *,
+    count: int | None = None,
+    extractor: str = "classifier",
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> tuple[dict[str, Any], Pictures]:
+    """Look for what goes wrong with generators: collapse, missing classes, repeated and memorised images.
+
+    Args:
+        teacher: A generator, or any other teacher.
+        data: The real data; its training images are what the generator learned from.
+        count: Images of the teacher and of the control; None: as many as there are test images, at most 2,000.
+        extractor: Whose features classes and coverage are taken in; see
+            :func:`gendistill.evaluation.choice.choose_extractor`. It must know the classes.
+        seed: Of the draws.
+        device: Where networks run; None: where the data is.
+
+    Returns:
+        Plain values: ``verdict`` (one sentence), ``collapsed`` (bool), ``findings`` (each ``key``, ``wrong`` (bool),
+        ``sentence``, ``value``, ``control`` and ``advice``), ``classes`` (one row each: ``name``, ``share``, ``fair``,
+        ``agreement``, ``recall``, ``coverage``, ``control_coverage``), ``entropy`` of the predicted labels in bits with
+        ``control_entropy``, ``precision``, ``recall``, ``coverage`` with their controls, ``n``; and the pictures.
+
+    Raises:
+        UserError: The teacher does not fit the data, or there are too few images.
+    """
+    teacher = fitted(teacher, data.description)
+    if device is not None:
+        data = data.to(device)
+    most = min(len(data.test), MOST) if count is None else min(count, len(data.test))
+    if teacher.images_stored is not None:
+        most = min(most, teacher.images_stored)
+    if most < 2 * NEAREST + 2:
+        raise UserError(f"a diagnosis needs at least {2 * NEAREST + 2} test images and generated ones, not {most}")
+    network = choose_extractor(extractor, data)
+    normalisation, kinds = data.description.normalisation, data.description.num_classes
+    shown, asked = teacher.sample(most, stream(seed, "diagnosis/teacher"))
+    asked = (asked.argmax(1) if asked.is_floating_point() else asked).cpu()
+    pixels = teacher.description.normalisation.invert(shown.float()).clamp(0, 1).cpu()
+    control, train = _part(data.test, most, kinds, seed, "control"), data.train
+    reference = _part(train, min(len(train), max(most, MOST)), kinds, seed, "reference")
+    seen = {
+        "made": _look(network, normalisation.apply(pixels.to(data.train.images.device)), normalisation),
+        "control": _look(network, control.images, normalisation),
+        "reference": _look(network, reference.images, normalisation),
+    }
+    if seen["made"][1] is None:
+        raise UserError(f"the extractor '{network.name}' knows no classes; choose classifier")
+    real_pixels = control.images.cpu().float() / 255
+    repeats = _repeats(pixels, real_pixels)
+    memory = _memory(pixels, real_pixels, train)
+    classes = _classes(data, asked, control, reference, seen, labelled=_labelled(teacher, seed))
+    covered = _coverage(seen["reference"][0], seen["made"][0], seen["control"][0])
+    result: dict[str, Any] = {"n": most, "extractor": network.id, "classes": classes["rows"], **covered["scores"]}
+    result |= {"entropy": classes["entropy"], "control_entropy": classes["control_entropy"]}
+    findings = [
+        *_of_repeats(repeats, most),
+        *_of_classes(classes),
+        *_of_coverage(result),
+        *_of_memory(memory, most),
+    ]
+    result["findings"] = findings
+    wrong = [finding for finding in findings if finding["wrong"]]
+    result["collapsed"] = any(finding["key"] in ("repeats", "missing classes", "coverage") for finding in wrong)
+    result["verdict"] = _verdict(wrong)
+    return result, _pictures(pixels, asked, repeats, memory, reference, covered, classes, kinds)
+
+
+def _part(split: Split, count: int, kinds: int, seed: int, name: str) -> Split:
+    index = draw_once(split.labels.cpu(), kinds, count, stream(seed, f"diagnosis/{name}"))
+    index = index.to(split.labels.device)
+    return Split(split.images[index], split.labels[index])
+
+
+@torch.no_grad()
+def _labelled(teacher: Teacher, seed: int) -> bool:
+    """Return whether a label of the teacher says what its image shows: not where a generator does not heed classes."""
+    if not isinstance(teacher, GeneratorTeacher) or teacher.labels_are_soft or teacher.description.num_classes < 2:
+        return True
+    latents = teacher.fresh(4, stream(seed, "diagnosis/labels"))
+    one, other = (torch.full((4,), label, dtype=torch.int64, device=teacher.device) for label in (0, 1))
+    return not torch.equal(teacher.generate(latents, one), teacher.generate(latents, other))
+
+
+@torch.no_grad()
+def _look(network: Any, images: Tensor, normalisation: Any) -> tuple[Tensor, Tensor | None]:
+    """Return features (N, D) and class probabilities (N, K)."""
+    features = extract(network, images, normalisation)
+    device = next((parameter.device for parameter in network.parameters()), features.device)
+    probabilities = network.probabilities(features.to(device))
+    return features, None if probabilities is None else probabilities.cpu()
+
+
+def _nearest(one: Tensor, other: Tensor, *, same: bool = False) -> tuple[Tensor, Tensor]:
+    """Return the distance (N,) of each image to its nearest in ``other`` (but for itself), and that one's number."""
+    flat, base = one.flatten(1), other.flatten(1)
+    found, places = [], []
+    for start in range(0, len(flat), 256):
+        apart = torch.cdist(flat[start : start + 256], base)
+        if same:
+            rows = torch.arange(len(apart))
+            apart[rows, rows + start] = math.inf
+        least = apart.min(1)
+        found.append(least.values)
+        places.append(least.indices)
+    return torch.cat(found), torch.cat(places)
+
+
+def _repeats(made: Tensor, real: Tensor) -> dict[str, Any]:
+    apart, partner = _nearest(made, made, same=True)
+    limit = _nearest(real, real, same=True)[0].quantile(NEAR)
+    return {"apart": apart, "partner": partner, "near": int((apart < limit).sum()), "limit": float(limit)}
+
+
+def _memory(made: Tensor, real: Tensor, train: Split) -> dict[str, Any]:
+    known = train.images.cpu().float() / 255
+    apart, partner = _nearest(made, known)
+    limit = _nearest(real, known)[0].quantile(NEAR)
+    near = int((apart < limit).sum())
+    return {"apart": apart, "partner": partner, "near": near, "limit": float(limit), "train": known}
+
+
+def _classes(
+    data: RealData, asked: Tensor, control: Split, reference: Split, seen: Mapping[str, Any], *, labelled: bool
+) -> dict[str, Any]:
+    """Return one row a class, and the entropies of the predicted labels."""
+    kinds = data.description.num_classes
+    told = {name: probabilities.argmax(1) for name, (_, probabilities) in seen.items()}
+    # Labels are drawn balanced; a generator that heeds none should show classes as often as the data do.
+    fair = torch.ones(kinds).double() if labelled else torch.bincount(data.train.labels.cpu(), minlength=kinds).double()
+    fair /= fair.sum()
+    share = torch.bincount(told["made"], minlength=kinds).double() / len(told["made"])
+    truth, known = control.labels.cpu(), reference.labels.cpu()
+    right = told["control"] == truth
+    rows = []
+    for number, name in enumerate(data.description.class_names):
+        mine, real = told["made"] == number, truth == number
+        row: dict[str, Any] = {"name": name, "share": float(share[number]), "fair": float(fair[number])}
+        among = asked == number
+        row["agreement"] = float((told["made"][among] == number).double().mean()) if labelled and among.any() else None
+        row["control_agreement"] = float(right[real].double().mean()) if real.any() else None
+        row |= _class_coverage(seen, mine, real, known == number)
+        rows.append(row)
+    return {
+        "rows": rows,
+        "labelled": labelled,
+        "n": len(asked),
+        "agreement": float((told["made"] == asked).double().mean()) if labelled else None,
+        "control_agreement": float(right.double().mean()),
+        "entropy": _entropy(share),
+        "control_entropy": _entropy(torch.bincount(told["control"], minlength=kinds).double() / len(truth)),
+    }
+
+
+def _class_coverage(seen: Mapping[str, Any], mine: Tensor, real: Tensor, known: Tensor) -> dict[str, Any]:
+    """Return recall and coverage of a class, and the coverage by as many real images; None where there are too few."""
+    made, control, reference = (seen[name][0] for name in ("made", "control", "reference"))
+    none: dict[str, Any] = {"recall": None, "coverage": None, "control_coverage": None}
+    if int(known.sum()) < NEAREST + 2 or int(real.sum()) < 2:
+        return none
+    others = control[real]
+    if int(mine.sum()) < 2:
+        return none | {"recall": 0.0, "coverage": 0.0, "control_coverage": _coverage_of(reference[known], others)}
+    found = _coverage(reference[known], made[mine], others)["scores"]  # of all that the class has of either
+    return {name: found[name] for name in none}
+
+
+def _coverage_of(real: Tensor, fake: Tensor) -> float:
+    return float(_inside(real, fake, NEAREST).any(1).double().mean())
+
+
+def _inside(centres: Tensor, others: Tensor, nearest: int) -> Tensor:
+    """Return whether each of ``others`` (M,) lies in the ball of each of ``centres`` (N, M)."""
+    within = torch.cdist(centres.double(), centres.double())
+    reach = within.kthvalue(nearest + 1, dim=1).values  # the nearest of all is the image itself
+    return torch.cdist(centres.double(), others.double()) < reach[:, None]
+
+
+def _coverage(real: Tensor, made: Tensor, control: Tensor) -> dict[str, Any]:
+    """Return precision, recall and coverage of made and of control images over the real ones."""
+    scores: dict[str, float] = {}
+    uncovered = torch.empty(0)
+    for prefix, images in (("", made), ("control_", control)):
+        inside = _inside(real, images, NEAREST)
+        scores[f"{prefix}precision"] = float(inside.any(0).double().mean())
+        scores[f"{prefix}coverage"] = float(inside.any(1).double().mean())
+        around = min(NEAREST, len(images) - 1)
+        scores[f"{prefix}recall"] = float(_inside(images, real, around).any(0).double().mean()) if around else 0.0
+        if not prefix:
+            uncovered = (~inside.any(1)).nonzero().flatten()
+    return {"scores": scores, "uncovered": uncovered}
+
+
+def _entropy(shares: Tensor) -> float:
+    present = shares[shares > 0]
+    return float(-(present * present.log2()).sum()) + 0.0
+
+
+# -- from numbers to sentences ----------------------------------------------------------------------------------------
+
+
+def _for_sure_above(count: int, total: int, share: float) -> bool:
+    """Return whether more than a share of all images would be so, of which ``count`` of ``total`` are."""
+    return bool(binomtest(count, total, share, alternative="greater").pvalue < 1 - CONFIDENCE)
+
+
+def _finding(
+    key: str, sentence: str, value: float, control: float | None, advice: str, *, wrong: bool
+) -> dict[str, Any]:
+    found = {"key": key, "wrong": wrong, "sentence": sentence, "value": value, "control": control}
+    return found | {"advice": advice if wrong else ""}
+
+
+def _of_repeats(found: Mapping[str, Any], total: int) -> list[dict[str, Any]]:
+    share = found["near"] / total
+    sentence = (
+        f"{100 * share:.1f} % of {total:,} generated images have a near copy among them, of real images "
+        f"{100 * NEAR:.0f} % (nearer than {found['limit']:.3g} in pixels)"
+    )
+    advice = (
+        "the generator repeats itself: try a smaller learning rate of the generator, more updates of the "
+        "discriminator (n_dis), diff_augment, or several groups (docs/methods/mggan.md)"
+    )
+    return [_finding("repeats", sentence, share, NEAR, advice, wrong=_for_sure_above(found["near"], total, ALARM))]
+
+
+def _of_classes(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows, total = found["rows"], found["n"]
+    missing = [
+        row
+        for row in rows
+        if row["share"] < MISSING * row["fair"]
+        and binomtest(round(row["share"] * total), total, row["fair"] / 2, alternative="less").pvalue
+        < (1 - CONFIDENCE) / len(rows)
+    ]
+    kinds, real_kinds = (2.0 ** found[name] for name in ("entropy", "control_entropy"))
+    uneven = kinds < EVEN * real_kinds
+    names = ", ".join(
+        f"{row['name']} ({100 * row['share']:.1f} % where {100 * row['fair']:.1f} % is fair)" for row in missing
+    )
+    most = max(rows, key=lambda row: row["share"] - row["fair"])
+    sentence = f"missing classes: {names}; " if missing else "every class is there; "
+    sentence += (
+        f"predicted labels are as varied as {kinds:.1f} equal classes, those of real images as {real_kinds:.1f} (2 to "
+        "the power of the entropy)"
+    )
+    if uneven:
+        sentence += f"; {100 * most['share']:.0f} % are {most['name']}"
+    advice = "it makes few or none of these: condition on labels, or try several groups (docs/methods/mggan.md)"
+    made = [
+        _finding("missing classes", sentence, float(len(missing)), 0.0, advice, wrong=bool(missing) or uneven),
+    ]
+    if found["agreement"] is not None:
+        agreement, control = found["agreement"], found["control_agreement"]
+        words = (
+            f"{100 * agreement:.1f} % of the images are what their label says, as the classifier sees it, of real ones "
+            f"{100 * control:.1f} %"
+        )
+        low = _for_sure_below(agreement, total, AGREES * control)
+        advice = "labels and images do not belong together: train longer, or use a stronger conditioning"
+        made.append(_finding("labels", words, agreement, control, advice, wrong=low))
+    return made
+
+
+def _for_sure_below(share: float, total: int, limit: float) -> bool:
+    return bool(binomtest(round(share * total), total, min(limit, 1.0), alternative="less").pvalue < 1 - CONFIDENCE)
+
+
+def _of_coverage(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    poor = [
+        row
+        for row in result["classes"]
+        if row["coverage"] is not None and row["coverage"] < COVERED * row["control_coverage"]
+    ]
+    whole = result["coverage"] < COVERED * result["control_coverage"]
+    sentence = (
+        f"generated images cover {100 * result['coverage']:.0f} % of the training images, as many real ones "
+        f"{100 * result['control_coverage']:.0f} %; recall {100 * result['recall']:.0f} % against "
+        f"{100 * result['control_recall']:.0f} %"
+    )
+    if poor:
+        poor = sorted(poor, key=lambda row: row["coverage"] / row["control_coverage"])
+        listed = ", ".join(
+            f"{row['name']} ({100 * row['coverage']:.0f} where real ones cover {100 * row['control_coverage']:.0f} %)"
+            for row in poor[:SHOWN]
+        )
+        more = f" and {len(poor) - SHOWN} more" if len(poor) > SHOWN else ""
+        sentence += f"; poorest: {listed}{more}"
+    advice = (
+        "it shows a part of what real images show: train longer, look at the discriminator's loss for collapse, try "
+        "diff_augment or several groups; where fidelity counts more than variety this may be wanted"
+    )
+    return [_finding("coverage", sentence, result["coverage"], result["control_coverage"], advice, wrong=whole)]
+
+
+def _of_memory(found: Mapping[str, Any], total: int) -> list[dict[str, Any]]:
+    share = found["near"] / total
+    sentence = (
+        f"{100 * share:.1f} % of the generated images lie as near to a training image as {100 * NEAR:.0f} % of the "
+        f"test images do (nearer than {found['limit']:.3g} in pixels)"
+    )
+    advice = "it repeats training images: use more data, diff_augment, or stop earlier"
+    return [_finding("memorised", sentence, share, NEAR, advice, wrong=_for_sure_above(found["near"], total, ALARM))]
+
+
+WORDS = {
+    "repeats": "it repeats its own images",
+    "missing classes": "classes are missing or rare",
+    "coverage": "it covers little of what real images show",
+    "labels": "its images are not what their labels say",
+    "memorised": "it repeats training images",
+}
+
+
+def _verdict(wrong: list[dict[str, Any]]) -> str:
+    if not wrong:
+        return "no sign of collapse: nothing here is worse than with real images of the same number, within the limits"
+    words = [WORDS[finding["key"]] for finding in wrong]
+    collapsed = any(finding["key"] in ("repeats", "missing classes", "coverage") for finding in wrong)
+    head = "signs of collapse: " if collapsed else "look at this: "
+    return head + (words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}")
+
+
+def _pictures(
+    pixels: Tensor,
+    asked: Tensor,
+    repeats: Mapping[str, Any],
+    memory: Mapping[str, Any],
+    reference: Split,
+    covered: Mapping[str, Any],
+    classes: Mapping[str, Any],
+    kinds: int,
+) -> Pictures:
+    first = repeats["apart"].argsort()[: 2 * SHOWN]
+    pairs: list[int] = []
+    for place in first.tolist():  # each pair once
+        if place not in pairs:
+            pairs += [place, int(repeats["partner"][place])]
+    nearest = memory["apart"].argsort()[:SHOWN]
+    beside = torch.stack((pixels[nearest], memory["train"][memory["partner"][nearest]]), 1).flatten(0, 1)
+    missing = covered["uncovered"]
+    worth = torch.tensor([(row["coverage"] or 0.0) / (row["control_coverage"] or 1.0) for row in classes["rows"]])
+    missing = missing[worth[reference.labels.cpu()[missing]].argsort(stable=True)][: 4 * SHOWN]
+    order = torch.cat([(asked == number).nonzero().flatten()[:10] for number in range(min(kinds, 10))])
+    return Pictures(pixels[pairs[: 2 * SHOWN]], beside, reference.images.cpu()[missing].float() / 255, pixels[order])

@@ -1,0 +1,101 @@
+"""Several generators as one: a part of the latent says which of them makes an image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gendistill.errors import UserError
+from gendistill.nets.base import Generator
+from gendistill.objects import build
+from gendistill.untrusted import UntrustedSpec
+
+
+class GeneratorMixture(Generator):
+    """Calls the generator that the last entry of a latent names.
+
+    That entry u is standard normal, as all of a latent: its probability Phi(u) falls in one of k intervals as wide as
+    the weights. The others are the latent of the generator; one whose latents are shorter takes the first of them.
+
+    Args:
+        members: Generators, or their ``class_path`` and ``init_args``, as a file names them where it is one's; at least
+            one.
+        weights: How often each is called; positive or 0, and not all 0. None: equally often.
+
+    Attributes:
+        nz: Size of a latent: that of the largest generator and 1.
+        spec: What builds it again; only there when every member has a spec.
+
+    Raises:
+        UserError: There is no member, a member has no latents, or the weights are none.
+    """
+
+    def __init__(
+        self, members: Sequence[nn.Module | Mapping[str, Any] | UntrustedSpec], weights: Sequence[float] | None = None
+    ) -> None:
+        super().__init__()
+        if not members:
+            raise UserError("a mixture needs at least one generator")
+        given = [1.0] * len(members) if weights is None else [float(weight) for weight in weights]
+        if len(given) != len(members) or not all(math.isfinite(w) and w >= 0 for w in given) or not sum(given) > 0:
+            raise UserError(
+                f"the weights of {len(members)} generators are {given}; give one from 0 for each, not all 0"
+            )
+        networks = [
+            member
+            if isinstance(member, nn.Module)
+            else build(member, Generator if isinstance(member, UntrustedSpec) else nn.Module)
+            for member in members
+        ]
+        sizes = [getattr(network, "nz", None) for network in networks]
+        for network, size in zip(networks, sizes, strict=True):
+            if not isinstance(size, int):
+                raise UserError(
+                    f"{type(network).__name__} has no latent size 'nz', which a generator of a mixture needs"
+                )
+        self.members = nn.ModuleList(networks)
+        self.sizes = [size for size in sizes if isinstance(size, int)]
+        self.nz = max(self.sizes) + 1
+        self.weights = [weight / sum(given) for weight in given]
+        ends = torch.tensor(self.weights, dtype=torch.float64).cumsum(0)[:-1].clamp(0, 1)
+        self.register_buffer("_ends", torch.special.ndtri(ends).float(), persistent=False)
+        specs = [getattr(network, "spec", None) for network in networks]
+        if all(spec is not None for spec in specs):
+            arguments = {"members": specs, "weights": self.weights}
+            self.spec = {"class_path": f"{__name__}.{type(self).__name__}", "init_args": arguments}
+
+    def member(self, x: Tensor) -> Tensor:
+        """Return which generator makes each image (N,), int64."""
+        return torch.bucketize(x[:, -1].contiguous(), self._ends, right=True)  # type: ignore[arg-type]
+
+    def latents_of(self, x: Tensor, number: int) -> Tensor:
+        """Return latents (N, nz of ``number``) that, with a last entry of that generator, are those of ``x`` there."""
+        return x[:, : self.sizes[number]]
+
+    def forward(self, x: Tensor, *told: Tensor) -> Tensor:
+        """Map latents (N, nz), and labels where the generators take them, to images (N, C, H, W).
+
+        With a graph, or in training mode, every generator sees the whole batch, so that nothing waits for a device and
+        a batch norm's statistics are of the batch; without, each makes its own images only.
+        """
+        which = self.member(x)
+        if self.training or torch.is_grad_enabled():
+            images: Tensor = self.members[0](self.latents_of(x, 0), *told)
+            for number, member in enumerate(list(self.members)[1:], start=1):
+                chosen = (which == number).view(-1, *[1] * (images.dim() - 1))
+                images = torch.where(chosen, member(self.latents_of(x, number), *told), images)
+            return images
+        made: Tensor | None = None
+        for number, member in enumerate(self.members):
+            index = (which == number).nonzero().flatten()
+            if not len(index):
+                continue
+            part = member(self.latents_of(x[index], number), *(label[index] for label in told))
+            made = part.new_zeros(len(x), *part.shape[1:]) if made is None else made
+            made[index] = part
+        assert made is not None
+        return made

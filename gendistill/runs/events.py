@@ -1,0 +1,90 @@
+"""TensorBoard's event files of a run that was interrupted: one file, and in it each step once.
+
+Every part of a run writes a file of its own. The points of a part that was lost are made again by the next one, and a
+reader of the files would see them twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gendistill.files import atomic_write
+
+PATTERN = "events.out.tfevents.*"
+
+
+def event_files(directory: Path) -> list[Path]:
+    """Return the event files of a run, the oldest first."""
+    return sorted(path for path in directory.glob(PATTERN) if path.is_file())
+
+
+def continue_events(directory: Path, step: int) -> None:
+    """Make one file of those that are there, without what comes after a step; killed in between, it is done again.
+
+    Args:
+        directory: The run's directory.
+        step: The last completed step, from which the run is continued.
+
+    Raises:
+        StorageError: The file cannot be written; the older ones are intact.
+    """
+    files = event_files(directory)
+    kept = _wanted(files, step)
+    if not files or (len(files) == 1 and all(kept)):
+        return
+
+    def write(file: BinaryIO) -> None:
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        writer = RecordWriter(file)
+        for record, wanted in zip(_records(files), kept, strict=False):
+            if wanted:
+                writer.write(record)
+
+    # Under the oldest one's name: a TensorBoard that is open has read that one and does not read it again.
+    atomic_write(files[0], write)
+    for path in files[1:]:
+        path.unlink(missing_ok=True)
+
+
+def _records(files: Sequence[Path]) -> Iterator[bytes]:
+    """Yield the records of files as far as they can be read; the last one of a killed process is often cut."""
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+
+    for path in files:
+        if path.stat().st_size:
+            yield from RawEventFileLoader(str(path)).Load()
+
+
+def _wanted(files: Sequence[Path], step: int) -> list[bool]:
+    """Return for each record whether it is told in the one story."""
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+    seen: set[bytes] = set()
+    steps: list[int] = []
+    wanted: list[bool] = []
+    versions = 0
+    for record in _records(files):
+        try:
+            event: Any = Event.FromString(record)
+        except Exception:  # protobuf's own error, which depends on how it is installed
+            steps.append(0)
+            wanted.append(False)
+            continue
+        digest = hashlib.sha256(record).digest()
+        new = digest not in seen and event.step <= step
+        seen.add(digest)
+        if event.HasField("session_log"):
+            # Earlier versions marked so where a part began: what others before it say of later steps was lost.
+            if event.session_log.status == SessionLog.START:
+                wanted = [one and at < event.step for one, at in zip(wanted, steps, strict=True)]
+            new = False
+        if event.HasField("file_version"):
+            new = new and not versions
+            versions += 1
+        steps.append(int(event.step))
+        wanted.append(new)
+    return wanted
