@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -143,6 +143,7 @@ class DatasetDistillationTrainer(Trainer):
         UserError: An option is out of range.
     """
 
+    compiles: ClassVar[bool] = True
     takes_terms = True
 
     def __init__(
@@ -217,6 +218,7 @@ class DatasetDistillationTrainer(Trainer):
 
     def build(self) -> None:
         """Make the images, their labels and rates, the learners' beginnings and the meta-optimiser."""
+        self.inner.compile = self.run.options.compile
         description, sets = self.data.description, self.options.sets
         self.poison = Poison.of(self.poison_spec, description)
         self.inner.record(self.run.options.cuda_graphs)

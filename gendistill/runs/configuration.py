@@ -22,6 +22,7 @@ SHOWN_OR_PLACED = (
     "sample_every",
     "histograms",
     "progress",
+    "tune",  # what was chosen stands in the state
     "timeout",
     "cuda_graphs",
 )
