@@ -159,7 +159,10 @@ STATE = Keys(
         "checked": Is(truth, "true or false"),
         **{name: Is(mapping, "an object") for name in ("trainer", "streams", "global", "metrics", "reported")},
     },
-    optional={name: Is(mapping, "an object") for name in ("software", "config", "data", "other_data", "watch")},
+    optional={
+        **{name: Is(mapping, "an object") for name in ("software", "config", "data", "other_data", "watch")},
+        "tuned": Is(text, "what the run's trial chose, as text"),
+    },
     # What a later version saves is no use without that version.
     others=Is(lambda value: False, "nothing of that name; continue the run with the version that saved it"),
 )
