@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -143,6 +143,7 @@ class DatasetDistillationTrainer(Trainer):
         UserError: An option is out of range.
     """
 
+    compiles: ClassVar[bool] = True
     takes_terms = True
 
     def __init__(
@@ -217,8 +218,10 @@ class DatasetDistillationTrainer(Trainer):
 
     def build(self) -> None:
         """Make the images, their labels and rates, the learners' beginnings and the meta-optimiser."""
+        self.inner.compile = self.run.options.compile
         description, sets = self.data.description, self.options.sets
         self.poison = Poison.of(self.poison_spec, description)
+        self.inner.record(self.run.options.cuda_graphs)
         self.pool = self.learners.begin(self)
         check_stored(description, sets * self.images_per_class * self.decode.cells)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
@@ -308,7 +311,7 @@ class DatasetDistillationTrainer(Trainer):
         images, labels = batch
         if self.batches is not None:
             images = apply(images, self.batches.draw_real(len(images)))
-        steps = self.inner.end(lambda: self.run.streams["window"])
+        steps = self.inner.end(lambda: self.run.streams.on_host("window"))
         tasks, outers = [], []
         for learner, seed in self.learners.draw(self, self.pool):
             outers.append(self.inner.real_loss(learner, [steps], images[None], labels[None], self.poison))

@@ -73,8 +73,8 @@ class MatchingTrainer(Trainer):
             the data set), ``none``, or names joined by ``_``; see :func:`gendistill.data.augment.parse`.
         strength: How far operations reach where not as far as DSA's, such as ``{rotate: 45}``; see
             :class:`gendistill.data.operations.Strength`.
-        chunk: Images in one forward pass, about; None: 128 on a CPU, where they then fit its cache, 2048 on a GPU, and
-            fewer where images are larger than 32x32.
+        chunk: Images in one forward pass, about; None: as many as have maps that fit a CPU's cache (32 of 32x32 at a
+            width of 128, at most 128), 2048 on a GPU, and fewer where images are larger.
         terms: See :class:`~trainers.trainer.Trainer`; a group of images is that of the classes taken together.
 
     Raises:
@@ -122,6 +122,17 @@ class MatchingTrainer(Trainer):
         self.augment, self.strength_given, self.strength = augment, dict(strength or {}), Strength.of(strength)
         self.chunk_wanted = chunk
 
+    def tunable(self, device: torch.device) -> dict[str, tuple[Any, ...]]:
+        """Return the base's, and how many images go through the network together."""
+        chunks = ((16, 64, 128) if device.type == "cpu" else (512, 8192)) if self.chunk_wanted is None else ()
+        return super().tunable(device) | {"trainer.chunk": chunks}
+
+    def tune(self, option: str, value: Any) -> None:
+        """Set ``chunk``."""
+        if option != "chunk":
+            super().tune(option, value)
+        self.chunk_wanted = int(value)
+
     # -- what a run holds ---------------------------------------------------------------------------------------------
 
     def attach(self, run: RunContext, data: RealData) -> None:
@@ -145,7 +156,6 @@ class MatchingTrainer(Trainer):
             require_images(self.classes, self.shown_per_class)
         self.mine = self._share()
         self.strategy = named_strategy(self.augment, description)
-        self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W), or what the decode stores in their place
         sgd = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
@@ -158,6 +168,7 @@ class MatchingTrainer(Trainer):
         self.probes.attach(TrainerHost(self, "matching"))
         self.labelling = self.labeller.attach(self)
         self.network = self.probes.new("network")
+        self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape, self.network)
 
     @property
     def shown_per_class(self) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +102,7 @@ class TrajectoryMatchingTrainer(Trainer):
         UserError: An option is out of range.
     """
 
+    compiles: ClassVar[bool] = True
     takes_terms = True
 
     def __init__(
@@ -183,6 +184,8 @@ class TrajectoryMatchingTrainer(Trainer):
     def build(self) -> None:
         """Open the experts, training those that are missing; make images, labels, rate and their optimisers."""
         self._check_run()
+        self.training.inner.record(self.run.options.cuda_graphs)
+        self.training.inner.compile = self.run.options.compile
         description, seed = self.data.description, self.run.options.seed
         self.learner_spec = self.learner_spec or default_learner(description)
         with self.initialised("student"):
