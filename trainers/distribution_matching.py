@@ -8,13 +8,14 @@ docs/methods/distribution-matching.md tells the rest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from gendistill.errors import UserError
 from gendistill.losses.matching import feature_matching
+from gendistill.nets.compiled import compiled
 from trainers.chunks import class_means
 from trainers.matching import MatchingTrainer
 
@@ -32,21 +33,24 @@ class DistributionMatchingTrainer(MatchingTrainer):
     Args:
         lr_images: SGD's learning rate of the images; the published 1.0 belongs to the ConvNet of width 128. The loss is
             a sum over features, so a narrower network calls for a larger rate.
-        compile: Compile the forward and backward pass with ``torch.compile``, which needs a C++ compiler and a minute
-            at the start. With ``run.precision: bfloat16`` it pays most.
+        compile: As ``run.compile``: compile the forward and backward pass, which needs a C++ compiler and some seconds
+            at the start.
         **kwargs: See :class:`~trainers.matching.MatchingTrainer`.
 
     Raises:
         UserError: An option is out of range, or the network has no ``features``.
     """
 
+    compiles: ClassVar[bool] = True
+
     def __init__(self, *, lr_images: float = 1.0, compile: bool = False, **kwargs: Any) -> None:
         super().__init__(lr_images=lr_images, **kwargs)
-        self.compile = compile
+        self.compile_asked = compile
 
     def build(self) -> None:
         """Make the images and the network, whose weights want no gradient."""
         super().build()
+        self.compile = self.compile_asked or self.run.options.compile
         if not hasattr(self.network, "features"):
             raise UserError(
                 f"distribution matching compares features, and {type(self.network).__name__} has no 'features'; name a "
@@ -54,12 +58,12 @@ class DistributionMatchingTrainer(MatchingTrainer):
             )
         self.network.requires_grad_(False)
         # Shapes are few and known: those of a chunk, of a last smaller one, and of the synthetic images.
-        self.features: Features = torch.compile(_features, dynamic=False) if self.compile else _features
+        self.features: Features = compiled(_features) if self.compile else _features
 
     @property
     def classes_together(self) -> int:
         """As many classes as one chunk has room for, by their synthetic and by their real images; at least one."""
-        return max(1, self.chunk // max(self.images_per_class, self.real_batch))
+        return max(1, self.chunk // max(self.shown_per_class, self.real_batch))
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Move all images by one step, in a network of its own.

@@ -69,6 +69,7 @@ class GANTrainer(Trainer):
         UserError: An option is out of range.
     """
 
+    compiles: ClassVar[bool] = True
     takes_terms = True
     shares_batch = True
     labelled: ClassVar[bool] = False

@@ -7,7 +7,8 @@ both sides augmented alike. docs/methods/gradient-matching.md tells the rest.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,10 @@ from gendistill.data.augment import augment
 from gendistill.errors import UserError, did_you_mean
 from gendistill.losses.class_gradients import class_gradient_distance, class_gradients
 from gendistill.losses.matching import DISTANCES
+from gendistill.nets.compiled import compilable
 from gendistill.seeds import stream
+from trainers.chunks import rows_apart
+from trainers.compiled_gradients import CompiledGradients
 from trainers.matching import MatchingTrainer
 
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
@@ -46,6 +50,8 @@ class GradientMatchingTrainer(MatchingTrainer):
     Raises:
         UserError: An option is out of range, or there are no published loops for so many images.
     """
+
+    compiles: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -86,6 +92,12 @@ class GradientMatchingTrainer(MatchingTrainer):
         """Number of classes whose graphs are in memory at the same time."""
         return self.classes_at_once
 
+    def build(self) -> None:
+        """Make the images and the network; compile its gradients where the run asks for it and that can be."""
+        super().build()
+        asked = self.run.options.compile and compilable(self.network)
+        self.quick = CompiledGradients(self.network, self.distance_name) if asked else None
+
     # -- one step -----------------------------------------------------------------------------------------------------
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
@@ -105,7 +117,7 @@ class GradientMatchingTrainer(MatchingTrainer):
             self.take_statistics(self.network)
         metrics = {"loss/gradient": self.match(self.network.eval(), batch[0])}
         if place < self.outer_loops - 1 and self.inner_loops:
-            metrics["loss/network"] = self._train_network()
+            metrics["loss/network"] = self.train_network()
         return metrics
 
     def distance(self, network: Any, real: Tensor, synthetic: Tensor, first_class: int) -> Tensor:
@@ -116,11 +128,16 @@ class GradientMatchingTrainer(MatchingTrainer):
         wanted: list[Tensor] = []
         for part in parts:
             with self.autocast():
-                found = self._gradients(network, part, first_class, create_graph=False)
+                if self.quick is not None:
+                    found = self.quick.of_classes(part, first_class)
+                else:
+                    found = self._gradients(network, part, first_class, create_graph=False)
             share = part.shape[1] / real.shape[1]
             wanted = (
                 [a + share * b for a, b in zip(wanted, found, strict=True)] if wanted else [share * b for b in found]
             )
+        if self.quick is not None:
+            return self.quick.distance(wanted, synthetic, first_class)
         given = self._gradients(network, synthetic, first_class, create_graph=True)
         return class_gradient_distance(wanted, given, self.distance_name)
 
@@ -137,25 +154,48 @@ class GradientMatchingTrainer(MatchingTrainer):
             first_class=first_class,
         )
 
-    def _train_network(self) -> Tensor:
+    def train_network(self) -> Tensor:
         """Train the network on all synthetic images, the same in every process; return its loss in the last epoch."""
-        images, labels = self.images.detach().flatten(0, 1), self.labels
+        values, labels = self.images.detach().flatten(0, 1), self.decode.labels(self.labels)
         generator = stream(self.run.options.seed, f"inner/{self.step}")
         optimizer = torch.optim.SGD(self.network.parameters(), lr=self.lr_network)
         self.network.train()
+        at_once = self.chunk if rows_apart(self.network) else self.inner_batch
         loss = torch.zeros((), device=self.device)
         for _ in range(self.inner_loops):
             order = torch.randperm(len(labels), generator=generator).to(self.device, non_blocking=True)
             total = torch.zeros((), device=self.device)
             for index in order.split(self.inner_batch):
-                shown = self.in_memory_format(augment(images[index], self.strategy, generator, strength=self.strength))
-                with self.autocast():
-                    loss = F.cross_entropy(self.network(shown), labels[index])
+                images = self.decode.pick(values, self.labels, index)
+                shown = augment(images, self.strategy, generator, strength=self.strength)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                total = total + self._add_gradients(shown, labels[index], at_once) * len(index)
                 optimizer.step()
-                total = total + loss.detach() * len(index)
             loss = total / len(labels)
         optimizer.zero_grad(set_to_none=True)
         self.network.eval()
         return loss
+
+    def _add_gradients(self, images: Tensor, labels: Tensor, at_once: int) -> Tensor:
+        """Add the gradient of a batch's mean loss to the network's; return the loss.
+
+        Args:
+            images: (N, C, H, W).
+            labels: (N,).
+            at_once: Images whose graph is in memory at a time.
+        """
+        total = torch.zeros((), device=self.device)
+        size = math.ceil(len(images) / math.ceil(len(images) / at_once))  # parts alike, for which one form is compiled
+        for some, classes in zip(images.split(size), labels.split(size), strict=True):
+            share = len(some) / len(images)
+            with self.autocast():
+                if self.quick is None:
+                    loss = F.cross_entropy(self.network(self.in_memory_format(some)), classes)
+                    (loss if share == 1 else share * loss).backward()
+                else:
+                    loss, gradients = self.quick.of_batch(some, classes)
+                    for parameter, gradient in zip(self.network.parameters(), gradients, strict=True):
+                        own = gradient if share == 1 else share * gradient
+                        parameter.grad = own if parameter.grad is None else parameter.grad + own
+            total = total + (loss.detach() if share == 1 else share * loss.detach())
+        return total

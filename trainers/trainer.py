@@ -103,6 +103,27 @@ class Trainer(ABC):
         """
         return None
 
+    # What a trial may choose for speed, see gendistill.runs.tune.
+
+    compiles: ClassVar[bool] = False
+    """Whether ``run.compile`` changes anything."""
+
+    def tunable(self, device: torch.device) -> dict[str, tuple[Any, ...]]:
+        """Return the options whose value is a matter of speed and rounding alone, with the values to try.
+
+        Args:
+            device: Where the run will be; nothing else is known of it yet.
+        """
+        return {"run.channels_last": (True,)} | ({"run.compile": (True,)} if self.compiles else {})
+
+    def tune(self, option: str, value: Any) -> None:
+        """Set an argument that :meth:`tunable` names ``trainer.<option>``, before the trainer is attached.
+
+        Raises:
+            UserError: There is no such one.
+        """
+        raise UserError(f"run.tune sets trainer.{option} to {value!r}, which {type(self).__name__} does not have")
+
     # What the loop calls.
 
     def attach(self, run: RunContext, data: RealData) -> None:

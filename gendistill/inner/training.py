@@ -30,10 +30,25 @@ class InnerTraining:
 
     Attributes:
         options: The same.
+        graphs: Recorded steps, of which trainings are made; None: steps are made by the program. With the shortcut
+            they have no use.
+        compile: Whether steps are compiled where they can be: those of one learner by SGD in float32 without running
+            statistics; see :class:`gendistill.unroll.CompiledStep`.
     """
 
     def __init__(self, options: InnerOptions) -> None:
         self.options = options
+        self.compile = False
+        self._compiled: dict[tuple[Any, ...], unroll.CompiledStep | None] = {}
+        self.graphs: unroll.StepGraphs | None = None
+
+    def record(self, wanted: bool) -> None:
+        """Make trainings of recorded steps from here on, or of steps that the program makes.
+
+        Args:
+            wanted: The run's ``cuda_graphs``.
+        """
+        self.graphs = unroll.StepGraphs() if wanted else None
 
     def end(self, stream: Callable[[], torch.Generator]) -> int:
         """Return after how many steps the learners of a meta-step stop.
@@ -163,6 +178,8 @@ class InnerTraining:
                 return direct_loss(
                     task.learner, lesson.images, lesson.labels, lesson.rates, task.outer, parameters=start, **given
                 )
+            running = self.tracks(unroll.representative(task.learner))
+            plain = options.optimizer == "sgd" and dtype is None and not running
             return unroll.unrolled_loss(
                 task.learner,
                 lesson.images,
@@ -174,9 +191,21 @@ class InnerTraining:
                 memory=options.memory,
                 optimizer=options.optimizer,
                 window=options.window,
-                buffers=self.tracks(unroll.representative(task.learner)),
+                buffers=running,
+                graphs=self.graphs,
+                compiled=self._step_of(task.learner) if self.compile and plain and self.graphs is None else None,
                 **given,
             )
+
+    def _step_of(self, learner: nn.Module) -> unroll.CompiledStep | None:
+        """Return the compiled step of learners of one architecture, whose weights are given at each call."""
+        if isinstance(learner, unroll.Together):
+            return None
+        shapes = tuple((name, value.shape) for name, value in learner.named_parameters())
+        alike = (type(learner), repr(learner), repr(getattr(learner, "spec", None)), shapes)
+        if alike not in self._compiled:
+            self._compiled[alike] = unroll.CompiledStep.where(learner, True)
+        return self._compiled[alike]
 
     def _groups(self, tasks: Sequence[Task]) -> list[list[Task]]:
         """Return learners that are trained together: those of one architecture, or each by itself."""

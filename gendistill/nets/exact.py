@@ -30,17 +30,17 @@ class TwiceDifferentiable:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self._exchanges: list[Exchange] = []
+        self.exchanges: list[Exchange] = []
         for module in network.modules():
             if isinstance(module, _WeightNorm):
-                self._exchanges.append((module, "forward", _parametrised))
+                self.exchanges.append((module, "forward", _parametrised))
             hooks = (hook for hook in module._forward_pre_hooks.values() if isinstance(hook, WeightNorm))
-            self._exchanges += [(hook, "compute_weight", _hooked) for hook in hooks]
+            self.exchanges += [(hook, "compute_weight", _hooked) for hook in hooks]
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Call the network inside."""
-        with exchanged(self._exchanges), sdpa_kernel(SDPBackend.MATH):
+        with exchanged(self.exchanges), sdpa_kernel(SDPBackend.MATH):
             yield
 
 

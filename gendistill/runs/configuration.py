@@ -22,7 +22,9 @@ SHOWN_OR_PLACED = (
     "sample_every",
     "histograms",
     "progress",
+    "tune",  # what was chosen stands in the state
     "timeout",
+    "cuda_graphs",
 )
 FREE = frozenset(f"run.{key}" for key in (*SHOWN_OR_PLACED, "fresh")) | {"data_root", "data.root"}
 

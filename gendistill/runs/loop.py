@@ -31,6 +31,8 @@ from gendistill.runs.options import RunOptions
 from gendistill.runs.processes import Processes, StoppedByAnother
 from gendistill.runs.progress import Progress
 from gendistill.runs.signals import Interrupted, StopSignals
+from gendistill.runs.tune import threads_of
+from gendistill.runs.tuning import Tuning
 from gendistill.runs.watch import Watch, Watched
 from gendistill.seeds import Streams
 from gendistill.teacher import Teacher, save
@@ -105,6 +107,8 @@ def train(
     """
     processes = Processes.from_environment()
     device = choose_device(options.device, processes.local_rank)
+    if options.cuda_graphs and device.type != "cuda":
+        raise UserError(f"run.cuda_graphs is true, but the run is on {device.type}; set it to false, or choose a GPU")
     directory = RunDirectory(options.root, options.name)
     run = RunContext(options, directory, device, Streams(options.seed, device), processes)
     randomness = GlobalRandomness(options.seed, device)
@@ -155,7 +159,10 @@ STATE = Keys(
         "checked": Is(truth, "true or false"),
         **{name: Is(mapping, "an object") for name in ("trainer", "streams", "global", "metrics", "reported")},
     },
-    optional={name: Is(mapping, "an object") for name in ("software", "config", "data", "other_data", "watch")},
+    optional={
+        **{name: Is(mapping, "an object") for name in ("software", "config", "data", "other_data", "watch")},
+        "tuned": Is(text, "what the run's trial chose, as text"),
+    },
     # What a later version saves is no use without that version.
     others=Is(lambda value: False, "nothing of that name; continue the run with the version that saved it"),
 )
@@ -176,6 +183,7 @@ class _Loop:
         self.never_finite: set[str] = set()
         self.watch = Watch(1.0)
         self.of_text = False
+        self.tuning = Tuning(trainer, run, randomness)
         self.contents: dict[str, Any] = {}
         """Of the data; of one process alone once it is known whose directory it is."""
         self.saved: dict[str, Any] = {}
@@ -193,9 +201,9 @@ class _Loop:
         self.processes.on_main(lambda: self.know(data))
         self.of_text = data.description.embedding is not None
         self.watch = Watch(largest_share(data))
-        with collected() as said:
-            self.trainer.attach(run, data.to(run.device))
-        self.never_finite = set(not_finite(self.trainer.state_dict()))
+        self.data, self.config = data.to(run.device), config
+        self.know_choice()
+        said = self.attach()
         notes = self.resume()
         log = run.directory.log if main else None
         self.progress = Progress(options.steps, run.step, log, options.progress and main, options.name)
@@ -247,6 +255,41 @@ class _Loop:
         directory = self.run.directory
         if (known := self.saved.get("data")) is not None:
             require_unchanged(known, self.contents, f"'{directory}' holds a run", ANOTHER_RUN)
+
+    def know_choice(self) -> None:
+        """Take what the run chose for speed, if it is known."""
+        state = load_state(self.run.directory, torch.device("cpu"), mapped=True)
+        self.tuning.begin(None if state is None else state.get("tuned"), state is not None)
+        if self.tuning.chosen:
+            self.processes.on_main(self.write_choice)
+        self.closing.enter_context(threads_of(self.run.options))
+
+    def write_choice(self) -> None:
+        """Let ``config.yaml`` say what was chosen, so that it alone repeats the run."""
+        run = {**self.config.get("run", {}), "tune": self.tuning.word}
+        self.run.directory.write_config({**self.config, "run": run})
+
+    def attach(self) -> list[str]:
+        """Attach the trainer; return what was noted meanwhile."""
+        began = time.perf_counter()
+        with collected() as said:
+            self.trainer.attach(self.run, self.data)
+        self.tuning.building = time.perf_counter() - began
+        self.never_finite = set(not_finite(self.trainer.state_dict()))
+        return list(said)
+
+    def tune(self, signals: StopSignals) -> None:
+        """Look for what is faster here, and begin the run anew with it."""
+        self.progress.say("looking for what is faster on this machine (run.tune)")
+        found = self.tuning.find(self.data, lambda: bool(signals.received))
+        self.attach()
+        self.metrics, self.watch = Metrics(self.processes), Watch(self.watch.chance)
+        self.watch.begin(0, self.trainer.watched())
+        self.closing.enter_context(threads_of(self.run.options))
+        self.processes.on_main(self.write_choice)
+        self.progress.again()
+        for line in (found.sentence(), *found.lines):
+            self.progress.say(line, above_bar=True)
 
     def resume(self) -> list[str]:
         """Put the saved state back; return what to tell of it, nothing for a new run."""
@@ -301,8 +344,13 @@ class _Loop:
         began, began_at = time.perf_counter(), run.step
         self.started = began - run.seconds
         while run.step < options.steps:
+            now = time.perf_counter()
             values = {**trainer.train_step(trainer.next_batch()), **trainer.recorded()}
             run.step += 1
+            if self.tuning.pays(time.perf_counter() - now):
+                self.tune(signals)
+                began, began_at = time.perf_counter(), 0
+                continue
             self.metrics.add(run.step, values)
             self.progress.advance()
             last = run.step == options.steps
@@ -394,6 +442,7 @@ class _Loop:
             self.run.directory,
             {
                 "step": self.run.step,
+                "tuned": self.tuning.word,
                 "seconds": self.run.seconds,
                 "device": self.run.device.type,
                 "software": software(),

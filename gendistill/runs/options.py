@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from gendistill.errors import UserError
+from gendistill.runs.choice import parse_choice
 
 TIMEOUT = 600.0
 LONGEST = 10**6
@@ -26,8 +27,15 @@ class RunOptions:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         precision: ``float32``, or ``bfloat16`` for mixed precision with float32 weights.
         channels_last: Keep images and networks in the channels-last memory format, faster on recent GPUs.
-        compile: Compile the networks' forward passes, and the backward passes through them, where a method offers it: a
-            minute at the start, then faster steps on a GPU. What is differentiated twice never is compiled.
+        cuda_graphs: Record the steps of learners that a method trains inside as CUDA graphs and play them again: a GPU
+            is then not bound by launching small kernels, and memory is that of ``recompute``. For learners that move
+            by SGD, without random layers and running statistics.
+        compile: Compile what a step spends its time on, where a method offers it: some seconds to a minute at the
+            start, then faster steps. It needs a C++ compiler.
+        threads: Threads that torch computes with on a CPU; None: as many as it finds cores.
+        tune: ``auto``: a run that is long enough begins with a short trial of the options above that nobody set, and of
+            float32 where bfloat16 was asked for; it takes what is faster on this machine, says so, and keeps to it when
+            it is continued. ``off``: everything as given. Or what an earlier run chose, as its ``config.yaml`` has it.
         save_every: Steps between two saved states; the last step is always saved.
         log_every: Steps over which a logged metric is averaged.
         sample_every: Steps between two picture grids; 0 makes none.
@@ -45,6 +53,9 @@ class RunOptions:
     precision: str = "float32"
     channels_last: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
+    threads: int | None = None
+    tune: str | bool = "auto"
     save_every: int = 500
     log_every: int = 50
     sample_every: int = 500
@@ -66,6 +77,11 @@ class RunOptions:
             raise UserError(f"run.timeout is {self.timeout!r}; give seconds, more than 0 and at most {LONGEST:,}")
         if self.precision not in PRECISIONS:
             raise UserError(f"run.precision is {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
+        if self.threads is not None and (not isinstance(self.threads, int) or self.threads < 1):
+            raise UserError(f"run.threads is {self.threads!r}; give a whole number from 1, or leave it out")
+        if isinstance(self.tune, bool):  # what YAML makes of ``off``
+            self.tune = "auto" if self.tune else "off"
+        parse_choice(self.tune)
         parts = PurePath(self.name).parts
         if not parts or ".." in parts or PurePath(self.name).is_absolute():
             raise UserError(f"run.name is {self.name!r}; give a directory name below run.root, such as 'digits-gan'")

@@ -57,6 +57,11 @@ class Progress:
         if self._bar is not None:
             self._bar.update(1)
 
+    def again(self) -> None:
+        """Count from the first step again."""
+        if self._bar is not None:
+            self._bar.reset()
+
     def report(self, step: int, values: Mapping[str, float], rate: float) -> None:
         """Say the metrics at a step.
 

@@ -24,12 +24,15 @@ the step (:mod:`gendistill.unroll.draws`); its running statistics can be carried
 (:mod:`gendistill.nets.statistics`); layers whose second derivatives torch has wrong are called by other formulas
 (:mod:`gendistill.nets.exact`). Spectral norm's singular vectors are constants, as its authors define the gradient.
 
+:class:`CompiledStep` makes steps of SGD and their derivatives with ``torch.compile``.
+
 Learners that share samples: :class:`SharedImages` makes the images once; call ``unrolled_loss(...).backward()``
 for one learner after another, and send the summed gradient of the images through the generator once. Learners of one
 architecture can also be trained at once: :class:`Together`. On a GPU a step can be recorded once and played again:
 :class:`StepGraphs`.
 """
 
+from gendistill.unroll.compiled import CompiledStep
 from gendistill.unroll.engine import InnerLoss, OuterLoss, Unrolled, unrolled_loss
 from gendistill.unroll.learner import Parameters, call, initial_parameters
 from gendistill.unroll.modes import MEMORY_MODES, Memory
@@ -41,6 +44,7 @@ from gendistill.unroll.together import Together, representative, summed
 __all__ = [
     "MEMORY_MODES",
     "RULES",
+    "CompiledStep",
     "InnerLoss",
     "Memory",
     "Optimizer",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.nets.statistics import constant_statistics, statistics_with_graph
+from gendistill.unroll.compiled import CompiledStep
 from gendistill.unroll.draws import Draws
 from gendistill.unroll.learner import AsFunction, InnerLoss, OuterLoss, Parameters, initial_parameters
 from gendistill.unroll.modes import MEMORY_MODES, Memory, in_segments, with_graph
@@ -52,6 +53,7 @@ def unrolled_loss(
     buffers: bool = False,
     precision: torch.dtype | None = None,
     seed: int | None = None,
+    compiled: CompiledStep | None = None,
     graphs: StepGraphs | None = None,
 ) -> Unrolled:
     """Train a learner for T steps and return the outer loss, differentiable with respect to everything it saw.
@@ -77,6 +79,8 @@ def unrolled_loss(
         seed: What the learner draws in training, such as dropout's, comes from this seed and the number of the step:
             another one for every learner and every training. No generator is moved, and all memory modes draw the
             same. None: the learner must not draw.
+        compiled: Makes the steps, with the gradient that they descend, in the place of ``learner`` and ``inner_loss``;
+            for SGD in full precision without ``buffers``. No memory mode then keeps more than a state a step.
         graphs: Recorded steps to make the training of, which is then one of ``memory: recompute``; see
             :class:`gendistill.unroll.replay.StepGraphs`. None: steps are made by the program.
 
@@ -98,15 +102,19 @@ def unrolled_loss(
             raise UserError(f"{name} is '{given}'; use one of: {', '.join(allowed)}")
     if window is not None and not 1 <= window <= steps:
         raise UserError(f"window is {window}; the last 1 to {steps} of {steps} steps can be differentiated")
+    if compiled is not None and (optimizer != "sgd" or buffers or precision is not None):
+        raise UserError("compiled steps are those of SGD in full precision without running statistics; turn them off")
     # One node instead of T that each write a gradient of the size of all steps.
     images = images.unbind() if isinstance(images, Tensor) else images
     labels = labels.unbind() if isinstance(labels, Tensor) else labels
     rate_of, momentum_of = learning_rates.unbind(), momenta.unbind()
     theta = initial_parameters(learner) if parameters is None else parameters
+    if compiled is not None:
+        theta = {name: theta[name] for name in compiled.names}  # in its order
     tracked = {name: value.detach() for name, value in learner.named_buffers()} if buffers else {}
     draws = Draws(learner, seed, images[0].device)
     rule = RULES[optimizer]
-    problem = Problem(learner, tuple(theta), tuple(tracked), outer_loss, inner_loss, rule, precision, draws)
+    problem = Problem(learner, tuple(theta), tuple(tracked), outer_loss, inner_loss, rule, precision, draws, compiled)
     state = State(list(theta.values()), [], list(tracked.values()))
     if tracked:
         _require_graph(learner, draws, images[0])
@@ -120,7 +128,7 @@ def unrolled_loss(
     training = (problem, state, start, rate_of, momentum_of, images, labels)
     if graphs is not None:
         loss, final = replayed(*training, graphs)
-    elif memory == "full":
+    elif memory == "full" or (compiled is not None and memory == "recompute"):
         loss, final = with_graph(*training)
     else:
         loss, final = in_segments(*training, 1 if memory == "recompute" else None)

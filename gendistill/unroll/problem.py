@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.nets.exact import TwiceDifferentiable
+from gendistill.unroll.compiled import CompiledStep
 from gendistill.unroll.draws import Draws
 from gendistill.unroll.learner import AsFunction, InnerLoss, OuterLoss, autocast, call_and_track
 from gendistill.unroll.rules import Rule
@@ -76,6 +77,7 @@ class Problem:
         rule: How the learner moves.
         precision: What the inner forward passes are autocast to.
         draws: Lends the learner its random numbers.
+        compiled: Makes the steps in the learner's place.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Problem:
         rule: Rule,
         precision: torch.dtype | None,
         draws: Draws,
+        compiled: CompiledStep | None = None,
     ) -> None:
         self.learner = learner
         self.names = names
@@ -97,6 +100,7 @@ class Problem:
         self.rule = rule
         self.precision = precision
         self.draws = draws
+        self.compiled = compiled
         self.function, self.own = AsFunction(learner), dict(learner.named_buffers())
         self.exact = TwiceDifferentiable(representative(learner))
 
@@ -113,6 +117,9 @@ class Problem:
 
         A parameter that the loss does not reach gets a gradient of zeros.
         """
+        if self.compiled is not None:
+            with torch.set_grad_enabled(graph):
+                return State(*self.compiled(state.theta, state.slots, images, labels, rate, momentum), [])
         with torch.enable_grad():
             theta = dict(zip(self.names, state.theta, strict=True))
             with self.draws.step(t):

@@ -114,4 +114,8 @@ def test_larger_images_come_in_smaller_numbers() -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     shapes: list[tuple[int, int, int]] = [(1, 8, 8), (3, 32, 32), (3, 64, 64), (3, 224, 224), (3, 999, 999)]
     assert [images_at_once(cpu, shape) for shape in shapes] == [128, 128, 32, 2, 1]
+    wide, narrow = (nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, width, 3)) for width in (128, 32))
+    assert [images_at_once(cpu, shape, wide) for shape in shapes] == [128, 32, 8, 1, 1]
+    assert [images_at_once(cpu, shape, narrow) for shape in shapes] == [128, 128, 32, 2, 1]
+    assert images_at_once(gpu, shapes[1], wide) == 2048
     assert [images_at_once(gpu, shape) for shape in shapes] == [2048, 2048, 512, 41, 2]
