@@ -149,7 +149,7 @@ def test_classes_that_are_large_enough_are_drawn_as_ever(uneven: RealData, tmp_p
     ("trainer", "option"),
     [
         (lambda: matching(DistributionMatchingTrainer, images="real", images_per_class=5), "images_per_class"),
-        (lambda: DatasetDistillationTrainer(inner_steps=5, images="real", learner=MLP, batch_size=8), "inner_steps"),
+        (lambda: DatasetDistillationTrainer(inner_steps=5, images="real", learner=MLP, batch_size=8), "inner.steps"),
         (
             lambda: TrajectoryMatchingTrainer(
                 images_per_class=5, learner=MLP, experts=1, expert={"updates": 1}, max_start_epoch=1, expert_epochs=1
