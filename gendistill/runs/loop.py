@@ -157,7 +157,10 @@ STATE = Keys(
         "checked": Is(truth, "true or false"),
         **{name: Is(mapping, "an object") for name in ("trainer", "streams", "global", "metrics", "reported")},
     },
-    optional={name: Is(mapping, "an object") for name in ("software", "config", "data", "other_data", "watch")},
+    optional={
+        "tuned": Is(text, "what was chosen for speed"),
+        **{name: Is(mapping, "an object") for name in ("software", "config", "data", "other_data", "watch")},
+    },
     # What a later version saves is no use without that version.
     others=Is(lambda value: False, "nothing of that name; continue the run with the version that saved it"),
 )

@@ -111,7 +111,7 @@ def test_a_choice_is_read_as_it_was_written() -> None:
     assert parse_choice(write_choice(chosen)) == chosen
     assert parse_choice("auto") is parse_choice("off") is None and write_choice({}) == "off"
     assert as_options(chosen) == "--run.tune off --run.compile true --run.precision float32 --trainer.chunk 32"
-    for wrong in ("fast", "compile=true", "run.seed=3"):
+    for wrong in ("fast", "compile=true", "run.seed=3", "run.compile=1", "trainer.chunk=many"):
         with pytest.raises(UserError, match=re.escape(repr(wrong))):
             parse_choice(wrong)
 
