@@ -149,7 +149,13 @@ SETTINGS: dict[str, Make] = {
     "gtn, running statistics": lambda _, stored: GTNTrainer(**GTN | {"learners": WEIGHT_NORM}),
     "gtn, random architectures": lambda _, stored: GTNTrainer(**GTN | {"learners": [CONV, WEIGHT_NORM]}),
     "gtn, random widths": lambda _, stored: GTNTrainer(
-        **GTN | {"learners": {"class_path": f"{NETS}.spaces.WidthSpace"}}
+        **GTN
+        | {
+            "learners": {
+                "class_path": f"{NETS}.spaces.WidthSpace",
+                "init_args": {"learner": CONV, "widths": {"width": [2, 4]}},
+            }
+        }
     ),
     "gtn, poisoned": lambda _, stored: GTNTrainer(**GTN, poison="1:0"),
     "dm": lambda _, stored: DistributionMatchingTrainer(**MATCHED),
@@ -196,9 +202,9 @@ def files(root: Path, data: RealData) -> tuple[str, str]:
     return str(root / "generator.safetensors"), str(root / "stored.safetensors")
 
 
-def attach(trainer: Trainer, data: RealData, root: Path, device: torch.device) -> Trainer:
+def attach(trainer: Trainer, data: RealData, root: Path, device: torch.device, **run: Any) -> Trainer:
     """Return the trainer, ready for its first step on a device."""
-    options = RunOptions(root=str(root), steps=10)
+    options = RunOptions(root=str(root), steps=10, **run)
     streams = Streams(options.seed, device)
     trainer.attach(RunContext(options, RunDirectory(root, "run"), device, streams), data.to(device))
     return trainer

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendistill import sphere
 from gendistill.batch_coresets import batch_order, sizes
 from gendistill.data.augment import apply, draw_parameters, parse
+from gendistill.decodes import Identity
+from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.evaluation.condensation_controls import CONTROLS, control
 from gendistill.evaluation.condensation_metrics import image_gradients
@@ -25,16 +26,16 @@ from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.losses.class_gradients import class_gradient_distance
 from gendistill.losses.matching import DISTANCES
 from gendistill.runs.watch import Watched
-from gendistill.sphere_optimizer import SphereOptimizer
 from gendistill.teacher import Teacher, open_teacher
+from gendistill.teacher.decoded import teacher_of
+from gendistill.teacher.generated import Generated
 from gendistill.teacher.stored import Order
 from trainers.batch import Made
 from trainers.checks import check_words
 from trainers.chunks import images_at_once
-from trainers.condensed_teacher import condensed_teacher
-from trainers.latents.source import open_generator
-from trainers.latents.space import Space
-from trainers.stored_start import check_start, is_stored
+from trainers.decoding import Shown, decoded, pixels_of
+from trainers.filled_cells import fill_cells
+from trainers.stored_start import check_start, is_stored, stored_values
 from trainers.terms.hosts import TrainerHost
 from trainers.terms.over_groups import rows_of
 from trainers.terms.probe_kinds import make_probes
@@ -65,8 +66,11 @@ class BatchCondensationTrainer(Trainer):
         features: Where herding and k-center measure: ``pixels``, ``classifier``, ``inception`` or an extractor's path.
         optimise: False leaves the start as it is: the control with that name.
         labels: ``given``: those of the start. ``learned``: any real numbers, beginning there (one-hot).
-        generator: A generator teacher's file or run: latents are moved and not pixels; the start then says the classes
-            only, which latents are drawn uniformly from the sphere for. None: pixels.
+        decode: What stands between stored values and images: None: nothing; ``{factor: 2}``: a formation, each stored
+            image showing 2 x 2 of its class; ``{generator: FILE}``: latents of a generator teacher's file or run are
+            moved, and the start then says the classes only, for which latents are drawn uniformly from the sphere; or
+            any other of :mod:`gendistill.decodes`.
+        generator: The same as ``decode: {generator: ...}``.
         lr: Adam's learning rate, of normalised pixels or of latents with norm sqrt(d); positive.
         lr_labels: Adam's learning rate of learned labels; positive.
         distance: ``cosine_layerwise``, ``l2`` or ``mse``; see :func:`gendistill.losses.matching.gradient_distance`.
@@ -97,6 +101,7 @@ class BatchCondensationTrainer(Trainer):
         features: str = "pixels",
         optimise: bool = True,
         labels: Labels = "given",
+        decode: Choice = None,
         generator: str | None = None,
         lr: float = 0.003,
         lr_labels: float = 0.01,
@@ -115,8 +120,15 @@ class BatchCondensationTrainer(Trainer):
             order=(order, get_args(Order)),
         )
         check_start("start", start, STARTS)
-        if is_stored(start, STARTS) and (rounds > 1 or generator is not None):
+        if decode is not None and generator is not None:
+            raise UserError("generator is a decode, too; give one of trainer.decode and trainer.generator")
+        self.decode = decode_of(decode if generator is None else {"generator": generator})
+        if is_stored(start, STARTS) and (rounds > 1 or isinstance(self.decode, Generated)):
             raise UserError(f"start '{start}' holds pixels of one round; leave out rounds and generator with it")
+        if start == "mixup" and self.decode.cells > 1:
+            raise UserError(
+                "start mixup has soft labels, which several images in one cannot share; choose another start"
+            )
         if rounds < 1 or (batches_at_once is not None and batches_at_once < 1):
             raise UserError(f"rounds and batches_at_once must be at least 1, got {rounds} and {batches_at_once}")
         if lr <= 0 or lr_labels <= 0:
@@ -126,7 +138,7 @@ class BatchCondensationTrainer(Trainer):
         self.sizes = sizes(batch_size, condensed_size, rounds)
         self.num_batches = num_batches
         self.start, self.features, self.optimise = start, features, optimise
-        self.label_rule, self.generator_reference = labels, generator
+        self.label_rule = labels
         self.lr, self.lr_labels, self.distance = lr, lr_labels, distance
         self.probes = [make_probes(spec) for spec in (FRESH_AND_OLDER if probes is None else probes)]
         self.augment = augment if parse(augment) else None
@@ -147,8 +159,7 @@ class BatchCondensationTrainer(Trainer):
         if self.steps % rounds:
             raise UserError(f"run.steps is {self.steps}, which {rounds} rounds cannot share; choose a multiple")
         self.index = batch_order(self.data.train.labels, self.num_batches, self.sizes[0], self.run.options.seed)
-        reference = self.generator_reference
-        self.source = None if reference is None else open_generator(reference, self.data, self.device)
+        self.decode.attach(self.data, self.device)
         for place, probes in enumerate(self.probes):
             probes.attach(TrainerHost(self, f"condensation/{place}"))
         self.at_once = self.vectorised if self.vectorised is not None else self.device.type != "cpu"
@@ -169,8 +180,8 @@ class BatchCondensationTrainer(Trainer):
         """Make the condensed batches of a round, as they are at the start, and their optimisers."""
         images, labels = self._first()
         self.classes = labels.argmax(-1) if labels.is_floating_point() else labels
-        if self.source is not None:
-            drawn = sphere.uniform(labels[..., None].shape[:2].numel(), self.source.nz, self.run.streams["latents"])
+        if self.generated:
+            drawn = self.decode.noise(self.classes.flatten(), self.run.streams["latents"])
             images = drawn.to(self.device).unflatten(0, self.classes.shape)
         if self.label_rule == "learned" and not labels.is_floating_point():
             labels = F.one_hot(labels, self.data.description.num_classes).float()
@@ -183,15 +194,21 @@ class BatchCondensationTrainer(Trainer):
         learned = self.label_rule == "learned"
         self.labels = [nn.Parameter(part.clone()) if learned else part.clone() for part in labels.split(at_once)]
         adam = torch.optim.Adam(self.values, lr=self.lr)
-        self.optimizer = adam if self.source is None else SphereOptimizer(adam)
+        self.optimizer = self.decode.kept(adam)
         self.label_optimizer = torch.optim.Adam(self.labels, lr=self.lr_labels) if learned else None
 
+    @property
+    def generated(self) -> bool:
+        """Whether values are latents of a generator, whose images are made together and not group by group."""
+        return isinstance(self.decode, Generated)
+
     def _first(self) -> tuple[Tensor, Tensor]:
+        """Return the first values (T, S, ...) and labels; of a generator any, which latents take the place of."""
         images, labels = self._target(slice(None))
         if is_stored(self.start, STARTS):
             return self._stored(images, labels)
         name, stream = "random" if self.start == "noise" else self.start, self.run.streams["start"]
-        images, labels = control(
+        found, told = control(
             name,
             images,
             labels,
@@ -201,26 +218,37 @@ class BatchCondensationTrainer(Trainer):
             features=self.features,
             seed=self.run.options.seed,
         )
+        if self.generated:
+            return found, told
         if self.start == "noise":
-            images = torch.randn(images.shape, generator=stream, device=stream.device).to(images)
-        return images, labels
+            classes = (told.argmax(-1) if told.is_floating_point() else told).flatten()
+            return self.decode.noise(classes, stream).to(images).unflatten(0, told.shape[:2]), told
+        if self.decode.cells > 1:
+            found = fill_cells(found, told, images, labels, self.decode.cells, stream)
+        return self.decode.encode(found.flatten(0, 1)).unflatten(0, told.shape[:2]), told
 
     def _stored(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images of a file cut into batches; of a run that is continued, whose state has them, anything."""
         size = self.sizes[1]
         if self.run.directory.has_state:
-            return images[:, :size], labels[:, :size]
+            return images.new_zeros((len(images), size, *self.decode.stored_shape)), labels[:, :size]
         stored = open_teacher(self.start, self.data, seed=self.run.options.seed)
-        wanted = len(images) * size
-        if stored.images_stored != wanted:
-            held = "fresh images without end" if stored.images_stored is None else f"{stored.images_stored} images"
+        values, targets, ready = (
+            (None, None, True) if stored.images_stored is None else stored_values(stored, self.decode)
+        )
+        cells = 1 if ready else self.decode.cells
+        wanted = len(images) * size * cells
+        if values is None or targets is None or len(values) != wanted:
+            held = "fresh images without end" if values is None else f"{len(values)} images"
+            each = f" of {cells} each" if cells > 1 else ""
             raise UserError(
-                f"'{self.start}' holds {held}, {len(images)} batches of {size} are {wanted}; choose num_batches and "
-                "condensed_size so that they are as many"
+                f"'{self.start}' holds {held}, {len(images)} batches of {size}{each} are {wanted}; choose num_batches "
+                "and condensed_size so that they are as many"
             )
-        values, targets = stored.everything()
         values = stored.description.normalisation.convert(values, self.normalisation).to(images)
-        return values.unflatten(0, (-1, size)), targets.to(images.device).unflatten(0, (-1, size))
+        values = values if ready else self.decode.encode(values)
+        targets = targets.to(images.device)[::cells]  # of several images in one the first says the label
+        return values.unflatten(0, (-1, size)), targets.unflatten(0, (-1, size))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put the state back; a run that is in a later round gets that round's shapes first."""
@@ -269,7 +297,9 @@ class BatchCondensationTrainer(Trainer):
             ``loss/gradient_matching``, mean over batches and probes, and ``cosine/gradient``, the cosine of whole
             gradients, before the step: in networks that are new at every step.
         """
-        images, labels = self._images(self.part), self.labels[self.part]
+        shown = self._images(self.part) if self.generated else None
+        values, labels, classes = self.values[self.part], self.labels[self.part], self._classes(self.part)
+        images = values if shown is None else shown  # what is decoded group by group, or was made already
         gradients = [torch.zeros_like(images), torch.zeros_like(labels)] if self.optimise else []
         total, cosines = torch.zeros((), device=self.device), list[Tensor]()
         # Pass by pass and probe by probe, so that one pass's graph is in memory; gradients add up.
@@ -278,20 +308,24 @@ class BatchCondensationTrainer(Trainer):
             for first in range(0, len(images), self.together):
                 rows = slice(first, first + self.together)
                 real = change(batch[0][rows]), batch[1][rows]
-                made = [values.detach()[rows].requires_grad_(values.requires_grad) for values in (images, labels)]
-                distance, cosine = self._compare(probe, real, (change(made[0]), made[1]))
+                made = [given.detach()[rows].requires_grad_(given.requires_grad) for given in (images, labels)]
+                seen = self._decoded(made[0], classes[rows]) if shown is None else made[0]
+                distance, cosine = self._compare(probe, real, (change(seen), self._told(made[1])))
                 if self.optimise:
-                    moved = [values for values in made if values.requires_grad]
+                    moved = [given for given in made if given.requires_grad]
                     found = torch.autograd.grad(distance / len(self.probes), moved)
                     for gradient, part in zip(gradients, found, strict=False):
                         gradient[rows] += part
                 total = total + distance.detach() / len(self.probes)
                 cosines.append(cosine)
         if self.optimise:
-            latents = self._descend_extra(images, labels, gradients)
-            self._send(images, gradients[0])
-            if latents is not None and (sent := self.values[self.part].grad) is not None:
-                sent += latents
+            latents = self._descend_extra(images, gradients)
+            if shown is None:
+                values.grad = gradients[0]
+            else:
+                torch.autograd.backward(shown, gradients[0], inputs=[values])
+                if latents is not None and values.grad is not None:
+                    values.grad += latents
             if self.label_optimizer is not None:
                 labels.grad = gradients[1]
             for optimizer in self._optimizers():
@@ -319,26 +353,33 @@ class BatchCondensationTrainer(Trainer):
         distance = class_gradient_distance(wanted, given, self.distance)
         return distance, batch_cosines(wanted, [part.detach() for part in given])
 
-    def _descend_extra(self, images: Tensor, labels: Tensor, gradients: list[Tensor]) -> Tensor | None:
-        """Add the gradients of losses beside the matching to those of the part's images and labels.
+    def _descend_extra(self, images: Tensor, gradients: list[Tensor]) -> Tensor | None:
+        """Add the gradients of losses beside the matching to those of the part's values, or images, and labels.
+
+        Args:
+            images: The part's images where a generator has made them, else its values.
+            gradients: Of these, and of the labels.
 
         Returns:
             The gradient of its latents apart from their images; None where there is none.
         """
-        at_once = self.batches_at_once or len(self.index)
-        classes = self.classes[self.part * at_once : (self.part + 1) * at_once].flatten()
-        latents = None if self.source is None else self.values[self.part]
-        own = [value.detach().requires_grad_(value.requires_grad) for value in (images, labels)]
-        drawn = None if latents is None else latents.detach().requires_grad_()
-        told = own[1].flatten(0, 1) if own[1].is_floating_point() else None
-        made = Made(own[0].flatten(0, 1), classes, told, None if drawn is None else drawn.flatten(0, 1))
+        labels, classes = self.labels[self.part], self._classes(self.part).flatten()
+        own, told = (value.detach().requires_grad_(value.requires_grad) for value in (images, labels))
+        latents = self.values[self.part].detach().requires_grad_() if self.generated else None
+        leaves = [own, told] if latents is None else [own, told, latents]
+        decode = Identity() if self.generated else self.decode
+        shown = Shown(decode, own.flatten(0, 1), told.flatten(0, 1), classes)
+        soft = shown.labels if told.is_floating_point() else None
+        drawn = None if latents is None else latents.flatten(0, 1)
+        made = Made(shown.images, classes.repeat_interleave(decode.cells), soft, drawn)
         self.add_extra(
-            lambda: made, [*own, *([] if drawn is None else [drawn])], rows_of(len(classes), images.shape[1])
+            lambda: made, [*leaves, *shown.leaves], rows_of(len(made.images), images.shape[1] * decode.cells)
         )
-        for gradient, value in zip(gradients, own, strict=True):
+        shown.backward()
+        for gradient, value in zip(gradients, (own, told), strict=True):
             if value.grad is not None:
                 gradient += value.grad
-        return None if drawn is None else drawn.grad
+        return None if latents is None else latents.grad
 
     def _change(self) -> Callable[[Tensor], Tensor]:
         """Draw an augmentation (b, N, C, H, W) -> (b, N, C, H, W) that all images of the step share."""
@@ -348,42 +389,42 @@ class BatchCondensationTrainer(Trainer):
         drawn = draw_parameters(self.augment, 1, self.data.description.image_shape, stream)
         return lambda images: apply(images.flatten(0, 1), drawn).view_as(images)
 
-    def _send(self, images: Tensor, gradient: Tensor) -> None:
-        """Send the gradient of the part's images to what they were made from."""
-        values = self.values[self.part]
-        if self.source is None:
-            values.grad = gradient
-        else:
-            torch.autograd.backward(images, gradient, inputs=[values])
-
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         return [self.optimizer] if self.label_optimizer is None else [self.optimizer, self.label_optimizer]
 
     def _images(self, part: int) -> Tensor:
-        """Return the condensed images (b, S, C, H, W) of one part, normalised as real ones, with their graph."""
-        values = self.values[part]
-        if self.source is None:
-            return values
+        """Return the condensed images (b, S * cells, C, H, W) of one part, as real ones are normalised, with graph."""
+        return self._decoded(self.values[part], self._classes(part))
+
+    def _classes(self, part: int) -> Tensor:
+        """Return the classes (b, S) of one part's values."""
         at_once = self.batches_at_once or len(self.index)
-        classes = self.classes[part * at_once : (part + 1) * at_once]
-        latents = values.flatten(0, 1)
-        made = Space(self.source, classes.flatten()).render(latents, latents)
-        return self.source.description.normalisation.convert(made, self.normalisation).unflatten(0, classes.shape)
+        return self.classes[part * at_once : (part + 1) * at_once]
+
+    def _decoded(self, values: Tensor, classes: Tensor) -> Tensor:
+        if isinstance(self.decode, Identity):
+            return values
+        return decoded(self.decode, values.flatten(0, 1), classes.flatten()).unflatten(0, (len(values), -1))
+
+    def _told(self, labels: Tensor) -> Tensor:
+        """Return the labels (b, S * cells, ...) of images of values with labels (b, S, ...)."""
+        cells = self.decode.cells
+        return labels if cells == 1 else labels.repeat_interleave(cells, 1)
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def condensed(self) -> tuple[Tensor, Tensor]:
-        """Return all condensed batches: images (T, S, C, H, W) and labels (T, S) or (T, S, K)."""
+        """Return all condensed batches as they are shown: images (T, S * cells, C, H, W) and their labels."""
         images = [self._images(part) for part in range(len(self.values))]
-        return torch.cat(images), torch.cat([part.detach() for part in self.labels])
+        return torch.cat(images), self._told(torch.cat([part.detach() for part in self.labels]))
 
     def watched(self) -> Watched:
         """Return what the condensed batches are made of, unless they are to stay what they are."""
         return Watched(moved={"the condensed batches": self.values} if self.optimise else {})
 
     def teacher(self) -> Teacher:
-        """Return the condensed batches: stored images, or the generator with its latents as a curriculum."""
+        """Return the condensed batches as they are stored, or the generator with its latents as a curriculum."""
         sizes, batches, rounds = self.sizes, len(self.index), len(self.sizes) - 1
         looks = -(-batches // len(self.values)) * len(self.probes) if self.optimise else 0
         # What evaluation needs to find the real batches again, and what making the condensed ones cost.
@@ -394,13 +435,16 @@ class BatchCondensationTrainer(Trainer):
             "optimised": self.optimise,
             "image_gradients": image_gradients(sizes, self.steps // rounds, self.step, looks),
         }
-        return condensed_teacher(
-            torch.cat([part.detach() for part in self.values]),
-            torch.cat([part.detach() for part in self.labels]),
-            self.classes,
-            source=self.source,
-            description=self.data.description,
+        fixed = self.order == "fixed"
+        labels = torch.cat([part.detach() for part in self.labels])
+        return teacher_of(
+            self.decode,
+            torch.cat([part.detach() for part in self.values]).flatten(0, 1),
+            labels.flatten(0, 1),
+            self.data.description,
+            classes=self.classes.flatten(),
             order=self.order,
+            batch_size=labels.shape[1] if fixed or self.generated else None,
             metadata={
                 "source": f"{type(self).__name__}, step {self.step}",
                 "seed": self.run.options.seed,
@@ -413,4 +457,6 @@ class BatchCondensationTrainer(Trainer):
         columns = min(10, self.sizes[self.round + 1])
         with torch.no_grad():
             images = self._images(0)[:10, :columns].flatten(0, 1)
-        return {"condensed": self.normalisation.invert(images).clamp(0, 1)}
+        pictures = {"condensed": self.normalisation.invert(images).clamp(0, 1)}
+        stored = pixels_of(self.decode, self.values[0][:10, :columns].flatten(0, 1))
+        return pictures if stored is None else pictures | {"stored": stored}

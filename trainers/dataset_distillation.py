@@ -17,18 +17,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.data.augment import apply
+from gendistill.decodes import Identity
+from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.inner import InnerOptions, InnerTraining, Lesson, ShownImages, Task
 from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
 from gendistill.renamed import reads_old_names
 from gendistill.runs.watch import Watched
-from gendistill.teacher import StoredImages, Teacher
+from gendistill.teacher import Teacher
+from gendistill.teacher.decoded import teacher_of
+from gendistill.teacher.generated import Generated
 from trainers.batch import Made
 from trainers.checks import check_counts, check_learned_rate
 from trainers.class_sizes import check_stored
+from trainers.decoding import Shown, decoded, pixels_of
 from trainers.distillation_learners import DistillationLearners, Victim
 from trainers.first_images import FirstImages, first_images
+from trainers.labellers import LabellerPlan
 from trainers.mini_batches import MiniBatches, ShowingOptions
 from trainers.stored_start import Stored, check_start, is_stored, stored_images
 from trainers.terms.over_groups import rows_of
@@ -93,7 +99,11 @@ class DatasetDistillationTrainer(Trainer):
     Args:
         inner: How learners are trained: steps, epochs, optimizer, window, mini-batches and what else there is in
             :class:`gendistill.inner.InnerOptions`.
-        images_per_class: Images of each class in a batch; T times as many are distilled.
+        images_per_class: Images of each class in a batch, as they are stored; T times as many are distilled.
+        decode: What stands between stored images and those that learners see: None: nothing; ``{factor: 2}``: a
+            formation, each stored image showing 2 x 2; or any other of :mod:`gendistill.decodes`.
+        labeller: A network that labels what learners of the images will be shown, after augmentation:
+            :class:`trainers.labellers.LabellerPlan`. None: the images' own labels.
         learner: The network that learns, as ``class_path`` and ``init_args``; by default the data set's default
             learner.
         fixed_layers: Layers, from the image on, whose first weights all learners share: 0 (random initialisation),
@@ -141,6 +151,8 @@ class DatasetDistillationTrainer(Trainer):
         *,
         inner: DistillationInner = DistillationInner(),
         images_per_class: int = 1,
+        decode: Choice = None,
+        labeller: dict[str, Any] | None = None,
         learner: dict[str, Any] | None = None,
         fixed_layers: int | Literal["all"] = 0,
         weights: Literal["torch", "xavier"] = "torch",
@@ -188,8 +200,10 @@ class DatasetDistillationTrainer(Trainer):
                     "(--trainer.momentum 0), or set inner.optimizer to sgd"
                 )
         self.images_per_class = images_per_class
+        self.decode, self.labeller = decode_of(decode), LabellerPlan.of(labeller)
+        shown = images_per_class * self.decode.cells
         self.showing = ShowingOptions(
-            self.options.sets, images_per_class, self.options.batch_size, augment, augment_real, augment_mode
+            self.options.sets, shown, self.options.batch_size, augment, augment_real, augment_mode
         )
         self.learners = DistillationLearners(
             learner, fixed_layers, weights, meta_batch, victim, victims, victim_updates, victim_lr, source
@@ -207,13 +221,15 @@ class DatasetDistillationTrainer(Trainer):
         self.inner.compile = self.run.options.compile
         description, sets = self.data.description, self.options.sets
         self.poison = Poison.of(self.poison_spec, description)
+        self.inner.record(self.run.options.cuda_graphs)
         self.pool = self.learners.begin(self)
-        check_stored(description, sets * self.images_per_class)
+        check_stored(description, sets * self.images_per_class * self.decode.cells)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         labels = classes.expand(sets, -1)  # (T, B): B holds every class images_per_class times
         count = sets * self.images_per_class
+        self.decode.attach(self.data, self.device)
         first, learned = self._first(count)
-        self.images = nn.Parameter(first.view(sets, len(classes), *description.image_shape))
+        self.images = nn.Parameter(first.view(sets, len(classes), *self.decode.stored_shape))
         self.labels = labels.contiguous()
         if self.learn_labels:
             one_hot = F.one_hot(labels, description.num_classes).float()
@@ -223,7 +239,12 @@ class DatasetDistillationTrainer(Trainer):
         self.raw_rates = nn.Parameter(torch.full((total,), raw, device=self.device), self.learn_learning_rates)
         self.momenta = torch.full((total,), self.momentum, device=self.device)
         moved = [self.images, self.raw_rates] + ([self.labels] if isinstance(self.labels, nn.Parameter) else [])
-        self.optimizer = torch.optim.Adam([p for p in moved if p.requires_grad], lr=self.meta_lr, betas=self.meta_betas)
+        groups: list[Any] = [p for p in moved if p.requires_grad]
+        if isinstance(self.decode, Generated):  # latents lie on the sphere, and nothing else does
+            free = [{"params": groups[1:], "constraint": "none"}] if groups[1:] else []
+            groups = [{"params": groups[:1]}, *free]
+        self.optimizer = self.decode.kept(torch.optim.Adam(groups, lr=self.meta_lr, betas=self.meta_betas))
+        self.labelling = self.labeller.attach(self)
         factor = self.decay if self.decay_every else 1.0  # not a length of the run, which may be continued further
         drawn = None if self.showing.nothing_drawn else (description, self.run.options.seed, self.device)
         self.batches = None if drawn is None else MiniBatches(self.showing, *drawn)
@@ -234,11 +255,19 @@ class DatasetDistillationTrainer(Trainer):
         """Return the first images, classes in turn, or in the order of a file whose soft labels are learned on."""
         if is_stored(self.start, STARTS):
             option = "images_per_class" if self.options.batch_size else "inner.steps x images_per_class"
-            return stored_images(self.start, count, self.data, self.run, as_stored=self.learn_labels, option=option)
+            learned, decode = self.learn_labels, self.decode
+            return stored_images(
+                self.start, count, self.data, self.run, as_stored=learned, decode=decode, option=option
+            )
         start: FirstImages = "real" if self.start == "real" else "noise"
         asked = "images_per_class or --trainer.inner.steps (each step has images of its own)"
         random = self.run.streams["images"]
-        return Stored(first_images(start, count, self.data, random, lambda images: images, asked), None)
+        return Stored(first_images(start, count, self.data, random, lambda images: images, asked, self.decode), None)
+
+    @property
+    def classes(self) -> Tensor:
+        """(B,) class of each stored image of a batch."""
+        return torch.arange(self.data.description.num_classes, device=self.device).repeat(self.images_per_class)
 
     @property
     def learning_rates(self) -> Tensor:
@@ -260,9 +289,11 @@ class DatasetDistillationTrainer(Trainer):
             clipping, ``lr/inner`` (mean over the steps) and, if poisoned, ``attack/success`` on the real batch.
         """
         self.optimizer.zero_grad(set_to_none=True)
+        self.shown = self._show()
         outers = self._teach(batch)
-        moved = list(trained(self.optimizer))
-        self.add_extra(self._made, moved, rows_of(self.images.shape[:2].numel(), self.images.shape[1]))
+        moved, size = list(trained(self.optimizer)), self.images.shape[1] * self.decode.cells
+        self.add_extra(self._made, [*moved, *self.shown.leaves], rows_of(len(self.images) * size, size))
+        self.shown.backward()
         self.run.processes.average_gradients(moved)
         norm = self._clip(moved)
         self.optimizer.step()
@@ -280,7 +311,7 @@ class DatasetDistillationTrainer(Trainer):
         images, labels = batch
         if self.batches is not None:
             images = apply(images, self.batches.draw_real(len(images)))
-        steps = self.inner.end(lambda: self.run.streams["window"])
+        steps = self.inner.end(lambda: self.run.streams.on_host("window"))
         tasks, outers = [], []
         for learner, seed in self.learners.draw(self, self.pool):
             outers.append(self.inner.real_loss(learner, [steps], images[None], labels[None], self.poison))
@@ -295,30 +326,55 @@ class DatasetDistillationTrainer(Trainer):
             (taught.loss / len(tasks)).backward()
         if shown is not None:
             shown.backward()
-            self.images.grad = shown.gradient().view_as(self.images)
+            self.shown.images.grad = shown.gradient().view_as(self.shown.images)
         return outers
 
     def _stored(self, steps: int) -> tuple[list[Tensor], list[Tensor]]:
         """Return images and labels of a learner's first steps as they are stored."""
         # One node for all: a slice for each step would write a gradient of the size of all batches on the way back.
         # The views keep the order of sums: each step's gradient is whole before it is added to another epoch's.
-        every = self.images.unbind(), self.labels.unbind()
+        every = self._batches()
         turns = [step % self.options.sets for step in range(steps)]
         images, labels = ([batches[turn].view_as(batches[turn]) for turn in turns] for batches in every)
         return images, labels
 
+    def _show(self) -> Shown:
+        """Return all stored images as learners see them."""
+        classes = self.classes.repeat(len(self.images))
+        if isinstance(self.decode, Identity):
+            return Shown(self.decode, self.images, self.labels, classes)
+        return Shown(self.decode, self.images.flatten(0, 1), self.labels.flatten(0, 1), classes)
+
+    def _batches(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return images and labels of all T batches as learners see them, one tensor a batch."""
+        images, labels = self.shown.images, self.shown.labels
+        if not isinstance(self.decode, Identity):
+            images, labels = (one.unflatten(0, (len(self.images), -1)) for one in (images, labels))
+        return images.unbind(), labels.unbind()
+
     def _made(self) -> Made:
         """Return all images, an inner step's after another's, for losses beside that of the learners."""
-        classes = torch.arange(self.data.description.num_classes, device=self.device)
-        told = self.labels.flatten(0, 1) if self.learn_labels else None
-        return Made(self.images.flatten(0, 1), classes.repeat(self.images_per_class * len(self.images)), told)
+        images, labels = (torch.cat(one) for one in self._batches())
+        classes = self.classes.repeat(len(self.images)).repeat_interleave(self.decode.cells)
+        return Made(images, classes, labels if self.learn_labels else None)
 
     def _shown(self, steps: int) -> ShownImages | None:
         """Return mini-batches of what is stored, augmented, for a learner's first steps; None where it is as stored."""
         if self.batches is None or self.showing.as_stored:
             return None
-        leaf = self.images.detach().flatten(0, 1).requires_grad_()
-        return ShownImages(leaf, self.labels.flatten(0, 1), self.batches.draw(steps), self.inner.first(steps))
+        every = self._batches()
+        leaf, labels = torch.cat(every[0]).detach().requires_grad_(), torch.cat(every[1])
+        showings = [(self._places(index), how) for index, how in self.batches.draw(steps)]
+        return ShownImages(leaf, labels, showings, self.inner.first(steps))
+
+    def _places(self, index: Tensor) -> Tensor:
+        """Return where images (B,) stand that are numbered with the classes in turn, not the cells of a stored one."""
+        cells, classes = self.decode.cells, self.data.description.num_classes
+        if cells == 1:
+            return index
+        size = self.images.shape[1] * cells
+        turn, kind = index % size // classes, index % classes
+        return index // size * size + (turn // cells * classes + kind) * cells + turn % cells
 
     def _clip(self, moved: list[Tensor]) -> Tensor:
         """Limit the meta-gradient, and return its norm before."""
@@ -339,15 +395,19 @@ class DatasetDistillationTrainer(Trainer):
         if self.poison is not None:
             metadata |= self.poison.metadata() | {"victim": self.learners.victim}
         mini, rates = self.options.batch_size, self.learning_rates.detach()
-        return StoredImages(
+        return teacher_of(
+            self.decode,
             self.images.detach().flatten(0, 1).clone(),
             self.labels.detach().flatten(0, 1).clone(),
             self.data.description.with_normalisation(self.normalisation),
+            classes=self.classes.repeat(len(self.images)),
             order="fixed" if mini is None else "stratified",
-            batch_size=mini or self.images.shape[1],
+            batch_size=self.images.shape[1] if mini is None else None,
+            images_at_once=mini,
             learning_rates=(rates if mini is None or self.learn_learning_rates else rates[:1]).clone(),
             momenta=self.momenta.clone() if self.momentum else None,
             metadata=metadata,
+            labeller=self.labeller.of_network(self.labelling, self.data.description),
         )
 
     def watched(self) -> Watched:
@@ -363,8 +423,13 @@ class DatasetDistillationTrainer(Trainer):
         )
 
     def samples(self) -> dict[str, Tensor]:
-        """Return the distilled images as pixels, one row a step, at most ten rows."""
-        return {"distilled": self.normalisation.invert(self.images.detach()[:10].flatten(0, 1)).clamp(0, 1)}
+        """Return the distilled images as pixels, one row a step, at most ten rows; and as they are stored."""
+        values = self.images.detach()[:10].flatten(0, 1)
+        with torch.no_grad():
+            shown = decoded(self.decode, values, self.classes.repeat(min(10, len(self.images))))[:: self.decode.cells]
+        pictures = {"distilled": self.normalisation.invert(shown).clamp(0, 1)}
+        stored = pixels_of(self.decode, values)
+        return pictures if stored is None else pictures | {"stored": stored}
 
 
 class NormAverage:

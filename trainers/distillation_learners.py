@@ -118,9 +118,11 @@ class DistillationLearners:
         numbers = [trainer.step * self.meta_batch + place for place in mine]
         seeds = [trainer.seed_of(f"draws/{number}") for number in numbers]
         if pool:
-            stream = trainer.run.streams["victims"]
+            stream = trainer.run.streams.on_host("victims")
             chosen = torch.randint(self.victims, (self.meta_batch,), generator=stream, device=stream.device)
             return [(pool[int(chosen[place])], seed) for place, seed in zip(mine, seeds, strict=True)]
         description, seed = trainer.data.description, trainer.run.options.seed
-        made = [self.initial.build(description, seed, f"learner/{n}").to(trainer.device) for n in numbers]
+        made = [
+            self.initial.build(description, seed, f"learner/{n}").to(trainer.device, non_blocking=True) for n in numbers
+        ]
         return list(zip(made, seeds, strict=True))

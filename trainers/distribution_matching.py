@@ -63,7 +63,7 @@ class DistributionMatchingTrainer(MatchingTrainer):
     @property
     def classes_together(self) -> int:
         """As many classes as one chunk has room for, by their synthetic and by their real images; at least one."""
-        return max(1, self.chunk // max(self.images_per_class, self.real_batch))
+        return max(1, self.chunk // max(self.shown_per_class, self.real_batch))
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Move all images by one step, in a network of its own.

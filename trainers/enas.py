@@ -136,7 +136,9 @@ class ENASTrainer(Trainer):
         if self.images == "teacher":
             batches = self._teacher.batches(steps, self.batch_size, stream(self.run.options.seed, "enas/images"))
             convert = self._teacher.description.normalisation.convert
-            self._lessons = [(convert(x, self.normalisation), y) for x, y, _ in batches]
+            shown = [(convert(x, self.normalisation), y) for x, y, _ in batches]
+            told = self._teacher.labeller
+            self._lessons = shown if told is None else [(x, told(x, self.normalisation)) for x, _ in shown]
 
     def schedule(self, step: int) -> tuple[float, float]:
         """Return learning rate and momentum of a step: the teacher's in turn, or the constant ones."""

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
+from gendistill.decodes import Decode, Identity
 from trainers.class_sizes import require_images
+from trainers.decoding import encoded
 
 FirstImages = Literal["noise", "real", "correct"]
 CANDIDATES = 10
@@ -26,6 +28,7 @@ def first_images(
     generator: torch.Generator,
     answer: Callable[[Tensor], Tensor],
     option: str = "images_per_class",
+    decode: Decode | None = None,
 ) -> Tensor:
     """Return images to start from.
 
@@ -38,17 +41,20 @@ def first_images(
         answer: images (N, C, H, W) -> logits (N, K); only asked for ``correct``, of all classes in one batch: a batch
             norm answers otherwise among images of one class.
         option: Which option of the trainer says how many, for the sentence about too few.
+        decode: What makes images of stored values, which start from as many images as they show; None: the identity.
 
     Returns:
-        (M * K, C, H, W), classes in turn.
+        (M * K, C, H, W), or stored values, classes in turn.
 
     Raises:
         UserError: A class has fewer than M images.
     """
     description = data.description
+    decode = Identity().prepare(description) if decode is None else decode
     if kind == "noise":
-        shape = (images_per_class * description.num_classes, *description.image_shape)
-        return torch.randn(shape, generator=generator, device=generator.device)
+        classes = torch.arange(description.num_classes).repeat(images_per_class)
+        return decode.noise(classes, generator)
+    stored, images_per_class = images_per_class, images_per_class * decode.cells
     sampler = ClassSampler(data.train.labels, description.num_classes, description.class_names)
     require_images(sampler, images_per_class, option)
     looked_at = images_per_class
@@ -58,9 +64,9 @@ def first_images(
     if kind == "correct":
         wrong = _wrong(drawn, data, answer)
         drawn = drawn.gather(1, wrong.int().argsort(dim=1, stable=True))
-    # (K, M) -> (M, K): classes in turn.
-    index = drawn[:, :images_per_class].T.flatten()
-    return data.train.batch(index, description.normalisation)[0]
+    # (K, M * cells) -> (M, K, cells): classes in turn, those of one stored value together.
+    index = drawn[:, :images_per_class].unflatten(1, (stored, decode.cells)).transpose(0, 1).flatten()
+    return encoded(decode, data.train.batch(index, description.normalisation)[0], "real images")
 
 
 @torch.no_grad()

@@ -117,7 +117,7 @@ class GradientMatchingTrainer(MatchingTrainer):
             self.take_statistics(self.network)
         metrics = {"loss/gradient": self.match(self.network.eval(), batch[0])}
         if place < self.outer_loops - 1 and self.inner_loops:
-            metrics["loss/network"] = self._train_network()
+            metrics["loss/network"] = self.train_network()
         return metrics
 
     def distance(self, network: Any, real: Tensor, synthetic: Tensor, first_class: int) -> Tensor:
@@ -154,9 +154,9 @@ class GradientMatchingTrainer(MatchingTrainer):
             first_class=first_class,
         )
 
-    def _train_network(self) -> Tensor:
+    def train_network(self) -> Tensor:
         """Train the network on all synthetic images, the same in every process; return its loss in the last epoch."""
-        images, labels = self.images.detach().flatten(0, 1), self.labels
+        values, labels = self.images.detach().flatten(0, 1), self.decode.labels(self.labels)
         generator = stream(self.run.options.seed, f"inner/{self.step}")
         optimizer = torch.optim.SGD(self.network.parameters(), lr=self.lr_network)
         self.network.train()
@@ -166,7 +166,8 @@ class GradientMatchingTrainer(MatchingTrainer):
             order = torch.randperm(len(labels), generator=generator).to(self.device, non_blocking=True)
             total = torch.zeros((), device=self.device)
             for index in order.split(self.inner_batch):
-                shown = augment(images[index], self.strategy, generator, strength=self.strength)
+                images = self.decode.pick(values, self.labels, index)
+                shown = augment(images, self.strategy, generator, strength=self.strength)
                 optimizer.zero_grad(set_to_none=True)
                 total = total + self._add_gradients(shown, labels[index], at_once) * len(index)
                 optimizer.step()

@@ -167,6 +167,7 @@ class GTNTrainer(Trainer):
         if self.source is None:
             self.source = LearnerSource(default_learner(description))
         self.poison = Poison.of(self.poison_spec, description)
+        self.inner.record(self.run.options.cuda_graphs)
         sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
         with self.initialised("generator"):
             self.generator = self.place(build(self.generator_spec, nn.Module, **sizes))
@@ -213,7 +214,7 @@ class GTNTrainer(Trainer):
     def _new_learners(self) -> list[nn.Module]:
         """Return this process's learners of this meta-step, each drawn and initialised from streams of its own."""
         assert self.source is not None
-        specs = self.source.draw(self.meta_batch, self.run.streams["learners"])
+        specs = self.source.draw(self.meta_batch, self.run.streams.on_host("learners"))
         description = self.data.description
         learners = []
         for position, number in self._mine():
@@ -244,7 +245,7 @@ class GTNTrainer(Trainer):
             ``lr/inner`` and ``momentum/inner`` (means over the inner steps). A poisoned run adds ``attack/success``.
         """
         curriculum, options = self.curriculum, self.inner.options
-        end = self.inner.end(lambda: self.run.streams["window"])
+        end = self.inner.end(lambda: self.run.streams.on_host("window"))
         lesson = curriculum.lesson(self.run.streams[curriculum.stream], end)
         shared = unroll.SharedImages(
             self.generator,

@@ -25,6 +25,7 @@ from gendistill.renamed import reads_old_names
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.teacher import Teacher
+from gendistill.teacher.generated import open_generator
 from trainers.batch import Batch, Made
 from trainers.class_sizes import check_stored, taken_whole
 from trainers.latent_objectives.assemble import CLASSES, WORDS, attach_objectives, build_objectives
@@ -35,7 +36,6 @@ from trainers.latents.film import Film
 from trainers.latents.held_out import HeldOut
 from trainers.latents.inversion import STARTS, Inversion
 from trainers.latents.optimiser import check_optimizer, check_space, make_optimizer
-from trainers.latents.source import open_generator
 from trainers.latents.space import Space, class_embeddings
 from trainers.latents.teachers import Found, norms_of, path_of
 from trainers.terms.over_groups import rows_of

@@ -19,6 +19,7 @@ from gendistill.data.operations import Strength
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.data.siamese import Siamese, draw_siamese
+from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.nets.learners import default_learner
@@ -27,10 +28,13 @@ from gendistill.nets.statistics import set_statistics
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
-from gendistill.teacher import StoredImages, Teacher
+from gendistill.teacher import Teacher
+from gendistill.teacher.decoded import teacher_of
 from trainers.batch import Made
 from trainers.chunks import images_at_once
 from trainers.class_sizes import check_stored, require_images, taken_whole
+from trainers.decoding import Shown, encoded, pixels_of
+from trainers.labellers import LabellerPlan
 from trainers.stored_start import check_start, is_stored, stored_images
 from trainers.terms.hosts import TrainerHost, with_learner
 from trainers.terms.over_groups import rows_of
@@ -49,10 +53,14 @@ class MatchingTrainer(Trainer):
     """Move ``images_per_class`` images of every class by SGD until a subclass's distance from real ones is small.
 
     Args:
-        images_per_class: Synthetic images of each class; 1 or more.
+        images_per_class: Synthetic images of each class, as they are stored; 1 or more.
+        decode: What stands between stored images and those that networks see: None: nothing; ``{factor: 2}``: a
+            formation, each stored image showing 2 x 2; or any other of :mod:`gendistill.decodes`.
+        labeller: A network that labels what learners of the images will be shown, after augmentation:
+            :class:`trainers.labellers.LabellerPlan`. None: the images' classes.
         images: What they start from: ``real`` training images, ``noise`` (standard normal), or images that are stored
             somewhere, as :func:`gendistill.teacher.open_teacher` names them: a teacher file, a run,
-            ``real:kcenter=10``.
+            ``real:kcenter=10``. A decode that shows several images in one starts from as many, all different.
         lr_images: SGD's learning rate of the images, in normalised units; positive. Images are not clipped.
         momentum: SGD's momentum, in [0, 1).
         real_batch: Real images of each class at every step; of a class with fewer all of them.
@@ -79,6 +87,8 @@ class MatchingTrainer(Trainer):
         self,
         *,
         images_per_class: int = 10,
+        decode: Choice = None,
+        labeller: dict[str, Any] | None = None,
         images: str = "real",
         lr_images: float = 0.1,
         momentum: float = 0.5,
@@ -105,6 +115,7 @@ class MatchingTrainer(Trainer):
         if augment != "dsa":
             parse(augment)
         self.images_per_class, self.real_batch = images_per_class, real_batch
+        self.decode, self.labeller = decode_of(decode), LabellerPlan.of(labeller)
         self.start = images
         self.lr_images, self.momentum = lr_images, momentum
         self.learner_spec, self.probe_spec = learner, with_learner(probe, learner)
@@ -139,22 +150,30 @@ class MatchingTrainer(Trainer):
         few = taken_whole(self.classes, self.real_batch, "--trainer.real_batch")
         self.rows = [min(size, self.real_batch) for size in self.classes.sizes] if few else []
         """Real images of each class at a step; none where all have ``real_batch``."""
-        check_stored(description, self.images_per_class)
+        self.decode.attach(self.data, self.device)
+        check_stored(description, self.shown_per_class)
         if self.start == "real":
-            require_images(self.classes, self.images_per_class)
+            require_images(self.classes, self.shown_per_class)
         self.mine = self._share()
         self.strategy = named_strategy(self.augment, description)
-        self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
-        self.optimizer = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
+        self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W), or what the decode stores in their place
+        sgd = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
+        self.optimizer = self.decode.kept(sgd)
         self.probes = make_probes(self.probe_spec)
         if isinstance(self.probes, Trunk):
             raise UserError(
                 "the probe's state is 'trunk', which is a discriminator's; choose fresh, pool or pretrained"
             )
         self.probes.attach(TrainerHost(self, "matching"))
+        self.labelling = self.labeller.attach(self)
         self.network = self.probes.new("network")
         self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape, self.network)
+
+    @property
+    def shown_per_class(self) -> int:
+        """Images of each class that networks see."""
+        return self.images_per_class * self.decode.cells
 
     def _share(self) -> range:
         """Return the classes of this process: classes, not images, are shared out, so that the sum stays the same."""
@@ -165,15 +184,15 @@ class MatchingTrainer(Trainer):
         return range(*bounds)
 
     def _first_images(self) -> Tensor:
-        description, generator = self.data.description, self.run.streams["images"]
-        shape = (description.num_classes, self.images_per_class, *description.image_shape)
+        generator, rows = self.run.streams["images"], (self.data.description.num_classes, self.images_per_class)
         if self.start == "noise":
-            return torch.randn(shape, generator=generator, device=self.device)
+            return self.decode.noise(self.labels, generator).to(self.device).unflatten(0, rows)
         if is_stored(self.start, STARTS):
-            stored = stored_images(self.start, self.images_per_class, self.data, self.run).images
+            stored = stored_images(self.start, self.images_per_class, self.data, self.run, decode=self.decode).images
             return stored.unflatten(0, (self.images_per_class, -1)).transpose(0, 1).contiguous()
-        index = self.classes.draw(self.images_per_class, generator)
-        return self.data.train.batch(index.flatten(), self.normalisation)[0].view(shape)
+        index = self.classes.draw(self.shown_per_class, generator)
+        real = self.data.train.batch(index.flatten(), self.normalisation)[0]
+        return encoded(self.decode, real, "real images").unflatten(0, rows)
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
@@ -184,7 +203,7 @@ class MatchingTrainer(Trainer):
         Args:
             network: In evaluation mode; see :meth:`new_network`.
             real: (k, R, C, H, W) real images, augmented, row i of class ``first_class + i``.
-            synthetic: (k, M, C, H, W), augmented in the same way.
+            synthetic: (k, M, C, H, W), decoded and augmented in the same way.
             first_class: The class of the first row.
         """
 
@@ -238,7 +257,7 @@ class MatchingTrainer(Trainer):
         Returns:
             The distance before the step, of which the mean over processes is the sum over classes.
         """
-        processes, together = self.run.processes, self.classes_together * self.images_per_class
+        processes, together = self.run.processes, self.classes_together * self.shown_per_class
         change = self.siamese()
         gradient = torch.zeros_like(self.images)
         total = torch.zeros((), device=self.device)
@@ -250,14 +269,14 @@ class MatchingTrainer(Trainer):
             total = total + distance
         self.optimizer.zero_grad(set_to_none=True)
         self.images.grad = gradient
-        self.add_extra(self._made, [self.images], rows_of(len(self.labels), together))
+        if self.terms or self.has_own_loss:
+            shown = Shown(self.decode, self.images.flatten(0, 1), self.labels, self.labels)
+            made = Made(shown.images, shown.labels)
+            self.add_extra(lambda: made, [self.images, *shown.leaves], rows_of(len(made.images), together))
+            shown.backward()
         processes.average_gradients([self.images])
         self.optimizer.step()
         return total * processes.world
-
-    def _made(self) -> Made:
-        """Return all images, class by class, for losses beside the matching."""
-        return Made(self.images.flatten(0, 1), self.labels)
 
     def groups(self) -> list[tuple[int, int]]:
         """Return the first class of each group and the class after its last; all have as many real images at a step."""
@@ -280,7 +299,8 @@ class MatchingTrainer(Trainer):
         wanted = change(self.real_images(index), first)
         # A leaf of their own: the way back through a slice would write a gradient of all images for each group.
         own = self.images.detach()[first:last].requires_grad_()
-        distance = self.distance(network, wanted, change(own, first), first)
+        shown = self.decode.rows(own, self.labels.view(len(self.images), -1)[first:last])
+        distance = self.distance(network, wanted, change(shown, first), first)
         # Gradients are averaged over processes, and each has its own classes: times their number is the sum.
         return distance.detach(), torch.autograd.grad(distance * self.run.processes.world, own)[0]
 
@@ -309,11 +329,13 @@ class MatchingTrainer(Trainer):
             "images_per_class": self.images_per_class,
             "start": self.start,
         }
-        return StoredImages(
+        return teacher_of(
+            self.decode,
             self.images.detach().flatten(0, 1).clone(),
             self.labels.clone(),
             self.data.description.with_normalisation(self.normalisation),
             metadata=metadata,
+            labeller=self.labeller.of_network(self.labelling, self.data.description),
         )
 
     def watched(self) -> Watched:
@@ -321,6 +343,10 @@ class MatchingTrainer(Trainer):
         return Watched(moved={"the images": [self.images]}, moved_option="--trainer.lr_images")
 
     def samples(self) -> dict[str, Tensor]:
-        """Return the images as pixels, one column a class, at most ten rows."""
-        shown = self.images.detach()[:, :10].transpose(0, 1).flatten(0, 1)
-        return {"images": self.normalisation.invert(shown).clamp(0, 1)}
+        """Return the images as pixels, one column a class, at most ten rows; and as stored, if that differs."""
+        values = self.images.detach()[:, :10]
+        with torch.no_grad():
+            shown = self.decode.rows(values, self.labels.view(len(self.images), -1)[:, :10])[:, :10]
+        pictures = {"images": self.normalisation.invert(shown.transpose(0, 1).flatten(0, 1)).clamp(0, 1)}
+        stored = pixels_of(self.decode, values.transpose(0, 1).flatten(0, 1))
+        return pictures if stored is None else pictures | {"stored": stored}

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from gendistill.data.real import RealData
+from gendistill.decodes import Decode, Identity
 from gendistill.errors import UserError, did_you_mean
 from gendistill.runs.context import RunContext
-from gendistill.teacher import open_teacher
+from gendistill.teacher import StoredImages, Teacher, open_teacher
+from trainers.decoding import encoded
 
 FORMS = "a teacher file, a run directory, a folder of images or an export, or real images such as real:kcenter=10"
 
@@ -53,6 +55,7 @@ def stored_images(
     run: RunContext,
     *,
     as_stored: bool = False,
+    decode: Decode | None = None,
     option: str = "images_per_class",
 ) -> Stored:
     """Read the images that a new run begins with.
@@ -65,6 +68,8 @@ def stored_images(
         data: The data set that they must fit.
         run: The run.
         as_stored: Soft labels are kept, and with them the order of the file; only the number M * K counts then.
+        decode: What makes images of stored values. A file that stores values for the same one gives them as they are;
+            any other gives as many images as they show, which are brought into their form.
         option: What M is called in sentences.
 
     Returns:
@@ -75,37 +80,56 @@ def stored_images(
         UserError: They cannot be read, are of another shape or other classes, or not so many.
     """
     description, device = data.description, data.train.images.device
+    decode = Identity().prepare(description) if decode is None else decode
     count = images_per_class * description.num_classes
     if run.directory.has_state:
-        return Stored(torch.zeros((count, *description.image_shape), device=device), None)
+        return Stored(torch.zeros((count, *decode.stored_shape), device=device), None)
     teacher = open_teacher(reference, data, seed=run.options.seed)
     if teacher.images_stored is None:
         raise UserError(
             f"'{reference}' makes fresh images without end; export some of them (gendistill export --count N --format "
             "safetensors) and begin with those"
         )
-    images, labels = teacher.everything()
+    images, labels, ready = stored_values(teacher, decode)
     images = teacher.description.normalisation.convert(images, description.normalisation).to(device)
+    cells = 1 if ready else decode.cells
+    each = f", {cells} in each that is stored" if cells > 1 else ""
     soft = labels.to(device) if labels.is_floating_point() else None
     if as_stored and soft is not None:
-        if len(images) != count:
+        if len(images) != count * cells:
+            advice = _advice(len(images), description.num_classes * cells, option)
             raise UserError(
-                f"'{reference}' holds {len(images)} images, {option} {images_per_class} asks for {count} of "
-                f"{description.num_classes} classes; {_advice(len(images), description.num_classes, option)}"
+                f"'{reference}' holds {len(images)} images, {option} {images_per_class} asks for {count * cells} of "
+                f"{description.num_classes} classes{each}; {advice}"
             )
-        return Stored(images, soft)
+        return Stored(_encoded(decode, images, ready, reference), soft.unflatten(0, (-1, cells)).mean(1))
     classes = labels.argmax(-1) if soft is not None else labels
     counts = torch.bincount(classes.cpu(), minlength=description.num_classes)
-    if bool((counts != images_per_class).any()):
+    if bool((counts != images_per_class * cells).any()):
         least, most = int(counts.min()), int(counts.max())
         held = f"{least}" if least == most else f"{least} to {most}"
-        advice = _advice(least * description.num_classes if least == most else 1, description.num_classes, option)
-        raise UserError(
-            f"'{reference}' holds {held} images of each class, {option} asks for {images_per_class}; {advice}"
-        )
+        held_in_all = least * description.num_classes if least == most else 1
+        advice = _advice(held_in_all, description.num_classes * cells, option)
+        asked = f"{option} asks for {images_per_class * cells}{each}"
+        raise UserError(f"'{reference}' holds {held} images of each class, {asked}; {advice}")
+    values = _encoded(decode, images[classes.argsort(stable=True).to(device)], ready, reference)
     # (K, M) -> (M, K): classes in turn.
-    turn = classes.argsort(stable=True).view(description.num_classes, images_per_class).T.flatten().to(device)
-    return Stored(images[turn], None)
+    return Stored(values.unflatten(0, (description.num_classes, -1)).transpose(0, 1).flatten(0, 1), None)
+
+
+def stored_values(teacher: Teacher, decode: Decode) -> tuple[Tensor, Tensor, bool]:
+    """Return what a teacher gives to begin with, its labels, and whether these are stored values already."""
+    if (
+        isinstance(teacher, StoredImages)
+        and teacher.decode is not None
+        and teacher.decode.built_by() == decode.built_by()
+    ):
+        return teacher.values(torch.arange(teacher.images_stored, device=teacher.device)), teacher.labels, True
+    return *teacher.everything(), isinstance(decode, Identity)
+
+
+def _encoded(decode: Decode, images: Tensor, ready: bool, reference: str) -> Tensor:
+    return images if ready else encoded(decode, images, f"images of '{reference}'")
 
 
 def log_probabilities(labels: Tensor, reference: str) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gendistill import unroll
 from gendistill.data.real import RealData
+from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.experts import Recipe
 from gendistill.nets.learners import default_learner
@@ -26,12 +27,15 @@ from gendistill.objects import build
 from gendistill.renamed import reads_old_names
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
-from gendistill.teacher import StoredImages, Teacher
+from gendistill.teacher import Teacher
+from gendistill.teacher.decoded import teacher_of
 from trainers.batch import Made
 from trainers.checks import check_counts, check_learned_rate, check_words
 from trainers.class_sizes import check_stored
+from trainers.decoding import Shown, decoded, pixels_of
 from trainers.first_images import FirstImages, first_images
 from trainers.image_optimisers import ImageOptimisers, Kind
+from trainers.labellers import LabellerPlan
 from trainers.stored_start import Stored, check_start, is_stored, log_probabilities, stored_images
 from trainers.student_plan import PlanOptions, StudentLesson, StudentPlan
 from trainers.student_training import Followed, StudentInner, StudentTraining, open_experts
@@ -55,7 +59,11 @@ class TrajectoryMatchingTrainer(Trainer):
     """Distil a data set into images on which students walk as experts walk on real ones.
 
     Args:
-        images_per_class: Distilled images of each class, at least 1.
+        images_per_class: Distilled images of each class, as they are stored; at least 1.
+        decode: What stands between stored images and those that students see: None: nothing; ``{factor: 2}``: a
+            formation, each stored image showing 2 x 2; or any other of :mod:`gendistill.decodes`.
+        labeller: A network that labels what learners of the images will be shown, after augmentation:
+            :class:`trainers.labellers.LabellerPlan`. None: the images' own labels.
         images: What they start from: ``real`` training images, ``correct`` (real ones that an expert answers rightly as
             far as there are enough, as DATM has it) or ``noise`` (standard normal).
         labels: ``hard``: class indices. ``expert``: an expert's probabilities for the first images, which stay (TESLA).
@@ -101,6 +109,8 @@ class TrajectoryMatchingTrainer(Trainer):
         self,
         *,
         images_per_class: int = 10,
+        decode: Choice = None,
+        labeller: dict[str, Any] | None = None,
         images: str = "real",
         labels: Labels = "hard",
         learner: dict[str, Any] | None = None,
@@ -142,6 +152,7 @@ class TrajectoryMatchingTrainer(Trainer):
         if not 0 <= ema_decay < 1:
             raise UserError(f"ema_decay must lie in [0, 1); got {ema_decay}")
         self.images_per_class, self.start, self.label_kind = images_per_class, images, labels
+        self.decode, self.labeller = decode_of(decode), LabellerPlan.of(labeller)
         self.learner_spec = learner
         self.experts, self.expert_folder, self.experts_at_once = experts, expert_folder, experts_at_once
         self.recipe = Recipe.of(expert)
@@ -173,6 +184,7 @@ class TrajectoryMatchingTrainer(Trainer):
     def build(self) -> None:
         """Open the experts, training those that are missing; make images, labels, rate and their optimisers."""
         self._check_run()
+        self.training.inner.record(self.run.options.cuda_graphs)
         self.training.inner.compile = self.run.options.compile
         description, seed = self.data.description, self.run.options.seed
         self.learner_spec = self.learner_spec or default_learner(description)
@@ -192,7 +204,9 @@ class TrajectoryMatchingTrainer(Trainer):
         )
         check_stored(description, self.images_per_class)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
-        self.plan = StudentPlan(self.plan_options, len(classes), description, seed, self.device)
+        self.decode.attach(self.data, self.device)
+        count = len(classes) * self.decode.cells
+        self.plan = StudentPlan(self.plan_options, count, description, seed, self.device)
         guide = self._parameters(self.plan.one_of(self.experts), self.buffer.epochs)
         answer = partial(self._answer, guide)
         first, stored_labels = self._first(answer)
@@ -200,14 +214,23 @@ class TrajectoryMatchingTrainer(Trainer):
         self.labels = classes
         if self.label_kind != "hard":
             with torch.no_grad():
-                logits = answer(self.images) if stored_labels is None else log_probabilities(stored_labels, self.start)
+                if stored_labels is None:  # of several images in one the mean
+                    logits = answer(decoded(self.decode, self.images, classes)).unflatten(0, (len(classes), -1)).mean(1)
+                else:
+                    logits = log_probabilities(stored_labels, self.start)
             self.labels = nn.Parameter(logits, requires_grad=self.label_kind == "learned")
         raw = torch.full((), math.log(self.learning_rate), device=self.device)
         self.raw_rate = nn.Parameter(raw, requires_grad=self.learn_learning_rate)
-        self.image_optimizer = self.optimisers.of_images(self.images)
+        self.image_optimizer = self.decode.kept(self.optimisers.of_images(self.images))
+        self.labelling = self.labeller.attach(self)
         learned = self.labels if self.label_kind == "learned" else None
         self.other_optimizer = self.optimisers.of_others(self.raw_rate, learned)
         self.averages = [value.detach().clone() for value in self._moved()] if self.ema_decay else []
+
+    @property
+    def classes(self) -> Tensor:
+        """(M * K,) class of each stored image."""
+        return torch.arange(self.data.description.num_classes, device=self.device).repeat(self.images_per_class)
 
     def _answer(self, expert: dict[str, Tensor], images: Tensor) -> Tensor:
         """Return an expert's logits (N, K) for images (N, C, H, W) of all classes, which normalise each other."""
@@ -218,10 +241,12 @@ class TrajectoryMatchingTrainer(Trainer):
         """Return the first images, classes in turn, or in the order of a file whose soft labels are learned on."""
         if is_stored(self.start, STARTS):
             learned = self.label_kind == "learned"
-            return stored_images(self.start, self.images_per_class, self.data, self.run, as_stored=learned)
+            return stored_images(
+                self.start, self.images_per_class, self.data, self.run, as_stored=learned, decode=self.decode
+            )
         start: FirstImages = next(word for word in STARTS if word == self.start)
         random = self.run.streams["images"]
-        return Stored(first_images(start, self.images_per_class, self.data, random, answer), None)
+        return Stored(first_images(start, self.images_per_class, self.data, random, answer, decode=self.decode), None)
 
     def _check_run(self) -> None:
         world = self.run.processes.world
@@ -256,13 +281,16 @@ class TrajectoryMatchingTrainer(Trainer):
         """
         self.image_optimizer.zero_grad(set_to_none=True)
         self.other_optimizer.zero_grad(set_to_none=True)
+        self.shown = Shown(self.decode, self.images, self.labels, self.classes)
         lessons = [self.plan.draw(self.step) for _ in range(self.trajectories)]
         mine = self.run.processes.shard(torch.arange(self.trajectories)).tolist()
         end = self.training.inner.end(lambda: self.plan.generator)
         groups = self.training.groups(self.student, mine)
         losses = [self._match({place: lessons[place] for place in group}, 1 / len(mine), end) for group in groups]
         moved = [value for value in self._moved() if value.requires_grad]
-        self.add_extra(self._made, moved, rows_of(len(self.images), self.data.description.num_classes))
+        rows = rows_of(len(self.shown.images), self.data.description.num_classes * self.decode.cells)
+        self.add_extra(self._made, [*moved, *self.shown.leaves], rows)
+        self.shown.backward()
         self.run.processes.average_gradients(moved)
         assert self.images.grad is not None
         norm = self.images.grad.norm()
@@ -279,8 +307,9 @@ class TrajectoryMatchingTrainer(Trainer):
 
     def _made(self) -> Made:
         """Return all images, classes in turn, for losses beside the matching."""
-        classes = torch.arange(self.data.description.num_classes, device=self.device).repeat(self.images_per_class)
-        return Made(self.images, classes, self.labels.softmax(1) if self.labels.is_floating_point() else None)
+        images, labels = self.shown.images, self.shown.labels
+        classes = self.classes.repeat_interleave(self.decode.cells)
+        return Made(images, classes, labels.softmax(1) if labels.is_floating_point() else None)
 
     def _match(self, lessons: dict[int, StudentLesson], weight: float, end: int) -> Tensor:
         """Train students, given by place, add ``weight`` times their gradient, return the sum of their distances."""
@@ -296,8 +325,8 @@ class TrajectoryMatchingTrainer(Trainer):
         return self.training.backward(
             self.student,
             followed,
-            self.images,
-            self.labels,
+            self.shown.images,
+            self.shown.labels,
             self.raw_rate.exp,
             weight,
             end=end,
@@ -322,12 +351,15 @@ class TrajectoryMatchingTrainer(Trainer):
             "start": self.start,
             "gradient": self.training.options.gradient,
         } | self.training.inner.metadata()
-        return StoredImages(
+        return teacher_of(
+            self.decode,
             images.detach().clone(),
             (labels.detach().softmax(1) if labels.is_floating_point() else labels).clone(),
             self.data.description.with_normalisation(self.normalisation),
+            classes=self.classes,
             learning_rates=raw_rate.detach().exp().reshape(1).clone(),
             metadata=metadata,
+            labeller=self.labeller.of_network(self.labelling, self.data.description),
         )
 
     def watched(self) -> Watched:
@@ -341,6 +373,10 @@ class TrajectoryMatchingTrainer(Trainer):
         )
 
     def samples(self) -> dict[str, Tensor]:
-        """Return the teacher's images as pixels, classes in turn, at most ten of each."""
-        shown = self.averages[0] if self.averages else self.images.detach()
-        return {"distilled": self.normalisation.invert(shown[: 10 * self.data.description.num_classes]).clamp(0, 1)}
+        """Return the teacher's images as pixels, classes in turn, at most ten of each; and as they are stored."""
+        values = (self.averages[0] if self.averages else self.images.detach())[: 10 * self.data.description.num_classes]
+        with torch.no_grad():
+            shown = decoded(self.decode, values, self.classes[: len(values)])[:: self.decode.cells]
+        pictures = {"distilled": self.normalisation.invert(shown).clamp(0, 1)}
+        stored = pixels_of(self.decode, values)
+        return pictures if stored is None else pictures | {"stored": stored}

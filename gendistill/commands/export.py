@@ -8,7 +8,7 @@ from gendistill.commands.judge import REFERENCES, add_data_files, load_data
 from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import result_only, to_json
 
-FORMATS = ("png", "pt", "parquet", "safetensors", "dc", "mtt", "datm", "dd")
+FORMATS = ("png", "pt", "parquet", "safetensors", "dc", "mtt", "datm", "dd", "idc")
 
 
 def parser() -> Options:
@@ -16,8 +16,9 @@ def parser() -> Options:
     options = Options(
         prog="gendistill export",
         description="Write a teacher's images to a new folder: png (a folder a class), pt (images.pt and labels.pt), "
-        "parquet, safetensors, or as the public code of DC, DSA and DM (dc), MTT (mtt), DATM (datm) or Dataset "
-        "Distillation (dd) does, with a data card.",
+        "parquet, safetensors, or as the public code of DC, DSA and DM (dc), MTT (mtt), DATM (datm), Dataset "
+        "Distillation (dd) or IDC (idc, as stored) does, with a data card. Where stored images are decoded, all but "
+        "safetensors and idc hold the decoded ones.",
     )
     options.add_argument("teacher", metavar="TEACHER", help=REFERENCES)
     options.add_argument("--format", choices=FORMATS, default="png", help="what to write")

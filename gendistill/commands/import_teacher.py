@@ -34,6 +34,8 @@ def parser() -> Options:
     options.reword("--whitening", OF_THE_FILE)
     options.add_argument("--output", required=True, metavar="FILE", help="the teacher file, such as t.safetensors")
     add_reading(options)
+    options.add_argument("--labeller", metavar="TEACHER", help="a teacher whose labeller, a network, labels these "
+                         "images after augmentation, too; None: labels are those of the file")  # fmt: skip
     add_json(options)
     return options
 
@@ -58,6 +60,9 @@ def add_reading(options: argparse._ActionsContainer, labels: Sequence[str] = LAB
                          "choice")  # fmt: skip
     options.add_argument("--experiment", type=int, metavar="N", help="which set of a dc file, from 0; None: the "
                          "first, of DataDAM the last")  # fmt: skip
+    options.add_argument("--factor", type=int, metavar="N", help="each image is a sheet of N x N smaller ones, which "
+                         "are shown enlarged (multi-formation: IDC, DREAM, IDM, NCFM); None: as the folder's name says "
+                         "(factor2), else 1")  # fmt: skip
     options.add_argument("--learning-rate", type=float, metavar="LR", help="of the learner, where the file has none: "
                          "MTT only prints it; None: none")  # fmt: skip
 
@@ -68,20 +73,25 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.data.whitening import EPSILON
     from gendistill.teacher import save
     from gendistill.teacher.imports import describe_source, import_teacher
+    from gendistill.teacher.reference import with_labeller
 
     # Fitted only where values are whitened, and then to the real images as they are.
     epsilon, given.whitening = given.whitening, None
     with result_only(given.json):
+        data = load_data(given)
         teacher = import_teacher(
             given.source,
-            load_data(given),
+            data,
             form=given.format,
             values=given.values,
             labels=given.labels,
             epsilon=EPSILON if epsilon is None else epsilon,
             experiment=given.experiment,
             learning_rate=given.learning_rate,
+            factor=given.factor,
         )
+        if given.labeller is not None:
+            teacher = with_labeller(teacher, given.labeller, data)
         save(teacher, given.output)
     print(visible(describe_source(teacher)), file=sys.stderr)
     result = _result(teacher, given.output)
@@ -89,7 +99,9 @@ def main(argv: Sequence[str]) -> int:
         print(to_json(result))
         return 0
     dataset = visible(result["dataset"])
-    print(f"wrote {teacher.images_stored:,} images of {dataset} (format {result['format']}) to {given.output}")
+    shown = "" if result["decoded_images"] == result["images"] else f", which show {result['decoded_images']:,},"
+    what = f"{teacher.images_stored:,} images{shown} of {dataset} (format {result['format']})"
+    print(f"wrote {what} to {given.output}")
     if result["pixels"] is not None:
         print(_range(result))
     return 0
@@ -103,6 +115,7 @@ def _result(teacher: StoredImages, path: str) -> dict[str, Any]:
         "format": source["format"],
         "dataset": teacher.description.name,
         "images": teacher.images_stored,
+        "decoded_images": teacher.decoded_images,
         "images_per_class": teacher.label_counts,
         "values": source["values"],
         "labels": source["labels"],
@@ -120,9 +133,12 @@ def _pixels(teacher: StoredImages) -> dict[str, float] | None:
     """Return the range of the pixels and the share that no 8-bit pixel could be; sentences have none."""
     if teacher.description.embedding is not None:
         return None
+    import torch
+
     from gendistill.teacher.image_forms import outside
 
-    pixels = teacher.description.normalisation.invert(teacher.everything()[0])
+    stored = teacher.values(torch.arange(teacher.images_stored))
+    pixels = teacher.description.normalisation.invert(stored)
     return {"lowest": float(pixels.min()), "highest": float(pixels.max()), "outside": outside(pixels)}
 
 

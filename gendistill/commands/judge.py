@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REFERENCES = (
     "a teacher file, a run directory, 'real' (all training images), 'real:subset=K' (K random ones), 'real:ipc=K' "
     "(K a class), a coreset such as 'real:herding=K' (kcenter, kmeans, kmeans-mean), a folder of images, "
-    "an export, or a torch-mimicry checkpoint of a generator (.pth)"
+    "an export, or a torch-mimicry checkpoint of a generator (.pth); X,labels=Y gives X the labeller of Y"
 )
 
 FILE_NAME = "teacher.safetensors"
@@ -110,7 +110,8 @@ def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> arg
     add("--augment-strength", type=named_numbers, metavar="OP=X,OP=X", help="how far they reach, such as rotate=45; "
         "None: as far as DSA's")  # fmt: skip
     if labels:
-        add("--labels", default="given", metavar="HOW", help="given: the teacher's labels; hard: their likeliest class")
+        add("--labels", default="given", metavar="HOW", help="given: the teacher's labels, or those of its labeller; "
+            "hard: their likeliest class; stored: without its labeller")  # fmt: skip
     add("--normalisation", default="auto", metavar="WHOSE", help="in which learners see images: data, teacher, or "
         "auto: the teacher's where it is whitened and the data is not")  # fmt: skip
     add("--split", default="test", metavar="NAME", help="real images to test on: test, validation or train")

@@ -99,10 +99,29 @@ def pictures_of(
                 loaded[dataset] = gendistill.data.load(dataset, root)
             if str(reference) not in named:
                 _check_place(str(reference), folders, runs_here)
-            pictures[name] = grid_of(open_teacher(reference, loaded[dataset]))
+            teacher = open_teacher(reference, loaded[dataset])
+            pictures[name] = grid_of(teacher)
+            if (sheet := stored_sheet(teacher)) is not None:
+                pictures[f"{name}, as stored"] = sheet
         except UserError as error:
             print(sentence(f"no images of {name} in the report: {error}"), file=sys.stderr)
     return pictures
+
+
+def stored_sheet(teacher: Teacher) -> Tensor | None:
+    """Return the first hundred stored images of a teacher that shows several of each, as pixels; None for any other."""
+    import torch
+
+    from gendistill.report.pictures import by_class
+    from gendistill.teacher import StoredImages
+
+    if not isinstance(teacher, StoredImages) or teacher.decode is None or teacher.decode.cells == 1:
+        return None
+    chosen = torch.arange(min(100, teacher.images_stored), device=teacher.device)
+    values = teacher.values(chosen)
+    if tuple(values.shape[1:]) != tuple(teacher.description.image_shape):
+        return None
+    return by_class(teacher.description.normalisation.invert(values).clamp(0, 1), teacher.labels[chosen])
 
 
 def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> None:
@@ -129,6 +148,6 @@ def grid_of(teacher: Teacher, seed: int = 0) -> Tensor:
 
     if teacher.description.embedding is not None:
         raise UserError("it holds sentences, which gendistill tokens prints")
-    count = min(100, teacher.images_stored or 100)
+    count = min(100, teacher.decoded_images or 100)
     images, labels = teacher.sample(count, stream(seed, "pictures", teacher.device))
     return by_class(teacher.description.normalisation.invert(images).clamp(0, 1), labels)

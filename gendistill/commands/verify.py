@@ -79,6 +79,7 @@ def main(argv: Sequence[str]) -> int:
                 EPSILON if epsilon is None else epsilon,
                 given.experiment,
                 given.learning_rate,
+                factor=given.factor,
             ),
             claim=claim,
             margin=given.margin / 100,

@@ -109,7 +109,7 @@ def _as_shown(teacher: StoredImages, data: RealData, seed: int) -> RealSubset:
     Of a class with fewer images all are shown, and more of the others.
     """
     classes = data.description.num_classes
-    count = max(1, teacher.images_stored // classes) * classes
+    count = max(1, teacher.decoded_images // classes) * classes
     drawn = RealSubset.random(
         data.train,
         data.description,

@@ -103,12 +103,22 @@ def remembered(memory: StoredImages, seen: list[int]) -> StoredImages:
     much in the loss as with all classes. Labels with negative entries, which are no distributions, are only cut.
     """
     index = _members(memory.classes, seen)
-    images, labels = memory.pick(index)
+    labels = memory.labels[index]
     labels = _cut(labels, seen) if memory.labels_are_soft else _renumbered(labels, seen)
     rates = memory.learning_rates if memory.learning_rates is not None and len(memory.learning_rates) == 1 else None
     # What tells real images, and what a rate is for; first weights belong to a network for all classes.
     noted: dict[str, Any] = {name: memory.metadata[name] for name in ("source", "optimizer") if name in memory.metadata}
-    return StoredImages(images, labels, _named(memory.description, seen), learning_rates=rates, metadata=noted)
+    # As they are kept, so that real images stay bytes and what is decoded stays so.
+    found = type(memory)(
+        memory.images[index],
+        labels,
+        _named(memory.description, seen),
+        decode=memory.decode,
+        learning_rates=rates,
+        metadata=noted,
+    )
+    found.labeller = None if memory.labeller is None else memory.labeller.of_classes(seen)
+    return found
 
 
 def only(data: RealData, seen: list[int]) -> RealData:

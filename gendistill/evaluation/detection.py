@@ -156,7 +156,7 @@ def neighbour_check(teacher: Teacher, data: RealData, *, neighbours: int = 5) ->
 def _shown(teacher: Teacher, data: RealData) -> tuple[Tensor, Tensor]:
     """Return the teacher's images and their likeliest classes, on the data's device."""
     teacher, device = fitted(teacher, data.description), data.train.labels.device
-    if teacher.images_stored is not None and teacher.images_stored <= SHOWN:
+    if teacher.decoded_images is not None and teacher.decoded_images <= SHOWN:
         images, labels = teacher.everything()
     else:
         images, labels = teacher.sample(SHOWN, stream(0, "detection/images", teacher.device))

@@ -67,7 +67,7 @@ def common_count(teachers: Sequence[Teacher], data: RealData) -> int:
         The smallest number of stored images, at most that of real training images and 10,000, and at least 2. Teachers
         that make images without end set no limit.
     """
-    stored = [count for teacher in teachers if (count := teacher.images_stored) is not None]
+    stored = [count for teacher in teachers if (count := teacher.decoded_images) is not None]
     return max(2, min([default_count(data), *stored]))
 
 
@@ -90,7 +90,7 @@ def pool(teacher: Teacher, extractor: Extractor, count: int, draws: int, seed: i
     """
     if count < 1 or draws < 1:
         raise UserError(f"count must be at least 1 image and draws at least 1, got {count} and {draws}")
-    most, stored = max(count, LIMIT), teacher.images_stored
+    most, stored = max(count, LIMIT), teacher.decoded_images
     if stored is None:
         check_memory(SEEN * count, f"what is kept of {count:,} drawn images", "give a smaller count")
         number = max(1, min(draws, most // count))
@@ -116,7 +116,7 @@ def pool(teacher: Teacher, extractor: Extractor, count: int, draws: int, seed: i
 
 def _some(teacher: Teacher, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     if isinstance(teacher, StoredImages):
-        return teacher.pick(draw_once(teacher.classes.cpu(), teacher.description.num_classes, count, generator))
+        return teacher.pick(draw_once(teacher.decoded_classes.cpu(), teacher.description.num_classes, count, generator))
     return teacher.sample(count, generator)
 
 

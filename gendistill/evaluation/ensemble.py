@@ -64,6 +64,8 @@ class Ensemble(ABC):
         device: Where to train.
         workers: Runs learners side by side.
         initial: What the teacher says of its learners' first weights, see :mod:`gendistill.initial`; None: nothing.
+        temperature: What logits are divided by in the loss, that of the labels
+            (:attr:`gendistill.evaluation.lessons.Lessons.temperature`).
     """
 
     def __init__(
@@ -77,8 +79,9 @@ class Ensemble(ABC):
         device: torch.device,
         workers: Workers,
         initial: Initial | None = None,
+        temperature: float = 1.0,
     ) -> None:
-        self.description = description
+        self.description, self.temperature = description, temperature
         self.seeds = list(seeds)
         self.candidates = list(candidates)
         self.workers = workers
@@ -94,6 +97,10 @@ class Ensemble(ABC):
     @staticmethod
     def _trained(network: nn.Module) -> dict[str, nn.Parameter]:
         return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+    def softened(self, logits: Tensor) -> Tensor:
+        """Return logits as the loss takes them, at the temperature of the labels."""
+        return logits if self.temperature == 1 else logits / self.temperature
 
     @property
     def parameter_count(self) -> int:
@@ -222,7 +229,7 @@ class Separate(Ensemble):
         row = slice(member, member + 1)
         for step, (images, labels) in enumerate(batches, start):
             with self._lent(member, step):
-                loss = F.cross_entropy(network(images), labels)
+                loss = F.cross_entropy(self.softened(network(images)), labels)
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
             gradient = torch.cat([gradient.flatten() for gradient in gradients])[None]
             rate, momentum = candidate.rates[step], candidate.momenta[step]

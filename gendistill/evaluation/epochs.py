@@ -40,12 +40,12 @@ def one_epoch(teacher: Teacher, batch_size: int, training_images: int) -> Epoch:
     """Return what an epoch of a teacher is.
 
     Args:
-        teacher: One with stored images counts those; a curriculum counts its batches; one that makes fresh images
-            without end has epochs as long as those of the real training set.
+        teacher: One with stored images counts what it shows of them; a curriculum counts its batches; one that makes
+            fresh images without end has epochs as long as those of the real training set.
         batch_size: Images an update, at least 1.
         training_images: Size of the real training set.
     """
-    images = teacher.images_stored or training_images
+    images = teacher.decoded_images or training_images
     if getattr(teacher, "curriculum", False):
         return Epoch(images, len(teacher.latents))  # type: ignore[attr-defined]
     own = teacher.batch_size if isinstance(teacher, StoredImages) else None
@@ -82,7 +82,7 @@ def with_images(teacher: Teacher, generated: Generated, training_images: int) ->
     part = max(1, PART // teacher.description.num_classes) * teacher.description.num_classes
     generator = stream(0, "evaluation/generated", teacher.device)
     drawn = [teacher.sample(min(part, generated - start), generator) for start in range(0, generated, part)]
-    return StoredImages(
+    found = StoredImages(
         torch.cat([images for images, _ in drawn]),
         torch.cat([labels for _, labels in drawn]),
         teacher.description,
@@ -91,6 +91,8 @@ def with_images(teacher: Teacher, generated: Generated, training_images: int) ->
         metadata=teacher.metadata,
         order="stratified",
     )
+    found.labeller = teacher.labeller
+    return found
 
 
 def measuring_points(updates: Sequence[int], epoch: Epoch, epochs: int, measure_every: int) -> list[int]:

@@ -53,9 +53,10 @@ def evaluate(
 
     Returns:
         Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``, ``images``,
-        ``bytes``, and ``everything`` if it is all real training images, whatever it is called), ``dataset``,
+        ``decoded_images``, ``bytes`` and its parts (:meth:`gendistill.teacher.Teacher.budget`), and ``everything``
+        if it is all real training images, whatever it is called), ``dataset``,
         ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``software`` (versions),
-        ``learning``, ``fidelity``, ``budget`` (``bytes``, ``images``, ``distinct_images``, ``learner_updates``) and
+        ``learning``, ``fidelity``, ``budget`` (that of the teacher, ``learner_updates``) and
         ``notes``: sentences on what a reader of the numbers should know.
 
     Raises:
@@ -78,8 +79,7 @@ def evaluate(
         "teacher": {
             "kind": teacher.kind,
             "path": None if path is None else str(path),
-            "images": budget["images"],
-            "bytes": budget["bytes"],
+            **{name: value for name, value in budget.items() if name != "distinct_images"},
             **({"everything": True} if is_everything(teacher, data.train) else {}),
         },
         "dataset": data.description.name,

@@ -204,6 +204,7 @@ class _Judging:
                 device=self.device,
                 workers=workers,
                 initial=self.initial,
+                temperature=self.lessons.temperature,
             )
             each = asked.select == "each"
             curve = Curve(ensemble, len(seeds), self.data.validation, self.reported, each=each, measure=asked.measure)

@@ -22,7 +22,7 @@ VALUES = 2**23
 """Image values (32 MiB) of a chunk at most; two chunks are in memory at a time."""
 LONGEST = 16
 """Batches in a chunk at most, so that the next chunk can be made while learners train on this one."""
-LABELS = ("given", "hard")
+LABELS = ("given", "hard", "stored")
 NORMALISATIONS = ("auto", "data", "teacher")
 Chunk = list[list[tuple[Tensor, Tensor]]]
 
@@ -66,7 +66,8 @@ class Lessons:
         augment_mode: ``single``: one name of the strategy a batch. ``each``: one an image. ``all``: every name, in
             order.
         augment_strength: See :class:`gendistill.data.operations.Strength`; None: DSA's.
-        labels: ``given``, or ``hard``: the most likely class of a soft label.
+        labels: ``given``: the teacher's; where it has a labeller what that says of the image as it is shown. ``hard``:
+            the most likely class of a soft label. ``stored``: the labels that it stores, whatever labeller it has.
 
     Raises:
         UserError: The teacher's images or classes do not fit the data set, or an option is unknown.
@@ -89,7 +90,7 @@ class Lessons:
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}; it must be at least 1")
         if labels not in LABELS:
-            raise UserError(f"labels is '{labels}'; choose 'given' or 'hard'")
+            raise UserError(f"labels is '{labels}'; choose one of: {', '.join(LABELS)}")
         if augment_mode not in MODES:
             raise UserError(f"augment_mode is '{augment_mode}'; choose among: {', '.join(MODES)}")
         self.teacher, self.description, self.hard = teacher, description, labels == "hard"
@@ -99,6 +100,7 @@ class Lessons:
                 f"augment is '{augment}', which is for pictures; '{description.name}' holds sentences, set it to none"
             )
         self.augment_mode, self.strength = augment_mode, Strength.of(augment_strength)
+        self.labeller = None if labels == "stored" else teacher.labeller
         device = teacher.device
         self.generators = [stream(seed, "evaluation/batches", device) for seed in seeds]
         self.augmenters = [stream(seed, "evaluation/augment", device) for seed in seeds]
@@ -108,6 +110,12 @@ class Lessons:
         self._length = 1  # batches of a chunk, until the size of a batch is known
         self.images_seen = [0]
         """Images that a learner has seen after each number of updates."""
+
+    @property
+    def temperature(self) -> float:
+        """What learners' logits are divided by, so that they are asked as the labeller was; 1 for labels of any other
+        kind."""
+        return 1.0 if self.labeller is None or self.hard else self.labeller.temperature
 
     def chunks(self, counts: Sequence[int]) -> Iterator[Chunk]:
         """Yield all batches in chunks that fit in memory and of which none crosses a number of updates in ``counts``.
@@ -132,10 +140,10 @@ class Lessons:
             count: How many.
             augmenters: Of each seed the state of its augmenting generator at that place.
         """
-        augment, self.augment = self.augment, None
+        kept, self.augment, self.labeller = (self.augment, self.labeller), None, None
         while self.drawn < count:
             self._draw(min(LONGEST, count - self.drawn))
-        self.augment = augment
+        self.augment, self.labeller = kept
         for generator, state in zip(self.augmenters, augmenters, strict=True):
             generator.set_state(state.cpu())
 
@@ -169,6 +177,8 @@ class Lessons:
         images = self.teacher.description.normalisation.convert(images, self.description.normalisation)
         if augmenter is not None:
             images = augment_batch(images, self.augment, augmenter, mode=self.augment_mode, strength=self.strength)
+        if self.labeller is not None:
+            labels = self.labeller(images, self.description.normalisation)
         if self.hard and labels.is_floating_point():
             labels = labels.argmax(-1)
         return images, labels

@@ -89,9 +89,15 @@ def once(kind: str, what: Callable[[], Mapping[str, Any]], make: Callable[[Place
 def of(teacher: Teacher, data: RealData) -> dict[str, Any]:
     """Return what a teacher and the real data are, in a few digits."""
     description = teacher.description
+    tensors, header = teacher.tensors(), teacher.header()
+    if teacher.labeller is not None:
+        tensors, header = (
+            tensors | teacher.labeller.tensors(),
+            header | {"labeller": teacher.labeller.header(description)},
+        )
     shown = [description.name, description.class_names, description.image_shape, in_words(description.normalisation)]
-    noted = plain({"header": teacher.header(), "metadata": teacher.metadata, "description": shown})
-    made = {"kind": teacher.kind, "tensors": tensors_fingerprint(teacher.tensors()), "device": teacher.device.type}
+    noted = plain({"header": header, "metadata": teacher.metadata, "description": shown})
+    made = {"kind": teacher.kind, "tensors": tensors_fingerprint(tensors), "device": teacher.device.type}
     return {"teacher": made | {"noted": text_fingerprint(json.dumps(noted, sort_keys=True))}, "data": fingerprint(data)}
 
 

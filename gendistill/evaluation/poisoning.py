@@ -104,8 +104,9 @@ def taught(
     rows: list[Tensor] = []
     with Workers(1) as workers, initialisation(listed[0], "evaluation/dropout"):
         ensemble = Separate(
-            spec, data.description, listed, tried, optimizer="sgd", device=device, workers=workers, initial=initial
-        )
+            spec, data.description, listed, tried, optimizer="sgd", device=device, workers=workers, initial=initial,
+            temperature=lessons.temperature,
+        )  # fmt: skip
         if pool is not None:
             with torch.no_grad():  # in place: the rows that are trained are these networks' own memory
                 for place, network in enumerate(ensemble.networks):

@@ -88,7 +88,9 @@ class Protocol:
             name, in order.
         augment_strength: How far operations reach where not as far as DSA's, such as ``{"rotate": 45}``; see
             :class:`gendistill.data.operations.Strength`.
-        labels: ``given``: cross-entropy with the teacher's labels, soft or hard. ``hard``: with their likeliest class.
+        labels: ``given``: cross-entropy with the teacher's labels, soft or hard; where it has a labeller with what that
+            says of each augmented image, at its temperature. ``hard``: with their likeliest class. ``stored``: with the
+            labels that it stores, without its labeller.
         normalisation: In which learners see the teacher's and the real images: the ``data``'s, the ``teacher``'s, or
             ``auto``: the teacher's where it is whitened and the data is not, else the data's.
     """

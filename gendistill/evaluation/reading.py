@@ -34,6 +34,7 @@ class Reading:
         epsilon: Of the whitening.
         experiment: Which set of a file.
         learning_rate: The learner's, where the file has none.
+        factor: Of the formation that images are stored in; None: as the folder's name says, else 1.
         normalisation: What the file's numbers are normalised by, whatever ``values`` says; None: as ``values`` says.
         altered: How the images are changed: ``transposed`` (height and width), ``channels reversed`` (blue first),
             ``negative`` (dark for bright), or ``no``.
@@ -49,6 +50,7 @@ class Reading:
     normalisation: Normalisation | None = None
     altered: str = "no"
     classes: tuple[int, ...] | None = None
+    factor: int | None = None
 
     def open(self, path: str | Path, data: RealData) -> Teacher:
         """Read a result.
@@ -71,6 +73,7 @@ class Reading:
                 epsilon=self.epsilon,
                 experiment=self.experiment,
                 learning_rate=self.learning_rate,
+                factor=self.factor,
             )
         else:
             self._only_as_it_is()
@@ -86,6 +89,8 @@ class Reading:
         named = [f"--{'format' if name == 'form' else name}" for name, word in asked.items() if word != "auto"]
         if self.experiment is not None:
             named.append("--experiment")
+        if self.factor is not None:
+            named.append("--factor")
         if self.learning_rate is not None:
             named.append("--learning-rate")
         if named:
@@ -111,6 +116,7 @@ class Reading:
             images,
             labels,
             description,
+            decode=teacher.decode,
             order=teacher.order,
             batch_size=teacher.batch_size,
             learning_rates=teacher.learning_rates,

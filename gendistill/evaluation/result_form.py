@@ -211,7 +211,8 @@ TEACHER = Keys(
         "kind": Is(text, "a word"),
         "path": Is(text, "a path"),
         "images": Is(whole, "a number of images, or null"),
-        "bytes": Is(whole, "a number of bytes"),
+        "decoded_images": Is(whole, "a number of images, or null"),
+        **{name: Is(whole, "a number of bytes") for name in ("bytes", "image_bytes", "label_bytes", "labeller_bytes")},
         "everything": Is(truth, "true or false"),
     }
 )

@@ -27,6 +27,7 @@ from gendistill.nets.learners import default_learner
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import fitted
+from gendistill.teacher.labeller import labelled
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 
@@ -123,6 +124,8 @@ def robust_scores(
     random = _random(counts, data, seed)
     if teacher.labels_are_soft:
         random = _softly(random, data, options.get("learner"), labeller_updates, seed)
+    if teacher.labeller is not None:  # random images get the same labels
+        random = labelled(random, teacher.labeller)
 
     def last(shown: Teacher, **changed: Any) -> float:
         return float(learning_curve(shown, data, **(options | changed))["accuracy"]["mean"][-1])
@@ -133,7 +136,8 @@ def robust_scores(
         "teacher_any": last(teacher),
         "random_any": last(random),
     }
-    accuracy["teacher_hard"] = last(teacher, **hard) if teacher.labels_are_soft else accuracy["teacher_any"]
+    soft = teacher.labels_are_soft or teacher.labeller is not None
+    accuracy["teacher_hard"] = last(labelled(teacher, None), **hard) if soft else accuracy["teacher_any"]
     ars = None
     if options.get("augment") not in (None, "", "none"):
         accuracy |= {"teacher_plain": last(teacher, augment=None), "random_plain": last(random, augment=None)}
@@ -152,7 +156,7 @@ def robust_scores(
     }
 
 
-def _random(counts: list[int], data: RealData, seed: int) -> StoredImages:
+def _random(counts: list[int], data: RealData, seed: int) -> Teacher:
     """Return random real images, as many of each class as ``counts`` says."""
     split, generator = data.train, stream(seed, "real-subset")
     order = torch.randperm(len(split), generator=generator).to(split.labels.device)
@@ -168,7 +172,7 @@ def _random(counts: list[int], data: RealData, seed: int) -> StoredImages:
     return RealSubset(split.images[index], split.labels[index], data.description, metadata=noted)
 
 
-def _softly(images: StoredImages, data: RealData, learner: Any, updates: int, seed: int) -> StoredImages:
+def _softly(images: Teacher, data: RealData, learner: Any, updates: int, seed: int) -> StoredImages:
     """Return the images with the probabilities that a learner trained on all real images gives them."""
     spec = {"class_path": learner} if isinstance(learner, str) else learner or default_learner(data.description)
     (labeller,) = trained_learners(spec, data, [seed], updates=updates)

@@ -60,7 +60,8 @@ class Stacked(Ensemble):
             with self.chance.seeded(derive_seed(self.seeds[0], f"draws/{step}")):
                 logits = forward({**parameters, **self.frozen}, self.buffers, images)
             # The sum over learners of each one's mean over its batch: no learner's gradient touches another's.
-            loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(0, 1), reduction="sum") / labels.shape[1]
+            shown, told = self.softened(logits).flatten(0, 1), labels.flatten(0, 1)
+            loss = F.cross_entropy(shown, told, reduction="sum") / labels.shape[1]
             gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
             gradient = torch.cat([gradient.reshape(self.members, -1) for gradient in gradients], 1)
             rate, momentum, decay = self.table[0, step], self.table[1, step], self.table[2, step]

@@ -121,6 +121,10 @@ def quick_suspects(case: Case) -> Iterator[Suspect]:
         for values, sort in VALUES.items():
             reading, words = {"values": values, "normalisation": None}, sort.format(epsilon=case.reading.epsilon)
             yield Suspect("values", f"images read as {words}", f"the file's images are {words}", reading)
+        source = case.teacher.metadata.get("source")
+        if case.pictures.decode is None and isinstance(source, dict) and source.get("format") == "idc":
+            words = "each image taken for a sheet of 2 x 2"
+            yield Suspect("values", words, "the file's images are sheets of several (multi-formation)", {"factor": 2})
         order = class_order(case.pictures, case.data)
         if order is not None:
             words = "classes in the order that a classifier of the real images sees"
@@ -170,7 +174,7 @@ def class_order(teacher: StoredImages, data: RealData) -> tuple[int, ...] | None
         parts = [classifier.features(part.to(device), own) for part in images.split(classifier.batch_size)]
         seen = torch.cat([classifier.forward_head(part).argmax(1) for part in parts]).cpu()
     classes = data.description.num_classes
-    table = torch.bincount(teacher.classes.cpu() * classes + seen, minlength=classes**2).view(classes, classes)
+    table = torch.bincount(teacher.decoded_classes.cpu() * classes + seen, minlength=classes**2).view(classes, classes)
     _, assigned = linear_sum_assignment(table.numpy(), maximize=True)
     gained = int(table[torch.arange(classes), torch.from_numpy(assigned)].sum() - table.diagonal().sum())
     return tuple(int(one) for one in assigned) if gained > CLEARER * len(images) else None

@@ -30,6 +30,8 @@ class InnerTraining:
 
     Attributes:
         options: The same.
+        graphs: Recorded steps, of which trainings are made; None: steps are made by the program. With the shortcut
+            they have no use.
         compile: Whether steps are compiled where they can be: those of one learner by SGD in float32 without running
             statistics; see :class:`gendistill.unroll.CompiledStep`.
     """
@@ -38,6 +40,15 @@ class InnerTraining:
         self.options = options
         self.compile = False
         self._compiled: dict[tuple[Any, ...], unroll.CompiledStep | None] = {}
+        self.graphs: unroll.StepGraphs | None = None
+
+    def record(self, wanted: bool) -> None:
+        """Make trainings of recorded steps from here on, or of steps that the program makes.
+
+        Args:
+            wanted: The run's ``cuda_graphs``.
+        """
+        self.graphs = unroll.StepGraphs() if wanted else None
 
     def end(self, stream: Callable[[], torch.Generator]) -> int:
         """Return after how many steps the learners of a meta-step stop.
@@ -181,7 +192,8 @@ class InnerTraining:
                 optimizer=options.optimizer,
                 window=options.window,
                 buffers=running,
-                compiled=self._step_of(task.learner) if self.compile and plain else None,
+                graphs=self.graphs,
+                compiled=self._step_of(task.learner) if self.compile and plain and self.graphs is None else None,
                 **given,
             )
 

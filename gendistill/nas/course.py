@@ -43,6 +43,11 @@ class Course:
         self._kept: dict[int, list[Batch]] = {}
         self._lock = threading.Lock()
 
+    @property
+    def temperature(self) -> float:
+        """See :attr:`gendistill.evaluation.lessons.Lessons.temperature`."""
+        return 1.0 if self.teacher.labeller is None else self.teacher.labeller.temperature
+
     def batches(self, seed: int) -> Iterator[Batch]:
         """Yield the batches of one seed: images (B, C, H, W), normalised as the data set is, and labels."""
         with self._lock:
@@ -111,8 +116,9 @@ def learn(
     data = course.data
     with LENDING:
         ensemble = Separate(
-            spec, data.description, [seed], [candidate], optimizer="sgd", device=device, workers=Workers(1)
-        )
+            spec, data.description, [seed], [candidate], optimizer="sgd", device=device, workers=Workers(1),
+            temperature=course.temperature,
+        )  # fmt: skip
     spent, done = 0.0, 0
     for batch in course.batches(seed):
         started = _now(device)

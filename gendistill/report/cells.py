@@ -25,9 +25,11 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
-def image_count(images: int | None) -> str:
-    """Write a number of images; a generator without a stored pool makes fresh ones."""
-    return "fresh" if images is None else f"{images:,}"
+def image_count(images: int | None, decoded: int | None = None) -> str:
+    """Write a number of stored images, and how many they show where that differs; some teachers make fresh ones."""
+    if images is None:
+        return "fresh"
+    return f"{images:,}" if decoded in (None, images) else f"{images:,} (shows {decoded:,})"
 
 
 def per_update(images: float | None) -> str:

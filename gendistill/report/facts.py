@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from gendistill.evaluation.settings import LEARNED, OWN
-from gendistill.report.cells import number, per_update
+from gendistill.report.cells import byte_size, number, per_update
 from gendistill.report.rows import Fidelity, Row
 from gendistill.words import counted, listed, several
 
@@ -51,6 +51,21 @@ def has_spread(row: Row) -> bool:
 def learners_of(table: Sequence[Row]) -> list[str]:
     """Return the learners' names, each once."""
     return list(dict.fromkeys(row.learner for row in table if row.learner))
+
+
+def byte_columns(table: Sequence[Row], heading: str = "bytes") -> list[tuple[str, list[str]]]:
+    """Return the columns that say what teachers store: all bytes and, where a network labels, those of each part.
+
+    Args:
+        table: The rows.
+        heading: That of the first column.
+    """
+    columns = [(heading, [byte_size(row.bytes) for row in table])]
+    if any(row.parts is not None and row.parts[2] for row in table):
+        for place, part in enumerate(("images", "labels", "labeller")):
+            cells = [byte_size(None if row.parts is None else row.parts[place]) for row in table]
+            columns.append((f"of {part}", cells))
+    return columns
 
 
 def same_per_update(table: Sequence[Row]) -> str | None:

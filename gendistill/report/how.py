@@ -100,7 +100,12 @@ def rules(found: Verdict) -> list[str]:
             "The highest score of a column is bold where the same test sets it apart from every other one there, "
             f"corrected over {counted(found.pairs, 'pair')} of scores."
         )
-    return [*said, "Images and bytes count what the teacher stores."]
+    counts = "Images and bytes count what the teacher stores."
+    if any(row.decoded not in (None, row.images) for row in found.table):
+        counts += " Where a stored image shows several, an epoch is of all that are shown."
+    if any(row.parts is not None and row.parts[2] for row in found.table):
+        counts += " A labeller is a network that is handed over with the images and labels them after augmentation."
+    return [*said, counts]
 
 
 def _seeds(row: Row) -> str | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gendistill.report.cells import byte_size, distance, duration, image_count, per_update
-from gendistill.report.facts import accuracy_words, fidelity_columns
+from gendistill.report.cells import distance, duration, image_count, per_update
+from gendistill.report.facts import accuracy_words, byte_columns, fidelity_columns
 from gendistill.report.figures import Style, swatch
 from gendistill.report.markup import escaped
 from gendistill.report.rows import Row, Score, update_counts
@@ -27,8 +27,8 @@ def html_table(found: Verdict, looks: Mapping[str, Style], columns: Sequence[int
     table = found.table
     counts = update_counts(table, most=6, wanted=columns)
     budgets = [
-        ("images", [image_count(row.images) for row in table]),
-        ("size", [byte_size(row.bytes) for row in table]),
+        ("images", [image_count(row.images, row.decoded) for row in table]),
+        *byte_columns(table, "size"),
     ]
     if any(row.images_per_update for row in table):
         budgets.append(("images an update", [per_update(row.images_per_update) for row in table]))

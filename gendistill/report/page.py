@@ -186,6 +186,7 @@ def _grids(table: Sequence[Row], looks: Mapping[str, Style], images: Mapping[str
         mark, cost = "", pictures
         if row is not None:
             stored = "fresh images" if row.images is None else counted(row.images, "image")
+            stored += f" that show {row.decoded:,}" if row.decoded not in (None, row.images) else ""
             mark, cost = swatch(looks[name]), f"{stored}, {byte_size(row.bytes)}"
         figures.append(
             f'<figure><img src="{data_address(png)}" width="{width}" height="{height}" '

@@ -75,7 +75,9 @@ class Row:
         name: What to call it.
         kind: What sort of teacher it is.
         images: Images that it stores; ``None`` for fresh ones without end.
-        bytes: Size of what it stores.
+        bytes: Size of what it stores, all of it.
+        decoded: Images that learners see of those stored; None where that is not known.
+        parts: Bytes of images, labels and labeller; none where they are not known.
         scores: Accuracy by number of learner updates.
         fidelity: Fréchet distance; ``None`` where it was not measured.
         kernel: Kernel distance of the same images.
@@ -104,6 +106,8 @@ class Row:
     kind: str
     images: int | None
     bytes: int | None
+    decoded: int | None = None
+    parts: tuple[int, int, int] | None = None
     scores: dict[int, Score] = field(default_factory=dict)
     fidelity: Fidelity | None = None
     kernel: Fidelity | None = None
@@ -151,6 +155,8 @@ def row(result: Mapping[str, Any]) -> Row:
         kind=str(teacher.get("kind") or ""),
         images=teacher.get("images"),
         bytes=teacher.get("bytes"),
+        decoded=teacher.get("decoded_images"),
+        parts=_parts(teacher),
         scores=scores,
         **_distances(result.get("fidelity") or {}, (result.get("dataset"), result.get("dataset_fingerprint"))),
         made=_seconds(result.get("seconds")),
@@ -294,6 +300,11 @@ def _distances(fidelity: Mapping[str, Any], dataset: tuple[str | None, str | Non
         "kernel": of(fidelity.get("kid") or {}, name.replace("FD", "KID", 1)),
         "whole": of(whole, name, n=whole.get("n")) if whole.get("n") != fidelity.get("n") else None,
     }
+
+
+def _parts(teacher: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    images, labels, labeller = (teacher.get(f"{part}_bytes") for part in ("image", "label", "labeller"))
+    return None if images is None or labels is None or labeller is None else (images, labels, labeller)
 
 
 def _seconds(value: float | None) -> float | None:

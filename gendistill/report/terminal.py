@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gendistill.plain import plain
-from gendistill.report.cells import byte_size, distance, duration, image_count, per_update, percent
+from gendistill.report.cells import distance, duration, image_count, per_update, percent
 from gendistill.report.facts import (
     accuracy_words,
+    byte_columns,
     fidelity_columns,
     fidelity_sentences,
     learners_of,
@@ -78,8 +79,8 @@ def _columns(found: Verdict, counts: Sequence[int]) -> list[tuple[str, list[str]
     names = [row.name + (MARK if found.marked(place) else "") for place, row in enumerate(table)]
     columns = [
         ("teacher", names),
-        ("images", [image_count(row.images) for row in table]),
-        ("bytes", [byte_size(row.bytes) for row in table]),
+        ("images", [image_count(row.images, row.decoded) for row in table]),
+        *byte_columns(table),
     ]
     if same_per_update(table) is None and any(row.images_per_update for row in table):
         columns.append(("per update", [per_update(row.images_per_update) for row in table]))

@@ -70,8 +70,13 @@ def load_state(directory: RunDirectory, device: torch.device, *, mapped: bool = 
     Raises:
         UserError: No state is whole, or one is of a version that this program cannot read.
     """
+    if not directory.has_state:
+        return None
     if not directory.state.exists():
-        return read_state(directory.previous_state, device, mapped=mapped) if directory.has_state else None
+        try:
+            return read_state(directory.previous_state, device, mapped=mapped)
+        except DamagedState as error:
+            raise UserError(f"{error}, and there is no '{directory.state.name}'; delete it and start again") from error
     try:
         return read_state(directory.state, device, mapped=mapped)
     except DamagedState as error:

@@ -24,6 +24,7 @@ SHOWN_OR_PLACED = (
     "progress",
     "tune",  # what was chosen stands in the state
     "timeout",
+    "cuda_graphs",
 )
 FREE = frozenset(f"run.{key}" for key in (*SHOWN_OR_PLACED, "fresh")) | {"data_root", "data.root"}
 

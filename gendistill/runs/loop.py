@@ -107,6 +107,8 @@ def train(
     """
     processes = Processes.from_environment()
     device = choose_device(options.device, processes.local_rank)
+    if options.cuda_graphs and device.type != "cuda":
+        raise UserError(f"run.cuda_graphs is true, but the run is on {device.type}; set it to false, or choose a GPU")
     directory = RunDirectory(options.root, options.name)
     run = RunContext(options, directory, device, Streams(options.seed, device), processes)
     randomness = GlobalRandomness(options.seed, device)
@@ -158,8 +160,8 @@ STATE = Keys(
         **{name: Is(mapping, "an object") for name in ("trainer", "streams", "global", "metrics", "reported")},
     },
     optional={
-        "tuned": Is(text, "what was chosen for speed"),
         **{name: Is(mapping, "an object") for name in ("software", "config", "data", "other_data", "watch")},
+        "tuned": Is(text, "what the run's trial chose, as text"),
     },
     # What a later version saves is no use without that version.
     others=Is(lambda value: False, "nothing of that name; continue the run with the version that saved it"),

@@ -27,6 +27,9 @@ class RunOptions:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         precision: ``float32``, or ``bfloat16`` for mixed precision with float32 weights.
         channels_last: Keep images and networks in the channels-last memory format, faster on recent GPUs.
+        cuda_graphs: Record the steps of learners that a method trains inside as CUDA graphs and play them again: a GPU
+            is then not bound by launching small kernels, and memory is that of ``recompute``. For learners that move
+            by SGD, without random layers and running statistics.
         compile: Compile what a step spends its time on, where a method offers it: some seconds to a minute at the
             start, then faster steps. It needs a C++ compiler.
         threads: Threads that torch computes with on a CPU; None: as many as it finds cores.
@@ -50,6 +53,7 @@ class RunOptions:
     precision: str = "float32"
     channels_last: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
     threads: int | None = None
     tune: str | bool = "auto"
     save_every: int = 500

@@ -4,6 +4,7 @@ from gendistill.teacher.base import Batch, Teacher
 from gendistill.teacher.export import export, materialise
 from gendistill.teacher.files import describe, load, save
 from gendistill.teacher.generator import GeneratorTeacher
+from gendistill.teacher.labeller import Labeller, labelled
 from gendistill.teacher.reference import open_teacher
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
@@ -11,11 +12,13 @@ from gendistill.teacher.subset import RealSubset
 __all__ = [
     "Batch",
     "GeneratorTeacher",
+    "Labeller",
     "RealSubset",
     "StoredImages",
     "Teacher",
     "describe",
     "export",
+    "labelled",
     "load",
     "materialise",
     "open_teacher",

@@ -6,12 +6,12 @@ import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from gendistill.data.description import Description
+from gendistill.data.description import Description, Normalisation
 from gendistill.errors import UserError
 from gendistill.finite import check_finite
 from gendistill.untrusted import UntrustedSpec
@@ -26,6 +26,35 @@ SMALLEST_RATE = 1e-8
 """A learning rate below this moves no float32 weight of a learner."""
 LARGEST_RATE = 100.0
 """A learning rate above this is none that learners could use."""
+
+
+class Labels(Protocol):
+    """A network that labels what learners are shown, see :class:`gendistill.teacher.labeller.Labeller`."""
+
+    temperature: float
+    normalisation: Normalisation
+
+    def __call__(self, images: Tensor, normalisation: Normalisation) -> Tensor:
+        """Return labels (N, K) of images (N, C, H, W)."""
+
+    def to(self, device: torch.device | str) -> Any:
+        """Return one on a device."""
+
+    def in_order(self, order: Any) -> Any:
+        """Return one whose class k is number ``order[k]``."""
+
+    def of_classes(self, classes: Any) -> Any:
+        """Return one that knows some classes alone."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what a file keeps of it."""
+
+    def header(self, description: Description) -> dict[str, Any]:
+        """Return the plain values that a file keeps of it."""
+
+    @property
+    def bytes_stored(self) -> int:
+        """Bytes of its weights."""
 
 
 class Teacher(ABC):
@@ -43,6 +72,9 @@ class Teacher(ABC):
     """
 
     kind: ClassVar[str]
+    labeller: Labels | None = None
+    """A network that labels what learners are shown after it was augmented; None: labels are those that
+    :meth:`batches` yields. :func:`gendistill.teacher.labeller.labelled` sets it."""
 
     def __init__(
         self,
@@ -74,7 +106,12 @@ class Teacher(ABC):
     @property
     @abstractmethod
     def images_stored(self) -> int | None:
-        """Number of images that the teacher can ever show; ``None`` when it makes fresh ones without end."""
+        """Number of images that the teacher keeps; ``None`` when it makes fresh ones without end."""
+
+    @property
+    def decoded_images(self) -> int | None:
+        """Number of images that learners see of those stored: more where a stored one shows several."""
+        return self.images_stored
 
     @property
     @abstractmethod
@@ -83,8 +120,9 @@ class Teacher(ABC):
 
     @property
     def bytes_stored(self) -> int:
-        """Bytes of all tensors that the teacher's file holds."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+        """Bytes of all tensors that the teacher's file holds, a labeller's among them."""
+        labeller = 0 if self.labeller is None else self.labeller.bytes_stored
+        return _bytes(self.tensors()) + labeller
 
     @property
     @abstractmethod
@@ -198,8 +236,24 @@ class Teacher(ABC):
         """
 
     def budget(self) -> dict[str, Any]:
-        """Return what the teacher costs: images stored, distinct images (``None``: unbounded) and bytes."""
-        return {"images": self.images_stored, "distinct_images": self.distinct_images, "bytes": self.bytes_stored}
+        """Return what the teacher costs, as it is stored.
+
+        Returns:
+            ``images``, ``distinct_images`` and ``decoded_images``, which learners see (``None``: unbounded); ``bytes``,
+            the sum of ``image_bytes`` (images, or network and latents, with what decodes them and learned rates),
+            ``label_bytes`` and ``labeller_bytes``.
+        """
+        labels = _bytes({name: tensor for name, tensor in self.tensors().items() if name == "labels"})
+        labeller = 0 if self.labeller is None else self.labeller.bytes_stored
+        return {
+            "images": self.images_stored,
+            "distinct_images": self.distinct_images,
+            "decoded_images": self.decoded_images,
+            "bytes": self.bytes_stored,
+            "image_bytes": self.bytes_stored - labels - labeller,
+            "label_bytes": labels,
+            "labeller_bytes": labeller,
+        }
 
     def rate(self, step: int) -> Tensor | None:
         """Return the rate of a learner's step (scalar), ``None`` when none was learned.
@@ -234,6 +288,7 @@ class Teacher(ABC):
     def _move_schedules(self, device: torch.device | str) -> None:
         self.learning_rates = None if self.learning_rates is None else self.learning_rates.to(device)
         self.momenta = None if self.momenta is None else self.momenta.to(device)
+        self.labeller = None if self.labeller is None else self.labeller.to(device)
 
 
 def check_labels(labels: Tensor, leading: tuple[int, ...], description: Description) -> Tensor:
@@ -293,6 +348,10 @@ def rates_at_fault(smallest: float, largest: float) -> str | None:
 def first_line(error: BaseException) -> str:
     """Return an error's message without the stack frames that some libraries add below it."""
     return (str(error) or type(error).__name__).strip().split("\n", 1)[0][:500]
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def _extended(values: list[float], later: float, total: int) -> list[float]:

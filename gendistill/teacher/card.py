@@ -29,6 +29,8 @@ CONTENT = {
     "datm": "`images_best.pt`, `labels_best.pt` (logits) and `lr_best.pt` as DATM writes them; if whitened, "
     "`whitening.pt` (mean, matrix) and `images_zca_best.pt` (pixels) are added.",
     "dd": "`results.pth`, a list of (images, labels, learning rate), as Dataset Distillation writes it.",
+    "idc": "`data.pt`, a list [images, labels] of pixels, as IDC, DREAM and NCFM write it; `teacher.json` "
+    "says the factor.",
 }
 
 
@@ -64,6 +66,8 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
         f"| made from | {markdown(description.name)} |",
         f"| kind of teacher | {notes['exported_from']} |",
         f"| images | {images.images_stored}, shape {tuple(description.image_shape)} |",
+        *([] if images.decode is None else [f"| shown | {images.decoded_images}: {images.decode.words()} |"]),
+        *([] if images.labeller is None else ["| labeller | a network in the file labels augmented images |"]),
         f"| classes | {markdown(', '.join(description.class_names))} |",
         f"| images of each class | {', '.join(map(str, images.label_counts))} |",
         f"| labels | {'soft, one number a class' if images.labels_are_soft else 'class indices'} |",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 
 from gendistill.budget import check_memory
 from gendistill.data.description import Description, Normalisation
+from gendistill.decodes import Formation
 from gendistill.errors import UserError, did_you_mean
 from gendistill.files import new_folder
 from gendistill.seeds import stream
@@ -32,7 +34,10 @@ FORMATS: dict[str, Callable[[StoredImages, Path], dict[str, Any]]] = {
     "mtt": public_formats.write_mtt,
     "datm": public_formats.write_datm,
     "dd": public_formats.write_dd,
+    "idc": public_formats.write_idc,
 }
+AS_STORED = ("safetensors", "idc")
+"""Formats that can say what stored images are decoded by; in all others the decoded ones are written."""
 WHITENED = ("safetensors", "mtt", "datm")
 """Formats that can say how images were whitened; in all others the whitening is inverted."""
 PICTURES = ("png", "parquet")
@@ -55,7 +60,7 @@ def export(
         teacher: Any teacher.
         path: The folder; it must not exist or be empty. It appears complete or not at all.
         format: ``png``, ``pt``, ``parquet``, ``safetensors``, or that of the public code of a method: ``dc`` (DC, DSA,
-            DM), ``mtt``, ``datm``, ``dd``.
+            DM), ``mtt``, ``datm``, ``dd``, ``idc``.
         count: Images to draw, balanced over classes. ``None``: all stored ones, in stored order.
         generator: Draws them. ``None``: the stream of seed 0, so that the same images are drawn each time.
         normalisation: What images in ``pt``, ``safetensors`` and the public formats are normalised by. ``None``: for
@@ -78,6 +83,11 @@ def export(
     path = Path(path)
     _check_free(path)
     images = materialise(teacher, count, generator)
+    if format not in AS_STORED or (format == "idc" and not isinstance(images.decode, Formation)):
+        images = images.decoded()
+    if format != "safetensors" and images.labeller is not None:
+        images = copy.copy(images)
+        images.labeller = None
     normalisation = normalisation or _usual(format, images.description)
     if normalisation != images.description.normalisation:
         images = renormalise(images, normalisation)
@@ -124,7 +134,7 @@ def materialise(teacher: Teacher, count: int | None = None, generator: torch.Gen
             return teacher
         images, labels = teacher.everything()
         ordered = getattr(teacher, "curriculum", False)
-        return StoredImages(
+        whole = StoredImages(
             images.cpu(),
             labels.cpu(),
             teacher.description,
@@ -133,28 +143,40 @@ def materialise(teacher: Teacher, count: int | None = None, generator: torch.Gen
             momenta=teacher.momenta,
             metadata=teacher.metadata,
         )
+        whole.labeller = teacher.labeller
+        return whole
     if count < 1:
         raise UserError(f"the number of images to export must be at least 1, got {count}")
     shape = teacher.description.image_shape
     what = f"{count:,} images of shape {shape} to export"
     check_memory(COPIES * 4 * count * math.prod(shape), what, "ask for fewer")
     images, labels = teacher.sample(count, generator or stream(0, "export"))
-    return StoredImages(images.cpu(), labels.cpu(), teacher.description, metadata=teacher.metadata)
+    drawn = StoredImages(images.cpu(), labels.cpu(), teacher.description, metadata=teacher.metadata)
+    drawn.labeller = teacher.labeller
+    return drawn
 
 
 def renormalise(images: StoredImages, normalisation: Normalisation) -> StoredImages:
-    """Return the same images expressed in another normalisation, as float32."""
-    values, labels = images.everything()
-    return StoredImages(
-        images.description.normalisation.convert(values, normalisation),
-        labels,
+    """Return the same images expressed in another normalisation, as float32.
+
+    Sheets of a formation stay sheets, since what is done to them is linear; other stored values are decoded.
+    """
+    own = images.description.normalisation
+    if not isinstance(images.decode, Formation) or own.whitening is not None or normalisation.whitening is not None:
+        images = images.decoded()
+    found = StoredImages(
+        own.convert(images.values(torch.arange(images.images_stored, device=images.device)), normalisation),
+        images.labels,
         images.description.with_normalisation(normalisation),
+        decode=images.decode,
         order=images.order,
         batch_size=images.batch_size,
         learning_rates=images.learning_rates,
         momenta=images.momenta,
         metadata=images.metadata,
     )
+    found.labeller = images.labeller
+    return found
 
 
 def _lost(teacher: Teacher, images: StoredImages, format: str) -> list[str]:
@@ -162,8 +184,16 @@ def _lost(teacher: Teacher, images: StoredImages, format: str) -> list[str]:
     lost = []
     if teacher.images_stored is None:
         lost.append(f"{images.images_stored} images were drawn of a generator that makes fresh ones without end")
-    elif teacher.images_stored != images.images_stored:
-        lost.append(f"{images.images_stored} of {teacher.images_stored} images were drawn")
+    elif teacher.decoded_images != images.decoded_images:
+        lost.append(f"{images.images_stored} of {teacher.decoded_images} images were drawn")
+    decode = teacher.decode if isinstance(teacher, StoredImages) else None
+    if decode is not None and images.decode is None:
+        lost.append(
+            f"the {teacher.decoded_images} decoded images are written, not the {teacher.images_stored} that are stored "
+            f"({decode.words()}); safetensors{' and idc keep' if isinstance(decode, Formation) else ' keeps'} those"
+        )
+    if teacher.labeller is not None and images.labeller is None:
+        lost.append("the labeller stays behind: labels are those that are stored; safetensors keeps it")
     if format in PICTURES:
         lost.append("pixels are clipped to [0, 1] and rounded to 8 bits")
     if teacher.description.normalisation.whitening is not None and images.description.normalisation.whitening is None:
@@ -176,6 +206,9 @@ def _lost(teacher: Teacher, images: StoredImages, format: str) -> list[str]:
 def _usual(format: str, description: Description) -> Normalisation:
     """Return the normalisation of a format where none is asked for."""
     own = description.normalisation
+    if format == "idc" and description.embedding is None:  # sentences are refused when they are written
+        channels = description.image_shape[0]
+        return Normalisation((0.0,) * channels, (1.0,) * channels)
     if own.whitening is not None and format in WHITENED:
         return own
     if format in ("pt", *public_formats.PUBLIC):

@@ -23,6 +23,7 @@ from gendistill.finite import check_finite
 from gendistill.regular import regular
 from gendistill.teacher.base import Teacher, first_line
 from gendistill.teacher.generator import GeneratorTeacher
+from gendistill.teacher.labeller import PREFIX, Labeller
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 
@@ -30,7 +31,9 @@ PLAIN_VERSION = 1
 """What teachers without whitening are written as: the same bytes as ever, which older software reads, too."""
 WHITENED_VERSION = 2
 TEXT_VERSION = 3
-VERSIONS = (PLAIN_VERSION, WHITENED_VERSION, TEXT_VERSION)
+SEAMS_VERSION = 4
+"""What teachers with a decode or a labeller are written as: older software would show other images, or other labels."""
+VERSIONS = (PLAIN_VERSION, WHITENED_VERSION, TEXT_VERSION, SEAMS_VERSION)
 WHITENING = ("whitening.mean", "whitening.matrix")
 EMBEDDING = (VECTORS, WORDS)
 KEY = "gendistill_teacher"
@@ -56,7 +59,7 @@ def save(teacher: Teacher, path: str | Path) -> None:
     # Cloned: safetensors refuses tensors that share memory, as tied weights do.
     tensors = {
         name: check_finite(name, tensor.detach()).cpu().contiguous().clone()
-        for name, tensor in sorted((teacher.tensors() | _description_tensors(teacher.description)).items())
+        for name, tensor in sorted(_tensors(teacher).items())
     }
     header = describe_teacher(teacher)
     header["sha256"] = _digest(header, tensors)
@@ -93,7 +96,10 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
         whole = all(name in tensors for name in EMBEDDING)
         embedding = Embedding.from_tensors({name: tensors.pop(name) for name in EMBEDDING}) if whole else None
         description = Description.from_dict(_mapping(header, "description"), whitening, embedding)
+        asked = {name: tensors.pop(name) for name in list(tensors) if name.startswith(PREFIX)}
         teacher = KINDS[header["kind"]].restore(tensors, header, description, _mapping(header, "metadata"))
+        if asked or "labeller" in header:
+            teacher.labeller = Labeller.restore(asked, header.get("labeller"), description)
         _compare(header, teacher)
     except GendistillError as error:
         raise UserError(f"'{path}' cannot be used: {first_line(error)}") from error
@@ -130,7 +136,7 @@ def describe_teacher(teacher: Teacher) -> dict[str, Any]:
     """Return the metadata that a teacher's file carries, as plain values."""
     counts = teacher.label_counts
     header = {
-        "format_version": _version(teacher.description),
+        "format_version": _version(teacher),
         "kind": teacher.kind,
         "software_version": gendistill.__version__,
         "description": teacher.description.to_dict(),
@@ -142,6 +148,11 @@ def describe_teacher(teacher: Teacher) -> dict[str, Any]:
         "metadata": teacher.metadata,
     }
     header |= teacher.header()
+    if teacher.labeller is not None:
+        header |= {
+            "labeller": teacher.labeller.header(teacher.description),
+            "labeller_bytes": teacher.labeller.bytes_stored,
+        }
     try:
         plain: dict[str, Any] = json.loads(_canonical(header))
     except (TypeError, ValueError) as error:
@@ -220,10 +231,10 @@ def _check_is_safetensors(path: Path) -> None:
 def _compare(header: Mapping[str, Any], teacher: Teacher) -> None:
     """Refuse metadata that say something else of the teacher than its tensors."""
     there = describe_teacher(teacher)
-    for name in ("images", "images_per_class", "soft_labels", "learned_learning_rates"):
-        if name in header and header[name] != there[name]:
+    for name in ("images", "images_per_class", "decoded_images", "soft_labels", "learned_learning_rates"):
+        if name in header and header[name] != there.get(name):
             raise UserError(
-                f"its metadata say {name} {_short(header[name])}, its tensors {_short(there[name])}; make it again"
+                f"its metadata say {name} {_short(header[name])}, its tensors {_short(there.get(name))}; make it again"
             )
 
 
@@ -232,11 +243,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
-def _version(description: Description) -> int:
+def _version(teacher: Teacher) -> int:
     """Return the oldest version of the format that can say all of it."""
+    if teacher.labeller is not None or getattr(teacher, "decode", None) is not None:
+        return SEAMS_VERSION
+    description = teacher.description
     if description.embedding is not None:
         return TEXT_VERSION
     return PLAIN_VERSION if description.normalisation.whitening is None else WHITENED_VERSION
+
+
+def _tensors(teacher: Teacher) -> dict[str, Tensor]:
+    """Return all tensors of a teacher's file."""
+    labeller = {} if teacher.labeller is None else teacher.labeller.tensors()
+    return teacher.tensors() | _description_tensors(teacher.description) | labeller
 
 
 def _description_tensors(description: Description) -> dict[str, Tensor]:

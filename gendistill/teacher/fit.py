@@ -44,6 +44,8 @@ def fitted(teacher: Teacher, real: Description, name: str | None = None) -> Teac
         _check_order_is_free(teacher, name)
     found = teacher.in_order(torch.tensor(fit.order or range(real.num_classes)), described)
     found.metadata = dict(teacher.metadata)
+    if found.labeller is not None and fit.order is not None:
+        found.labeller = found.labeller.in_order(fit.order)
     if fit.order is not None:
         for key in PAIRS:
             if pair := found.noted(key, dict):

@@ -17,14 +17,12 @@ from gendistill.nets.reordered import ReorderedGenerator
 from gendistill.teacher.base import Batch, Teacher, check_labels, first_line, reordered_labels
 from gendistill.teacher.draw import Shuffle, balanced_labels, draw, lesson_order, stratified_order
 from gendistill.teacher.network import BatchNorm, build_network, mode, snapshot
-from gendistill.teacher.stored import distinct_rows, expect
+from gendistill.teacher.stored import HELD, distinct_rows, expect
 
 Prior = Literal["normal", "sphere"]
 CHUNK = 256
 LARGEST_BATCH = 2**27
 """Values of a batch of images that a file's latents may ask for at once: 512 MiB."""
-HELD = 2**26
-"""Values of images that are made once and held while a learner trains on them: 256 MiB."""
 
 
 class GeneratorTeacher(Teacher):
@@ -328,8 +326,11 @@ class GeneratorTeacher(Teacher):
         latents = check_finite("latents", latents.detach().to(torch.float32, copy=True))
         leading = tuple(latents.shape[:-1])
         rates = self.learning_rates
-        if latents.ndim == 3 and rates is not None and len(rates) not in (1, len(latents)):
-            raise UserError(f"a curriculum of {len(latents)} batches needs as many learning rates, got {len(rates)}")
+        if latents.ndim == 3 and rates is not None and len(rates) != 1 and len(rates) % len(latents):
+            raise UserError(
+                f"a curriculum of {len(latents)} batches needs as many learning rates, or those of whole epochs, got "
+                f"{len(rates)}"
+            )
         if labels is None:
             labels = (torch.arange(leading[-1]) % self.description.num_classes).expand(leading).clone()
         labels = check_labels(labels, leading, self.description)

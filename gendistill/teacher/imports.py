@@ -14,6 +14,7 @@ from torch import Tensor
 from gendistill.data.description import Description, Normalisation
 from gendistill.data.real import RealData
 from gendistill.data.whitening import EPSILON
+from gendistill.decodes import Formation
 from gendistill.errors import UserError, did_you_mean
 from gendistill.finite import is_finite
 from gendistill.teacher import public_formats
@@ -38,6 +39,7 @@ def import_teacher(
     epsilon: float = EPSILON,
     experiment: int | None = None,
     learning_rate: float | None = None,
+    factor: int | None = None,
 ) -> StoredImages:
     """Read what public code of dataset distillation saved, or an export of this project.
 
@@ -57,6 +59,8 @@ def import_teacher(
         epsilon: Of the whitening, which is fitted to the real training images again.
         experiment: Which of a ``dc`` file's sets, from 0; None: the first, of DataDAM's (one an evaluation) the last.
         learning_rate: That of the learner where the file has none; None: none.
+        factor: Each image is a sheet of factor x factor smaller ones (multi-formation, which IDC, DREAM, IDM and NCFM
+            store): the teacher keeps it and shows these. 1: it is one image. None: as the folder's name says, else 1.
 
     Returns:
         The images. Those of ``dd`` are shown in their own batches and order with their learned rates. What was
@@ -73,12 +77,12 @@ def import_teacher(
     if learning_rate is not None and not 0 < learning_rate < float("inf"):
         raise UserError(f"the learning rate is {learning_rate}; it must be positive")
     export = _export_of(path, form)
-    if export is not None and values == labels == "auto":
+    if export is not None and values == labels == "auto" and factor is None:
         return _own(*export, data.description, learning_rate)
     file = find_result(path)
     result = read_result(file, form, experiment)
     try:
-        return _stranger(file, result, data, values, labels, epsilon, learning_rate)
+        return _stranger(file, result, data, values, labels, epsilon, learning_rate, factor)
     except UserError as error:
         raise UserError(f"'{file}' cannot be used: {first_line(error)}") from error
 
@@ -115,7 +119,14 @@ def _own(folder: Path, form: str, real: Description, learning_rate: float | None
 
 
 def _stranger(
-    file: Path, result: Result, data: RealData, values: str, labels: str, epsilon: float, learning_rate: float | None
+    file: Path,
+    result: Result,
+    data: RealData,
+    values: str,
+    labels: str,
+    epsilon: float,
+    learning_rate: float | None,
+    factor: int | None,
 ) -> StoredImages:
     description = data.description
     laid = lay_out(result.images, description)
@@ -138,15 +149,19 @@ def _stranger(
         normalisation = _normalisation(result.form, found, epsilon, data)
         images = laid.images / 255 if found == "bytes" else laid.images
     understood = understand_labels(result.labels, len(images), description, labels, used_as=result.used_as)
-    words += [f"images {found}", f"labels {understood.words}"]
+    words += [f"images {found}", f"labels {understood.words}", *_formation_words(result, factor)]
+    taken = (result.factor or 1) if factor is None else factor
+    decode = None if taken == 1 else Formation(taken)
+    cells = 1 if decode is None else decode.cells
     return StoredImages(
         images.to(torch.float32).contiguous(),
         understood.values,
         description.with_normalisation(normalisation),
+        decode=decode,
         learning_rates=rates,
         momenta=_momenta(result.momenta),
         order="stratified" if result.batch_size is None else "fixed",
-        batch_size=result.batch_size,
+        batch_size=None if result.batch_size is None else result.batch_size * cells,
         metadata={
             "source": {
                 "file": file.name,
@@ -154,9 +169,24 @@ def _stranger(
                 "values": found,
                 "labels": understood.form,
                 "words": words,
+                **({} if decode is None else {"factor": taken}),
             }
         },
     )
+
+
+def _formation_words(result: Result, factor: int | None) -> list[str]:
+    """Say whether images are taken for sheets of smaller ones, and why."""
+    if factor is not None and factor > 1:
+        return [f"each image is a sheet of {factor} x {factor}, as was said"]
+    if factor is None and result.factor is not None and result.factor > 1:
+        return [f"each image is a sheet of {result.factor} x {result.factor}, by the folder's name"]
+    if factor is None and result.factor is None and result.form == "idc":
+        return [
+            "the file does not say with which factor that code ran; above 1 each image is a sheet of several "
+            "(multi-formation): give it with --factor 2"
+        ]
+    return []
 
 
 def _sentences(images: Tensor, description: Description, values: str) -> tuple[str, Normalisation, Tensor]:

@@ -18,6 +18,7 @@ from gendistill.data.embedding import VECTORS, WORDS, Embedding
 from gendistill.data.parquet_file import column_values, open_parquet
 from gendistill.data.pictures import Blob, Source, pixels, read_picture
 from gendistill.data.whitening import Whitening
+from gendistill.decodes.choice import decode_from_file
 from gendistill.errors import GendistillError, UserError
 from gendistill.escapes import LONGEST_NAME, spreadsheet_cell
 from gendistill.json_file import Is, JsonError, Keys, list_of, mapping, maybe, number, read_json, text, whole
@@ -28,6 +29,7 @@ from gendistill.teacher.label_forms import understand_labels
 from gendistill.teacher.public_formats import (
     DC_FILE,
     DD_FILE,
+    IDC_FILE,
     MTT_FILES,
     RATE_FILE,
     WHITENING_FILE,
@@ -48,6 +50,7 @@ TENSOR_FILES = {
     "datm": MTT_FILES[0],
     "dc": DC_FILE,
     "dd": DD_FILE,
+    "idc": IDC_FILE,
 }
 NOTED = Keys(
     required={
@@ -175,7 +178,7 @@ def _stored(folder: Path, form: Any, notes: Mapping[str, Any]) -> StoredImages:
         labels = (
             understand_labels(result.labels, len(images), description, "logits").values if logits else result.labels
         )
-        if form != "dd":  # whose rates are one for each step, where the teacher may have one for all
+        if form not in ("dd", "idc"):  # whose rates are one for each step, where the teacher may have one for all
             _compare(schedules, {"learning_rates": _rates(file), "momenta": result.momenta}, folder)
     else:
         raise UserError(f"{NOTES} names the unknown format {form!r}")
@@ -183,6 +186,7 @@ def _stored(folder: Path, form: Any, notes: Mapping[str, Any]) -> StoredImages:
         images,
         labels,
         description,
+        decode=decode_from_file(notes["decode"]) if "decode" in notes else None,
         order=notes.get("order") or "stratified",
         batch_size=notes.get("batch_size"),
         metadata=dict(notes.get("metadata") or {}),

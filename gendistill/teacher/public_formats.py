@@ -6,6 +6,7 @@
 - ``datm`` (DATM, PAD): the same, with logits for labels and the learned rate in ``lr_best.pt``.
 - ``dd`` (Dataset Distillation): ``results.pth``, a list of (images, labels, learning rate), one a step; later epochs
   repeat the images.
+- ``idc`` (IDC, DREAM, NCFM): ``data.pt``, ``[images, labels]``, pixels as they are stored: the sheets of a formation.
 
 Images are (N, C, H, W) float32, normalised by the numbers of each code. :mod:`gendistill.teacher.result_files` reads
 what that code writes, :mod:`gendistill.teacher.own_exports` what is written here.
@@ -25,7 +26,7 @@ from gendistill.errors import UserError
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.torch_files import own, write
 
-PUBLIC = ("dc", "mtt", "datm", "dd")
+PUBLIC = ("dc", "mtt", "datm", "dd", "idc")
 
 CIFAR10 = sources.SOURCES["cifar10"].normalisation
 NORMALISATIONS = {
@@ -37,7 +38,7 @@ NORMALISATIONS = {
 }
 """Where a code has other numbers than :data:`gendistill.data.sources.SOURCES`, by format and data set."""
 
-DC_FILE, DD_FILE = "res.pt", "results.pth"
+DC_FILE, DD_FILE, IDC_FILE = "res.pt", "results.pth", "data.pt"
 MTT_FILES = ("images_best.pt", "labels_best.pt")
 RATE_FILE, ZCA_FILE = "lr_best.pt", "images_zca_best.pt"
 WHITENING_FILE = "whitening.pt"
@@ -56,7 +57,9 @@ def normalisation(form: str, dataset: str) -> Normalisation | None:
 def unseen(images: StoredImages, form: str) -> list[str]:
     """Return what readers of a public format do not see of a teacher, one sentence each; ``teacher.json`` has it."""
     sentences = []
-    if form == "dc" and images.learning_rates is not None:
+    if form == "idc" and images.decode is not None:
+        sentences.append(f"the file does not say the factor, give it to that code: --factor {images.decode.factor}")  # type: ignore[attr-defined]
+    if form in ("dc", "idc") and images.learning_rates is not None:
         sentences.append("that code knows no learned rate")
     if form in ("mtt", "datm") and images.learning_rates is not None and len(images.learning_rates) > 1:
         sentences.append(f"that code knows one learned rate, not {len(images.learning_rates)}")
@@ -120,6 +123,19 @@ def _write_trajectory(images: StoredImages, labels: Tensor, folder: Path) -> dic
     for name, content in files.items():
         write(folder / name, content)
     return {"files": sorted(files)}
+
+
+def write_idc(images: StoredImages, folder: Path) -> dict[str, Any]:
+    """Write ``data.pt``: a list of the stored images, pixels, and their labels.
+
+    Raises:
+        UserError: Images are sentences.
+    """
+    if images.description.embedding is not None:
+        raise UserError("format 'idc' has pixels, sentences have none; choose pt")
+    stored = images.values(torch.arange(images.images_stored, device=images.device))
+    write(folder / IDC_FILE, [own(stored), own(images.labels)])
+    return {"files": [IDC_FILE]}
 
 
 def write_dd(images: StoredImages, folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -16,15 +17,20 @@ from gendistill.teacher.coreset import METHODS, coreset
 from gendistill.teacher.files import load
 from gendistill.teacher.fit import fitted
 from gendistill.teacher.folder import is_image_folder, read_image_folder
+from gendistill.teacher.labeller import Labeller, labelled
 from gendistill.teacher.mimicry import generator_teacher
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 
 FILE_NAME = "teacher.safetensors"
+Kind = TypeVar("Kind", bound=Teacher)
+LABELS = ",labels="
+"""What stands between a teacher and the one whose labeller it gets."""
 FORMS = (
     "a .safetensors file, a run directory, 'real', 'real:subset=K' (K images in total), 'real:ipc=K' (K images a "
     "class), a coreset such as 'real:herding=K' (also kcenter, kmeans, kmeans-mean), a folder of images, an export or "
-    "a generator's .pth checkpoint of torch-mimicry"
+    "a generator's .pth checkpoint of torch-mimicry; any of them takes the labeller of another teacher: "
+    "'real:ipc=10,labels=FILE'"
 )
 
 
@@ -53,6 +59,9 @@ def open_teacher(
             classes come in another order is mapped, see :func:`gendistill.teacher.fit.fitted`.
     """
     text = str(reference)
+    base, between, other = text.rpartition(LABELS)
+    if between and not Path(text).expanduser().exists():
+        return with_labeller(open_teacher(base, data, seed=seed, device=device), other, data)
     if text == "real" or text.startswith("real:"):
         return _real(text, data, seed).to(device)
     path = Path(reference).expanduser()
@@ -82,6 +91,26 @@ def open_teacher(
     if data is not None:
         return fitted(teacher, data.description, str(reference))
     return teacher
+
+
+def with_labeller(teacher: Kind, other: str, data: RealData | None) -> Kind:
+    """Return a teacher with the labeller of another one.
+
+    Args:
+        teacher: It stays what it is.
+        other: Names the other one, see :func:`open_teacher`.
+        data: The real data, if it is at hand.
+
+    Raises:
+        UserError: The other has no labeller, or it does not suit the teacher's images.
+    """
+    labeller = open_teacher(other, data, device=teacher.device).labeller
+    if not isinstance(labeller, Labeller):
+        raise UserError(
+            f"teacher '{other}' has no labeller to give away; name one that was saved with a labeller, as a run with "
+            "trainer.labeller is"
+        )
+    return labelled(teacher, labeller)
 
 
 def _real(text: str, data: RealData | None, seed: int) -> StoredImages:

@@ -63,6 +63,7 @@ class Result:
         usual: What images of that form are: ``normalised``, ``pixels`` or ``whitened``.
         used_as: What that code takes (N, K) labels for; see :func:`gendistill.teacher.label_forms.understand_labels`.
         words: What was understood beside that, for a person.
+        factor: Of the formation that images are stored in, where the file's place says it.
     """
 
     form: str
@@ -75,6 +76,7 @@ class Result:
     usual: str = "normalised"
     used_as: str | None = None
     words: list[str] = field(default_factory=list)
+    factor: int | None = None
 
 
 def find_result(path: Path) -> Path:
@@ -240,11 +242,13 @@ def _pair(file: Path, content: Any) -> Result:
     images, labels = content
     if images.ndim < labels.ndim:
         images, labels = labels, images
-    words = [
-        "the file does not say with which factor that code ran; above 1 each image shows several (multi-formation), "
-        "which are not taken apart here"
-    ]
-    return Result("idc", images, labels, usual="pixels", words=words)
+    return Result("idc", images, labels, usual="pixels", factor=_factor(file))
+
+
+def _factor(file: Path) -> int | None:
+    """Return the factor in the name of a folder that IDC or DREAM made, such as ``..._factor2_lr0.005_mix_ipc10``."""
+    found = re.search(r"(?:^|_)factor(\d{1,2})(?:_|$)", file.resolve().parent.name)
+    return None if found is None else int(found[1])
 
 
 def _named(file: Path, content: dict[Any, Any]) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -11,26 +12,36 @@ import torch
 from torch import Tensor
 
 from gendistill.data.description import Description
+from gendistill.decodes import Decode, Identity
+from gendistill.decodes.choice import decode_from_file
 from gendistill.errors import UserError
-from gendistill.finite import check_finite
+from gendistill.finite import check_finite, is_finite
 from gendistill.teacher.base import Batch, Teacher, check_labels, reordered_labels
 from gendistill.teacher.draw import draw, fixed_order, shuffled_order, stratified_order
 
 Order = Literal["stratified", "shuffled", "fixed"]
+HELD = 2**26
+"""Values of images that are made once and held while a learner trains on them: 256 MiB."""
+CHUNK = 256
+"""Stored images that are decoded at a time."""
+DECODE = "decode."
+"""What the names of a decode's own tensors begin with."""
 
 
 class StoredImages(Teacher):
     """Images with hard or soft labels, shown in random epochs or in the stored order.
 
     Args:
-        images: (N, C, H, W) float32, normalised by ``description.normalisation``; not copied.
+        images: (N, C, H, W) float32, normalised by ``description.normalisation``; not copied. With a decode what that
+            stores.
         labels: (N,) class indices, or (N, K) soft labels.
         description: The data set that the images stand for.
+        decode: How a stored image becomes those that learners see, which have its label; None: it is what they see.
         order: ``"stratified"``: epochs drawn from the generator, no image dropped, classes spread evenly, so that every
             batch has them in nearly equal shares. ``"shuffled"``: the same without regard to classes. ``"fixed"``: as
             stored, cyclic. In all, a batch size above N makes every batch all N images.
-        batch_size: Images a batch, whatever :meth:`batches` is asked for: distilled images belong to the step that they
-            were made for. None: as many as are asked for.
+        batch_size: Images a batch, decoded ones, whatever :meth:`batches` is asked for: distilled images belong to the
+            step that they were made for. None: as many as are asked for.
         learning_rates: See :class:`Teacher`.
         momenta: See :class:`Teacher`.
         metadata: See :class:`Teacher`.
@@ -47,6 +58,7 @@ class StoredImages(Teacher):
         labels: Tensor,
         description: Description,
         *,
+        decode: Decode | None = None,
         order: Order = "stratified",
         batch_size: int | None = None,
         learning_rates: Tensor | None = None,
@@ -58,8 +70,9 @@ class StoredImages(Teacher):
             raise UserError(f"order must be one of {', '.join(get_args(Order))}, got {order!r}")
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise UserError(f"a teacher's own batch_size must be a whole number from 1, or None, got {batch_size!r}")
-        shape, dtype = self.stored_as(description)
-        if images.ndim != 4 or tuple(images.shape[1:]) != tuple(shape):
+        self.decode = None if decode is None or isinstance(decode, Identity) else copy.copy(decode).prepare(description)
+        shape, dtype = self._stored_as(description)
+        if tuple(images.shape[1:]) != tuple(shape):
             raise UserError(
                 f"images of '{description.name}' must have shape (N, {', '.join(map(str, shape))}), "
                 f"got {tuple(images.shape)}"
@@ -70,14 +83,30 @@ class StoredImages(Teacher):
             raise UserError(f"images of a '{self.kind}' teacher must be {dtype}, got {images.dtype}")
         self.images = check_finite("images", images.detach())
         self.labels = check_labels(labels, (len(images),), description).to(images.device)
+        if self.decode is not None:
+            self.decode.to(images.device)
         self.order: Order = order
         self.batch_size = batch_size
         self._move_schedules(images.device)
+        if self.decode is not None:
+            self._check_decode()
+
+    def _check_decode(self) -> None:
+        """Decode one image, so that what does not fit is refused here and not in the middle of a training."""
+        shown, wanted = self.pick(torch.zeros(1, dtype=torch.int64))[0], (1, *self.description.image_shape)
+        if tuple(shown.shape) != wanted or not is_finite(shown):
+            raise UserError(
+                f"{type(self.decode).__name__} must give finite images of shape {wanted[1:]}, it gives "
+                f"{tuple(shown.shape[1:])}"
+            )
 
     @classmethod
-    def stored_as(cls, description: Description) -> tuple[tuple[int, int, int], torch.dtype]:
-        """Return shape and type of one stored image."""
+    def stored_as(cls, description: Description) -> tuple[tuple[int, ...], torch.dtype]:
+        """Return shape and type of one stored image that is not decoded."""
         return description.image_shape, torch.float32
+
+    def _stored_as(self, description: Description) -> tuple[tuple[int, ...], torch.dtype]:
+        return self.stored_as(description) if self.decode is None else self.decode.stored_as(description)
 
     @property
     def device(self) -> torch.device:
@@ -90,8 +119,13 @@ class StoredImages(Teacher):
         return len(self.images)
 
     @property
+    def decoded_images(self) -> int:
+        """Number of images that learners see."""
+        return self.images_stored if self.decode is None else self.images_stored * self.decode.cells
+
+    @property
     def distinct_images(self) -> int:
-        """Number of images that differ in at least one value."""
+        """Number of stored images that differ in at least one value."""
         return distinct_rows(self.images)
 
     @property
@@ -101,39 +135,85 @@ class StoredImages(Teacher):
 
     @property
     def classes(self) -> Tensor:
-        """(N,) class indices: the labels themselves, or the most likely class of soft ones."""
+        """(N,) class indices of stored images: the labels themselves, or the most likely class of soft ones."""
         return self.labels.argmax(dim=1) if self.labels_are_soft else self.labels
 
     @property
+    def decoded_classes(self) -> Tensor:
+        """The same of the images that learners see."""
+        return self.classes if self.decode is None else self.decode.labels(self.classes)
+
+    @property
     def label_counts(self) -> list[int]:
-        """Images of each class."""
+        """Stored images of each class."""
         return torch.bincount(self.classes.cpu(), minlength=self.description.num_classes).tolist()
 
     def pick(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return normalised images (B, C, H, W) and labels at ``index`` (B,)."""
+        """Return normalised images (B, C, H, W) and labels of the decoded ones at ``index`` (B,)."""
         index = index.to(self.device)
-        return self.images[index], self.labels[index]
+        if self.decode is None:
+            return self.values(index), self.labels[index]
+        place, which = self.decode.split(index)
+        labels = self.labels[place]
+        return self.decode.cell(self.values(place), which, labels), labels
+
+    def values(self, index: Tensor) -> Tensor:
+        """Return stored images (B, ...) at ``index`` (B,) as a decode takes them, normalised."""
+        stored = self.images[index]
+        return stored if self.decode is None else self.decode.unpacked(stored)
 
     def batches(self, step_count: int, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Yield random or cyclic batches; see :meth:`Teacher.batches` and ``order``."""
-        size, batch_size = self.images_stored, self.batch_size or batch_size
+        size, batch_size = self.decoded_images, self.batch_size or batch_size
         if self.order == "fixed":
             indices = fixed_order(size, step_count, batch_size)
         elif self.order == "stratified":
-            indices = stratified_order(self.classes, step_count, batch_size, generator)
+            indices = stratified_order(self.decoded_classes, step_count, batch_size, generator)
         else:
             indices = shuffled_order(size, step_count, batch_size, generator)
+        # Decoded once where they are shown several times and can be held.
+        made = self.everything() if self._hold(step_count * batch_size) else None
         for step, index in enumerate(indices):
-            images, labels = self.pick(index)
+            if made is None:
+                images, labels = self.pick(index)
+            else:
+                place = index.to(self.device)
+                images, labels = made[0][place], made[1][place]
             yield images, labels, self.rate(step)
 
+    def _hold(self, wanted: int) -> bool:
+        values = self.decoded_images * math.prod(self.description.image_shape)
+        return self.decode is not None and wanted > self.decoded_images and values <= HELD
+
     def sample(self, count: int, generator: torch.Generator, balanced: bool = True) -> tuple[Tensor, Tensor]:
-        """Draw stored images without replacement while they last; see :meth:`Teacher.sample`."""
-        return self.pick(draw(self.classes, self.description.num_classes, count, generator, balanced))
+        """Draw decoded images without replacement while they last; see :meth:`Teacher.sample`."""
+        return self.pick(draw(self.decoded_classes, self.description.num_classes, count, generator, balanced))
 
     def everything(self) -> tuple[Tensor, Tensor]:
-        """Return all images and labels in stored order."""
-        return self.pick(torch.arange(self.images_stored))
+        """Return all decoded images and their labels, those of a stored one in succession, in stored order."""
+        every = torch.arange(self.images_stored, device=self.device)
+        if self.decode is None:
+            return self.pick(every)
+        images = torch.cat([self.decode(self.values(some), self.labels[some]) for some in every.split(CHUNK)])
+        return images, self.decode.labels(self.labels)
+
+    def decoded(self) -> StoredImages:
+        """Return a teacher that stores what this one shows: itself where nothing is decoded."""
+        if self.decode is None:
+            return self
+        images, labels = self.everything()
+        other = StoredImages(
+            images,
+            labels,
+            self.description,
+            order=self.order,
+            batch_size=self.batch_size,
+            learning_rates=self.learning_rates,
+            momenta=self.momenta,
+            metadata=self.metadata,
+        )
+        other.labeller = self.labeller
+        return other
 
     def reordered(self, order: Order) -> Self:
         """Return a teacher of the same images and rates that shows them in another order, in batches of the same size.
@@ -160,16 +240,23 @@ class StoredImages(Teacher):
     def to(self, device: torch.device | str) -> Self:
         """Move images, labels and schedules to a device."""
         self.images, self.labels = self.images.to(device), self.labels.to(device)
+        self.decode = None if self.decode is None else copy.copy(self.decode).to(device)
         self._move_schedules(device)
         return self
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return ``images``, ``labels`` and the schedules that were learned."""
-        return {"images": self.images, "labels": self.labels} | self._schedules()
+        """Return ``images``, ``labels``, the learned schedules, and as ``decode.*`` what decodes the images."""
+        own = {} if self.decode is None else self.decode.tensors()
+        decode = {f"{DECODE}{name}": tensor for name, tensor in own.items()}
+        return {"images": self.images, "labels": self.labels} | self._schedules() | decode
 
     def header(self) -> dict[str, Any]:
-        """Return the order, and the teacher's own batch size if it has one."""
-        return {"order": self.order} | ({} if self.batch_size is None else {"batch_size": self.batch_size})
+        """Return the order, and the teacher's own batch size and decode if it has any."""
+        size = {} if self.batch_size is None else {"batch_size": self.batch_size}
+        decode = (
+            {} if self.decode is None else {"decode": self.decode.built_by(), "decoded_images": self.decoded_images}
+        )
+        return {"order": self.order} | size | decode
 
     @classmethod
     def restore(
@@ -180,13 +267,18 @@ class StoredImages(Teacher):
         metadata: Mapping[str, Any],
     ) -> Self:
         """Build from a file's content; see :meth:`Teacher.restore`."""
-        expect(tensors, needed=("images", "labels"), optional=("learning_rates", "momenta"))
+        own = {name.removeprefix(DECODE): value for name, value in tensors.items() if name.startswith(DECODE)}
+        others = {name: value for name, value in tensors.items() if not name.startswith(DECODE)}
+        expect(others, needed=("images", "labels"), optional=("learning_rates", "momenta"))
+        if "decode" not in header and own:
+            raise UserError("the file holds tensors of a decode and does not name it")
         return cls(
             description=description,
             metadata=metadata,
+            decode=decode_from_file(header["decode"]).load(own) if "decode" in header else None,
             order=header.get("order", "shuffled"),
             batch_size=header.get("batch_size"),
-            **tensors,
+            **others,
         )
 
 

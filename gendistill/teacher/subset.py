@@ -33,14 +33,18 @@ class RealSubset(StoredImages):
     kind: ClassVar[str] = "real-subset"
 
     @classmethod
-    def stored_as(cls, description: Description) -> tuple[tuple[int, int, int], torch.dtype]:
+    def stored_as(cls, description: Description) -> tuple[tuple[int, ...], torch.dtype]:
         """Return shape and type of one stored image, which are those of the real data."""
         return description.stored
 
-    def pick(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images (B, C, H, W) float32, normalised, and labels at ``index`` (B,)."""
-        images, labels = super().pick(index)
-        return self.description.normalisation.apply(images), labels
+    def _stored_as(self, description: Description) -> tuple[tuple[int, ...], torch.dtype]:
+        if self.decode is not None and self.decode.stored_as(description) != (description.image_shape, torch.float32):
+            raise UserError(f"real images are kept as they are, which {type(self.decode).__name__} does not decode")
+        return self.stored_as(description)
+
+    def values(self, index: Tensor) -> Tensor:
+        """Return images (B, C, H, W) float32, normalised, at ``index`` (B,)."""
+        return self.description.normalisation.apply(self.images[index])
 
     @classmethod
     def all(cls, split: Split, description: Description, metadata: Mapping[str, Any] | None = None) -> Self:
@@ -122,7 +126,7 @@ def is_everything(teacher: Teacher, split: Split) -> bool:
     """
     if not isinstance(teacher, StoredImages) or teacher.images_stored != len(split) or teacher.labels_are_soft:
         return False
-    if teacher.images.shape != split.images.shape:
+    if teacher.images.shape != split.images.shape or teacher.decode is not None or teacher.labeller is not None:
         return False
     images, labels = _as_kept(teacher, split), teacher.labels.cpu()
     if images is None:

@@ -152,11 +152,11 @@ class StepGraphs:
     """The recorded steps of a run, by kind of learner; made once, given to every training.
 
     Args:
-        record: Makes recordings: :func:`on_gpu`, or :func:`by_calling`.
+        record: Makes recordings: :func:`by_calling`, or, where it is left out, :func:`on_gpu`.
     """
 
-    def __init__(self, record: Callable[[Work], Recording] = on_gpu) -> None:
-        self.record = record
+    def __init__(self, record: Callable[[Work], Recording] | None = None) -> None:
+        self.record = record or on_gpu
         self._kept: dict[Any, _Step] = {}
 
     def __len__(self) -> int:

@@ -46,6 +46,8 @@ COMMANDS = {
         "--root",
     ),
     "quickstart": (["quickstart", "--root", "runs", "--configs", "quick"], "runs/quickstart", "--name"),
+    "evaluate": (["evaluate", "real:ipc=2", *QUICK, "--output", "x.json"], ".x.json.parts", "--output"),
+    "compare": (["compare", "real:ipc=2", *QUICK, "--output", "x.json"], ".x.json.parts", "--output"),
 }
 
 

@@ -20,7 +20,9 @@ from .conftest import QUICK
 
 def test_the_result_has_what_is_promised(place: Path, run_json) -> None:
     result = run_json("evaluate", "real:subset=50", "--dataset", "digits", "--json", "--no-fidelity", *QUICK)
-    assert result["teacher"] == {"kind": "real-subset", "path": "real:subset=50", "images": 50, "bytes": 50 * (64 + 8)}
+    parts = {"image_bytes": 50 * 64, "label_bytes": 50 * 8, "labeller_bytes": 0}
+    size = {"images": 50, "decoded_images": 50, "bytes": 50 * (64 + 8)} | parts
+    assert result["teacher"] == {"kind": "real-subset", "path": "real:subset=50"} | size
     assert result["dataset"] == "digits" and result["fidelity"] is None
     learning = result["learning"]
     assert learning["updates"] == [2, 4]
@@ -147,7 +149,8 @@ def test_images_of_unequal_size_are_made_equal(pictures: Path, run_json, capsys:
     quick = ["--no-fidelity", "--learner", "gendistill.nets.learners.MLP", *QUICK]
     result = run_json("evaluate", "real:ipc=1", "--json", "--output", "one.json", *equal, *quick)
     assert result["dataset"] == "pictures" and result["teacher"] == {
-        "kind": "real-subset", "path": "real:ipc=1", "images": 2, "bytes": 2 * (64 + 8),
+        "kind": "real-subset", "path": "real:ipc=1", "images": 2, "decoded_images": 2, "bytes": 2 * (64 + 8),
+        "image_bytes": 2 * 64, "label_bytes": 2 * 8, "labeller_bytes": 0,
     }  # fmt: skip
     compared = run_json("compare", "one.json", "real", "--json", "--report", "page.html", *equal, *quick)
     assert len(compared["teachers"]) == 2 and Path("page.html").read_text().count("data:image/png") == 2

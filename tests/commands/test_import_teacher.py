@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from gendistill.cli import main
 from gendistill.commands import export as export_options
 from gendistill.commands import import_teacher as import_options
 from gendistill.data import load
 from gendistill.nets.learners import ConvNet
+from gendistill.objects import build
+from gendistill.teacher import Labeller, labelled, save
 from gendistill.teacher.export import FORMATS
 from gendistill.teacher.imports import FORMS, LABELS, VALUES
 from gendistill.teacher.reference import open_teacher
@@ -118,3 +121,26 @@ def test_the_options_are_those_of_the_library() -> None:
     """They stand in the commands, too, so that --help need not wait for torch."""
     assert (import_options.FORMS, import_options.VALUES, import_options.LABELS) == (FORMS, VALUES, LABELS)
     assert tuple(FORMATS) == export_options.FORMATS
+
+
+def test_sheets_are_taken_apart_and_labelled_by_another_teacher(
+    place: Path, run_json, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save([torch.rand(10, 1, 8, 8), torch.arange(10)], place / "data.pt")
+    words = ("--dataset", "digits", "--output", "idc.safetensors")
+    assert run_json("import", "data.pt", *words, "--json")["decoded_images"] == 10
+    result = run_json("import", "data.pt", *words, "--factor", "2", "--json")
+    assert (result["images"], result["decoded_images"]) == (10, 40) and result["images_per_class"] == [1] * 10
+    assert main(["import", "data.pt", *words, "--factor", "2"]) == 0
+    assert "wrote 10 images, which show 40, of digits (format idc) to idc.safetensors" in capsys.readouterr().out
+    data = load("digits")
+    answers = build({"class_path": "gendistill.nets.learners.MLP"}, nn.Module, num_classes=10, image_shape=(1, 8, 8))
+    labeller = Labeller(answers, data.description.normalisation, temperature=4)
+    save(labelled(open_teacher("real:ipc=1", data), labeller), place / "with.safetensors")
+    run_json("import", "data.pt", *words, "--factor", "2", "--labeller", "with.safetensors", "--json")
+    found = open_teacher("idc.safetensors", data)
+    assert found.labeller is not None and found.labeller.temperature == 4 and found.decoded_images == 40
+    assert main(["import", "data.pt", *words, "--labeller", "real:ipc=1"]) == 2
+    assert "has no labeller to give away" in capsys.readouterr().err
+    back = run_json("export", "idc.safetensors", "--format", "idc", "--output", "back", "--json")
+    assert back["images"] == 10 and len(back["lost"]) == 2

@@ -29,7 +29,7 @@ def test_memory_and_real_images_of_some_classes_are_numbered_anew(tiny_data: Rea
     assert torch.equal(real.test.images, tiny_data.test.images[kept])
     assert torch.equal(real.test.labels, tiny_data.test.labels[kept] // 2)
     images, labels = memory.everything()
-    assert torch.equal(part.images, images[labels != 1])
+    assert torch.equal(part.everything()[0], images[labels != 1])
     soft = StoredImages(images, torch.rand(12, 3) + 2 * torch.eye(3)[labels], tiny_data.description,
                         learning_rates=torch.tensor([0.1, 0.2]))  # fmt: skip
     some = remembered(soft, [1])

@@ -106,7 +106,7 @@ def test_a_teacher_of_other_data_is_refused(tiny_data, names, shape, message):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"batch_size": 0}, "at least 1"), ({"batch_size": 2, "labels": "soft"}, "'given' or 'hard'")],
+    [({"batch_size": 0}, "at least 1"), ({"batch_size": 2, "labels": "soft"}, "choose one of: given, hard")],
 )
 def test_bad_options_are_explained(tiny_data, options, message):
     teacher = RealSubset.all(tiny_data.train, tiny_data.description)

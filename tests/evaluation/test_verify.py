@@ -12,6 +12,7 @@ from gendistill.evaluation import investigation
 from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.protocols import expand
 from gendistill.evaluation.reading import Reading
+from gendistill.evaluation.suspects import Case, quick_suspects
 from gendistill.evaluation.verification import Claim
 from gendistill.evaluation.verify import own_protocol, verify
 from gendistill.teacher import StoredImages, save
@@ -239,3 +240,19 @@ def test_a_margin_is_refused_before_anything_is_trained(tmp_path, data) -> None:
     with pytest.raises(UserError, match="the margin is -1 points"):
         verify(pair(tmp_path / "mtt", images, labels, 0.05), data, claim=Claim(0.5), margin=-0.01, tell=told.append)
     assert told == []
+
+
+def test_sheets_of_smaller_images_are_read_as_such_or_suspected(tmp_path, data) -> None:
+    images, labels = some(data)
+    torch.save([data.description.normalisation.invert(images), labels], tmp_path / "data.pt")
+    sheets = verify(
+        tmp_path / "data.pt", data, reading=Reading(factor=2), learning={**SHORT, "epochs": 1}, suspects="none"
+    )
+    plain = verify(tmp_path / "data.pt", data, learning={**SHORT, "epochs": 1}, suspects="none")
+    seen = [one["learning"]["epoch"]["images"] for one in (sheets, plain)]
+    assert seen == [4 * len(images), len(images)]
+    assert any("each image is a sheet of 2 x 2, as was said" in word for word in sheets["understood"])
+    assert any("give it with --factor 2" in word for word in plain["understood"])
+    case = Case(Reading().open(tmp_path / "data.pt", data), data, Reading(), True, {}, {}, None)
+    suspect = next(one for one in quick_suspects(case) if "sheet" in one.words)  # before a classifier is asked
+    assert suspect.reading == {"factor": 2}

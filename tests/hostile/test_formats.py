@@ -218,10 +218,10 @@ def test_one_place_opens_pictures() -> None:
                 opens = isinstance(node, ast.Name) and node.id in OPENERS
             if opens:
                 found.append(path.relative_to(HOUSE).as_posix())
-    assert found == ["gendistill/data/pictures.py"]
+    assert set(found) == {"gendistill/data/pictures.py"}
     calls = [
         {word.arg for word in node.keywords}
         for node in ast.walk(ast.parse((HOUSE / "gendistill/data/pictures.py").read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "open"
     ]
-    assert calls == [{"formats"}]
+    assert calls and all(call == {"formats"} for call in calls)

@@ -310,7 +310,7 @@ def described(names: list[str], shape: tuple[int, int, int] = (1, 2, 2)) -> Stor
     description = Description(EVERY["an element"] + "\n# forged\x1b[0m", tuple(names), shape, symmetric(shape[0]))
     count = len(names)
     images = torch.linspace(-1, 1, count * 4).view(count, *shape)
-    return StoredImages(images, torch.arange(count), description, metadata={"warnings": list(EVERY.values())})
+    return StoredImages(images, torch.arange(count), description, metadata={"warnings": sound(EVERY)})
 
 
 def sound(names: dict[str, str]) -> list[str]:

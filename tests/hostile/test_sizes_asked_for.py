@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from valid_files import DESCRIPTION
 
 from gendistill.cli import main
+from gendistill.errors import UserError
+from gendistill.evaluation.draws import pool
+from gendistill.evaluation.epochs import with_images
 
 HUGE = str(10**12)
 TRAIN = ["train", "--run.steps", "1", "--run.progress", "false"]
@@ -50,3 +56,11 @@ def test_the_number_of_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(words) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert "1,000,000,000,000 images of shape (1, 8, 8) to export would take 512 TB of memory" in last
+
+
+def test_numbers_of_images_that_a_generator_is_to_make() -> None:
+    endless: Any = SimpleNamespace(images_stored=None, description=DESCRIPTION, device="cpu")
+    with pytest.raises(UserError, match="1,000,000,000,000 generated images .* would take 128 TB of memory"):
+        with_images(endless, 10**12, 100)
+    with pytest.raises(UserError, match="kept of 1,000,000,000,000 drawn images would take 400 TB of memory"):
+        pool(endless, endless, 10**12, 1, 0)

@@ -164,6 +164,18 @@ def test_both_damaged_is_one_sentence_and_nothing_is_deleted(directory: RunDirec
     assert {path.name: path.read_bytes() for path in directory.path.iterdir()} == before
 
 
+def test_a_previous_state_alone_that_is_damaged_is_one_sentence(directory: RunDirectory) -> None:
+    save_state(directory, {"step": 3})
+    os.replace(directory.state, directory.previous_state)
+    _cut(directory.previous_state)
+    for look in (settle, lambda directory: load_state(directory, CPU)):
+        with pytest.raises(
+            UserError, match=r"previous\.pt' .*, and there is no 'state\.pt'; delete it and start again"
+        ):
+            look(directory)
+    assert directory.previous_state.exists()
+
+
 def test_a_later_format_is_refused_and_not_taken_for_damage(directory: RunDirectory) -> None:
     for step in (3, 7):
         save_state(directory, {"step": step})

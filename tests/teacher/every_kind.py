@@ -10,9 +10,12 @@ from hypothesis import HealthCheck, settings
 from torch import nn
 
 from gendistill.data.description import Description
-from gendistill.teacher import GeneratorTeacher, RealSubset, StoredImages, Teacher
+from gendistill.decodes import Formation
+from gendistill.objects import build
+from gendistill.seeds import initialisation
+from gendistill.teacher import GeneratorTeacher, Labeller, RealSubset, StoredImages, Teacher, labelled
 
-KINDS = ("hard", "soft", "subset", "fresh", "pool", "curriculum")
+KINDS = ("hard", "soft", "subset", "fresh", "pool", "curriculum", "sheets", "labelled")
 QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
@@ -23,6 +26,14 @@ def small_teacher(kind: str, description: Description, network: nn.Module) -> Te
     notes: dict[str, Any] = {"seed": 7, "learner": {"class_path": "x.Y"}, "notes": "é | \n"}
     if kind == "hard":
         return StoredImages(images, hard, description, metadata=notes)
+    if kind == "sheets":
+        return StoredImages(images, hard, description, decode=Formation(2), metadata=notes)
+    if kind == "labelled":
+        spec = {"class_path": "gendistill.nets.learners.MLP", "init_args": {"width": 3}}
+        with initialisation(0, "labeller"):
+            answers = build(spec, nn.Module, num_classes=description.num_classes, image_shape=description.image_shape)
+        labeller = Labeller(answers, description.normalisation, temperature=3)
+        return labelled(StoredImages(images, hard, description, metadata=notes), labeller)
     if kind == "soft":
         soft, rates = torch.rand(6, 3, generator=rng), torch.tensor([0.1, 0.2])
         return StoredImages(images, soft, description, order="fixed", learning_rates=rates, momenta=rates)
@@ -55,6 +66,13 @@ def same(one: Teacher, other: Teacher) -> None:
     assert tensors.keys() == others.keys()
     for name in tensors:
         assert tensors[name].dtype == others[name].dtype and torch.equal(tensors[name], others[name]), name
+    assert (one.labeller is None) == (other.labeller is None) and one.budget() == other.budget()
+    if one.labeller is not None and other.labeller is not None:
+        answers = [
+            labeller(torch.ones(2, *one.description.image_shape), one.description.normalisation)
+            for labeller in (one.labeller, other.labeller)
+        ]
+        assert torch.equal(*answers)
     batches = [teacher.batches(3, 4, torch.Generator().manual_seed(5)) for teacher in (one, other)]
     for left, right in zip(*batches, strict=True):
         for a, b in zip(left, right, strict=True):

@@ -64,7 +64,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor
 
 
 HOSTILE: dict[str, tuple[str, Callable[[dict[str, Any], dict[str, torch.Tensor]], Any], str]] = {
-    "newer version": ("hard", lambda h, t: h.update(format_version=4), "format version 4, this gendistill"),
+    "newer version": ("hard", lambda h, t: h.update(format_version=5), "format version 5, this gendistill"),
     "version as text": ("hard", lambda h, t: h.update(format_version="1"), "format version '1'"),
     "unknown kind": ("hard", lambda h, t: h.update(kind="stored-image"), "did you mean 'stored-images'"),
     "kind is a list": ("hard", lambda h, t: h.update(kind=[]), r"unknown kind \[\]"),

@@ -65,7 +65,7 @@ def refused(kind: str, form: str) -> bool:
         (form == "dc" and soft)
         or (form == "datm" and kind not in ("soft", "whitened"))
         or (form == "dd" and no_steps)
-        or (form in PICTURES and kind in TEXTS)
+        or (form in (*PICTURES, "idc") and kind in TEXTS)
     )
 
 

@@ -75,7 +75,9 @@ def test_sample_is_balanced_by_the_most_likely_class_of_soft_labels(
 def test_budget_counts_bytes_and_distinct_images(description: Description) -> None:
     teacher = make(description, 6, learning_rates=torch.ones(2))
     teacher.images[3] = teacher.images[0]
-    assert teacher.budget() == {"images": 6, "distinct_images": 5, "bytes": 6 * 16 * 4 + 6 * 8 + 2 * 4}
+    parts = {"image_bytes": 6 * 16 * 4 + 2 * 4, "label_bytes": 6 * 8, "labeller_bytes": 0}
+    counts = {"images": 6, "distinct_images": 5, "decoded_images": 6, "bytes": 6 * 16 * 4 + 6 * 8 + 2 * 4}
+    assert teacher.budget() == counts | parts
 
 
 BAD = {

@@ -10,6 +10,11 @@ import torch
 
 from benchmarks.stand_in import DEVICE, Elsewhere, stand_in
 from benchmarks.waits import SETTINGS, advance, attach, count, files, small_data
+from gendistill.errors import UserError
+from gendistill.runs.loop import train
+from gendistill.runs.options import RunOptions
+from gendistill.unroll import replay
+from gendistill.unroll.replay import Recording, Work, by_calling
 
 # A search for architectures goes by the numbers that its policy drew: they are read, once a step for all of them.
 INHERENT = {"enas": Counter({"a tensor is copied to the host at trainers/enas.py": 1})}
@@ -98,3 +103,43 @@ def test_two_devices_do_not_mix() -> None:
         drawn = torch.randn(3, device=DEVICE, generator=torch.Generator(DEVICE).manual_seed(4))
     assert isinstance(drawn, Elsewhere)
     assert torch.equal(drawn.held, torch.randn(3, generator=torch.Generator().manual_seed(4)))
+
+
+TAUGHT = {
+    "gtn": {"memory": "recompute"},
+    "gtn, learners together": {"memory": "recompute"},
+    "dd": {"memory": "recompute"},
+    "dd, soft labels": {"memory": "recompute"},
+    "mtt, batches": {},
+    "gan, meta-loss": {},
+    "latents, meta-loss": {},
+    "latents, trajectory": {},
+}
+
+
+@pytest.mark.parametrize("name", TAUGHT)
+def test_recorded_steps_teach_what_the_program_does(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = small_data()
+    paths = files(tmp_path, data)
+    recordings: list[object] = []
+
+    def record(work: Work) -> Recording:
+        recordings.append(work)
+        return by_calling(work)
+
+    monkeypatch.setattr(replay, "on_gpu", record)
+    found = []
+    for wanted in (False, True):
+        trainer = attach(SETTINGS[name](*paths), data, tmp_path, torch.device("cpu"), cuda_graphs=wanted)
+        found.append([advance(trainer) for _ in range(3)][-1])
+        assert bool(recordings) == wanted
+    made = len(recordings)
+    assert made % 2 == 0 and made <= 8  # there and back, of the first step and of the others
+    for key, value in found[0].items():
+        torch.testing.assert_close(found[1][key], value, rtol=1e-3, atol=1e-4, msg=key)
+
+
+def test_recorded_steps_need_a_gpu(tmp_path: Path) -> None:
+    options = RunOptions("run", str(tmp_path), 2, device="cpu", cuda_graphs=True)
+    with pytest.raises(UserError, match=r"run\.cuda_graphs is true, but the run is on cpu"):
+        train(SETTINGS["gtn"]("", ""), small_data(), options)

@@ -226,7 +226,7 @@ def test_learners_trained_together_draw_each_their_own_or_are_refused(kind: str)
                 together, *values, asked, inner_loss=unroll.summed(F.cross_entropy), memory=memory, seed=5
             )
         except UserError as error:
-            assert "cannot be trained together" in str(error) and "batched_learners" in str(error)
+            assert "cannot be trained together" in str(error) and "inner.batched" in str(error)
             assert kind in ("leaky",), kind
             return
         results.append([found.loss.detach(), *torch.autograd.grad(found.loss, values)])

@@ -64,6 +64,7 @@ class MetaLoss(Objective):
     def attach(self, trainer: SearchHost) -> None:
         """Take the trainer and check the poison against its data."""
         super().attach(trainer)
+        self.inner.record(trainer.run.options.cuda_graphs)
         self.poison = Poison.of(self.poison_spec, trainer.data.description)
 
     def learning_rates(self) -> Tensor:

@@ -106,6 +106,7 @@ class TrajectoryMatching(Objective):
     def attach(self, trainer: SearchHost) -> None:
         """Open the experts, training those that are missing, and make the student."""
         super().attach(trainer)
+        self.inner.record(trainer.run.options.cuda_graphs)
         description, run = trainer.data.description, trainer.run
         spec = self.learner or default_learner(description)
         with self.initialised("student"):

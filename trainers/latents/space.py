@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from gendistill.errors import UserError, did_you_mean
+from gendistill.errors import UserError
 from gendistill.teacher import GeneratorTeacher
-from trainers.chunks import chunks, mapped
+from gendistill.teacher.generated import Generated
+from trainers.decoding import decoded, points_of
 
 
 class Space:
-    """Images as a function of what is searched.
-
-    In a layer (GLaD, Cazenavette et al. 2023) its output takes the place of what the latents give, image by image; the
-    rest of the generator goes on from there. A latent's few numbers then no longer bound what can be shown.
+    """Images as a function of what is searched: a generator's decode, for the classes of one search.
 
     Args:
         source: The generator.
@@ -30,20 +24,9 @@ class Space:
     """
 
     def __init__(self, source: GeneratorTeacher, labels: Tensor, layer: str | None = None) -> None:
-        self.source = source
+        self.decode = Generated(source, layer)
         self.labels = labels
         self.layer = layer
-        self.apart = source.batch_norm == "eval"
-        self.module: nn.Module | None = None
-        if layer is not None:
-            layers = {name: module for name, module in source.network.named_modules() if name}
-            if layer not in layers:
-                hint = did_you_mean(layer, layers)
-                raise UserError(
-                    f"the generator {type(source.network).__name__} has no layer '{layer}'; {hint}its layers are: "
-                    f"{', '.join(layers)}"
-                )
-            self.module = layers[layer]
 
     def points(self, latents: Tensor) -> Tensor:
         """Return what is searched, at latents (N, nz): themselves, or the layer's output (N, ...).
@@ -51,23 +34,7 @@ class Space:
         Raises:
             UserError: The layer is not called once, or gives something else than one tensor for all images.
         """
-        if self.module is None:
-            return latents
-        found: list[Tensor] = []
-        for some, labels in chunks(latents, self.labels, apart=self.apart):
-            seen: list[Any] = []
-            handle = self.module.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(output))
-            try:
-                self.source.generate(some, labels)
-            finally:
-                handle.remove()
-            if len(seen) != 1 or not isinstance(seen[0], Tensor) or len(seen[0]) != len(some):
-                raise UserError(
-                    f"layer '{self.layer}' does not give one tensor for all images in one call; choose another one, "
-                    "such as a block"
-                )
-            found.append(seen[0].detach().float())
-        return torch.cat(found)
+        return points_of(self.decode, latents, self.labels)
 
     def render(self, points: Tensor, latents: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Return images (N, C, H, W) in the generator's normalisation, with the graph of the points.
@@ -80,25 +47,7 @@ class Space:
         labels = self.labels
         if chosen is not None:
             points, latents, labels = points[chosen], latents[chosen], labels[chosen]
-        network = self.source.network
-        moving = [weight for weight in network.parameters() if weight.requires_grad]
-        return mapped(self._render, points, latents, labels, apart=self.apart, network=network, weights=moving)
-
-    def _render(self, points: Tensor, latents: Tensor, labels: Tensor) -> Tensor:
-        if self.module is None:
-            return self.source.render(points, labels)
-        with replaced(self.module, points):
-            return self.source.render(latents, labels)
-
-
-@contextmanager
-def replaced(module: nn.Module, output: Tensor) -> Iterator[None]:
-    """Let a module give ``output`` inside, whatever it is given."""
-    handle = module.register_forward_hook(lambda module, inputs, given: output.to(given.dtype))
-    try:
-        yield
-    finally:
-        handle.remove()
+        return decoded(self.decode, points, labels, latents)
 
 
 def class_embeddings(network: nn.Module) -> list[nn.Parameter]:

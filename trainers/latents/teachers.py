@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gendistill.teacher import GeneratorTeacher, StoredImages, Teacher
+from gendistill.teacher.decoded import teacher_of
 from trainers.latents.space import Space, at_values, class_embeddings
 
 PATH_POINTS = 101
@@ -55,16 +55,11 @@ class Found:
             with torch.no_grad(), _moved(source.network, self.embeddings):
                 images = self.space.render(self.points, self.base)
             return StoredImages(images, labels, source.description, **own)
-        network: nn.Module = source.network
-        if self.embeddings:
-            network = copy.deepcopy(network)
-            at_values(class_embeddings(network), list(self.embeddings))
         latents = self.points
         if self.trail:
             latents, labels = torch.cat(list(self.trail)), labels.repeat(len(self.trail))
-        return GeneratorTeacher(
-            network, source.description, latents=latents, labels=labels, batch_norm=source.batch_norm, **own
-        )
+        with _moved(source.network, self.embeddings):  # the teacher takes a copy of the network
+            return teacher_of(self.space.decode, latents, labels, source.description, **own)
 
 
 def norms_of(latents: Tensor) -> Tensor:

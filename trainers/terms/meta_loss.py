@@ -122,6 +122,7 @@ class MetaLoss(Term):
     def attach(self, trainer: GANHost) -> None:
         """Make the inner learning rates, their optimiser and the first learners."""
         super().attach(trainer)
+        self.inner.record(trainer.run.options.cuda_graphs)
         description = trainer.data.description
         self.specs = self.specs or [default_learner(description)]
         self.curriculum = Fresh(
@@ -149,7 +150,7 @@ class MetaLoss(Term):
                 num_classes=description.num_classes,
                 image_shape=description.image_shape,
             )
-        return learner.to(self.trainer.device)
+        return learner.to(self.trainer.device, non_blocking=True)
 
     def __call__(self, real: Batch, fake: Batch) -> Tensor:
         """Return the mean loss on real images over looks and learners; it draws images of its own.

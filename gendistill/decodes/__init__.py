@@ -1,0 +1,7 @@
+"""What stands between the values that a teacher stores and the images that learners see."""
+
+from gendistill.decodes.base import Decode, Identity
+from gendistill.decodes.formation import Formation
+from gendistill.decodes.palette import Palette
+
+__all__ = ["Decode", "Formation", "Identity", "Palette"]

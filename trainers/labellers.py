@@ -1,0 +1,109 @@
+"""A network trained on the real images, which labels what learners of a teacher will be shown."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from torch import nn
+
+from gendistill.data.description import Description
+from gendistill.errors import UserError, did_you_mean
+from gendistill.evaluation.ensemble import build_learner
+from gendistill.evaluation.victims import trained_learners
+from gendistill.nets.learners import default_learner
+from gendistill.seeds import derive_seed
+from gendistill.teacher import Labeller, open_teacher
+from gendistill.teacher.labeller import check_temperature
+from gendistill.teacher.network import snapshot
+from trainers.trainer import Trainer
+
+
+@dataclass
+class LabellerPlan:
+    """How a run's labeller is made.
+
+    Attributes:
+        learner: The network, as ``class_path`` and ``init_args``; None: the data set's default learner.
+        updates: Updates on real images.
+        lr: Their learning rate at the start; SGD with momentum 0.9 and a cosine.
+        temperature: Of its softmax, and of learners; positive. RDED and SRe2L take 20.
+        teacher: A teacher whose labeller is taken, and no network trained; None: one is trained.
+
+    Raises:
+        UserError: An option is out of range.
+    """
+
+    learner: dict[str, Any] | None = None
+    updates: int = 300
+    lr: float = 0.05
+    temperature: float = 1.0
+    teacher: str | None = None
+    wanted: bool = True
+    _taken: Labeller | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+        if self.updates < 1 or not 0 < self.lr < math.inf:
+            raise UserError(
+                f"a labeller takes updates from 1 and a positive lr, got {self.updates} and {self.lr}; choose others"
+            )
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any] | None) -> Self:
+        """Return what an option ``labeller`` asks for; None: no labeller.
+
+        Raises:
+            UserError: An unknown key.
+        """
+        if spec is None:
+            return cls(wanted=False)
+        known = [name for name in inspect.signature(cls).parameters if name != "wanted"]
+        for key in spec:
+            if key not in known:
+                raise UserError(
+                    f"labeller has no key '{key}'; {did_you_mean(str(key), known)}it may have: {', '.join(known)}"
+                )
+        return cls(**spec)
+
+    def attach(self, trainer: Trainer) -> nn.Module | None:
+        """Train the network, or take it of the teacher that is named; None where none is wanted.
+
+        A run that is continued has its weights in its state, and gets a network to put them in.
+
+        Args:
+            trainer: Inside its ``build()``; it keeps the network as an attribute.
+        """
+        if not self.wanted:
+            return None
+        data, description = trainer.data, trainer.data.description
+        if self.teacher is not None:
+            found = open_teacher(self.teacher, data, device=trainer.device).labeller
+            if not isinstance(found, Labeller):
+                raise UserError(f"labeller.teacher is '{self.teacher}', which has no labeller; name one that has")
+            self._taken = found
+            return found.network
+        spec = self.learner or default_learner(description)
+        seed = derive_seed(trainer.run.options.seed, "labeller") >> 8
+        if trainer.run.directory.has_state:
+            network = build_learner(spec, description, seed).requires_grad_(False)
+        else:
+            (trained,) = trained_learners(spec, data, [seed], updates=self.updates, lr=self.lr)
+            network = snapshot(trained)
+        return network
+
+    def of_network(self, network: nn.Module | None, description: Description) -> Labeller | None:
+        """Return the labeller that a teacher gets: a copy of the network that :meth:`attach` gave.
+
+        Args:
+            network: That network.
+            description: The data set, in the normalisation of the run.
+        """
+        if network is None:
+            return None
+        if self._taken is not None:
+            return self._taken
+        return Labeller(network, description.normalisation, temperature=self.temperature)
