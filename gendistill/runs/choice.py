@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +12,8 @@ from gendistill.errors import UserError
 MODES = ("auto", "off")
 Choice = dict[str, Any]
 """Values by option, ``run.compile`` or ``trainer.chunk``."""
-OF_RUNS = ("run.channels_last", "run.compile", "run.precision", "run.threads")
-"""Options of a run that may be chosen."""
+OF_RUNS = {"run.channels_last": bool, "run.compile": bool, "run.precision": str, "run.threads": int}
+"""Options of a run that may be chosen, and the type of their values."""
 
 
 def parse_choice(text: str) -> Choice | None:
@@ -29,15 +30,17 @@ def parse_choice(text: str) -> Choice | None:
     chosen: Choice = {}
     for part in text.split():
         option, equals, value = part.partition("=")
-        if not equals or not (option in OF_RUNS or option.startswith("trainer.")):
+        found: Any = value
+        with contextlib.suppress(ValueError):
+            found = json.loads(value)
+        # Of trainers there are numbers to choose, such as a chunk.
+        allowed = OF_RUNS.get(option, int if option.startswith("trainer.") else None)
+        if not equals or allowed is None or type(found) is not allowed:
             raise UserError(
                 f"run.tune is {text!r}; give auto, off, or what an earlier run chose, such as "
                 "'run.compile=true trainer.chunk=32'"
             )
-        try:
-            chosen[option] = json.loads(value)
-        except ValueError:
-            chosen[option] = value
+        chosen[option] = found
     return chosen
 
 
