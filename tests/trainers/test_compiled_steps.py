@@ -69,7 +69,7 @@ def test_inner_batches_in_parts_train_the_network_as_whole_ones(tiny_data: RealD
     for chunk in (128, 2):
         trainer = attached(GradientMatchingTrainer(**SMALL, augment="none", chunk=chunk), tiny_data, tmp_path)
         trainer.new_network()
-        trainer._train_network()
+        trainer.train_network()
         networks.append([value.detach().clone() for value in trainer.network.parameters()])
     torch.testing.assert_close(*networks, rtol=1e-5, atol=1e-6)
 
