@@ -319,7 +319,7 @@ def epoch_of(ours: Ours) -> Step:
     trainer = ours.attached()
     trainer.new_network()
     trainer.inner_loops = 1
-    return lambda: trainer._train_network()
+    return lambda: trainer.train_network()
 
 
 def timed(steps: dict[str, Step], rounds: int) -> dict[str, float]:
