@@ -3,6 +3,8 @@
 Kim et al. 2022, "Dataset Condensation via Efficient Synthetic-Data Parameterization".
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,7 +24,7 @@ class IDCLike(GradientMatchingTrainer):
         **kwargs: See :class:`trainers.gradient_matching.GradientMatchingTrainer`.
     """
 
-    def __init__(self, factor: int = 2, net_batches: int = 4, net_batch: int = 64, **kwargs) -> None:
+    def __init__(self, factor: int = 2, net_batches: int = 4, net_batch: int = 64, **kwargs: Any) -> None:
         super().__init__(decode={"factor": factor}, distance="mse", inner_loops=1, **kwargs)
         self.net_batches, self.net_batch = net_batches, net_batch
 

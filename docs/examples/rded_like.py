@@ -4,14 +4,17 @@ Sun et al. 2024, "On the Diversity and Realism of Distilled Dataset: An Efficien
 Nothing is optimised. The network, the observer, labels what learners are shown after augmentation; its bytes count.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from gendistill.data.sampling import ClassSampler
 from gendistill.decodes.choice import decode_of
 from gendistill.evaluation.victims import trained_learners
 from gendistill.nets.learners import default_learner
-from gendistill.teacher import Labeller
+from gendistill.teacher import Labeller, Teacher
 from gendistill.teacher.decoded import teacher_of
 from trainers.trainer import Trainer
 
@@ -37,8 +40,8 @@ class RDEDLike(Trainer):
         crops: int = 5,
         updates: int = 300,
         temperature: float = 20.0,
-        learner: dict | None = None,
-        **kwargs,
+        learner: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.images_per_class, self.candidates, self.crops = images_per_class, candidates, crops
@@ -58,7 +61,7 @@ class RDEDLike(Trainer):
         self.images = self.decode.encode(torch.cat(chosen))
 
     @torch.no_grad()
-    def easiest(self, index, label):
+    def easiest(self, index: Tensor, label: int) -> Tensor:
         """Return the crops of one class that the observer answers best, one of an image, easiest first."""
         images = self.data.train.batch(index, self.normalisation)[0]
         views, losses = [], []
@@ -71,11 +74,11 @@ class RDEDLike(Trainer):
         easiest = loss.argsort()[: self.images_per_class * self.decode.cells]
         return torch.stack(views)[best[easiest], easiest]
 
-    def train_step(self, batch):
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Do nothing: the images are chosen when the run starts."""
         return {"images": torch.ones((), device=self.device)}
 
-    def teacher(self):
+    def teacher(self) -> Teacher:
         """Return the images with the observer as their labeller."""
         labeller = Labeller(self.observer, self.normalisation, temperature=self.temperature)
         return teacher_of(
@@ -84,7 +87,7 @@ class RDEDLike(Trainer):
         )  # fmt: skip
 
 
-def random_crops(images, generator):
+def random_crops(images: Tensor, generator: torch.Generator) -> Tensor:
     """Return a random square of each image, at least a quarter of its area, enlarged to its size."""
     count = len(images)
     scale = (0.25 + 0.75 * torch.rand(count, generator=generator, device=generator.device)).sqrt().to(images.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from gendistill.claims import claimed
@@ -18,6 +18,10 @@ def parts_beside(output: str | Path | None) -> Path | None:
         return None
     path = Path(output)
     return None if path.exists() and not path.is_file() else path.with_name(f".{path.name}.parts")
+
+
+KEPT = (".json", ".safetensors")
+"""Ends of the names of parts, and of learners in training."""
 
 
 @contextmanager
@@ -41,13 +45,18 @@ def keeping(output: str | Path | None) -> Iterator[None]:
     def how() -> str:
         if folder is None:
             return "nothing is kept without --output FILE; give the same command again to start anew"
-        if not folder.exists():
+        if not (folder.is_dir() and any(path.suffix in KEPT for path in folder.iterdir())):
             return "nothing was finished; give the same command again to start anew"
         return f"what is finished is kept in '{folder}'; give the same command again to go on"
 
     claim = nullcontext() if folder is None else claimed(folder, "judging", "choose another --output")
-    with claim, going_on(how), kept_in(folder):
-        yield
+    try:
+        with claim, going_on(how), kept_in(folder):
+            yield
+    finally:
+        if folder is not None:
+            with suppress(OSError):  # it is not there, or holds what is kept
+                folder.rmdir()
 
 
 def forget(output: str | Path) -> None:

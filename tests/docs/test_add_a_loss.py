@@ -31,7 +31,7 @@ def test_the_examples_are_checked_for_their_types() -> None:
     checked = configparser.ConfigParser()
     checked.read(ROOT / "setup.cfg")
     assert checked["mypy"]["modules"].split(", ") == sorted(path.stem for path in EXAMPLES.glob("*.py"))
-    assert sorted(SHOWN) == sorted(path.stem for path in EXAMPLES.glob("*.py"))
+    assert set(SHOWN) <= {path.stem for path in EXAMPLES.glob("*.py")}
 
 
 def test_every_config_of_the_page_takes_the_term() -> None:

@@ -59,7 +59,7 @@ def test_the_number_of_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_numbers_of_images_that_a_generator_is_to_make() -> None:
-    endless: Any = SimpleNamespace(images_stored=None, description=DESCRIPTION, device="cpu")
+    endless: Any = SimpleNamespace(images_stored=None, decoded_images=None, description=DESCRIPTION, device="cpu")
     with pytest.raises(UserError, match="1,000,000,000,000 generated images .* would take 128 TB of memory"):
         with_images(endless, 10**12, 100)
     with pytest.raises(UserError, match="kept of 1,000,000,000,000 drawn images would take 400 TB of memory"):
