@@ -146,6 +146,11 @@ def number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
+def real(value: Any) -> bool:
+    """Take any number, also one that is not finite, which is none in JSON."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def size(value: Any) -> bool:
     """Take a number of at least 0."""
     return number(value) and value >= 0
