@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from gendistill.errors import PlaceError, UserError
 from gendistill.files import place_sentence, remove_leftovers, require_place
+from gendistill.regular import require_own
 
 try:
     import fcntl
@@ -27,17 +28,18 @@ class Claim:
         folder: The folder; made when missing.
         doing: What a process does there, as in "another process is ``training`` in".
         way_out: What else to do than to wait: "choose another --output".
+        files: Names of files that are kept or written there; nothing else may lie in their places.
     """
 
-    def __init__(self, folder: Path, doing: str, way_out: str) -> None:
-        self.folder, self.doing, self.way_out = folder, doing, way_out
+    def __init__(self, folder: Path, doing: str, way_out: str, files: Iterable[str] = ()) -> None:
+        self.folder, self.doing, self.way_out, self.files = folder, doing, way_out, tuple(files)
         self._lock: IO[bytes] | None = None
 
     def take(self) -> None:
         """Claim the folder until :meth:`release` or the process's end, and take away what killed writers left there.
 
         Raises:
-            PlaceError: Nothing can be written there.
+            PlaceError: Nothing can be written there, or a folder, a pipe or the like lies where a file is written.
             UserError: Another process has claimed it.
         """
         try:
@@ -53,6 +55,8 @@ class Claim:
         except OSError as error:
             raise PlaceError(place_sentence(self.folder, error)) from error
         require_place(self.folder, folder=True)
+        for name in self.files:
+            require_own(self.folder / name, f"take it away, or {self.way_out}")
         remove_leftovers(self.folder)
 
     def _open(self) -> bool:
@@ -90,16 +94,16 @@ class Claim:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, doing: str, way_out: str) -> Iterator[None]:
+def claimed(folder: Path, doing: str, way_out: str, files: Iterable[str] = ()) -> Iterator[None]:
     """Hold a :class:`Claim` on a folder.
 
     Raises:
         PlaceError: Nothing can be written there.
         UserError: Another process has claimed it.
     """
-    claim = Claim(folder, doing, way_out)
-    claim.take()
+    claim = Claim(folder, doing, way_out, files)
     try:
+        claim.take()
         yield
     finally:
         claim.release()

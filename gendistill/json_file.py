@@ -18,6 +18,7 @@ from typing import Any
 
 from gendistill.errors import UserError
 from gendistill.notes import note
+from gendistill.regular import require_own
 
 MOST_BYTES = 256 * 2**20
 """Larger than any file that this project writes as JSON."""
@@ -143,6 +144,11 @@ def truth(value: Any) -> bool:
 def number(value: Any) -> bool:
     """Take a finite number of a size that this project writes."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def real(value: Any) -> bool:
+    """Take any number, also one that is not finite, which is none in JSON."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def size(value: Any) -> bool:
@@ -331,7 +337,11 @@ def read_kept(
 
     Returns:
         The values, without their checksum; None where there is nothing that can be relied on.
+
+    Raises:
+        PlaceError: A folder, a pipe or the like lies there, so that nothing could be kept.
     """
+    require_own(path)
     try:
         values: dict[str, Any] = read_json(path, shape)
         if not is_whole(values):

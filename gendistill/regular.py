@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from gendistill.budget import TEXT, check_file
-from gendistill.errors import UserError
+from gendistill.errors import PlaceError, UserError
 from gendistill.plain import readable
 
 KINDS = (
@@ -39,12 +39,36 @@ def regular(path: str | Path) -> Path:
             raise UserError(f"'{shown}' is a link to nothing; replace it by the file that is meant") from error
         return path
     if not stat.S_ISREG(mode):
-        what = next((words for test, words in KINDS if test(mode)), "no regular file")
         raise UserError(
-            f"'{shown}' is {what} and cannot be read as a file; give the path of a regular file (save what comes "
-            "through a pipe first)"
+            f"'{shown}' is {_kind(mode)} and cannot be read as a file; give the path of a regular file (save what "
+            "comes through a pipe first)"
         )
     return path
+
+
+def require_own(path: str | Path, way_out: str = "take it away") -> None:
+    """Refuse, before any work, a place of a file of ours where something else lies, in which nothing can be kept.
+
+    Args:
+        path: The file, which may be missing; links are followed.
+        way_out: What to do.
+
+    Raises:
+        PlaceError: A folder, a pipe or a device lies there, or a link that leads nowhere.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        what = "a link to nothing" if path.is_symlink() else None
+    else:
+        what = None if stat.S_ISREG(mode) else _kind(mode)
+    if what is not None:
+        raise PlaceError(f"'{readable(str(path))}' is {what}, and a file is written there; {way_out}")
+
+
+def _kind(mode: int) -> str:
+    return next((words for test, words in KINDS if test(mode)), "no regular file")
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -16,7 +16,7 @@ from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler, EpochSampler
 from gendistill.errors import UserError
 from gendistill.nets.chance import Chance
-from gendistill.runs.attributes import capture, find, holds_state, is_plain, restore
+from gendistill.runs.attributes import UNFIT, capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.seeds import derive_seed, initialisation
@@ -228,7 +228,7 @@ class Trainer(ABC):
         for name, saved in state.items():
             try:
                 setattr(self, name, restore(getattr(self, name, None), saved))
-            except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            except UNFIT as error:
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(
                     f"the saved state does not fit '{name}' of this trainer ({reason}); choose another run.name, or "

@@ -28,6 +28,7 @@ SPACES = {
     "mlps": "gendistill.nets.spaces.MLPSpace",
     "cells": "gendistill.nets.spaces.CellSpace",
 }
+FILES = ("architectures.json", "results.json", "scatter.png", "table.md")
 TRUTHS = ("all", "best", "none")
 UPDATES = 32
 """Updates of a learner where the teacher has no curriculum whose length says it."""
@@ -91,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
     how = f"what is scored and trained is kept in '{kept}'; give the same command again to go on"
     # Without --fresh, which would throw it away.
     how = how.replace("the same command", "the same command without --fresh") if given.fresh else how
-    claim = claimed(Path(given.output), "searching", "choose another --output")
+    claim = claimed(Path(given.output), "searching", "choose another --output", FILES)
     with result_only(given.json), claim, going_on(lambda: how):
         results = run(given)
     print(to_json(results) if given.json else in_words(results, _said))

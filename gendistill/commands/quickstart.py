@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gendistill.teacher import Teacher
 
 KEPT = "finished stages are kept; give the same command again to go on"
+FILES = ("results.json", "report.html")
 DATASET = "digits"
 STAGES = ("gan", "gtn", "latent")
 UPDATES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -115,7 +116,7 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
                 f"there is no {configs / stage}.yaml; run in a checkout of the project or give --configs DIR"
             )
     planned = _plan(root, name, configs, scale, seed)
-    with claimed(root / name, "running the quickstart", "choose another --name"):
+    with claimed(root / name, "running the quickstart", "choose another --name", FILES):
         return _run(root, name, planned, seed, learning)
 
 

@@ -39,6 +39,7 @@ options:
   --KEY VALUE         any option of gendistill train, for all runs, such as --data.name mnist --data.root DIR"""
 
 KEPT = "finished runs and evaluations are kept; give the same command again to go on"
+FILES = ("results.json", "report.html")
 OWN = ("--seeds", "--jobs", "--root", "--configs", "--output", "--list")
 
 
@@ -92,7 +93,7 @@ def replicate(replication: Replication) -> dict[str, Any]:
         PlaceError: Nothing can be written there.
     """
     judge = Judge(replication, replication.experiment(0).load_data())
-    with claimed(replication.directory, "replicating", "choose another --root"):
+    with claimed(replication.directory, "replicating", "choose another --root", FILES):
         return _replicate(replication, judge)
 
 

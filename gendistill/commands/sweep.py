@@ -36,6 +36,7 @@ options:
   --json              print one JSON object on stdout, all else on stderr
   --KEY VALUE         any option of gendistill train, for all runs, such as --data.root DIR"""
 
+FILES = ("sweep.json", "sweep.png")
 OWN = ("--over", "--label", "--seeds", "--jobs", "--root", "--output")
 
 
@@ -123,7 +124,7 @@ def sweep(asked: Sweep) -> dict[str, Any]:
     parts = [(value, asked.at(value)) for value in asked.values]
     for _, part in parts:
         part.experiment(0).build_trainer()
-    with claimed(asked.directory, "sweeping", "choose another --root"):
+    with claimed(asked.directory, "sweeping", "choose another --root", FILES):
         return _sweep(asked, parts)
 
 

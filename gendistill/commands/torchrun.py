@@ -64,7 +64,9 @@ def launch(own: Sequence[str], words: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # Each of its modules has set a level of its own.
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     named = any(word.startswith(("--rdzv", "--master", "--standalone", "--nnodes")) for word in map(_dashed, own))
     given, own = own, [*([] if named else ["--standalone"]), *(own or ["--nproc-per-node=gpu"])]
     try:

@@ -33,8 +33,8 @@ def hold_out(labels: Tensor, count: int, seed: int = SPLIT_SEED, *, least: int =
 
     Args:
         labels: (N,) int64 class indices.
-        count: How many are held out; more where there are more classes than that, fewer where a class would lose its
-            last sample.
+        count: How many are held out; more where there are more classes than that, fewer where a class would keep
+            less than ``least``.
         seed: Seed of the shuffle.
         least: How many of a class stay at least where there are enough; 2 where another part is still to be held out.
 
@@ -42,7 +42,9 @@ def hold_out(labels: Tensor, count: int, seed: int = SPLIT_SEED, *, least: int =
         Index of the rest and of what is held out, int64, ascending, on the CPU.
     """
     counts = torch.bincount(labels.cpu())
-    divisible, spare = int((counts > 1).sum()), int((counts - 1).clamp(min=0).sum())
+    divisible = int((counts > 1).sum())
+    # A class with less than that and one to hold out gives the one all the same, its last sample never.
+    spare = int((counts - (counts - 1).clamp(max=least))[counts > 1].sum())
     count = min(max(count, divisible), spare)
     rest, held = stratified(labels, (len(labels) - count, count), seed, least=(least, 1))
     return rest, held

@@ -17,7 +17,7 @@ from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.finite import check_finite
 from gendistill.notes import note
-from gendistill.regular import regular
+from gendistill.regular import regular, require_own
 
 VARIABLE = "GENDISTILL_CACHE"
 CHECKSUM = "checksum"
@@ -28,6 +28,16 @@ def cache_folder(kind: str) -> Path:
     """Return ``$GENDISTILL_CACHE/<kind>`` or, where the variable is not set, ``~/.cache/gendistill/<kind>``."""
     root = os.environ.get(VARIABLE)
     return (Path(root).expanduser() if root else Path.home() / ".cache" / "gendistill") / kind
+
+
+def is_kept(path: Path) -> bool:
+    """Return whether a file is kept at a path.
+
+    Raises:
+        PlaceError: A folder, a pipe or the like lies there, so that nothing could be kept.
+    """
+    require_own(path)
+    return path.is_file()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

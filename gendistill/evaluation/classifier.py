@@ -21,7 +21,7 @@ from gendistill.data.fingerprint import split_fingerprint, text_fingerprint
 from gendistill.data.real import RealData, Split
 from gendistill.data.sampling import EpochSampler
 from gendistill.errors import UserError
-from gendistill.evaluation.cache import cache_folder, made_anew, read_tensors, write_tensors
+from gendistill.evaluation.cache import cache_folder, is_kept, made_anew, read_tensors, write_tensors
 from gendistill.evaluation.ensemble import right
 from gendistill.evaluation.extractors import Extractor
 from gendistill.finite import is_finite
@@ -145,7 +145,7 @@ def trained_classifier(data: RealData, *, seed: int = 0, folder: Path | None = N
 
 def _taken_over(classifier: ClassifierExtractor, path: Path) -> bool:
     """Load the weights that are kept; return whether there are any, and whole ones."""
-    if not path.is_file():
+    if not is_kept(path):
         return False
     try:
         state = read_tensors(path)[0]

@@ -21,7 +21,7 @@ from gendistill import __version__
 from gendistill.data.fingerprint import fingerprint, in_words, tensors_fingerprint, text_fingerprint
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.evaluation.cache import read_tensors, write_tensors
+from gendistill.evaluation.cache import is_kept, read_tensors, write_tensors
 from gendistill.evaluation.curve import Curve
 from gendistill.evaluation.lessons import Lessons
 from gendistill.files import atomic_write, remove_leftovers
@@ -145,7 +145,7 @@ class Place:
 
     def go_on(self, curve: Curve, lessons: Lessons) -> int:
         """Put back what was kept, and return the updates done; 0 where nothing was, or it is damaged."""
-        if not self.path.is_file():
+        if not is_kept(self.path):
             return 0
         try:
             tensors, metadata = read_tensors(self.path, finite=False)

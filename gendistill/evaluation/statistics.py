@@ -13,7 +13,7 @@ from gendistill.data.description import Normalisation
 from gendistill.data.fingerprint import split_fingerprint, tensors_fingerprint, text_fingerprint
 from gendistill.data.real import Split
 from gendistill.errors import UserError
-from gendistill.evaluation.cache import cache_folder, made_anew, read_tensors, write_tensors
+from gendistill.evaluation.cache import cache_folder, is_kept, made_anew, read_tensors, write_tensors
 from gendistill.evaluation.extractors import Extractor, extract
 from gendistill.evaluation.frechet import Gaussian, moments
 from gendistill.evaluation.pairs import RealPairs
@@ -167,7 +167,7 @@ def real_statistics(
     dataset, identity = split_fingerprint(split), extractor.id
     name = text_fingerprint(f"{FORMAT}|{dataset}|{identity}|{normalisation}")
     path = (folder or cache_folder("statistics")) / f"{name}.safetensors"
-    if path.is_file():
+    if is_kept(path):
         try:
             return RealStatistics.load(path, dataset=dataset, extractor=identity)
         except UserError as error:
@@ -193,7 +193,7 @@ def real_pairs(real: RealStatistics, num_classes: int, nearest: int, *, folder: 
     name = text_fingerprint(f"pairs|{FORMAT}|{digest}|{num_classes}|{nearest}")
     path = (folder or cache_folder("statistics")) / f"{name}.safetensors"
     given = real.features, real.classes, num_classes
-    if path.is_file():
+    if is_kept(path):
         try:
             kept = RealPairs.restored(*given, read_tensors(path)[0])
         except UserError as error:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gendistill.errors import UserError
-from gendistill.evaluation.cache import read_tensors, write_tensors
+from gendistill.evaluation.cache import is_kept, read_tensors, write_tensors
 from gendistill.experts.files import Rows, damaged
 from gendistill.files import remove_leftovers
 from gendistill.json_file import Is, Keys, mapping, parse_json, whole
@@ -51,7 +51,7 @@ class Snapshots:
         if not self.place.is_dir():
             return None
         remove_leftovers(self.place)
-        if not self._state.is_file():
+        if not is_kept(self._state):
             return None  # interrupted before the first snapshot
         try:
             noted = parse_json(read_tensors(self._state)[1].get(KEY, ""), f"what '{self._state}' says", NOTED)

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 Plain = (bool, int, float, str, type(None))
+AVERAGES = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg"}
+"""What torch's optimisers call their running means, which have the shape of the parameter."""
+UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a state may raise that is none of what it is put into."""
 
 
 def holds_state(value: Any) -> bool:
@@ -73,7 +77,17 @@ def restore(value: Any, state: Any) -> Any:
             with torch.no_grad():
                 value.copy_(state)
             return value
+        if value.requires_grad and value.shape != state.shape:  # an optimiser would go on with the other one
+            raise ValueError(f"it has the shape {tuple(state.shape)}, expected {tuple(value.shape)}")
         return state.to(value.device).requires_grad_(value.requires_grad)
+    if isinstance(value, torch.optim.Optimizer):
+        before = [dict(group) for group in value.param_groups]
+        value.load_state_dict(state)
+        for at, (then, now) in enumerate(zip(before, value.param_groups, strict=True)):
+            _require_options(then, now, f"group {at} of its optimiser")
+        for parameter, kept in value.state.items():
+            _require_averages(parameter, kept)
+        return value
     if has_state_dict(value):
         value.load_state_dict(state)
         return value
@@ -90,6 +104,22 @@ def restore(value: Any, state: Any) -> Any:
     if isinstance(value, (*Plain, list, tuple, dict)):
         return state
     return value
+
+
+def _require_options(built: Mapping[str, Any], loaded: Mapping[str, Any], where: str) -> None:
+    """Refuse options of an optimiser that it could not make a step with; it takes any, and fails later."""
+    for name, value in built.items():
+        if name not in loaded:
+            raise ValueError(f"{where} lacks '{name}'")
+        if isinstance(value, (int, float)) and not isinstance(loaded[name], (int, float, Tensor)):
+            raise ValueError(f"'{name}' in {where} is no number")
+
+
+def _require_averages(parameter: Tensor, kept: Mapping[str, Any]) -> None:
+    """Refuse running means of an optimiser that are none of the parameter."""
+    for name in AVERAGES & set(kept):
+        if kept[name] is not None and getattr(kept[name], "shape", None) != parameter.shape:
+            raise ValueError(f"'{name}' of its optimiser does not have the shape {tuple(parameter.shape)}")
 
 
 def find(kind: type, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

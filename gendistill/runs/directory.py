@@ -13,6 +13,7 @@ from gendistill.regular import read_text
 from gendistill.yaml_file import dump_yaml, parse_yaml
 
 INCOMING = ".state.incoming.pt"
+WAY_OUT = "choose another run.name"
 
 
 class RunDirectory:
@@ -25,7 +26,8 @@ class RunDirectory:
 
     def __init__(self, root: str | Path, name: str) -> None:
         self.path = Path(root) / name
-        self._claim = Claim(self.path, "training", "choose another run.name")
+        names = (path.name for path in (*self._files(), self.path / INCOMING))
+        self._claim = Claim(self.path, "training", WAY_OUT, names)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -90,10 +92,14 @@ class RunDirectory:
         """Claim the directory for this process until :meth:`unlock` or the process's end, however it ends.
 
         Raises:
-            PlaceError: Nothing can be written there.
+            PlaceError: Nothing can be written there, or something else lies where a run has a file.
             UserError: Another process is training here.
         """
         self._claim.take()
+        if (self.samples.exists() or self.samples.is_symlink()) and not self.samples.is_dir():
+            raise PlaceError(
+                f"'{self.samples}' is no folder, and pictures are written there; take it away, or {WAY_OUT}"
+            )
 
     def unlock(self) -> None:
         """Give the directory free."""
@@ -101,16 +107,19 @@ class RunDirectory:
 
     def discard(self) -> None:
         """Delete what an earlier run wrote here; files that no run writes stay."""
-        states = (self.state, self.previous_state, self.damaged_state)
-        for path in (*states, self.teacher, self.log, self.results, self.config):
-            path.unlink(missing_ok=True)
-        for path in (*self.path.glob("events.out.tfevents.*"), *self.path.glob("failure-*.txt")):
-            path.unlink()
+        found = [*self._files(), *self.path.glob("events.out.tfevents.*"), *self.path.glob("failure-*.txt")]
         if self.samples.is_dir():
-            for sample in (*self.samples.glob("*.png"), *self.samples.glob("*.txt")):
-                sample.unlink()
-            with contextlib.suppress(OSError):
-                self.samples.rmdir()
+            found += [*self.samples.glob("*.png"), *self.samples.glob("*.txt")]
+        for path in found:
+            if path.is_file() or path.is_symlink():
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.samples.rmdir()
+
+    def _files(self) -> tuple[Path, ...]:
+        """Return the files that every run has."""
+        states = (self.state, self.previous_state, self.damaged_state)
+        return (*states, self.teacher, self.log, self.results, self.config)
 
     def sweep(self) -> None:
         """Delete what a killed process left half written."""

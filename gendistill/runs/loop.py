@@ -14,10 +14,10 @@ import gendistill
 from gendistill.data.fingerprint import PARTS, contents, require_unchanged
 from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
-from gendistill.json_file import Is, Keys, check, mapping, size, text, truth, whole
+from gendistill.json_file import Is, Keys, check, mapping, real, size, table_of, text, truth, whole
 from gendistill.notes import collected
 from gendistill.plain import plain
-from gendistill.runs.attributes import not_finite
+from gendistill.runs.attributes import UNFIT, not_finite
 from gendistill.runs.board import Board
 from gendistill.runs.checkpoint import load_state, save_state, settle
 from gendistill.runs.configuration import as_stored, bound, differing, flatten, require_same
@@ -25,7 +25,7 @@ from gendistill.runs.context import RunContext
 from gendistill.runs.device import choose_device
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.failure import again, exactly, failure, kept
-from gendistill.runs.metrics import Metrics
+from gendistill.runs.metrics import METRICS, Metrics
 from gendistill.runs.observe import GlobalRandomness, untouched
 from gendistill.runs.options import RunOptions
 from gendistill.runs.processes import Processes, StoppedByAnother
@@ -33,7 +33,7 @@ from gendistill.runs.progress import Progress
 from gendistill.runs.signals import Interrupted, StopSignals
 from gendistill.runs.tune import threads_of
 from gendistill.runs.tuning import Tuning
-from gendistill.runs.watch import Watch, Watched
+from gendistill.runs.watch import WATCH, Watch, Watched
 from gendistill.seeds import Streams
 from gendistill.teacher import Teacher, save
 from gendistill.teacher.files import is_intact
@@ -157,10 +157,14 @@ STATE = Keys(
         "seconds": Is(size, "a number of seconds"),
         "device": Is(text, "a kind of device"),
         "checked": Is(truth, "true or false"),
-        **{name: Is(mapping, "an object") for name in ("trainer", "streams", "global", "metrics", "reported")},
+        **{name: Is(mapping, "an object") for name in ("trainer", "streams", "global")},
+        "metrics": METRICS,
+        "reported": Is(table_of(real), "means of metrics"),
     },
     optional={
-        **{name: Is(mapping, "an object") for name in ("software", "config", "data", "other_data", "watch")},
+        **{name: Is(mapping, "an object") for name in ("software", "config", "data")},
+        "other_data": Is(table_of(mapping), "what other data sets hold"),
+        "watch": WATCH,
         "tuned": Is(text, "what the run's trial chose, as text"),
     },
     # What a later version saves is no use without that version.
@@ -242,7 +246,7 @@ class _Loop:
             if saved is not None:
                 check(saved, STATE, f"the saved state in '{directory}'")
                 self.saved = saved
-                if "config" in saved and differing(as_stored(saved["config"]), config):
+                if saved.get("config") is not None and differing(as_stored(saved["config"]), config):
                     raise UserError(
                         f"the saved state in '{directory}' is of a run with other settings than its config.yaml says; "
                         f"put back the state that belongs to it, {ANOTHER_RUN}"
@@ -314,7 +318,7 @@ class _Loop:
         self.trainer.load_state_dict(state["trainer"])
         self.metrics.load_state_dict(state["metrics"])
         run.metrics = dict(state["reported"])
-        if "watch" in state:
+        if state.get("watch") is not None:
             self.watch.load_state_dict(state["watch"])
         else:
             self.watch.begin(run.step, self.trainer.watched())
@@ -322,14 +326,21 @@ class _Loop:
         if self.fallen_back is not None:
             notes.append(f"the latest saved state was damaged; {self.fallen_back}")
         notes += notes_on_origin(state)
-        if "data" not in state:
+        if state.get("data") is None:
             notes.append("the saved state does not say what its data held; whether that is the same today is not known")
-        for name, known in state.get("other_data", {}).items():
+        for name, known in (state.get("other_data") or {}).items():
             what = f"'{run.directory}' holds a run that uses '{name}',"
             require_unchanged(known, self.trainer.other_data.get(name, {}), what, ANOTHER_RUN)
         if state["device"] == run.device.type:
-            run.streams.load_state_dict(state["streams"])
-            self.randomness.load_state_dict(state["global"])
+            for name, part in (("streams", run.streams), ("global", self.randomness)):
+                try:
+                    part.load_state_dict(state[name])
+                except UNFIT as error:
+                    raise UserError(
+                        f"the saved state in '{run.directory}' holds no random streams in '{name}' "
+                        f"({' '.join(str(error).split())[:100]}); put back the state before it (state.previous.pt), or "
+                        "set run.fresh to true to start anew"
+                    ) from error
         else:
             run.streams.restart(list(state["streams"]), f"{run.step}")
             notes.append(

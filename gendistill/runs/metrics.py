@@ -9,9 +9,23 @@ import torch
 from torch import Tensor
 
 from gendistill.errors import DivergenceError
+from gendistill.json_file import Is, mapping, real, table_of, whole
 from gendistill.runs.processes import Processes, StoppedByAnother
 
 FOLD_AT = 256
+
+
+METRICS = Is(
+    lambda value: (
+        mapping(value)
+        and set(value) == {"sums", "counts"}
+        and table_of(real)(value["sums"])
+        and table_of(lambda count: whole(count) and count > 0)(value["counts"])
+        and set(value["sums"]) == set(value["counts"])
+    ),
+    "sums and counts of metrics",
+)
+"""What :meth:`Metrics.state_dict` returns."""
 
 
 class Metrics:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gendistill.json_file import Is, Keys, list_of, real, table_of, text, whole
 from gendistill.teacher.base import SMALLEST_RATE, Teacher, rates_at_fault
 
 FAR = 100.0
@@ -47,6 +48,21 @@ class Watched:
     accuracy: str | None = None
     accuracy_images: int = 1
     collapsed: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+
+
+SUMS = Is(table_of(lambda value: list_of(real)(value) and len(value) == 2), "two sums by name")
+WATCH = Keys(
+    required={
+        "found": Is(table_of(text), "sentences by name"),
+        "said": Is(list_of(text), "a list of names"),
+        "looked_at": Is(whole, "a number of steps"),
+        "start": SUMS,
+        "last": SUMS,
+        "still": Is(table_of(whole), "numbers of steps by name"),
+    },
+    optional={"useless": Is(text, "a sentence")},
+)
+"""What :meth:`Watch.state_dict` returns."""
 
 
 class Watch:

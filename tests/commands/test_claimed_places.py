@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,48 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     assert not any("judging" in line or "seed 0" in line for line in said)
     assert (described / "in-the-way").read_text() == "mine"
     assert not (described / "runs").exists()
+
+
+IN_THE_WAY = [
+    *(
+        ("train", name)
+        for name in ("state.previous.pt", "teacher.safetensors", "log.txt", "config.yaml", "results.json")
+    ),
+    *(("nas", name) for name in ("architectures.json", "scatter.png", "table.md")),
+    ("replicate", "report.html"),
+    ("sweep", "sweep.png"),
+    ("quickstart", "report.html"),
+]
+
+
+@pytest.mark.parametrize(("command", "name"), IN_THE_WAY)
+@pytest.mark.parametrize("what", ["a pipe", "a folder", "a link to nothing"])
+def test_what_lies_in_the_place_of_a_file_is_found_before_the_work(
+    command: str, name: str, what: str, described: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, where, option = COMMANDS[command]
+    there = described / where / name
+    there.parent.mkdir(parents=True)
+    if what == "a pipe":
+        os.mkfifo(there)
+    elif what == "a folder":
+        (there / "mine").mkdir(parents=True)
+    else:
+        there.symlink_to("nowhere")
+    assert main(words) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        said.startswith(f"error: '{where}/{name}' is {what}, and a file is written there; take it away")
+        and option in said
+    )
+    assert [path.name for path in there.parent.iterdir()] == [name]
+
+
+def test_a_fresh_run_takes_nothing_away_that_no_run_has_written(described: Path) -> None:
+    run = described / "runs" / "picked"
+    for name in ("events.out.tfevents.1", "failure-1.txt", "samples/mine.png"):
+        (run / name / "mine").mkdir(parents=True)
+    words = [*COMMANDS["train"][0], "--run.fresh", "true"]
+    assert main(words) == 0
+    assert (run / "teacher.safetensors").is_file() and (run / "samples" / "mine.png" / "mine").is_dir()
+    assert (run / "events.out.tfevents.1" / "mine").is_dir() and (run / "failure-1.txt" / "mine").is_dir()

@@ -64,6 +64,7 @@ def test_every_part_has_every_class_that_is_not_too_rare(counts: list[int], seed
         ([1, 1], [[1, 1], [0, 0], [0, 0]]),
         ([1] * 30, [[1] * 30, [0] * 30, [0] * 30]),
         ([2] * 30, [[1] * 30, [0] * 30, [1] * 30]),
+        ([1] * 7 + [3], [[1] * 8, [0] * 7 + [1], [0] * 7 + [1]]),
     ],
 )
 def test_rare_classes_are_divided(counts: list[int], expected: list[list[int]]) -> None:

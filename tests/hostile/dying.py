@@ -45,6 +45,9 @@ class Dying(DistributionMatchingTrainer):
         if self.how == "launcher":
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(2.0)
+        if self.how == "stopped":
+            os.kill(os.getppid(), signal.SIGINT)
+            time.sleep(2.0)
         if self.how == "memory":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has ...")
         if self.how in ("error", "all"):

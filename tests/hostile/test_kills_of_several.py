@@ -81,19 +81,25 @@ def test_the_traceback_of_a_bug_is_kept(heard: dict[str, Any], place: Path) -> N
     assert text.startswith("Traceback") and "dying.py" in text and not list((place / "runs" / "killed").glob("fail*"))
 
 
-def test_the_launcher_adds_nothing(tmp_path: Path) -> None:
-    """A real torchrun with two processes, one of which is killed: the sentence, the exact command, and no more."""
+LAUNCHED = {"killed": (1, "error: process 1 has ended without a word in step 5 of 6"),
+            "stopped": (130, "error: interrupted after step 5 of 6; ")}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", LAUNCHED)
+def test_the_launcher_adds_nothing(how: str, tmp_path: Path) -> None:
+    """A real torchrun with two processes, one of which is killed or stopped: the sentence, the command, no more."""
+    code, beginning = LAUNCHED[how]
     (tmp_path / "config.yaml").write_text(
-        "trainer: {class_path: dying.Dying, init_args: {images_per_class: 1, real_batch: 2, how: killed, learner: "
+        f"trainer: {{class_path: dying.Dying, init_args: {{images_per_class: 1, real_batch: 2, how: {how}, learner: "
         "{class_path: gendistill.nets.learners.MLP, init_args: {width: 4}}}}\n"
         "data: {name: digits}\nrun: {name: r, root: runs, steps: 6, save_every: 2, sample_every: 0, progress: false}\n"
     )
     words = [sys.executable, "-m", "gendistill.cli", "torchrun", "--nproc-per-node=2"]
     words += ["train", "--config", "config.yaml"]
     done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: process 1 has ended without a word in step 5 of 6")
+    assert done.returncode == code
+    (line,) = [line for line in done.stderr.splitlines() if not re.fullmatch(SHORT, f"{line}\n")]
+    assert line.startswith(beginning) and "give the same command again to continue" in line
     # The very words that were typed.
-    assert line.endswith(f"give the same command again to continue: {' '.join(words)}")
+    assert line.endswith(f": {' '.join(words)}")
     assert done.stdout == ""

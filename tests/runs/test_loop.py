@@ -288,6 +288,13 @@ def test_other_software_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"streams": None}, "lacks 'streams'"),
         ({"data": [1]}, "data is [1]"),
         ({"later": {}}, "'later' is {}, expected nothing of that name"),
+        ({"streams": {"data": [1]}}, "no random streams in 'streams'"),
+        ({"global": {}}, "no random streams in 'global'"),
+        ({"metrics": {}}, "metrics is {}, expected sums and counts of metrics"),
+        ({"metrics": {"sums": {"loss": 1.0}, "counts": {"loss": 0}}}, "expected sums and counts of metrics"),
+        ({"reported": {"loss": "low"}}, "expected means of metrics"),
+        ({"watch": {}}, "watch lacks 'found'"),
+        ({"other_data": {"digits": 3}}, "expected what other data sets hold"),
     ],
 )
 def test_a_state_that_lacks_something_is_one_sentence(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -296,6 +303,55 @@ def test_a_state_that_lacks_something_is_one_sentence(tmp_path: Path, changes: d
     with pytest.raises(UserError) as caught:
         start(tmp_path, "run")
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def changed(value: Any, way: list[Any], to: Any) -> Any:
+    """Return plain values with something else, or nothing, in one place."""
+    if not way:
+        return to
+    if isinstance(value, list):
+        return [changed(one, way[1:], to) if at == way[0] else one for at, one in enumerate(value)]
+    found = {key: changed(one, way[1:], to) if key == way[0] else one for key, one in value.items()}
+    return {key: one for key, one in found.items() if one is not GONE}
+
+
+GONE = object()
+
+
+@pytest.mark.parametrize(
+    ("way", "to"),
+    [
+        (["optimizers_of", "net", "param_groups", 0, "lr"], GONE),
+        (["optimizers_of", "net", "param_groups", 0, "eps"], []),
+        (["optimizers_of", "net", "param_groups"], None),
+        (["optimizers_of", "pixels", "param_groups", 0, "params"], [7, 8]),
+        (["optimizers_of"], GONE),
+        (["net"], {}),
+        (["net"], torch.zeros(2)),
+        (["average"], GONE),
+        (["pixels"], -3),
+        (["pixels"], {}),
+        (["pixels"], torch.zeros(3)),
+        (["optimizers_of", "net", "state", 0, "exp_avg_sq"], "x"),
+        (["optimizers_of", "pixels", "state", 0, "momentum_buffer"], torch.zeros(3)),
+    ],
+)
+def test_a_state_whose_trainer_does_not_fit_is_one_sentence(tmp_path: Path, way: list[Any], to: Any) -> None:
+    start(tmp_path, "run", steps=4)
+    file = tmp_path / "run" / "state.pt"
+    state = torch.load(file, weights_only=True)
+    rewritten(file, trainer=changed(state["trainer"], way, to))
+    with pytest.raises(UserError, match=f"{way[0]}.* of this trainer") as caught:
+        start(tmp_path, "run")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_without_what_later_versions_save_is_continued(tmp_path: Path) -> None:
+    start(tmp_path, "run", steps=4)
+    rewritten(
+        tmp_path / "run" / "state.pt", **dict.fromkeys(("config", "data", "other_data", "watch", "software", "tuned"))
+    )
+    assert start(tmp_path, "run").step > 4
 
 
 def test_a_finished_run_gets_a_damaged_teacher_back(tmp_path: Path) -> None:
