@@ -39,12 +39,13 @@ from trainers.gan import ConditionalGANTrainer, GANTrainer  # noqa: E402
 from trainers.gradient_matching import GradientMatchingTrainer  # noqa: E402
 from trainers.gtn import GTNTrainer  # noqa: E402
 from trainers.latent_search import LatentSearchTrainer  # noqa: E402
+from trainers.mggan import MGGANTrainer  # noqa: E402
 from trainers.trainer import Trainer  # noqa: E402
 from trainers.trajectory_matching import TrajectoryMatchingTrainer  # noqa: E402
 from trainers.wgan import WGANTrainer  # noqa: E402
 
 THREADS = 1
-NETS, TERMS = "gendistill.nets", "trainers.terms"
+NETS, OF_TERMS = "gendistill.nets", "trainers.terms"
 CONV = {"class_path": f"{NETS}.learners.ConvNet", "init_args": {"width": 4, "depth": 1}}
 BATCH_NORM = {
     "class_path": f"{NETS}.learners.ConvNet",
@@ -100,12 +101,14 @@ POOL = {"state": "pool", "size": 2, "steps": 2, "refresh": 1, "batch_size": 8, "
 SMALL_PROBE: dict[str, Any] = {"probe": {"learner": CONV}, "real_per_class": 4, "generated_per_class": 4}
 CONDENSED: dict[str, Any] = {"batch_size": 8, "condensed_size": 4, "num_batches": 2}
 SEARCH: dict[str, Any] = {"images_per_class": 2, "real_batch": 4, "probe": CONV, "film_frames": 0}
+TWO_SEAMS: dict[str, Any] = {"decode": 2, "augment": AUGMENT, "labeller": {"updates": 2, "learner": CONV}}
+TERMS = [{"class_path": f"{OF_TERMS}.gradients.GradientDifference", "init_args": {"probe": {"learner": CONV}}}]
 Make = Callable[[str, str], Trainer]
 
 
 def term(name: str, **options: Any) -> dict[str, Any]:
     """Return the options of a GAN with one term."""
-    return GAN | {"terms": [{"class_path": f"{TERMS}.{name}", "init_args": options}]}
+    return GAN | {"terms": [{"class_path": f"{OF_TERMS}.{name}", "init_args": options}]}
 
 
 def gan(**options: Any) -> Make:
@@ -136,7 +139,25 @@ SETTINGS: dict[str, Make] = {
         )
     ),
     "gan, pool of probes": gan(**term("gradient_matching.ClassGradientMatching", **SMALL_PROBE | {"probe": POOL})),
+    "gan, gradient matching, augmented": gan(
+        **term("gradient_matching.ClassGradientMatching", augment=AUGMENT, **SMALL_PROBE)
+    ),
+    "gan, meta-loss in windows": gan(
+        **term(
+            "meta_loss.MetaLoss",
+            learners=CONV,
+            meta_batch=2,
+            real_per_class=2,
+            real_every=1,
+            inner={"steps": 3, "batch_size": 6, "window": 2, "optimizer": "adam", "memory": "recompute"},
+        )
+    ),
     "gan, trunk as probe": gan(**term("gradients.GradientMagnitude", probe={"state": "trunk"})),
+    "mggan, exchanging": lambda _, stored: MGGANTrainer(
+        preset="gap",
+        schedule={"interval": 1},
+        base={"class_path": "trainers.gan.ConditionalGANTrainer", "init_args": GAN},
+    ),
     "sngan": lambda _, stored: GANTrainer(**SNGAN),
     "wgan-gp": lambda _, stored: WGANTrainer(**WGAN),
     "gtn": lambda _, stored: GTNTrainer(**GTN),
@@ -162,22 +183,54 @@ SETTINGS: dict[str, Make] = {
     "dm, augmented": lambda _, stored: DistributionMatchingTrainer(**MATCHED, augment=AUGMENT),
     "dm, batch norm": lambda _, stored: DistributionMatchingTrainer(**MATCHED | {"learner": BATCH_NORM}),
     "dm, pool of networks": lambda _, stored: DistributionMatchingTrainer(**MATCHED | {"learner": None}, probe=POOL),
+    "dm, formation and labeller": lambda _, stored: DistributionMatchingTrainer(**MATCHED, **TWO_SEAMS),
+    "dm, formation and batch norm": lambda _, stored: DistributionMatchingTrainer(
+        **MATCHED | {"learner": BATCH_NORM}, decode=2, terms=TERMS
+    ),
+    "dm, palette": lambda _, stored: DistributionMatchingTrainer(**MATCHED, decode={"colours": 4}),
+    "dm, generator": lambda generator, _: DistributionMatchingTrainer(
+        **MATCHED, images="noise", decode={"generator": generator}, terms=TERMS
+    ),
     "dc": lambda _, stored: GradientMatchingTrainer(**MATCHED, outer_loops=2, inner_loops=1),
     "dsa": lambda _, stored: GradientMatchingTrainer(**MATCHED, augment=AUGMENT, outer_loops=2, inner_loops=1),
     "mtt": lambda _, stored: TrajectoryMatchingTrainer(**MTT),
     "mtt, batches": lambda _, stored: TrajectoryMatchingTrainer(**MTT, student_batch=4, augment=AUGMENT),
+    "mtt, formation and learned labels": lambda _, stored: TrajectoryMatchingTrainer(
+        **MTT, **TWO_SEAMS, student_batch=4, labels="learned", trajectories=2, ema_decay=0.9, terms=TERMS
+    ),
     "dd": lambda _, stored: DatasetDistillationTrainer(**DD),
     "dd, soft labels": lambda _, stored: DatasetDistillationTrainer(**DD, learn_labels=True),
     "dd, window": lambda _, stored: DatasetDistillationTrainer(**DD, window=2),
+    "dd, mini-batches, formation and augmentation": lambda _, stored: DatasetDistillationTrainer(
+        inner={"steps": 4, "epochs": 1, "batch_size": 6, "window": 2, "memory": "recompute", "optimizer": "adam"},
+        images_per_class=4,
+        learner=CONV,
+        batch_size=12,
+        augment_real="dsa",
+        augment_mode="each",
+        learn_labels=True,
+        terms=TERMS,
+        **TWO_SEAMS,
+    ),
     "condensation": lambda _, stored: BatchCondensationTrainer(
         **CONDENSED, probes=[{"state": "fresh", "learner": CONV}]
     ),
     "condensation, generator": lambda generator, _: BatchCondensationTrainer(
         **CONDENSED, generator=generator, probes=[{"learner": CONV}]
     ),
+    "condensation, formation and augmentation": lambda _, stored: BatchCondensationTrainer(
+        **CONDENSED, probes=[{"learner": CONV}], decode=2, augment=AUGMENT, labels="learned", terms=TERMS
+    ),
+    "condensation, batch norm": lambda _, stored: BatchCondensationTrainer(
+        **CONDENSED, probes=[{"learner": BATCH_NORM}, {"learner": WEIGHT_NORM}], decode=2
+    ),
     "latents, features": search(),
+    "latents, terms": search(terms=TERMS),
     "latents, gradients": search(objective="gradient_matching"),
     "latents, meta-loss": search(objective="meta_loss", inner_steps=2),
+    "latents, meta-loss in windows": search(
+        objective="meta_loss", inner={"steps": 3, "window": 2, "optimizer": "adam"}
+    ),
     "latents, thesis": search(objective="thesis"),
     "latents, trajectory": search(objective={"class_path": "trajectory_matching", "init_args": TRAJECTORY}),
     "latents, clipped": search(constraint="clip"),

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from gendistill.class_names import paths_of, suggestion
+from gendistill.declared import accepted_arguments, require_types
 from gendistill.errors import UserError, did_you_mean
 from gendistill.untrusted import UntrustedSpec
 
@@ -81,22 +82,6 @@ def full_paths(spec: Any) -> Any:
     if isinstance(name, str) and name.isidentifier() and len(found := paths_of(name)) == 1:
         whole["class_path"] = found[0]
     return whole
-
-
-def accepted_arguments(target: type) -> dict[str, inspect.Parameter]:
-    """Return the keyword arguments that a class takes, followed through ``**kwargs`` up its bases."""
-    accepted: dict[str, inspect.Parameter] = {}
-    for cls in target.__mro__:
-        init = cls.__dict__.get("__init__")
-        if init is None or cls is object:
-            continue
-        parameters = list(inspect.signature(init).parameters.values())[1:]
-        for parameter in parameters:
-            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                accepted.setdefault(parameter.name, parameter)
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return accepted
 
 
 def build(spec: str | Mapping[str, Any] | UntrustedSpec, base: type[T], **provided: Any) -> T:
@@ -176,6 +161,7 @@ def _build(target: type[T], path: str, given: dict[str, Any], provided: Mapping[
     # What only a base asks for, the class may give it itself.
     if not inspect.signature(target).parameters.keys().isdisjoint(missing):
         raise UserError(lacking)
+    require_types(target, arguments, path)
     try:
         built: T = target(**arguments)
     except (TypeError, ValueError) as error:

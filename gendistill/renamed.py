@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any, TypeVar
 
+from gendistill.declared import accepted_arguments
 from gendistill.errors import UserError
 from gendistill.notes import note
-from gendistill.objects import accepted_arguments, full_path, locate
+from gendistill.objects import full_path, locate
 
 T = TypeVar("T", bound=type)
 OWN = ("gendistill", "trainers")

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
+from gendistill.declared import accepted_arguments
 from gendistill.errors import UserError, did_you_mean
 from gendistill.nets.learners import ConvNet
-from gendistill.objects import accepted_arguments, build
+from gendistill.objects import build
 
 CONVNET = "gendistill.nets.learners.ConvNet"
 

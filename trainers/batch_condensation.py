@@ -25,6 +25,7 @@ from gendistill.evaluation.condensation_metrics import image_gradients
 from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.losses.class_gradients import class_gradient_distance
 from gendistill.losses.matching import DISTANCES
+from gendistill.nets.modes import writes_statistics
 from gendistill.runs.watch import Watched
 from gendistill.teacher import Teacher, open_teacher
 from gendistill.teacher.decoded import teacher_of
@@ -79,8 +80,8 @@ class BatchCondensationTrainer(Trainer):
         augment: Strategy by which a real batch and its condensed one are changed in the same way, such as
             ``color_crop_cutout_scale_rotate``; None: none.
         batches_at_once: Batches that a step moves, those of the next step being the next ones; None: all.
-        vectorised: Several batches in one pass, for networks without batch norm in train mode; None: on a GPU. False:
-            one batch after another. Either way the gradients are the same, and only what is in one pass has a graph.
+        vectorised: Several batches in one pass; None: on a GPU. False, and always in a network with batch norm in train
+            mode: one batch after another. The gradients are the same, and only what is in one pass has a graph.
         order: How the teacher shows its images: ``fixed`` (the batches as they were made) or ``stratified``.
         terms: See :class:`~trainers.trainer.Trainer`; they see the batches that a step moves, a group is one of them.
 
@@ -305,8 +306,9 @@ class BatchCondensationTrainer(Trainer):
         # Pass by pass and probe by probe, so that one pass's graph is in memory; gradients add up.
         for source in self.probes:
             probe, change = source.draw(), self._change()
-            for first in range(0, len(images), self.together):
-                rows = slice(first, first + self.together)
+            together = self.together if self._vectorised(probe) else 1
+            for first in range(0, len(images), together):
+                rows = slice(first, first + together)
                 real = change(batch[0][rows]), batch[1][rows]
                 made = [given.detach()[rows].requires_grad_(given.requires_grad) for given in (images, labels)]
                 seen = self._decoded(made[0], classes[rows]) if shown is None else made[0]
@@ -336,6 +338,10 @@ class BatchCondensationTrainer(Trainer):
             "cosine/gradient": torch.cat(cosines).mean(),
         }
 
+    def _vectorised(self, probe: Probe) -> bool:
+        """Return whether several batches go through a probe in one pass; those whose statistics move cannot."""
+        return self.at_once and not writes_statistics(probe.network)
+
     def _compare(self, probe: Probe, real: tuple[Tensor, Tensor], made: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the distance of some batches' gradients, summed over them, and the cosine of each (b,).
 
@@ -346,7 +352,11 @@ class BatchCondensationTrainer(Trainer):
         """
         wanted, given = (
             batch_gradients(
-                probe.logits, probe.parameters, *batch, create_graph=graph and self.optimise, at_once=self.at_once
+                probe.logits,
+                probe.parameters,
+                *batch,
+                create_graph=graph and self.optimise,
+                at_once=self._vectorised(probe),
             )
             for batch, graph in ((real, False), (made, True))
         )
@@ -385,7 +395,7 @@ class BatchCondensationTrainer(Trainer):
         """Draw an augmentation (b, N, C, H, W) -> (b, N, C, H, W) that all images of the step share."""
         if self.augment is None:
             return lambda images: images
-        stream = self.run.streams["augment"]
+        stream = self.run.streams.on_host("augment")
         drawn = draw_parameters(self.augment, 1, self.data.description.image_shape, stream)
         return lambda images: apply(images.flatten(0, 1), drawn).view_as(images)
 

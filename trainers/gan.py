@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from gendistill.data.augment import parse
 from gendistill.data.description import Normalisation, symmetric
+from gendistill.declared import accepted_arguments
 from gendistill.errors import UserError
 from gendistill.losses.adversarial import check_loss_type
 from gendistill.losses.penalty import gradient_penalty
 from gendistill.nets.ema import EMA
 from gendistill.nets.modes import frozen, untracked
-from gendistill.objects import accepted_arguments
 from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.batch import Batch, Made

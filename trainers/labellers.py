@@ -11,6 +11,7 @@ from typing import Any, Self
 from torch import nn
 
 from gendistill.data.description import Description
+from gendistill.declared import require_types
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.ensemble import build_learner
 from gendistill.evaluation.victims import trained_learners
@@ -57,7 +58,7 @@ class LabellerPlan:
         """Return what an option ``labeller`` asks for; None: no labeller.
 
         Raises:
-            UserError: An unknown key.
+            UserError: An unknown key, or a value of a wrong type.
         """
         if spec is None:
             return cls(wanted=False)
@@ -67,6 +68,7 @@ class LabellerPlan:
                 raise UserError(
                     f"labeller has no key '{key}'; {did_you_mean(str(key), known)}it may have: {', '.join(known)}"
                 )
+        require_types(cls, spec, "labeller")
         return cls(**spec)
 
     def attach(self, trainer: Trainer) -> nn.Module | None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor
 
+from gendistill.declared import require_types
 from gendistill.errors import UserError, did_you_mean
 
 Pairing = Literal["derangement", "permutation", "cyclic"]
@@ -133,6 +134,7 @@ class Schedule:
         for key in given or {}:
             if key not in known:
                 raise UserError(f"unknown key 'schedule.{key}'; {did_you_mean(str(key), known) or sorted(known)}")
+        require_types(cls, given or {}, "schedule")
         return cls(**(given or {}))
 
 

@@ -202,6 +202,11 @@ def short_name(reference: str) -> str:
     """Return what to call a teacher: the run's or the file's name."""
     if reference == "real" or reference.startswith("real:"):
         return reference
+    from gendistill.teacher.reference import LABELS
+
+    base, between, labels = reference.rpartition(LABELS)
+    if between:
+        return f"{short_name(base)}{between}{short_name(labels)}"
     path = Path(reference)
     return readable(path.resolve().parent.name if path.name == FILE_NAME else path.stem or path.resolve().name)
 

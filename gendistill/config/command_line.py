@@ -12,7 +12,8 @@ from typing import Any
 from gendistill.config.base import read_config
 from gendistill.config.experiment import DATA_TYPES, Experiment, change, check, lay_over, run_types, trainer_path
 from gendistill.config.merge import at_scale
-from gendistill.config.typed import allows, block_types, check_value, declared_types, is_block
+from gendistill.config.typed import check_value
+from gendistill.declared import allows, block_types, declared_types, is_block
 from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import full_path, full_paths
 from gendistill.renamed import modern, new_name, old_names

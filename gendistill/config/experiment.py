@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from gendistill.config.merge import lay
 from gendistill.config.plan import plan, reported
-from gendistill.config.typed import block_types, check_value, declared_types, is_block
+from gendistill.config.typed import check_value
+from gendistill.declared import accepted_arguments, block_types, declared_types, is_block
 from gendistill.errors import UserError, did_you_mean
-from gendistill.objects import accepted_arguments, build, full_path, locate
+from gendistill.objects import build, full_path, locate
 from gendistill.plain import plain
 from gendistill.renamed import at_new_names, completed
 
@@ -136,7 +137,7 @@ def trainer_class(class_path: Any, where: str) -> type:
     return found
 
 
-def run_types() -> dict[str, Any]:
+def run_types() -> Mapping[str, Any]:
     """Return the declared type of every run option."""
     from gendistill.runs.options import RunOptions
 
@@ -221,6 +222,6 @@ def _section(config: Mapping[str, Any], key: str, source: str) -> Mapping[str, A
     return value
 
 
-def _typed(values: Mapping[str, Any], types: dict[str, Any], source: str, prefix: str) -> dict[str, Any]:
+def _typed(values: Mapping[str, Any], types: Mapping[str, Any], source: str, prefix: str) -> dict[str, Any]:
     check_keys(values, types, source, prefix)
     return {key: check_value(value, types[key], f"{source}: {prefix}{key}") for key, value in values.items()}

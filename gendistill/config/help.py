@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from gendistill.config.experiment import Experiment
 from gendistill.config.recorded import tags
-from gendistill.config.typed import declared_types, is_block
+from gendistill.declared import declared_types, is_block
 from gendistill.plain import plain
 
 GENERAL = (

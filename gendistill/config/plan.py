@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gendistill.config.typed import check_value, declared_types
+from gendistill.config.typed import check_value
+from gendistill.declared import declared_types
 from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import full_path, full_paths, locate
 

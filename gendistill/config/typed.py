@@ -6,81 +6,15 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import is_dataclass
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 from gendistill.class_names import suggestion
+from gendistill.declared import allows, block_types, describe, is_block
 from gendistill.errors import UserError, did_you_mean
-from gendistill.objects import accepted_arguments, full_path, full_paths
+from gendistill.objects import full_path, full_paths
 from gendistill.yaml_file import parse_yaml
 
 CLASS_PATH = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*")
-_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    dict: "keys and values",
-    Path: "a path",
-    type(None): "null",
-}
-
-
-def declared_types(target: type) -> dict[str, Any]:
-    """Return the type of every keyword argument of a class, followed through ``**kwargs`` up its bases.
-
-    An argument without an annotation, or with one that cannot be resolved, is ``Any``.
-    """
-    hints: dict[str, Any] = {}
-    for cls in target.__mro__:
-        init = cls.__dict__.get("__init__")
-        if init is None or cls is object:
-            continue
-        try:
-            found = typing.get_type_hints(init)
-        except Exception:  # names that exist for the type checker only
-            found = {}
-        for name, hint in found.items():
-            hints.setdefault(name, hint)
-    return {name: hints.get(name, Any) for name in accepted_arguments(target)}
-
-
-def describe(hint: Any) -> str:
-    """Say a type in words: ``a number or null``."""
-    origin, args = get_origin(hint), get_args(hint)
-    if hint in _WORDS:
-        return _WORDS[hint]
-    if is_block(hint):
-        return "keys and values"
-    if origin is Literal:
-        return "one of " + ", ".join(str(choice) for choice in args)
-    if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(describe(part) for part in args))
-    if origin is tuple and args and args[-1] is not Ellipsis:
-        return f"a list of {len(args)} values"
-    if origin in (list, tuple) or (isinstance(origin, type) and issubclass(origin, typing.Sequence)):
-        return "a list"
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return "keys and values"
-    return getattr(hint, "__name__", str(hint))
-
-
-def allows(hint: Any, kind: type) -> bool:
-    """Tell whether a type is ``kind`` or a union that has it."""
-    if hint is Any or hint is kind:
-        return True
-    return get_origin(hint) in (Union, types.UnionType) and any(allows(part, kind) for part in get_args(hint))
-
-
-def is_block(hint: Any) -> bool:
-    """Tell whether a type is a block of options: a dataclass, of which a config gives some entries."""
-    return isinstance(hint, type) and is_dataclass(hint)
-
-
-def block_types(hint: type) -> dict[str, Any]:
-    """Return the type of every option of a block."""
-    return typing.get_type_hints(hint)
 
 
 def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = False) -> Any:

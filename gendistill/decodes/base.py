@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gendistill.data.description import Description
 from gendistill.data.real import RealData
+from gendistill.declared import accepted_arguments
 from gendistill.errors import UserError
-from gendistill.objects import accepted_arguments
 
 
 class Decode(ABC):

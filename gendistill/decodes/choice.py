@@ -54,7 +54,8 @@ def decode_of(choice: Choice | Decode) -> Decode:
         return _built({**choice, "class_path": _path(str(choice["class_path"]))})
     word = next((word for key, word in KEYS.items() if key in choice), None)
     if word is None:
-        raise UserError(f"decode is {dict(choice)}; {_allowed()}")
+        near = "".join(did_you_mean(str(key), KEYS) for key in choice)
+        raise UserError(f"decode is {dict(choice)}; {near}{_allowed()}")
     return _built({"class_path": WORDS[word], "init_args": dict(choice)})
 
 
@@ -71,7 +72,7 @@ def _path(word: str) -> str:
     if word.lower() in WORDS:
         return WORDS[word.lower()]
     path = full_path(word, Decode)
-    if "." not in path:
+    if not all(part.isidentifier() for part in path.split(".")) or "." not in path:
         raise UserError(f"decode is '{word}'; {did_you_mean(word, WORDS)}{_allowed()}")
     return path
 

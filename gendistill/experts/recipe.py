@@ -11,6 +11,7 @@ from typing import Any, Self
 from gendistill.data.augment import MODES, parse
 from gendistill.data.fingerprint import split_fingerprint, text_fingerprint
 from gendistill.data.real import RealData
+from gendistill.declared import require_types
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.plain import plain
@@ -72,6 +73,7 @@ class Recipe:
                 raise UserError(
                     f"expert has no option '{name}'; {did_you_mean(str(name), known)}it takes: {', '.join(known)}"
                 )
+        require_types(cls, options or {}, "expert")
         return cls(**(options or {}))
 
     def updates_per_epoch(self, images: int) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, get_args
 
+from gendistill.declared import require_types
 from gendistill.errors import UserError, did_you_mean
 from gendistill.unroll import MEMORY_MODES, Memory, Optimizer
 
@@ -107,6 +108,7 @@ class InnerOptions:
             if name not in known:
                 hint = did_you_mean(str(name), known)
                 raise UserError(f"there is no option {BLOCK}.{name} here; {hint}choose among: {', '.join(known)}")
+        require_types(cls, given or {}, BLOCK)
         return cls(**(defaults | dict(given or {})))
 
     def require_count(self, name: str, least: int = 1) -> None:

@@ -49,6 +49,11 @@ def running_layers(network: nn.Module) -> list[Any]:
     return [module for module in network.modules() if getattr(module, "running_mean", None) is not None]
 
 
+def writes_statistics(network: nn.Module) -> bool:
+    """Return whether a forward pass moves running statistics, which a vectorised pass cannot."""
+    return any(layer.training and getattr(layer, "track_running_stats", True) for layer in running_layers(network))
+
+
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """Make no gradients for a network's parameters inside; gradients flow through it to its input."""

@@ -101,6 +101,7 @@ def test_names() -> None:
     assert named_reference("real:subset=5") == (None, "real:subset=5")
     assert named_reference("runs/a=b") == (None, "runs/a=b")
     assert short_name("runs/gan/teacher.safetensors") == "gan"
+    assert short_name("runs/gan,labels=runs/rded/teacher.safetensors") == "gan,labels=rded"
     assert short_name("real:ipc=1") == "real:ipc=1" and short_name("some/found.safetensors") == "found"
 
 

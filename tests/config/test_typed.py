@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import pytest
 
-from gendistill.config.typed import allows, check_value, declared_types, describe
+from gendistill.config.typed import check_value
+from gendistill.declared import allows, declared_types, describe
 from gendistill.errors import UserError
 
 

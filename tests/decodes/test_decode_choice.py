@@ -121,3 +121,12 @@ def test_a_palette_shows_the_nearest_colours_and_lets_gradients_through(tiny_dat
     torch.testing.assert_close(decode.unpacked(packed), shown.detach())
     # The two halves of the pixels, dark and bright, have colours of their own.
     assert float(decode.table.min()) < 60 / 255 < 180 / 255 < float(decode.table.max())
+
+
+@pytest.mark.parametrize(
+    ("choice", "sentence"),
+    [("2.5", "decode is '2.5'; choose one of"), ({"factr": 2}, r"decode is \{'factr': 2\}; did you mean 'factor'")],
+)
+def test_what_names_no_decode_is_told_what_does(choice: object, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        decode_of(choice)  # type: ignore[arg-type]

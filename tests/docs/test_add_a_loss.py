@@ -12,7 +12,8 @@ import pytest
 
 from gendistill.cli import main
 from gendistill.config.command_line import assemble, take_apart
-from gendistill.objects import accepted_arguments, locate
+from gendistill.declared import accepted_arguments
+from gendistill.objects import locate
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 ROOT = EXAMPLES.parents[1]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gendistill.declared import accepted_arguments
 from gendistill.errors import UserError
 from gendistill.nets.cgan_pd import CGANPDDiscriminator, CGANPDGenerator
 from gendistill.nets.dcgan import (
@@ -23,7 +24,6 @@ from gendistill.nets.wgan_gp import (
     WGANGPDiscriminator,
     WGANGPGenerator,
 )
-from gendistill.objects import accepted_arguments
 
 PAIRS: list[tuple[type[nn.Module], type[nn.Module]]] = [
     (SNGANGenerator, SNGANDiscriminator),

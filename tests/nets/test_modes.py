@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gendistill.nets.layers import BatchNorm2d
-from gendistill.nets.modes import answering, of_the_batch, resting, running_layers, untracked
+from gendistill.nets.modes import answering, of_the_batch, resting, running_layers, untracked, writes_statistics
 from gendistill.nets.statistics import set_statistics
 from gendistill.nets.weight_normalised import MeanOnlyBatchNorm
 
@@ -93,3 +93,24 @@ def test_statistics_are_those_of_the_batch_whatever_they_were() -> None:
     maps = net[0](images(7)).detach()
     torch.testing.assert_close(net[1].running_mean, maps.mean((0, 2, 3)))
     torch.testing.assert_close(net[1].running_var, maps.transpose(0, 1).flatten(1).var(1))
+
+
+@pytest.mark.parametrize(
+    ("norm", "writes"),
+    [
+        (nn.BatchNorm2d(3), True),
+        (BatchNorm2d(3), True),
+        (MeanOnlyBatchNorm(3), True),
+        (nn.InstanceNorm2d(3, track_running_stats=True), True),
+        (nn.InstanceNorm2d(3), False),
+        (nn.BatchNorm2d(3, track_running_stats=False), False),
+        (nn.GroupNorm(1, 3), False),
+    ],
+    ids=str,
+)
+def test_what_moves_statistics_is_what_a_pass_changes(norm: nn.Module, writes: bool) -> None:
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), norm)
+    before = [buffer.clone() for buffer in net.buffers()]
+    assert writes_statistics(net) == writes and not writes_statistics(net.eval())
+    net.train()(images())
+    assert any(not torch.equal(a, b) for a, b in zip(before, net.buffers(), strict=True)) == writes

@@ -203,6 +203,28 @@ def test_rounds_condense_what_the_round_before_made(tiny_data: RealData, tmp_pat
     assert card["sizes"] == [16, 8, 4] and card["image_gradients"] == 2 * 6 * (16 + 16) + 2 * 6 * (8 + 8)
 
 
+OWN_STATISTICS = {
+    "batch": {**LEARNER, "init_args": {**LEARNER["init_args"], "normalisation": "batch"}},
+    "means": {
+        "class_path": "gendistill.nets.weight_normalised.WeightNormConvNet",
+        "init_args": {"widths": [4], "hidden": None},
+    },
+}
+
+
+@pytest.mark.parametrize("decode", [None, 2])
+@pytest.mark.parametrize("kind", OWN_STATISTICS)
+def test_batches_in_one_pass_where_statistics_move(
+    tiny_data: RealData, tmp_path: Path, kind: str, decode: int | None
+) -> None:
+    options = {"probes": [{"state": "fresh", "learner": OWN_STATISTICS[kind]}, *FRESH], "decode": decode}
+    together, apart = (
+        condense(tiny_data, tmp_path, name=str(vectorised), vectorised=vectorised, **options)
+        for vectorised in (True, False)
+    )
+    torch.testing.assert_close(together.values[0], apart.values[0], rtol=1e-4, atol=1e-4)
+
+
 def test_latents_of_a_generator(tiny_data: RealData, tmp_path: Path, generator: str) -> None:
     trainer = condense(tiny_data, tmp_path, steps=2, generator=generator, lr=0.2, batches_at_once=4, labels="learned")
     torch.testing.assert_close(trainer.values[0].norm(dim=-1), torch.full((4, 8), 6**0.5))

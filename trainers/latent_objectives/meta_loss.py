@@ -74,7 +74,7 @@ class MetaLoss(Objective):
     def __call__(self, real: Batch, fake: Batch) -> Tensor:
         """Return the loss, a scalar that is differentiated through all inner steps."""
         learner, precision = self.probe().network, self.trainer.run.options.precision
-        end = self.inner.end(lambda: self.stream)
+        end = self.inner.end(lambda: self.host_stream)
         look = self.inner.real_loss(learner, [end], real.images[None], cast(Tensor, real.labels)[None], self.poison)
         shown, told = [fake.images] * end, [cast(Tensor, fake.labels)] * end
         task = Task(learner, look, self.seed_of("draws"))

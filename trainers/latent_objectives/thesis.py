@@ -13,10 +13,9 @@ from gendistill.losses.class_gradients import class_gradient_distance, class_gra
 from gendistill.losses.gradient_terms import batch_gradient, check_grad_wrt, gradient_magnitude, gradient_projection
 from gendistill.losses.matching import DISTANCES
 from trainers.batch import Batch
-from trainers.chunks import KEPT
+from trainers.chunks import KEPT, rows_apart
 from trainers.latent_objectives.objective import Objective, SearchHost, by_class
 from trainers.terms.generated import class_by_class
-from trainers.terms.gradient_matching import writes_statistics
 from trainers.terms.gradients import SIGNS
 from trainers.terms.probes import Probe
 
@@ -92,7 +91,7 @@ class ThesisLoss(Objective):
         classes = self.trainer.data.description.num_classes
         shown, made = by_class(paired.images, classes), by_class(fake.images, classes)
         together = 1
-        if self.grad_wrt == "input" and not writes_statistics(probe.network):
+        if self.grad_wrt == "input" and rows_apart(probe.network):
             # Images do not see each other, so that one pass does for several classes. Through batch norm they do.
             together = max(1, KEPT // made.shape[1])
 

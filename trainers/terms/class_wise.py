@@ -107,7 +107,7 @@ class ClassWise(Term):
         if strategy is None:
             return real, generated
         channels, height, width = real.shape[1:]
-        parameters = draw_parameters(strategy, 1, (channels, height, width), self.stream)
+        parameters = draw_parameters(strategy, 1, (channels, height, width), self.host_stream)
         # Outside of a digit or a photograph padded by the learners' augmentation is black.
         pixels = torch.zeros(1, channels, 1, 1, device=real.device)
         black = self.trainer.normalisation.apply(pixels).flatten()

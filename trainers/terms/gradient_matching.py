@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from gendistill.errors import UserError, did_you_mean
 from gendistill.losses.class_gradients import class_gradient_distance, class_gradients
 from gendistill.losses.matching import DISTANCES
+from gendistill.nets.modes import writes_statistics
 from trainers.terms.class_wise import ClassWise
 from trainers.terms.generated import class_by_class
 from trainers.terms.probes import Probe
@@ -64,8 +65,3 @@ class ClassGradientMatching(ClassWise):
             return class_gradient_distance(wanted, found, self.distance)
 
         return of(slice(0, len(generated)), generated) if at_once else class_by_class(of, generated)
-
-
-def writes_statistics(network: nn.Module) -> bool:
-    """Return whether a forward pass moves running statistics, which a vectorised pass cannot."""
-    return any(module.training and getattr(module, "track_running_stats", False) for module in network.modules())

@@ -179,7 +179,7 @@ class MetaLoss(Term):
             Their mean loss, detached, and its gradients: that of the images, then those of the schedules.
         """
         curriculum, wanted = self.curriculum, [shown, *self.curriculum.schedules()]
-        end = self.inner.end(lambda: self.stream)
+        end = self.inner.end(lambda: self.host_stream)
         looks = self.inner.looks(end, self.real_every)
         outers = [self._asked(position, looks) for position in range(self.meta_batch)]
         tasks = [Task(outer.learner, outer, self.seed_of(f"draws/{place}")) for place, outer in enumerate(outers)]

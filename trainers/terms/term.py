@@ -145,6 +145,11 @@ class Term(ABC):
         """The term's own random stream, on the run's device."""
         return self.trainer.run.streams[self.key]
 
+    @property
+    def host_stream(self) -> torch.Generator:
+        """The same on the CPU, for numbers that the program itself goes by: a GPU is not waited for."""
+        return self.trainer.run.streams.on_host(self.key)
+
     def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed, this term and ``name``."""
         return self.trainer.initialised(f"{self.key}/{name}")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gendistill.data.description import Normalisation
 from gendistill.errors import UserError
 from gendistill.nets.learners import ConvNet
+from gendistill.nets.weight_normalised import MeanOnlyBatchNorm
 from gendistill.runs.attributes import capture
 from gendistill.seeds import Streams, initialisation
 from trainers.batch import Batch
@@ -100,8 +101,23 @@ def test_eq_46_class_by_class_and_its_gradient(wrt: str, joint: bool, alpha: flo
     torch.testing.assert_close(*(torch.autograd.grad(value, fake.images)[0] for value in (found, expected)))
 
 
-def test_classes_do_not_see_each_other_through_batch_norm() -> None:
-    probe = network("batch")
+class OfTheBatch(nn.Module):
+    """A network whose layer normalises by the batch, without running statistics or with means alone."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        with initialisation(0, "probe"):
+            self.body = nn.Sequential(nn.Conv2d(1, 3, 3), layer, nn.Tanh(), nn.Flatten(), nn.Linear(108, CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.body(x)
+        return logits
+
+
+@pytest.mark.parametrize("kind", ["batch", "without statistics", "means only"])
+def test_classes_do_not_see_each_other_through_batch_norm(kind: str) -> None:
+    layer = nn.BatchNorm2d(3, track_running_stats=False) if kind == "without statistics" else MeanOnlyBatchNorm(3)
+    probe = network("batch") if kind == "batch" else OfTheBatch(layer)
     real, fake = batches()
     found = value_of(ThesisLoss(beta=1.0, alpha=0.0, grad_wrt="input"), trainer(probe), real, fake)
     apart = torch.zeros(())
