@@ -215,7 +215,7 @@ def point(method: str, whole: bool, warm: bool = True, **given: Any) -> dict[str
         if warm:
             METHODS[method](first, False, **SMALLEST[method])()[0]()
         make = METHODS[method](root, whole, **given)
-        before = _now()
+        before = now()
         step, stored = make()
         start = time.process_time()
         step()
@@ -226,7 +226,7 @@ def point(method: str, whole: bool, warm: bool = True, **given: Any) -> dict[str
         }
 
 
-def _now() -> float:
+def now() -> float:
     """Return the MiB that this process holds now, and let its peak begin there where the system allows it."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

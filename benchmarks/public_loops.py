@@ -13,9 +13,17 @@ default memory format, all images of a class in one pass, autograd's graph for e
 - MTT: all weights as one vector; the graph of all of a student's steps on 100 images; one backward pass through it.
 - DD: the graph of every step of gradient descent kept; the loss on real images led back step by step.
 
-"As a person gets it" is what ``run.tune: auto`` chooses in this process (:mod:`gendistill.runs.tune`), with
-``run.precision: float32``, and for DM, DC and DSA also with ``bfloat16``. DC's network is trained for 50 epochs after a
-match; a match and an epoch are timed apart, and the step that they add up to is reported.
+"As given" is a run without a trial. For DM and DD ``float32`` is what ``run.tune: auto`` chooses in this process
+(:mod:`gendistill.runs.tune`) for that ``run.precision``, and for DM ``bfloat16`` with that one. For DC and DSA, where a
+trial at full size takes minutes, the ways that it chooses among are timed by hand, and ``float32`` and ``bfloat16`` are
+the fastest of those that each allows.
+
+DC's network is trained for 50 epochs after a match but the last of ten, here as there. A match is timed with few
+classes, and goes in proportion to them: each is a pass of its own. An epoch is timed on the images of all ten classes.
+A step is a match of ten classes and nine tenths of 50 epochs.
+
+Memory is what a process's peak grows by in one step after a smallest one, each way in a process of its own; what
+``torch.compile`` loads and compiles is not in it.
 
     python benchmarks/run.py public_loops
 """
@@ -24,37 +32,56 @@ from __future__ import annotations
 
 import copy
 import gc
+import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.dm_step import random_data
-from gendistill.data.augment import apply, draw_parameters
-from gendistill.data.real import RealData
-from gendistill.runs.choice import Choice, of_run, of_trainer, write_choice
-from gendistill.runs.context import RunContext
-from gendistill.runs.directory import RunDirectory
-from gendistill.runs.observe import GlobalRandomness
-from gendistill.runs.options import RunOptions
-from gendistill.runs.processes import Processes
-from gendistill.runs.tune import Trial, search
-from gendistill.seeds import Streams, stream
-from gendistill.unroll import CompiledStep, unrolled_loss
-from trainers.dataset_distillation import DatasetDistillationTrainer
-from trainers.distribution_matching import DistributionMatchingTrainer
-from trainers.gradient_matching import GradientMatchingTrainer
+HERE = Path(__file__).resolve()
+if str(HERE.parents[1]) not in sys.path:
+    sys.path.insert(0, str(HERE.parents[1]))
+
+from benchmarks.dm_step import random_data  # noqa: E402
+from benchmarks.gan_step import most_memory  # noqa: E402
+from benchmarks.memory_slopes import now  # noqa: E402
+from benchmarks.meta_step import own_process  # noqa: E402
+from gendistill.allocation import keep_freed_memory  # noqa: E402
+from gendistill.data.augment import apply, draw_parameters  # noqa: E402
+from gendistill.data.real import RealData  # noqa: E402
+from gendistill.runs.choice import Choice, of_run, of_trainer, write_choice  # noqa: E402
+from gendistill.runs.context import RunContext  # noqa: E402
+from gendistill.runs.directory import RunDirectory  # noqa: E402
+from gendistill.runs.observe import GlobalRandomness  # noqa: E402
+from gendistill.runs.options import RunOptions  # noqa: E402
+from gendistill.runs.processes import Processes  # noqa: E402
+from gendistill.runs.tune import Trial, search  # noqa: E402
+from gendistill.seeds import Streams, stream  # noqa: E402
+from gendistill.unroll import CompiledStep, unrolled_loss  # noqa: E402
+from trainers.dataset_distillation import DatasetDistillationTrainer, DistillationInner  # noqa: E402
+from trainers.distribution_matching import DistributionMatchingTrainer  # noqa: E402
+from trainers.gradient_matching import GradientMatchingTrainer  # noqa: E402
 
 THREADS = 1
 SHAPE = (3, 32, 32)
 DSA = "color_crop_cutout_flip_scale_rotate"
-PUBLISHED_EPOCHS = 50
-"""Epochs of the network after a match, at 10 images a class."""
+PUBLISHED_CLASSES, PUBLISHED_EPOCHS, TRAINED = 10, 50, 0.9
+"""CIFAR-10's classes; epochs of the network after a match, at 10 images a class; which share of matches they follow."""
+COMPILED = {"run.compile": True, "run.channels_last": True}
+WAYS: dict[str, Choice] = {
+    "as given": {},
+    "compiled": {"run.compile": True},
+    "compiled, channels last": COMPILED,
+    "compiled, channels last, bfloat16": COMPILED | {"run.precision": "bfloat16"},
+}
+"""How gradient matching is timed."""
 Step = Callable[[], Any]
 
 
@@ -279,16 +306,28 @@ class Ours:
         data: Its data.
         root: Where its run would be.
         precision: What the run asks for.
+        chosen: What is chosen without a trial; None: a trial is made.
         steps: Length of the run that the trial decides for.
     """
 
-    def __init__(self, trainer: Any, data: RealData, root: str, precision: str, steps: int = 10_000) -> None:
+    def __init__(
+        self,
+        trainer: Any,
+        data: RealData,
+        root: str,
+        precision: str = "float32",
+        chosen: Choice | None = None,
+        steps: int = 10_000,
+    ) -> None:
         self.before, self.kind, self.data, self.root = copy.deepcopy(vars(trainer)), type(trainer), data, root
         self.options = RunOptions(root=root, device="cpu", precision=precision)
+        if chosen is not None:
+            self.chosen = chosen
+            return
         randomness = GlobalRandomness(0, torch.device("cpu"))
         trial = Trial(self.before, self.kind, self._run(self.options), data, randomness, randomness.state_dict())
         self.found = search(trial.candidates(), trial.measure, steps=steps, seconds=1800.0)
-        self.chosen: Choice = self.found.chosen
+        self.chosen = self.found.chosen
 
     def _run(self, options: RunOptions) -> RunContext:
         directory = RunDirectory(self.root, "run")
@@ -341,21 +380,46 @@ def _row(seconds: dict[str, float], **more: Any) -> dict[str, Any]:
     return {"cpu_seconds": seconds, "times_as_fast_as_public": faster, **more}
 
 
+def _given(shapes: Shapes, method: str, inner_steps: int, meta_real: int) -> Any:
+    """Return a method's trainer; the steps of gradient matching are matches without the network's epochs."""
+    learner: dict[str, Any] = {"learner": shapes.learner}
+    if method == "dd":
+        inner = DistillationInner(steps=inner_steps, epochs=1)
+        return DatasetDistillationTrainer(**learner, inner=inner, batch_size=meta_real)
+    augment = "none" if method == "dc" else "dsa"
+    images: dict[str, Any] = {"images_per_class": shapes.images_per_class, "images": "noise", "augment": augment}
+    matching = learner | images | {"real_batch": shapes.real_batch}
+    if method == "dm":
+        return DistributionMatchingTrainer(**matching)
+    return GradientMatchingTrainer(**matching, inner_loops=0, outer_loops=1)
+
+
+def _public(shapes: Shapes, method: str, student_steps: int, inner_steps: int, meta_real: int) -> Step:
+    if method == "dm":
+        return public_dm(shapes)
+    if method == "mtt":
+        return public_mtt(shapes, student_steps)
+    if method == "dd":
+        return public_dd(shapes, inner_steps, meta_real)
+    return public_match(shapes, method == "dsa")
+
+
 def measure(
-    classes: int = 10,
+    classes: int = 2,
     width: int = 128,
     real_batch: int = 256,
     images_per_class: int = 10,
-    student_steps: int = 4,
-    inner_steps: int = 10,
+    student_steps: int = 2,
+    inner_steps: int = 6,
     meta_real: int = 256,
-    rounds: int = 3,
-    methods: Sequence[str] = ("dm", "dc", "dsa", "mtt", "dd"),
+    rounds: int = 2,
+    methods: Sequence[str] = ("dsa", "mtt", "dd", "dm", "dc"),
+    memory: bool = True,
 ) -> Any:
     """Measure each method's step.
 
     Args:
-        classes: Of the data.
+        classes: Of the data where classes are matched one by one; else there are ten.
         width: Of the network.
         real_batch: Real images of each class (DM, DC, DSA).
         images_per_class: Synthetic images of each.
@@ -364,58 +428,71 @@ def measure(
         meta_real: DD's real images.
         rounds: How often each way is timed.
         methods: Which.
+        memory: Whether memory is measured, too.
     """
-    shapes = Shapes(classes, width, real_batch, images_per_class)
+    setting = {name: value for name, value in locals().items() if name not in ("methods", "memory")}
+    sizes: dict[str, Any] = {name: value for name, value in setting.items() if name != "rounds"}
     table: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as root:
         for method in methods:
             torch._dynamo.reset()
             gc.collect()
-            table[method] = _measured(method, shapes, root, student_steps, inner_steps, meta_real, rounds)
-            print(
-                method, {name: round(v, 2) for name, v in table[method]["times_as_fast_as_public"].items()}, flush=True
-            )
-    setting = {
-        "classes": classes,
-        "width": width,
-        "real_batch": real_batch,
-        "images_per_class": images_per_class,
-        "student_steps": student_steps,
-        "inner_steps": inner_steps,
-        "meta_real": meta_real,
-        "rounds": rounds,
-    }
+            table[method] = _measured(method, root, rounds, **sizes)
+            if memory:
+                ways = {way: own_process("held", script=HERE, method=method, way=way, **sizes) for way in MEMORIES}
+                table[method]["mib"] = {way: found["mib"] for way, found in ways.items()}
+            said = {name: round(value, 2) for name, value in table[method]["times_as_fast_as_public"].items()}
+            print(method, said, table[method].get("mib"), flush=True)
     return {"setting": setting, "methods": table}
 
 
+MEMORIES = ("public", "as given")
+
+
+def _shapes(method: str, classes: int, width: int, real_batch: int, images_per_class: int) -> Shapes:
+    """Return the shapes of a method's step: with few classes where they come one by one."""
+    if method in ("mtt", "dd"):
+        return Shapes(PUBLISHED_CLASSES, width, 32, images_per_class)
+    return Shapes(classes, width, real_batch, images_per_class)
+
+
 def _measured(
-    method: str, shapes: Shapes, root: str, student_steps: int, inner_steps: int, meta_real: int, rounds: int
+    method: str,
+    root: str,
+    rounds: int,
+    classes: int,
+    width: int,
+    real_batch: int,
+    images_per_class: int,
+    student_steps: int,
+    inner_steps: int,
+    meta_real: int,
 ) -> dict[str, Any]:
-    given: dict[str, Any] = {"learner": shapes.learner}
-    matching = given | {"real_batch": shapes.real_batch, "images_per_class": shapes.images_per_class, "augment": "dsa"}
-    precisions = ("float32", "bfloat16")
-    if method == "dm":
-        ours = {name: Ours(DistributionMatchingTrainer(**matching), shapes.data, root, name) for name in precisions}
-        steps = {"public": public_dm(shapes)} | {name: one.step() for name, one in ours.items()}
-        return _row(timed(steps, rounds), chosen=_chosen(ours))
-    if method in ("dc", "dsa"):
-        dsa = method == "dsa"
-        matching |= {"inner_loops": 0, "outer_loops": 1, "augment": "dsa" if dsa else "none"}
-        ours = {name: Ours(GradientMatchingTrainer(**matching), shapes.data, root, name) for name in precisions}
-        steps = {"public": public_match(shapes, dsa)} | {name: one.step() for name, one in ours.items()}
-        match = timed(steps, rounds)
-        epochs = {"public": public_epoch(shapes, dsa)} | {name: epoch_of(one) for name, one in ours.items()}
-        epoch = timed(epochs, rounds)
-        whole = {name: match[name] + PUBLISHED_EPOCHS * epoch[name] for name in match}
-        apart = {"match": _row(match), "epoch": _row(epoch)}
-        return _row(whole, chosen=_chosen(ours), parts=apart)
+    shapes = _shapes(method, classes, width, real_batch, images_per_class)
+    steps = {"public": _public(shapes, method, student_steps, inner_steps, meta_real)}
     if method == "mtt":
-        ways = {"as given": our_mtt(shapes, student_steps, False), "compiled": our_mtt(shapes, student_steps, True)}
-        return _row(timed({"public": public_mtt(shapes, student_steps)} | ways, rounds))
-    distilled = given | {"inner_steps": inner_steps, "inner_epochs": 1, "batch_size": meta_real}
-    one = Ours(DatasetDistillationTrainer(**distilled), shapes.data, root, "float32")
-    steps = {"public": public_dd(shapes, inner_steps, meta_real), "float32": one.step()}
-    return _row(timed(steps, rounds), chosen=_chosen({"float32": one}))
+        ways = {"as given": our_mtt(shapes, student_steps, False), "float32": our_mtt(shapes, student_steps, True)}
+        return _row(timed(steps | ways, rounds))
+
+    def ours(of: Shapes, precision: str = "float32", chosen: Choice | None = None) -> Ours:
+        return Ours(_given(of, method, inner_steps, meta_real), of.data, root, precision, chosen)
+
+    if method in ("dc", "dsa"):
+        every = {name: ours(shapes, chosen=way) for name, way in WAYS.items()}
+        match = timed(steps | {name: one.step() for name, one in every.items()}, rounds)
+        match = {name: PUBLISHED_CLASSES / classes * seconds for name, seconds in match.items()}
+        shown = Shapes(PUBLISHED_CLASSES, width, 1, images_per_class)
+        epochs = {"public": public_epoch(shown, method == "dsa")}
+        epoch = timed(epochs | {name: epoch_of(ours(shown, chosen=way)) for name, way in WAYS.items()}, 3 * rounds)
+        whole = {name: match[name] + TRAINED * PUBLISHED_EPOCHS * epoch[name] for name in match}
+        exact = [name for name in WAYS if "bfloat16" not in name]
+        chosen = {"float32": min(exact, key=whole.__getitem__), "bfloat16": min(WAYS, key=whole.__getitem__)}
+        best = {name: whole[way] for name, way in chosen.items()}
+        return _row(whole | best, chosen=chosen, parts={"match": _row(match), "epoch": _row(epoch)})
+    precisions = ("float32", "bfloat16") if method == "dm" else ("float32",)
+    tuned = {name: ours(shapes, name) for name in precisions}
+    ready = {"as given": ours(shapes, chosen={})} | tuned
+    return _row(timed(steps | {name: one.step() for name, one in ready.items()}, rounds), chosen=_chosen(tuned))
 
 
 def _chosen(ours: dict[str, Ours]) -> dict[str, Any]:
@@ -423,3 +500,39 @@ def _chosen(ours: dict[str, Ours]) -> dict[str, Any]:
         name: {"choice": write_choice(one.chosen), "tried": one.found.sentence(), "notes": one.found.lines}
         for name, one in ours.items()
     }
+
+
+def held(method: str, way: str, student_steps: int, inner_steps: int, meta_real: int, **sizes: Any) -> dict[str, float]:
+    """Return the MiB (``mib``) that this process's peak grows by in one step, after one of a smallest form.
+
+    Args:
+        method: Which method.
+        way: One of :data:`MEMORIES`.
+        student_steps: See :func:`measure`, as for the rest.
+        inner_steps: See there.
+        meta_real: See there.
+        **sizes: Classes, width, real_batch and images_per_class.
+    """
+
+    def step_of(shapes: Shapes, root: str) -> Step:
+        if way == "public":
+            return _public(shapes, method, student_steps, inner_steps, meta_real)
+        if method == "mtt":
+            return our_mtt(shapes, student_steps, False)
+        return Ours(_given(shapes, method, inner_steps, meta_real), shapes.data, root, chosen={}).step()
+
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as root:
+        step_of(_shapes(method, 2, 2, 1, 1), first)()
+        step = step_of(_shapes(method, **sizes), root)
+        before = now()
+        step()
+        return {"mib": most_memory() - before}
+
+
+OF_THEIR_OWN: dict[str, Callable[..., dict[str, float]]] = {"held": held}
+
+if __name__ == "__main__":
+    torch.set_num_threads(THREADS)
+    keep_freed_memory()
+    asked = json.loads(sys.argv[1])
+    print(f"\n{json.dumps(OF_THEIR_OWN[asked.pop('what')](**asked))}", flush=True)

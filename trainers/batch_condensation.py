@@ -26,6 +26,7 @@ from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.losses.class_gradients import class_gradient_distance
 from gendistill.losses.matching import DISTANCES
 from gendistill.nets.modes import writes_statistics
+from gendistill.nets.parts import images_at_once
 from gendistill.runs.watch import Watched
 from gendistill.teacher import Teacher, open_teacher
 from gendistill.teacher.decoded import teacher_of
@@ -33,7 +34,6 @@ from gendistill.teacher.generated import Generated
 from gendistill.teacher.stored import Order
 from trainers.batch import Made
 from trainers.checks import check_words
-from trainers.chunks import images_at_once
 from trainers.decoding import Shown, decoded, pixels_of
 from trainers.filled_cells import fill_cells
 from trainers.stored_start import check_start, is_stored, stored_values

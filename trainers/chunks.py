@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 
@@ -19,28 +18,6 @@ GPU_CHUNK = 512
 """The same on a GPU."""
 KEPT = 256
 """Rows whose graph is kept as long as it is wanted; where there are more, each chunk's is made anew on the way back."""
-
-
-def images_at_once(device: torch.device, image_shape: tuple[int, int, int], network: nn.Module | None = None) -> int:
-    """Return how many images (C, H, W) go through a network together where nothing is said.
-
-    2048 on a GPU and 128 on a CPU, fewer where they are larger than 32x32. On a CPU a map of all of them has at most as
-    many values as 32 images of 32x32 have in 128 channels, so that it fits the cache: twice as fast there as 128 images
-    (``benchmarks/public_loops.py``).
-
-    Args:
-        device: Where.
-        image_shape: (C, H, W).
-        network: Its widest convolution says how large maps are; None, or none known: as in a narrow one.
-    """
-    most = 128 if device.type == "cpu" else 2048
-    pixels = math.prod(image_shape[1:])
-    fitting = most * 32 * 32 // pixels
-    layers = () if network is None or device.type != "cpu" else network.modules()
-    widths = [layer.out_channels for layer in layers if isinstance(layer, nn.Conv2d)]
-    if widths:
-        fitting = min(fitting, 32 * 32 * 32 * 128 // (pixels * max(widths)))
-    return min(most, max(1, fitting))
 
 
 def chunks(*inputs: Tensor, apart: bool) -> list[tuple[Tensor, ...]]:

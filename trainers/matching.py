@@ -24,6 +24,7 @@ from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.nets.learners import default_learner
 from gendistill.nets.modes import running_layers
+from gendistill.nets.parts import images_at_once
 from gendistill.nets.statistics import set_statistics
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
@@ -31,7 +32,6 @@ from gendistill.seeds import stream
 from gendistill.teacher import Teacher
 from gendistill.teacher.decoded import teacher_of
 from trainers.batch import Made
-from trainers.chunks import images_at_once
 from trainers.class_sizes import check_stored, require_images, taken_whole
 from trainers.decoding import Shown, encoded, pixels_of
 from trainers.labellers import LabellerPlan

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gendistill.nets.exact import TwiceDifferentiable
 from gendistill.nets.modes import resting
+from gendistill.nets.parts import InParts
 from gendistill.nets.statistics import statistics_with_graph
 
 Parameters = dict[str, Tensor]
@@ -89,7 +90,8 @@ def call(learner: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, *
     buffers = {name: buffer.clone() for name, buffer in learner.named_buffers() if name not in parameters}
     with TwiceDifferentiable(learner)():
         if not evaluation:
-            return AsFunction(learner)({**buffers, **parameters}, images)
+            function, values = AsFunction(learner), {**buffers, **parameters}
+            return InParts(learner)(lambda some: function(values, some), images)
         with resting(learner), statistics_with_graph(learner):
             return AsFunction(learner)({**buffers, **parameters}, images)
 

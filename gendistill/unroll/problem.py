@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.nets.exact import TwiceDifferentiable
+from gendistill.nets.parts import InParts
 from gendistill.unroll.compiled import CompiledStep
 from gendistill.unroll.draws import Draws
 from gendistill.unroll.learner import AsFunction, InnerLoss, OuterLoss, autocast, call_and_track
@@ -102,7 +103,7 @@ class Problem:
         self.draws = draws
         self.compiled = compiled
         self.function, self.own = AsFunction(learner), dict(learner.named_buffers())
-        self.exact = TwiceDifferentiable(representative(learner))
+        self.exact, self.in_parts = TwiceDifferentiable(representative(learner)), InParts(learner)
 
     def with_draws(self, draws: Draws) -> Problem:
         """Return the same training with other random numbers."""
@@ -130,7 +131,8 @@ class Problem:
                         buffers = list(kept.values())
                     else:
                         own = {name: buffer.clone() for name, buffer in self.own.items() if name not in theta}
-                        logits, buffers = self.function({**own, **theta}, images), []
+                        values = {**own, **theta}
+                        logits, buffers = self.in_parts(lambda some: self.function(values, some), images), []
                 loss = self.inner_loss(logits if self.precision is None else logits.float(), labels)
             gradient = torch.autograd.grad(loss, state.theta, create_graph=graph, materialize_grads=True)
         with torch.set_grad_enabled(graph):

@@ -8,7 +8,7 @@ from torch import nn
 
 from gendistill.nets.learners import ConvNet
 from gendistill.nets.weight_normalised import MeanOnlyBatchNorm
-from trainers.chunks import CPU_CHUNK, KEPT, chunks, images_at_once, mapped, rows_apart
+from trainers.chunks import CPU_CHUNK, KEPT, chunks, mapped, rows_apart
 from trainers.terms.feature_matching import FeatureMatching
 from trainers.terms.probes import Probe
 
@@ -108,14 +108,3 @@ def test_precision_on_the_way_back_is_that_of_the_way_there() -> None:
 def test_without_gradients_there_is_no_second_pass() -> None:
     with torch.no_grad():
         assert not mapped(torch.exp, torch.randn(KEPT + 1, requires_grad=True), apart=True).requires_grad
-
-
-def test_larger_images_come_in_smaller_numbers() -> None:
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    shapes: list[tuple[int, int, int]] = [(1, 8, 8), (3, 32, 32), (3, 64, 64), (3, 224, 224), (3, 999, 999)]
-    assert [images_at_once(cpu, shape) for shape in shapes] == [128, 128, 32, 2, 1]
-    wide, narrow = (nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, width, 3)) for width in (128, 32))
-    assert [images_at_once(cpu, shape, wide) for shape in shapes] == [128, 32, 8, 1, 1]
-    assert [images_at_once(cpu, shape, narrow) for shape in shapes] == [128, 128, 32, 2, 1]
-    assert images_at_once(gpu, shapes[1], wide) == 2048
-    assert [images_at_once(gpu, shape) for shape in shapes] == [2048, 2048, 512, 41, 2]
