@@ -17,6 +17,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
+from gendistill.evaluation.modes import point_modes
 from gendistill.evaluation.parts import of, once
 from gendistill.evaluation.protocols import OPTIONS, SUMMARIES, expand
 from gendistill.evaluation.scores import at_chance, chance_limit
@@ -56,7 +57,8 @@ def evaluate(
         ``decoded_images``, ``bytes`` and its parts (:meth:`gendistill.teacher.Teacher.budget`), and ``everything``
         if it is all real training images, whatever it is called), ``dataset``,
         ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``software`` (versions),
-        ``learning``, ``fidelity``, ``budget`` (that of the teacher, ``learner_updates``) and
+        ``learning``, ``fidelity``, ``modes`` (:func:`gendistill.evaluation.modes.point_modes`, of points),
+        ``budget`` (that of the teacher, ``learner_updates``) and
         ``notes``: sentences on what a reader of the numbers should know.
 
     Raises:
@@ -73,6 +75,7 @@ def evaluate(
     learning = None if learning is None else expand(learning, data.description)
     # Fidelity first: it is quick, so a misspelt extractor does not cost the hours that learning may take.
     judged_fidelity = None if fidelity is None else _fidelity(teacher, data, {"seed": seed} | dict(fidelity))
+    modes = None if data.description.cloud is None else point_modes(teacher, data, seed=seed)
     judged_learning = None if learning is None else {"protocol": named} | learning_curve(teacher, data, **learning)
     result: dict[str, Any] = {} if name is None else {"name": name}
     result |= {
@@ -87,6 +90,7 @@ def evaluate(
         "software": {"gendistill": __version__, "torch": str(torch.__version__)},
         "learning": judged_learning,
         "fidelity": judged_fidelity,
+        **({} if modes is None else {"modes": modes}),
         "budget": budget | {"learner_updates": None if judged_learning is None else judged_learning["learner_updates"]},
         "notes": notes + learning_notes(judged_learning, data),
     }

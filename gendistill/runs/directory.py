@@ -107,7 +107,7 @@ class RunDirectory:
         for path in (*self.path.glob("events.out.tfevents.*"), *self.path.glob("failure-*.txt")):
             path.unlink()
         if self.samples.is_dir():
-            for sample in (*self.samples.glob("*.png"), *self.samples.glob("*.txt")):
+            for sample in (path for ending in ("png", "txt", "gif") for path in self.samples.glob(f"*.{ending}")):
                 sample.unlink()
             with contextlib.suppress(OSError):
                 self.samples.rmdir()
