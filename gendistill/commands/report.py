@@ -148,7 +148,10 @@ def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> No
 
 
 def grid_of(teacher: Teacher, seed: int = 0) -> Tensor:
-    """Return up to a hundred of a teacher's images as pixels (N, C, H, W) in the order of :func:`png_grid`; of points a plot."""
+    """Return up to a hundred of a teacher's images as pixels (N, C, H, W) in the order of :func:`png_grid`.
+
+    Of points it is one picture: a scatter plot.
+    """
     from gendistill.report.pictures import by_class
     from gendistill.seeds import stream
     from gendistill.teacher.clouds import plot

@@ -84,7 +84,7 @@ def embedding_width(description: Description) -> int:
 
 
 def architecture(description: Description) -> dict[str, Any]:
-    """Return the spec of the network under the embedding: a ConvNet, narrow enough for a CPU; of texts and points the learner."""
+    """Return the spec of the network under the embedding: a narrow ConvNet; of texts and points their learner."""
     if description.kind != "pictures":
         return default_learner(description)
     side = min(description.image_shape[1:])

@@ -151,5 +151,8 @@ def wasserstein(one: Tensor, other: Tensor) -> float:
         raise UserError(f"samples of {tuple(one.shape)} and {tuple(other.shape)} cannot be matched; give as many")
     if not len(one):
         return math.nan
-    apart = torch.cdist(one.double(), other.double(), compute_mode="donot_use_mm_for_euclid_dist").numpy()
-    return float(apart[linear_sum_assignment(apart)].mean())
+    apart = torch.cdist(one.double(), other.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    # Less what every row has in common, the best matching is the same, and samples of few places, such as a collapsed
+    # generator's, are matched in a fraction of the time.
+    rows, columns = linear_sum_assignment((apart - apart.min(0).values).numpy())
+    return float(apart.numpy()[rows, columns].mean())

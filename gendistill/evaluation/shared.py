@@ -18,7 +18,8 @@ CHUNK = 1000
 def digests(images: Tensor, normalisation: Normalisation, kept: torch.dtype = torch.uint8) -> list[bytes]:
     """Return 16 bytes an image that two images have in common when they show the same.
 
-    Pictures and points are the same when all their pixels are as they are stored, sentences when all their words' vectors are.
+    Pictures and points are the same when all their pixels are, as they are stored; sentences when all their words'
+    vectors are.
 
     Args:
         images: (N, C, H, W) float32 in ``normalisation``, or as they are stored: pixels, tokens.

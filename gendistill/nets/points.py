@@ -109,7 +109,9 @@ class LinearTrunk(nn.Sequential):
             layers += [BatchNorm(width)] if batch else []
             layers.append(ACTIVATIONS[activation]())
         super().__init__(*layers, nn.Linear(widths[-1], outputs))
-        for module in self.modules() if init_std is not None else ():
+        if init_std is None:
+            return
+        for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, 0.0, init_std)
                 if module.bias is not None:

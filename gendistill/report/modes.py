@@ -7,7 +7,10 @@ from typing import Any
 
 from gendistill.report.cells import number
 
-HEADING = ["modes of", "captured", "covered", "good %", "KL(it ‖ real)", "KL(real ‖ it)", "KL(all ‖ real)", "KL(real ‖ all)", "W1"]
+HEADING = [
+    "modes of", "captured", "covered", "good %",
+    "KL(it ‖ real)", "KL(real ‖ it)", "KL(all ‖ real)", "KL(real ‖ all)", "W1",
+]  # fmt: skip
 WORDS = {
     "points": "Captured: modes with a good sample, within three standard deviations of the nearest mode; covered: with "
     "a tenth of their fair share. KL(it ‖ real) and the reverse, in nats: of the good samples' modes, and of all "
@@ -73,7 +76,8 @@ def _spreads(name: str, each: Mapping[str, Any], modes: Mapping[str, Any]) -> li
     def words(key: str, scale: float = 1.0) -> str:
         value = each.get(key)
         if value is None or value["mean"] is None:
-            return "–"
+            other = each.get(key.replace("kl_real", "kl"))
+            return "∞" if key.startswith("kl_real") and other and other["mean"] is not None else "–"
         spread = "" if value["std"] is None else f" ± {scale * value['std']:.2g}"
         return f"{scale * value['mean']:.3g}{spread}"
 

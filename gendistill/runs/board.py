@@ -1,8 +1,8 @@
 """TensorBoard logs and pictures of a run.
 
 Tags: ``train/<metric>`` (mean since the last point), ``lr/<optimiser>``, ``speed/steps_per_second``, ``samples/<name>``
-(grids of always the same noise; of a text, sentences in words, of points, scatter plots) and, on request, ``weights/<network>.<parameter>``
-histograms.
+(grids of always the same noise; of a text, sentences in words; of points, plots) and, on request,
+``weights/<network>.<parameter>`` histograms.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Board:
                 raise StorageError(storage_sentence(self._directory.path, error)) from error
 
     def film(self, name: str, milliseconds: int = 250) -> None:
-        """Write the pictures ``samples/<name>-<step>.png`` one after another as ``samples/<name>.gif``, if there are any.
+        """Write the pictures ``samples/<name>-<step>.png`` one after another as ``samples/<name>.gif``, if there are.
 
         Args:
             name: Of pictures that are all of one size.

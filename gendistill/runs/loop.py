@@ -422,7 +422,7 @@ class _Loop:
             self.progress.say(f"at the end: {sentence}", always=True)
 
     def look(self) -> None:
-        """Make the picture grids, or of a text the sentences in words, of points scatter plots; training does not notice."""
+        """Make the picture grids, of a text the sentences in words, of points plots; training does not notice."""
         networks = self.trainer.modules()
         if self.board is None:
             return

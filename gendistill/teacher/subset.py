@@ -21,7 +21,7 @@ NEAR = 0.25
 
 
 class RealSubset(StoredImages):
-    """Real images, kept as they are stored and normalised when they are shown; sentences, kept as tokens, embedded then.
+    """Real images, kept as they are stored and normalised when they are shown; tokens of sentences are embedded then.
 
     Args:
         images: (N, C, H, W) uint8, tokens (N, 1, L, 1) or points (N, 2, 1, 1) int32; not copied.
