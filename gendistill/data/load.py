@@ -19,6 +19,7 @@ from gendistill.data.points import CLOUDS, load_points
 from gendistill.data.readers import Arrays
 from gendistill.data.real import RealData, Split
 from gendistill.data.split import stratified, validation_size
+from gendistill.data.stacked import BASES, stack
 from gendistill.data.text_tables import SUFFIXES as TABLES
 from gendistill.data.text_tables import Columns
 from gendistill.errors import UserError, did_you_mean
@@ -27,7 +28,7 @@ from gendistill.plain import readable
 from gendistill.spelling import option
 from gendistill.visible import visible
 
-NAMES = ("digits", *sources.SOURCES, "mhist", *text.NAMES, *CLOUDS)
+NAMES = ("digits", *sources.SOURCES, "mhist", *text.NAMES, *CLOUDS, *BASES)
 """The data sets that have a name; any other is a folder of images."""
 
 TEXTS = ("length", "vocabulary", "embedding")
@@ -142,7 +143,8 @@ def check_named_by_file(name: str, root: str | Path | None, way_out: str) -> Non
             f"the file names the data set '{visible(name, 60)}', which is none of {', '.join((*public, 'mhist'))}; a "
             f"file chooses no folders: {way_out}"
         )
-    if name in sources.SOURCES and not sources.is_there(name, _root(root)):
+    base = BASES.get(name, name)
+    if base in sources.SOURCES and not sources.is_there(base, _root(root)):
         where = f"which is not in '{_root(root)}'"
         raise UserError(f"the file names the data set '{name}', {where}; a file starts no download: {way_out}")
 
@@ -172,6 +174,8 @@ def _load(
         return load_digits()
     if name in CLOUDS:
         return load_points(name)
+    if name in BASES:
+        return stack(_load(BASES[name], root, seed, of_pictures, label_column), name)
     train, test, class_names = sources.read(name, folder)
     full, test_split = to_split(train), to_split(test)
     _, *shape = full.images.shape

@@ -19,7 +19,7 @@ from gendistill.evaluation.settings import LEARNED
 from gendistill.nets.learners import default_learner
 from gendistill.untrusted import Spec
 
-NOT_MIRRORED = ("digits", "mnist", "usps", "svhn")
+NOT_MIRRORED = ("digits", "mnist", "usps", "svhn", "stacked-digits", "stacked-mnist")
 """Data sets whose mirrored images are other signs or none: protocols leave out ``flip`` for them."""
 PLACES = ("seeds", "split", "device", "batched", "progress")
 """What :func:`gendistill.evaluation.learning.learning_curve` takes beside a protocol: how many learners, and where."""

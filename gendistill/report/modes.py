@@ -53,7 +53,10 @@ def mode_sentences(results: Mapping[str, Any]) -> list[str]:
     for result in results["teachers"]:
         modes = result.get("modes")
         if modes and modes["of"] in WORDS:
-            found.append(f"Of {modes['n']:,} samples, {modes['total']:,} modes. {WORDS[modes['of']]}")
+            accuracy = modes.get("channel_accuracy")
+            of_channels = "" if accuracy is None else f" It tells {100 * accuracy:.2f} % of the real channels right."
+            words = f"{WORDS[modes['of']]}{of_channels}"
+            found.append(f"Of {modes['n']:,} samples, {modes['total']:,} modes. {words}")
     return list(dict.fromkeys(found))
 
 
