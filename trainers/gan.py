@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gendistill.data.augment import parse
-from gendistill.data.description import Normalisation, symmetric
+from gendistill.data.description import Normalisation
 from gendistill.declared import accepted_arguments
 from gendistill.errors import UserError
 from gendistill.losses.adversarial import check_loss_type
@@ -125,8 +125,8 @@ class GANTrainer(Trainer):
 
     @property
     def normalisation(self) -> Normalisation:
-        """Images in [-1, 1], the range of the generator's tanh."""
-        return symmetric(self.data.description.image_shape[0])
+        """Images in [-1, 1], the range of the generator's tanh; points as coordinates."""
+        return self.data.description.of_generators
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
 

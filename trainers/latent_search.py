@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gendistill import sphere
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
+from gendistill.data.scatter import scatter
 from gendistill.errors import UserError, did_you_mean
 from gendistill.nets.learners import default_learner
 from gendistill.objects import build
@@ -310,7 +311,13 @@ class LatentSearchTrainer(Trainer):
     def _look(self, step: int) -> None:
         """Take a picture of the first latents of each class for the film."""
         count = min(self.images_per_class, max(1, FILM_IMAGES // self.data.description.num_classes))
-        self.film.look(step, lambda: self._pixels(self.latents, self._rows(count)))
+        cloud = self.source.description.cloud
+
+        def pictures() -> Tensor:
+            pixels = self._pixels(self.latents, self._rows(count))
+            return pixels if cloud is None else scatter(pixels, cloud)
+
+        self.film.look(step, pictures)
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 

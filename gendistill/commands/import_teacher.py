@@ -130,8 +130,8 @@ def _result(teacher: StoredImages, path: str) -> dict[str, Any]:
 
 
 def _pixels(teacher: StoredImages) -> dict[str, float] | None:
-    """Return the range of the pixels and the share that no 8-bit pixel could be; sentences have none."""
-    if teacher.description.embedding is not None:
+    """Return the range of the pixels and the share that no 8-bit pixel could be; others have none."""
+    if teacher.description.kind != "pictures":
         return None
     import torch
 

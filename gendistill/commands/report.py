@@ -148,12 +148,18 @@ def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> No
 
 
 def grid_of(teacher: Teacher, seed: int = 0) -> Tensor:
-    """Return up to a hundred of a teacher's images as pixels (N, C, H, W) in the order of :func:`png_grid`."""
+    """Return up to a hundred of a teacher's images as pixels (N, C, H, W) in the order of :func:`png_grid`.
+
+    Of points it is one picture: a scatter plot.
+    """
     from gendistill.report.pictures import by_class
     from gendistill.seeds import stream
+    from gendistill.teacher.clouds import plot
 
     if teacher.description.embedding is not None:
         raise UserError("it holds sentences, which gendistill tokens prints")
+    if teacher.description.cloud is not None:
+        return plot(teacher, stream(seed, "pictures", teacher.device))
     count = min(100, teacher.decoded_images or 100)
     images, labels = teacher.sample(count, stream(seed, "pictures", teacher.device))
     return by_class(teacher.description.normalisation.invert(images).clamp(0, 1), labels)

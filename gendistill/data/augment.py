@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gendistill.data.cloud import SHAPE
 from gendistill.data.description import Normalisation
 from gendistill.data.operations import GROUPS, OPERATIONS, Strength
 from gendistill.errors import UserError, did_you_mean
@@ -88,6 +89,8 @@ def draw_parameters(
     if mode not in MODES:
         raise UserError(f"augmentation mode is '{mode}'; {did_you_mean(mode, MODES)}choose among: {', '.join(MODES)}")
     groups = parse(strategy)
+    if groups and shape == SHAPE:
+        raise UserError(f"augmentation '{strategy}' is for pictures, and these are points of the plane; leave it out")
     if mode == "single" and groups:
         chosen = torch.randint(len(groups), (), generator=generator, device=generator.device)
         groups = [groups[int(chosen)]]

@@ -12,11 +12,26 @@ import torch
 from torch import Tensor
 
 from gendistill.data.classes import ClassFit, compare_classes, differences
+from gendistill.data.cloud import SHAPE, Cloud
 from gendistill.data.embedding import Embedding
 from gendistill.data.whitening import Whitening
 from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.spelling import option
+
+LEVELS = {torch.uint8: 255, torch.int32: 2**20}
+"""What stored pixels of a type are divided by to lie in [0, 1]: pictures are uint8, coordinates of points int32."""
+
+
+def as_pixels(images: Tensor) -> Tensor:
+    """Return stored pictures or points (N, C, H, W) as pixels in [0, 1] float32; what is no whole number stays."""
+    return images.to(torch.float32) / LEVELS.get(images.dtype, 1)
+
+
+def as_stored(pixels: Tensor, kept: torch.dtype) -> Tensor:
+    """Return pixels in [0, 1] as they are stored in a type of :data:`LEVELS`: clipped and rounded, NaN as 0."""
+    values = pixels.nan_to_num(0.0).clamp(0, 1) * LEVELS[kept]
+    return values.round().to(kept)
 
 
 @dataclass(frozen=True)
@@ -50,13 +65,13 @@ class Normalisation:
             raise UserError(f"normalisation needs one mean and one positive std a channel, got {self.mean}, {self.std}")
 
     def apply(self, pixels: Tensor) -> Tensor:
-        """Map pixels in [0, 1], or uint8 in 0..255, (N, C, H, W), to normalised float32 values of the same shape.
+        """Map pixels in [0, 1], or stored ones (:data:`LEVELS`), (N, C, H, W), to normalised float32 values.
 
         Tokens (N, 1, L, 1) are mapped to vectors (N, 1, L, D), and vectors stay as they are.
         """
         if self.embedding is not None:
             return pixels if pixels.is_floating_point() else self.embedding.apply(pixels)
-        scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
+        scale = float(LEVELS.get(pixels.dtype, 1))
         mean, std = _channels(self.mean, self.std, pixels.device)
         images = pixels.to(torch.float32)
         # In place where the values are a copy: one temporary instead of three.
@@ -143,14 +158,16 @@ class Description:
     Attributes:
         name: The data set's name, such as ``digits``.
         class_names: One name a class, in label order.
-        image_shape: (C, H, W) in pixels; of sentences (1, L, D): L words, each a vector.
+        image_shape: (C, H, W) in pixels; of sentences (1, L, D): L words, each a vector; of points (2, 1, 1).
         normalisation: How images are mapped for networks.
+        cloud: The modes of points of the plane, one a class; None: the data are pictures or sentences.
     """
 
     name: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     normalisation: Normalisation = field(default_factory=lambda: symmetric(1))
+    cloud: Cloud | None = None
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.class_names):
@@ -171,6 +188,11 @@ class Description:
             raise UserError(
                 f"words of '{self.name}' have {self.image_shape[2]} values, its embedding has {embedding.size}"
             )
+        if self.cloud is not None:
+            if self.image_shape != SHAPE or embedding is not None or whitening is not None:
+                raise UserError(f"'{self.name}' holds points, which have the shape {SHAPE}, no whitening and no words")
+            if len(self.cloud.centres) != self.num_classes:
+                raise UserError(f"'{self.name}' has {self.num_classes} classes for {len(self.cloud.centres)} modes")
 
     @property
     def num_classes(self) -> int:
@@ -183,10 +205,20 @@ class Description:
         return self.normalisation.embedding
 
     @property
+    def kind(self) -> str:
+        """What the data hold, in a sentence: ``pictures``, ``sentences`` or ``points``."""
+        return "sentences" if self.embedding is not None else "pictures" if self.cloud is None else "points"
+
+    @property
+    def of_generators(self) -> Normalisation:
+        """The normalisation in which generators make images: [-1, 1], the range of a tanh; of points the data's own."""
+        return symmetric(self.image_shape[0]) if self.cloud is None else self.normalisation
+
+    @property
     def stored(self) -> tuple[tuple[int, int, int], torch.dtype]:
-        """Shape and type of a real image as it is stored: uint8 pixels (C, H, W), or int32 tokens (1, L, 1)."""
+        """Shape and type of a real image as it is stored: uint8 (C, H, W); int32 points (2, 1, 1), tokens (1, L, 1)."""
         if self.embedding is None:
-            return self.image_shape, torch.uint8
+            return self.image_shape, torch.uint8 if self.cloud is None else torch.int32
         return (1, self.image_shape[1], 1), torch.int32
 
     def with_normalisation(self, normalisation: Normalisation) -> Description:
@@ -200,6 +232,7 @@ class Description:
             "class_names": self.class_names,
             "image_shape": self.image_shape,
             "normalisation": self.normalisation.to_dict(),
+            **({} if self.cloud is None else {"points": self.cloud.to_dict()}),
         }
 
     @classmethod
@@ -223,6 +256,7 @@ class Description:
                 class_names=tuple(str(name) for name in values["class_names"]),
                 image_shape=(channels, height, width),
                 normalisation=Normalisation.from_dict(values["normalisation"], whitening, embedding),
+                cloud=None if values.get("points") is None else Cloud.from_dict(values["points"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"the description of the data set is not complete: {error!r}") from error
@@ -256,6 +290,11 @@ def check_fits(made_for: Description, real: Description, name: str | None = None
         raise UserError(
             f"{teacher} makes images of shape {tuple(made_for.image_shape)} ('{made_for.name}'), but '{real.name}' has "
             f"{tuple(real.image_shape)}; choose the data set that it was made for ({shaping} change the shape)"
+        )
+    if made_for.cloud is not None and real.cloud is not None and made_for.cloud != real.cloud:
+        raise UserError(
+            f"{teacher} was made for the points of '{made_for.name}', and those of '{real.name}' lie elsewhere; choose "
+            "the data set that it was made for"
         )
     of_teacher, of_data = made_for.embedding, real.embedding
     if (of_teacher is None) != (of_data is None) or (of_teacher and of_data and of_teacher.words != of_data.words):

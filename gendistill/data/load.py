@@ -15,9 +15,11 @@ from gendistill.data.description import Description
 from gendistill.data.digits import load_digits
 from gendistill.data.folder import load_folder
 from gendistill.data.mhist import load_mhist
+from gendistill.data.points import CLOUDS, load_points
 from gendistill.data.readers import Arrays
 from gendistill.data.real import RealData, Split
 from gendistill.data.split import stratified, validation_size
+from gendistill.data.stacked import BASES, stack
 from gendistill.data.text_tables import SUFFIXES as TABLES
 from gendistill.data.text_tables import Columns
 from gendistill.errors import UserError, did_you_mean
@@ -26,7 +28,7 @@ from gendistill.plain import readable
 from gendistill.spelling import option
 from gendistill.visible import visible
 
-NAMES = ("digits", *sources.SOURCES, "mhist", *text.NAMES)
+NAMES = ("digits", *sources.SOURCES, "mhist", *text.NAMES, *CLOUDS, *BASES)
 """The data sets that have a name; any other is a folder of images."""
 
 TEXTS = ("length", "vocabulary", "embedding")
@@ -67,10 +69,10 @@ def load(
     text_column: str | int | None = None,
     label_column: str | int | None = None,
 ) -> RealData:
-    """Load a data set with its fixed splits, as uint8 (sentences: tokens) on the device.
+    """Load a data set with its fixed splits, as uint8 (sentences: tokens, points: int32) on the device.
 
     The validation part is held out of the training images, stratified, by a constant seed: a tenth, at most 5,000
-    (digits: 200). The test part is the official one (digits: 400, held out the same way).
+    (digits: 200). The test part is the official one (digits: 400, held out the same way). Points are embedded, too.
 
     Args:
         name: One of :data:`NAMES`, or ``folder:PATH``, or the path of a folder of images or of a Parquet file
@@ -141,7 +143,8 @@ def check_named_by_file(name: str, root: str | Path | None, way_out: str) -> Non
             f"the file names the data set '{visible(name, 60)}', which is none of {', '.join((*public, 'mhist'))}; a "
             f"file chooses no folders: {way_out}"
         )
-    if name in sources.SOURCES and not sources.is_there(name, _root(root)):
+    base = BASES.get(name, name)
+    if base in sources.SOURCES and not sources.is_there(base, _root(root)):
         where = f"which is not in '{_root(root)}'"
         raise UserError(f"the file names the data set '{name}', {where}; a file starts no download: {way_out}")
 
@@ -169,6 +172,10 @@ def _load(
         raise UserError(f"{_options(Pictures._fields)} are for folders of images; '{name}' has its own, leave them out")
     if name == "digits":
         return load_digits()
+    if name in CLOUDS:
+        return load_points(name)
+    if name in BASES:
+        return stack(_load(BASES[name], root, seed, of_pictures, label_column), name)
     train, test, class_names = sources.read(name, folder)
     full, test_split = to_split(train), to_split(test)
     _, *shape = full.images.shape

@@ -1,4 +1,4 @@
-"""Real data in memory: uint8 images on the device, batched by index."""
+"""Real data in memory: images as they are stored, on the device, batched by index."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class Split:
     """One part of a data set.
 
     Attributes:
-        images: (N, C, H, W) uint8; sentences are tokens (N, 1, L, 1) int32.
+        images: (N, C, H, W) uint8; sentences are tokens (N, 1, L, 1) int32, points (N, 2, 1, 1) int32
+            (:data:`gendistill.data.description.LEVELS`).
         labels: (N,) int64 class indices.
     """
 
@@ -90,10 +91,11 @@ class RealData:
         official training images, count as such: so the whitening is the one that public results were made in.
 
         Raises:
-            UserError: The data are sentences; see also :meth:`gendistill.data.whitening.Whitening.fit`.
+            UserError: The data are no pictures; see also :meth:`gendistill.data.whitening.Whitening.fit`.
         """
-        if self.description.embedding is not None:
-            raise UserError(f"whitening is for pictures; '{self.description.name}' holds sentences, leave it out")
+        if self.description.kind != "pictures":
+            kind = self.description.kind
+            raise UserError(f"whitening is for pictures; '{self.description.name}' holds {kind}, leave it out")
         channels = self.description.image_shape[0]
         images = torch.cat((self.train.images, self.validation.images))
         fitted = Whitening.fit(images, epsilon, scale=255.0)

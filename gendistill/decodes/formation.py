@@ -46,9 +46,9 @@ class Formation(Decode):
     def prepare(self, description: Description) -> Self:
         """Take the size of a sheet; see :meth:`Decode.prepare`."""
         _, height, width = description.image_shape
-        if self.factor > 1 and description.embedding is not None:
+        if self.factor > 1 and description.kind != "pictures":
             raise UserError(
-                f"a formation is a sheet of pictures; '{description.name}' holds sentences, leave decode out"
+                f"a formation is a sheet of pictures; '{description.name}' holds {description.kind}, leave decode out"
             )
         if self.factor > 1 and self.factor * LEAST > min(height, width):
             raise UserError(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gendistill import coresets
-from gendistill.data.description import Description
+from gendistill.data.description import Description, as_pixels
 from gendistill.data.real import RealData
 from gendistill.decodes.base import Decode
 from gendistill.errors import UserError
@@ -41,8 +41,8 @@ class Palette(Decode):
 
     def prepare(self, description: Description) -> Self:
         """Take the normalisation; see :meth:`Decode.prepare`."""
-        if description.embedding is not None or description.normalisation.whitening is not None:
-            what = "sentences" if description.embedding is not None else "whitened images"
+        if description.kind != "pictures" or description.normalisation.whitening is not None:
+            what = description.kind if description.kind != "pictures" else "whitened images"
             raise UserError(f"a palette is of pixels' colours, which {what} of '{description.name}' have not")
         channels = description.image_shape[0]
         if self.table.shape != (self.colours, channels):
@@ -55,12 +55,12 @@ class Palette(Decode):
 
     def attach(self, data: RealData, device: torch.device) -> Self:
         """Find the colours among the real training pixels; see :meth:`Decode.attach`."""
-        if data.description.embedding is None:
+        if data.description.kind == "pictures":
             generator = stream(0, "palette")
             images = data.train.images.cpu()
             pixels = images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
             chosen = torch.randint(len(pixels), (min(SAMPLED, len(pixels)),), generator=generator)
-            points = pixels[chosen].float() / 255
+            points = as_pixels(pixels[chosen])
             centres, _ = coresets.k_means(
                 points[None], torch.ones(1, len(points), dtype=torch.bool), self.colours, generator
             )

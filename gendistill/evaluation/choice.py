@@ -42,8 +42,10 @@ def choose_extractor(
         extractor = choice
     elif choice == "classifier":
         extractor = trained_classifier(data)
-    elif choice == "inception" and data.description.embedding is not None:
-        raise UserError(f"'{data.description.name}' holds sentences, which inception cannot see; use classifier")
+    elif choice == "inception" and data.description.kind != "pictures":
+        raise UserError(
+            f"'{data.description.name}' holds {data.description.kind}, which inception cannot see; use classifier"
+        )
     elif choice == "inception":
         extractor = InceptionExtractor(weights, allow_unverified_weights=allow_unverified_weights)
     else:

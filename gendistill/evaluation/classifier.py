@@ -84,8 +84,8 @@ def embedding_width(description: Description) -> int:
 
 
 def architecture(description: Description) -> dict[str, Any]:
-    """Return the spec of the network under the embedding: a ConvNet, narrow enough for a CPU; a text's learner."""
-    if description.embedding is not None:
+    """Return the spec of the network under the embedding: a narrow ConvNet; of texts and points their learner."""
+    if description.kind != "pictures":
         return default_learner(description)
     side = min(description.image_shape[1:])
     depth = 1 if side < 4 else 2 if side < 16 else 3 if side < 64 else 4

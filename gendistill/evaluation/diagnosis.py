@@ -15,7 +15,10 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
+from gendistill.data.cloud import Cloud
+from gendistill.data.description import as_pixels
 from gendistill.data.real import RealData, Split
+from gendistill.data.scatter import scatter
 from gendistill.errors import UserError
 from gendistill.evaluation.choice import choose_extractor
 from gendistill.evaluation.extractors import extract
@@ -52,7 +55,7 @@ class Pictures:
         repeated: Pairs of generated images that are nearest to each other, one after the other.
         memorised: Generated images and the training image nearest to each, one after the other.
         missed: Real images that no generated one is near, those of the poorest classes first.
-        samples: Generated images, by class.
+        samples: Generated images, by class. Of points, a plot of them and of those missed, and no pairs.
     """
 
     repeated: Tensor
@@ -112,7 +115,7 @@ def diagnose(
     }
     if seen["made"][1] is None:
         raise UserError(f"the extractor '{network.name}' knows no classes; choose classifier")
-    real_pixels = control.images.cpu().float() / 255
+    real_pixels = as_pixels(control.images.cpu())
     repeats = _repeats(pixels, real_pixels)
     memory = _memory(pixels, real_pixels, train)
     classes = _classes(data, asked, control, reference, seen, labelled=_labelled(teacher, seed))
@@ -129,6 +132,9 @@ def diagnose(
     wrong = [finding for finding in findings if finding["wrong"]]
     result["collapsed"] = any(finding["key"] in ("repeats", "missing classes", "coverage") for finding in wrong)
     result["verdict"] = _verdict(wrong)
+    cloud = data.description.cloud
+    if cloud is not None:
+        return result, _plots(pixels, as_pixels(reference.images.cpu()[covered["uncovered"]]), cloud)
     return result, _pictures(pixels, asked, repeats, memory, reference, covered, classes, kinds)
 
 
@@ -179,7 +185,7 @@ def _repeats(made: Tensor, real: Tensor) -> dict[str, Any]:
 
 
 def _memory(made: Tensor, real: Tensor, train: Split) -> dict[str, Any]:
-    known = train.images.cpu().float() / 255
+    known = as_pixels(train.images.cpu())
     apart, partner = _nearest(made, known)
     limit = _nearest(real, known)[0].quantile(NEAR)
     near = int((apart < limit).sum())
@@ -387,6 +393,12 @@ def _verdict(wrong: list[dict[str, Any]]) -> str:
     return head + (words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}")
 
 
+def _plots(pixels: Tensor, missed: Tensor, cloud: Cloud) -> Pictures:
+    """Return the pictures of points: plots of what is generated and of what is missed; pairs of points show nothing."""
+    none = pixels.new_empty(0, 3, 1, 1)
+    return Pictures(none, none, scatter(missed, cloud) if len(missed) else none, scatter(pixels, cloud))
+
+
 def _pictures(
     pixels: Tensor,
     asked: Tensor,
@@ -408,4 +420,4 @@ def _pictures(
     worth = torch.tensor([(row["coverage"] or 0.0) / (row["control_coverage"] or 1.0) for row in classes["rows"]])
     missing = missing[worth[reference.labels.cpu()[missing]].argsort(stable=True)][: 4 * SHOWN]
     order = torch.cat([(asked == number).nonzero().flatten()[:10] for number in range(min(kinds, 10))])
-    return Pictures(pixels[pairs[: 2 * SHOWN]], beside, reference.images.cpu()[missing].float() / 255, pixels[order])
+    return Pictures(pixels[pairs[: 2 * SHOWN]], beside, as_pixels(reference.images.cpu()[missing]), pixels[order])

@@ -125,6 +125,6 @@ def _parts(count: int) -> list[int]:
 
 
 def _seen(extractor: Extractor, teacher: Teacher, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, list[bytes]]:
-    normalisation = teacher.description.normalisation
+    normalisation, kept = teacher.description.normalisation, teacher.description.stored[1]
     classes = labels.argmax(1) if labels.is_floating_point() else labels
-    return extract(extractor, images, normalisation), classes.cpu(), digests(images, normalisation)
+    return extract(extractor, images, normalisation), classes.cpu(), digests(images, normalisation, kept)

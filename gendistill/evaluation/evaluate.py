@@ -14,12 +14,15 @@ from gendistill import __version__
 from gendistill.data.classes import listed
 from gendistill.data.fingerprint import PARTS, contents, fingerprint
 from gendistill.data.real import RealData
+from gendistill.data.stacked import BASES
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
+from gendistill.evaluation.modes import point_modes
 from gendistill.evaluation.parts import of, once
 from gendistill.evaluation.protocols import OPTIONS, SUMMARIES, expand
 from gendistill.evaluation.scores import at_chance, chance_limit
+from gendistill.evaluation.stacked_modes import stacked_modes
 from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import KEY as CLASSES
@@ -56,7 +59,8 @@ def evaluate(
         ``decoded_images``, ``bytes`` and its parts (:meth:`gendistill.teacher.Teacher.budget`), and ``everything``
         if it is all real training images, whatever it is called), ``dataset``,
         ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``software`` (versions),
-        ``learning``, ``fidelity``, ``budget`` (that of the teacher, ``learner_updates``) and
+        ``learning``, ``fidelity``, ``modes`` (of points and stacked digits;
+        :func:`gendistill.evaluation.modes.point_modes`), ``budget`` (that of the teacher, ``learner_updates``) and
         ``notes``: sentences on what a reader of the numbers should know.
 
     Raises:
@@ -73,6 +77,7 @@ def evaluate(
     learning = None if learning is None else expand(learning, data.description)
     # Fidelity first: it is quick, so a misspelt extractor does not cost the hours that learning may take.
     judged_fidelity = None if fidelity is None else _fidelity(teacher, data, {"seed": seed} | dict(fidelity))
+    modes = _modes(teacher, data, seed)
     judged_learning = None if learning is None else {"protocol": named} | learning_curve(teacher, data, **learning)
     result: dict[str, Any] = {} if name is None else {"name": name}
     result |= {
@@ -87,11 +92,19 @@ def evaluate(
         "software": {"gendistill": __version__, "torch": str(torch.__version__)},
         "learning": judged_learning,
         "fidelity": judged_fidelity,
+        **({} if modes is None else {"modes": modes}),
         "budget": budget | {"learner_updates": None if judged_learning is None else judged_learning["learner_updates"]},
         "notes": notes + learning_notes(judged_learning, data),
     }
     plain_result: dict[str, Any] = plain(result, strict=True)
     return plain_result
+
+
+def _modes(teacher: Teacher, data: RealData, seed: int) -> dict[str, Any] | None:
+    """Return the modes that are captured of data whose modes are known, None of other data."""
+    if data.description.cloud is not None:
+        return point_modes(teacher, data, seed=seed)
+    return stacked_modes(teacher, data, seed=seed) if data.description.name in BASES else None
 
 
 def _fidelity(teacher: Teacher, data: RealData, options: dict[str, Any]) -> dict[str, Any]:

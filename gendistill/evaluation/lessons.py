@@ -95,9 +95,10 @@ class Lessons:
             raise UserError(f"augment_mode is '{augment_mode}'; choose among: {', '.join(MODES)}")
         self.teacher, self.description, self.hard = teacher, description, labels == "hard"
         self.augment = None if augment in (None, "", "none") else augment
-        if self.augment is not None and description.embedding is not None:
+        if self.augment is not None and description.kind != "pictures":
             raise UserError(
-                f"augment is '{augment}', which is for pictures; '{description.name}' holds sentences, set it to none"
+                f"augment is '{augment}', which is for pictures; '{description.name}' holds {description.kind}, set "
+                "it to none"
             )
         self.augment_mode, self.strength = augment_mode, Strength.of(augment_strength)
         self.labeller = None if labels == "stored" else teacher.labeller

@@ -19,7 +19,7 @@ from gendistill.evaluation.settings import LEARNED
 from gendistill.nets.learners import default_learner
 from gendistill.untrusted import Spec
 
-NOT_MIRRORED = ("digits", "mnist", "usps", "svhn")
+NOT_MIRRORED = ("digits", "mnist", "usps", "svhn", "stacked-digits", "stacked-mnist")
 """Data sets whose mirrored images are other signs or none: protocols leave out ``flip`` for them."""
 PLACES = ("seeds", "split", "device", "batched", "progress")
 """What :func:`gendistill.evaluation.learning.learning_curve` takes beside a protocol: how many learners, and where."""
@@ -29,10 +29,10 @@ def convnet(description: Description, **options: Any) -> dict[str, Any]:
     """Return the papers' ConvNet of width 128: depth 3 at 28 and 32 pixels, less for images with fewer, else more.
 
     Args:
-        description: The real data; sentences have their own default learner.
+        description: The real data; sentences and points have their own default learner.
         **options: More arguments of :class:`gendistill.nets.learners.ConvNet`.
     """
-    if description.embedding is not None:
+    if description.kind != "pictures":
         return default_learner(description)
     depth = default_learner(description)["init_args"]["depth"]
     return {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width": 128, "depth": depth} | options}
@@ -221,10 +221,11 @@ def named_strategy(augment: str | None, description: Description) -> str | None:
     """Return an augmentation in full: for ``dsa`` DSA's, without ``flip`` where a mirrored image is none.
 
     Raises:
-        UserError: One is named for sentences; all are for pictures.
+        UserError: One is named for sentences or points; all are for pictures.
     """
-    if augment not in (None, "", "none") and description.embedding is not None:
+    if augment not in (None, "", "none") and description.kind != "pictures":
         raise UserError(
-            f"augment is '{augment}', which is for pictures; '{description.name}' holds sentences, set it to none"
+            f"augment is '{augment}', which is for pictures; '{description.name}' holds {description.kind}, set it to "
+            "none"
         )
     return strategy(DSA, description) if augment == "dsa" else augment

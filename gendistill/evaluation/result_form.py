@@ -179,6 +179,28 @@ def _curve(value: Any) -> bool:
     )
 
 
+def _modes(value: Any) -> bool:
+    if not isinstance(value, Mapping) or not (whole(value.get("total")) and whole(value.get("n"))):
+        return False
+    views, each = value.get("views"), value.get("per_generator") or {}
+    if not text(value.get("of")) or not isinstance(views, list | tuple) or not isinstance(each, Mapping):
+        return False
+    spread = [one for one in each.values() if not (isinstance(one, Mapping) and {"mean", "std"} <= set(one))]
+    numbers = [item for one in each.values() if isinstance(one, Mapping) for item in one.values()]
+    return (
+        not spread
+        and all(maybe(number)(one) for one in numbers)
+        and all(
+            isinstance(view, Mapping)
+            and text(view.get("name"))
+            and whole(view.get("captured"))
+            and whole(view.get("covered"))
+            and all(maybe(number)(one) for key, one in view.items() if key != "name")
+            for view in views
+        )
+    )
+
+
 def _momentum(value: Any) -> bool:
     return number(value) or list_of(number)(value)
 
@@ -204,6 +226,7 @@ RESULT = Keys(
         "software": Is(table_of(maybe(text)), "versions by name"),
         "notes": Is(list_of(text), "a list of sentences"),
         "seconds": Is(size, "a number of seconds"),
+        "modes": Is(_modes, "total, of, n and views of the modes that are captured"),
     }
 )
 TEACHER = Keys(

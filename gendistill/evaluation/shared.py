@@ -8,21 +8,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gendistill.data.description import Normalisation
+from gendistill.data.description import Normalisation, as_stored
 from gendistill.data.real import Split
 
 CHUNK = 1000
 """Images that are brought back to pixels at a time."""
 
 
-def digests(images: Tensor, normalisation: Normalisation) -> list[bytes]:
+def digests(images: Tensor, normalisation: Normalisation, kept: torch.dtype = torch.uint8) -> list[bytes]:
     """Return 16 bytes an image that two images have in common when they show the same.
 
-    Pictures are the same when all their 8-bit pixels are, sentences when all their words' vectors are.
+    Pictures and points are the same when all their pixels are, as they are stored; sentences when all their words'
+    vectors are.
 
     Args:
-        images: (N, C, H, W) float32 in ``normalisation``, or as they are stored: uint8 pixels, tokens.
+        images: (N, C, H, W) float32 in ``normalisation``, or as they are stored: pixels, tokens.
         normalisation: Their own.
+        kept: Type in which real images of their kind are stored.
     """
     found: list[bytes] = []
     for part in images.split(CHUNK):
@@ -30,8 +32,7 @@ def digests(images: Tensor, normalisation: Normalisation) -> list[bytes]:
             part = normalisation.apply(part) + 0.0  # no zero with a sign of its own
         elif part.is_floating_point():
             # A value that is not finite belongs to no real image; which pixel it becomes does not matter.
-            pixels = normalisation.invert(part).mul(255).round().nan_to_num(0.0)
-            part = pixels.clamp(0, 255).to(torch.uint8)
+            part = as_stored(normalisation.invert(part), kept)
         rows = part.detach().cpu().contiguous().flatten(1).view(torch.uint8).numpy()
         found += [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
     return found

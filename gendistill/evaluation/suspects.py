@@ -99,7 +99,7 @@ class Case:
     @property
     def pictures(self) -> StoredImages | None:
         """The teacher, if it is distilled pictures that public code saved."""
-        whole = self.public and isinstance(self.teacher, StoredImages) and self.description.embedding is None
+        whole = self.public and isinstance(self.teacher, StoredImages) and self.description.kind == "pictures"
         return self.teacher if whole and isinstance(self.teacher, StoredImages) else None
 
 
@@ -206,7 +206,7 @@ def _rates(case: Case) -> Iterator[Suspect]:
 
 
 def _augmentations(case: Case) -> Iterator[Suspect]:
-    if case.description.embedding is not None:
+    if case.description.kind != "pictures":
         return
     given = case.learning.get("augment")
     if given not in (None, "", "none"):
@@ -279,7 +279,7 @@ def _protocols(case: Case) -> Iterator[Suspect]:
         options = expand({"protocol": name} | dict(case.given), case.description)
         if options.get("lr") == LEARNED and case.teacher.learning_rates is None:
             continue
-        if case.description.embedding is not None and options.get("augment") is not None:
+        if case.description.kind != "pictures" and options.get("augment") is not None:
             continue
         yield Suspect("protocol", f"judged by {name}", f"the claim is by {name}", {}, options)
     if case.description.name not in NOT_MIRRORED and "flip" in str(case.learning.get("augment") or ""):

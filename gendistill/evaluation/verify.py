@@ -122,9 +122,9 @@ def own_protocol(teacher: Teacher, data: RealData) -> tuple[dict[str, Any], str]
     if learned is not None and len(learned) > 1:
         return {"lr": "teacher", "updates": (len(learned),)}, f"its {len(learned)} learned rates, one for each step"
     if learned is not None:
-        of_texts = {"augment": None} if data.description.embedding is not None else {}
-        return {"protocol": "condensation-mtt"} | of_texts, "it has one learned rate"
-    if data.description.embedding is not None:
+        plainly = {"augment": None} if data.description.kind != "pictures" else {}
+        return {"protocol": "condensation-mtt"} | plainly, "it has one learned rate"
+    if data.description.kind != "pictures":
         return {"protocol": "condensation"}, "the one without augmentation, which is for pictures"
     if form == "dc" and "datadam" in file:
         return {"protocol": "condensation-datadam"}, "by the file's name"

@@ -268,6 +268,7 @@ def default_learner(description: Description) -> dict[str, Any]:
     Images of 28x28 pixels and more get the papers' ConvNet of width 128 (depth 3; 4 from 64 pixels on, 5 from 128 on);
     smaller ones a narrower net of depth 2 (8x8: width 32), which leaves them maps to look at. Sentences get the
     convolutional network of :mod:`gendistill.nets.text`, of width 100 as published, or 32 for vectors under 50 numbers.
+    Points get two hidden layers of 64 units.
 
     Args:
         description: The data set.
@@ -279,6 +280,8 @@ def default_learner(description: Description) -> dict[str, Any]:
     if description.embedding is not None:
         width = 32 if description.image_shape[2] < 50 else 100
         return {"class_path": "gendistill.nets.text.TextConvNet", "init_args": {"width": width}}
+    if description.cloud is not None:
+        return {"class_path": "gendistill.nets.learners.MLP", "init_args": {"width": 64, "depth": 2}}
     side = min(description.image_shape[1:])
     width = 32 if side < 16 else 64 if side < 28 else 128
     depth = 1 if side < 4 else 2 if side < 28 else 3 if side < 64 else 4 if side < 128 else 5

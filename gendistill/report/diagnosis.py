@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.files import atomic_write
+from gendistill.report.html_table import plain_table
 from gendistill.report.markup import escaped
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def write_page(result: Mapping[str, Any], pictures: Pictures, path: str | Path) 
             words += f" What to try: {finding['advice']}."
         kind = "finding" if finding["wrong"] else "note"
         parts.append(f'<p class="{kind}">{escaped(words)}</p>')
-    parts += ["<h2>Class by class</h2>", _table(class_cells(result)), _captions(result)]
+    parts += ["<h2>Class by class</h2>", plain_table(class_cells(result)), _captions(result)]
     shown = (
         ("Generated images, by class", pictures.samples, 10, "Rows of ten of a class, where there are as many."),
         ("Nearest to each other", pictures.repeated, 8, "Pairs of generated images, side by side."),
@@ -86,19 +87,6 @@ def _captions(result: Mapping[str, Any]) -> str:
         f"many real test images. Features of {result['extractor'].split('/')[0]}."
     )
     return f'<p class="note">{escaped(words)}</p>'
-
-
-def _table(cells: list[list[str]]) -> str:
-    heading = "".join(
-        f'<th scope="col"{" class=" + chr(34) + "name" + chr(34) if not place else ""}>{escaped(cell)}</th>'
-        for place, cell in enumerate(cells[0])
-    )
-    rows = []
-    for row in cells[1:]:
-        values = "".join(f"<td>{escaped(cell)}</td>" for cell in row[1:])
-        rows.append(f'<tr><th class="name" scope="row">{escaped(row[0])}</th>{values}</tr>')
-    table = f"<table>\n<thead><tr>{heading}</tr></thead>\n<tbody>{''.join(rows)}</tbody>\n</table>"
-    return f'<div class="scroll" tabindex="0">{table}</div>'
 
 
 def _grid(images: Tensor, columns: int, heading: str, caption: str) -> str:

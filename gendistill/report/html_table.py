@@ -96,3 +96,17 @@ def _score(score: Score | None, *, best: bool, win: bool) -> str:
     spread = score.std is not None and score.runs != 1
     std = f' <span class="std">± {100 * (score.std or 0.0):.1f}</span>' if spread else ""
     return f'<td class="{classes}"><span class="mean">{100 * score.mean:.1f}</span>{std}</td>'.replace(' class=""', "")
+
+
+def plain_table(cells: Sequence[Sequence[str]]) -> str:
+    """Return a ``<table>`` of rows of text, the heading first, names in the first column."""
+    heading = "".join(
+        f'<th scope="col"{" class=" + chr(34) + "name" + chr(34) if not place else ""}>{escaped(cell)}</th>'
+        for place, cell in enumerate(cells[0])
+    )
+    rows = []
+    for row in cells[1:]:
+        values = "".join(f"<td>{escaped(cell)}</td>" for cell in row[1:])
+        rows.append(f'<tr><th class="name" scope="row">{escaped(row[0])}</th>{values}</tr>')
+    table = f"<table>\n<thead><tr>{heading}</tr></thead>\n<tbody>{''.join(rows)}</tbody>\n</table>"
+    return f'<div class="scroll" tabindex="0">{table}</div>'

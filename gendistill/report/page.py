@@ -22,8 +22,9 @@ from gendistill.report.facts import (
 from gendistill.report.figures import Style, differences, learning_curves, line_figure, styles, swatch
 from gendistill.report.findings import findings
 from gendistill.report.how import how_measured
-from gendistill.report.html_table import html_table, rate_table
+from gendistill.report.html_table import html_table, plain_table, rate_table
 from gendistill.report.markup import escaped, script_json
+from gendistill.report.modes import mode_cells, mode_sentences
 from gendistill.report.rows import Row
 from gendistill.report.verdict import Verdict, verdict
 from gendistill.words import counted
@@ -81,6 +82,9 @@ def render(
     parts += ["<h2>Scores and what they cost</h2>", html_table(found, looks, results.get("columns"))]
     if found.against:
         parts += ["<h2>Difference to all real data</h2>", _differences(found, looks)]
+    if modes := mode_cells(results):
+        parts += ["<h2>Modes captured</h2>", plain_table(modes)]
+        parts += [f'<p class="note">{escaped(sentence)}</p>' for sentence in mode_sentences(results)]
     if any(row.scores for row in table):
         parts += ["<h2>Accuracy against learner updates</h2>", _curves(table, looks)]
     if any(row.epoch_updates for row in table):

@@ -22,6 +22,7 @@ from gendistill.report.facts import (
 )
 from gendistill.report.findings import findings
 from gendistill.report.markup import SPACE
+from gendistill.report.modes import mode_cells, mode_sentences
 from gendistill.report.rows import Row, update_counts
 from gendistill.report.verdict import Verdict, verdict
 from gendistill.visible import seen, visible
@@ -49,7 +50,8 @@ def text_table(results: Mapping[str, Any]) -> str:
     table = found.table
     columns = _columns(found, update_counts(table, wanted=results.get("columns")))
     lines = aligned([[heading for heading, _ in columns], *zip(*(cells for _, cells in columns), strict=True)])
-    return "\n".join([*lines, "", *_notes(table), *(results.get("notes") or ()), *findings(found)])
+    shown, modes = [*lines, "", *_notes(table), *(results.get("notes") or ()), *findings(found)], mode_cells(results)
+    return "\n".join([*shown, *(["", *aligned(modes), "", *mode_sentences(results)] if modes else [])])
 
 
 def time_columns(table: Sequence[Row]) -> list[tuple[str, list[float | None]]]:

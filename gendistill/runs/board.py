@@ -1,8 +1,8 @@
 """TensorBoard logs and pictures of a run.
 
 Tags: ``train/<metric>`` (mean since the last point), ``lr/<optimiser>``, ``speed/steps_per_second``, ``samples/<name>``
-(grids of always the same noise; of a text, sentences in words) and, on request, ``weights/<network>.<parameter>``
-histograms.
+(grids of always the same noise; of a text, sentences in words; of points, plots) and, on request,
+``weights/<network>.<parameter>`` histograms.
 """
 
 from __future__ import annotations
@@ -82,6 +82,30 @@ class Board:
                 self._writer.add_image(f"samples/{name}", image, step)
             except OSError as error:
                 raise StorageError(storage_sentence(self._directory.path, error)) from error
+
+    def film(self, name: str, milliseconds: int = 250) -> None:
+        """Write the pictures ``samples/<name>-<step>.png`` one after another as ``samples/<name>.gif``, if there are.
+
+        Args:
+            name: Of pictures that are all of one size.
+            milliseconds: Time of one picture; the last stands five times as long.
+        """
+        from PIL import Image
+
+        paths = [p for p in sorted(self._directory.samples.glob(f"{name}-*.png")) if p.stem[len(name) + 1 :].isdigit()]
+        if not paths:
+            return
+        frames = []
+        for path in paths:
+            with Image.open(path) as picture:
+                frames.append(picture.convert("RGB"))
+        times = [milliseconds] * (len(frames) - 1) + [5 * milliseconds]
+        atomic_write(
+            self._directory.samples / f"{name}.gif",
+            lambda file: frames[0].save(
+                file, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0
+            ),
+        )
 
     def text(self, step: int, name: str, lines: str) -> None:
         """Log lines of text and write them as ``samples/<name>-<step>.txt``."""

@@ -109,7 +109,7 @@ class RunDirectory:
         """Delete what an earlier run wrote here; files that no run writes stay."""
         found = [*self._files(), *self.path.glob("events.out.tfevents.*"), *self.path.glob("failure-*.txt")]
         if self.samples.is_dir():
-            found += [*self.samples.glob("*.png"), *self.samples.glob("*.txt")]
+            found += [path for ending in ("png", "txt", "gif") for path in self.samples.glob(f"*.{ending}")]
         for path in found:
             if path.is_file() or path.is_symlink():
                 path.unlink(missing_ok=True)

@@ -36,6 +36,7 @@ from gendistill.runs.tuning import Tuning
 from gendistill.runs.watch import WATCH, Watch, Watched
 from gendistill.seeds import Streams
 from gendistill.teacher import Teacher, save
+from gendistill.teacher.clouds import plots
 from gendistill.teacher.files import is_intact
 from gendistill.teacher.sentences import listing
 from gendistill.words import listed
@@ -426,17 +427,21 @@ class _Loop:
     def conclude(self) -> None:
         """Say at the end of a run what is wrong with what it made."""
         self.run.warnings, self.run.useless = self.watch.sentences, self.watch.useless
+        if self.board is not None and self.data.description.cloud is not None:
+            self.board.film("points")
         for sentence in self.watch.sentences if self.processes.main else ():
             self.progress.say(f"at the end: {sentence}", always=True)
 
     def look(self) -> None:
-        """Make the picture grids, or of a text the sentences in words; training does not notice."""
+        """Make the picture grids, of a text the sentences in words, of points plots; training does not notice."""
         networks = self.trainer.modules()
         if self.board is None:
             return
         with untouched(networks.values(), self.run.streams):
             if self.of_text:
                 self.board.text(self.run.step, "sentences", listing(self.trainer.teacher()))
+            elif self.data.description.cloud is not None:
+                self.board.pictures(self.run.step, plots(self.trainer.teacher(), self.run.streams["samples"]))
             else:
                 self.board.pictures(self.run.step, self.trainer.samples())
         if self.run.options.histograms:

@@ -14,6 +14,8 @@ from gendistill.visible import visible
 
 LONGEST = 200
 """Characters of a name in the front matter."""
+TASKS = {"pictures": "image", "sentences": "text", "points": "tabular"}
+"""What the tasks of a data set are called there, by what it holds."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 CONTENT = {
@@ -46,7 +48,7 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
     front: dict[str, Any] = {
         "pretty_name": f"{visible(description.name, LONGEST)}, {images.images_stored} images for training",
         "license": "unknown",
-        "task_categories": [f"{'image' if description.embedding is None else 'text'}-classification"],
+        "task_categories": [f"{TASKS[description.kind]}-classification"],
         "size_categories": [next((name for limit, name in SIZES if images.images_stored < limit), "n>1M")],
         "source_datasets": [visible(description.name, LONGEST)],
         "tags": ["dataset-distillation", "synthetic" if images.kind == "stored-images" else "real"],

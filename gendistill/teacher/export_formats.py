@@ -23,10 +23,9 @@ from gendistill.teacher.torch_files import own, write
 
 def quantise(images: StoredImages) -> tuple[Tensor, float]:
     """Return pixels (N, C, H, W) uint8 and the largest change that clipping and rounding made, in units of [0, 1]."""
-    if images.description.embedding is not None:
-        raise UserError(
-            "sentences are no pictures; export them as pt, safetensors, mtt or dd, or print their words with tokens"
-        )
+    if (kind := images.description.kind) != "pictures":
+        words = ", or print their words with tokens" if kind == "sentences" else ""
+        raise UserError(f"{kind} are no pictures; export them as pt, safetensors, mtt or dd{words}")
     if images.images.dtype == torch.uint8:
         return images.images.cpu(), 0.0
     pixels = images.description.normalisation.invert(images.images.cpu())

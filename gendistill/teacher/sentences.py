@@ -58,11 +58,12 @@ def sentences(
         count: The first so many sentences; None: all.
 
     Raises:
-        UserError: The teacher is of pictures, or an option is out of range.
+        UserError: The teacher is of no text, or an option is out of range.
     """
     embedding = teacher.description.embedding
     if embedding is None:
-        raise UserError(f"this teacher of '{teacher.description.name}' holds pictures; words are nearest to sentences")
+        kind = teacher.description.kind
+        raise UserError(f"this teacher of '{teacher.description.name}' holds {kind}; words are nearest to sentences")
     if count is not None and count < 1:
         raise UserError(f"count is {count}; give a number of sentences, at least 1")
     vectors, labels = _shown(teacher)

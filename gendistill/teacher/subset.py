@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from gendistill.data.description import Description
+from gendistill.data.description import LEVELS, Description
 from gendistill.data.real import Split
 from gendistill.errors import UserError
 from gendistill.teacher.base import Teacher
@@ -21,10 +21,10 @@ NEAR = 0.25
 
 
 class RealSubset(StoredImages):
-    """Real images, kept as uint8 and normalised when they are shown; real sentences, kept as tokens and embedded then.
+    """Real images, kept as they are stored and normalised when they are shown; tokens of sentences are embedded then.
 
     Args:
-        images: (N, C, H, W) uint8, or tokens (N, 1, L, 1) int32; not copied.
+        images: (N, C, H, W) uint8, tokens (N, 1, L, 1) or points (N, 2, 1, 1) int32; not copied.
         labels: See :class:`StoredImages`.
         description: The data set; its normalisation is applied to each batch.
         **options: See :class:`StoredImages`.
@@ -142,13 +142,14 @@ def _as_kept(teacher: StoredImages, split: Split) -> Tensor | None:
     if isinstance(teacher, RealSubset):
         return teacher.images.cpu()
     plain = teacher.order != "fixed" and teacher.batch_size is None and teacher.learning_rates is None
-    if not plain or not teacher.images.is_floating_point() or split.images.dtype != torch.uint8:
+    if not plain or not teacher.images.is_floating_point() or split.images.dtype not in LEVELS:
         return None
-    values = teacher.description.normalisation.invert(teacher.images.float()).mul(255).cpu()
+    kept = split.images.dtype
+    values = teacher.description.normalisation.invert(teacher.images.float()).mul(LEVELS[kept]).cpu()
     pixels = values.round()
-    if not bool((((values - pixels).abs() <= NEAR) & (pixels >= 0) & (pixels <= 255)).all()):
+    if not bool((((values - pixels).abs() <= NEAR) & (pixels >= 0) & (pixels <= LEVELS[kept])).all()):
         return None
-    return pixels.to(torch.uint8)
+    return pixels.to(kept)
 
 
 def _fingerprints(images: Tensor, labels: Tensor) -> list[bytes]:
