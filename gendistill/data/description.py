@@ -18,6 +18,9 @@ from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.spelling import option
 
+EXTREME = 1e9
+"""Beyond this, and as a standard deviation below its inverse, pixels of single precision are lost."""
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -48,6 +51,11 @@ class Normalisation:
         numbers = all(math.isfinite(value) for value in (*self.mean, *self.std))
         if len(self.mean) != len(self.std) or not self.mean or not numbers or min(self.std) <= 0:
             raise UserError(f"normalisation needs one mean and one positive std a channel, got {self.mean}, {self.std}")
+        if max(map(abs, (*self.mean, *self.std))) > EXTREME or min(self.std) < 1 / EXTREME:
+            raise UserError(
+                f"normalisation needs means up to {EXTREME:g} and stds from {1 / EXTREME:g} to {EXTREME:g}, got "
+                f"{self.mean}, {self.std}; images would be zero or infinite"
+            )
 
     def apply(self, pixels: Tensor) -> Tensor:
         """Map pixels in [0, 1], or uint8 in 0..255, (N, C, H, W), to normalised float32 values of the same shape.
