@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -45,6 +46,16 @@ def regular(path: str | Path) -> Path:
             "through a pipe first)"
         )
     return path
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with ``~`` followed; that of an unknown user, at which ``Path.expanduser`` fails, as it is."""
+    return Path(os.path.expanduser(path))
+
+
+def real_path(path: str | Path) -> Path:
+    """Return a path with ``~`` and links followed; links in a circle, at which ``Path.resolve`` fails, as they are."""
+    return Path(os.path.realpath(expanded(path)))
 
 
 def read_bytes(path: str | Path) -> bytes:
