@@ -54,8 +54,12 @@ def expanded(path: str | Path) -> Path:
 
 
 def real_path(path: str | Path) -> Path:
-    """Return a path with ``~`` and links followed; links in a circle, at which ``Path.resolve`` fails, as they are."""
-    return Path(os.path.realpath(expanded(path)))
+    """Return a path with ``~`` and links followed.
+
+    Links in a circle and names with NUL, at which ``Path.resolve`` fails, stay as they are.
+    """
+    path = expanded(path)
+    return path if "\0" in str(path) else Path(os.path.realpath(path))
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -15,6 +15,7 @@ UNKNOWN = "~nobody_of_this_name/t"
 def test_links_in_a_circle_and_unknown_users_stay_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert real_path(tmp_path / "loop") == tmp_path / "loop"
+    assert real_path("a\0b") == Path("a\0b")
     assert expanded(UNKNOWN) == Path(UNKNOWN) and expanded("~") == Path.home()
 
 

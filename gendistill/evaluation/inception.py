@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import Inception3, inception_v3
 
 from gendistill import torch_file
+from gendistill.budget import check_file
 from gendistill.data.description import Normalisation
 from gendistill.errors import UserError
 from gendistill.evaluation.extractors import Extractor
@@ -116,6 +117,7 @@ def find_weights(path: str | Path | None = None) -> Path:
         given = regular(expanded(path))
         if not given.is_file():
             raise UserError(f"there is no Inception weights file '{given}'; get {FILE_NAME} from {URL}")
+        check_file(given)
         return given
     cached = Path(torch.hub.get_dir()) / "checkpoints" / FILE_NAME
     if not cached.is_file():
