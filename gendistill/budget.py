@@ -234,6 +234,10 @@ def _limit() -> int:
 
 
 NO_MEMORY = re.compile(r"can't allocate memory|out of memory|tried to allocate|Unable to allocate", re.IGNORECASE)
+SHORT = 2**28
+"""Bytes free below which an operation that cannot be set up has most likely no room."""
+NO_ROOM = re.compile(r"could not create a (primitive|memory object)")
+"""What oneDNN says of memory that it does not get, and of operations that it does not have."""
 TRIED = re.compile(r"(?:allocate|Tried to allocate) ([\d.]+ (?:bytes|[KMGTP]i?B))")
 
 
@@ -247,7 +251,8 @@ def out_of_memory(error: BaseException) -> str | None:
         The sentence; None: the error says something else.
     """
     text = str(error)
-    if not isinstance(error, MemoryError) and not (isinstance(error, RuntimeError) and NO_MEMORY.search(text)):
+    said = NO_MEMORY.search(text) or (NO_ROOM.search(text) and free_memory() < SHORT)
+    if not isinstance(error, MemoryError) and not (isinstance(error, RuntimeError) and said):
         return None
     found = TRIED.search(text)
     asked = ""

@@ -8,6 +8,8 @@ import os
 import re
 import secrets
 import shutil
+import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +23,8 @@ except ImportError:  # not a POSIX system: what killed writers left stays, for i
 
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.tmp", re.DOTALL)
 """Names of what is being written; nobody else makes such names."""
+PATIENCE = 10.0
+"""Seconds for which a reader of a pipe that is written to may be late."""
 LONGEST = 180
 """Bytes of a file's own name in that of its temporary one, which file systems end at 255."""
 
@@ -43,7 +47,7 @@ def atomic_write(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
-            with open(path, "wb") as file:
+            with _open_special(path) as file:
                 write(file)
             return
         remove_leftovers(path.parent, path.name)
@@ -60,6 +64,26 @@ def atomic_write(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
         sync_directory(path.parent)
     except OSError as error:
         raise StorageError(storage_sentence(given, error)) from error
+
+
+def _open_special(path: Path) -> BinaryIO:
+    """Open a device or a pipe; a pipe that nobody comes to read would be waited for without end."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO or not stat.S_ISFIFO(path.stat().st_mode):
+                raise
+            if time.monotonic() > deadline:
+                raise StorageError(
+                    f"'{path}' is a pipe that nobody has read from for {PATIENCE:g} seconds; start its reader first, "
+                    "or choose a file"
+                ) from error
+        time.sleep(0.05)
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "wb")
 
 
 @contextlib.contextmanager

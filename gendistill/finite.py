@@ -12,7 +12,10 @@ AGAIN = "make the teacher again from a good state"
 
 def is_finite(tensor: Tensor) -> bool:
     """Return whether no value is NaN or infinite; whole numbers always are."""
-    return not (tensor.is_floating_point() or tensor.is_complex()) or bool(torch.isfinite(tensor).all())
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    # Of numbers of 8 bits torch cannot ask it.
+    return bool(torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor).all())
 
 
 def check_finite(name: str, tensor: Tensor, advice: str = AGAIN) -> Tensor:

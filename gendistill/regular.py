@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -69,6 +70,20 @@ def require_own(path: str | Path, way_out: str = "take it away") -> None:
 
 def _kind(mode: int) -> str:
     return next((words for test, words in KINDS if test(mode)), "no regular file")
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with ``~`` followed; that of an unknown user, at which ``Path.expanduser`` fails, as it is."""
+    return Path(os.path.expanduser(path))
+
+
+def real_path(path: str | Path) -> Path:
+    """Return a path with ``~`` and links followed.
+
+    Links in a circle and names with NUL, at which ``Path.resolve`` fails, stay as they are.
+    """
+    path = expanded(path)
+    return path if "\0" in str(path) else Path(os.path.realpath(path))
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -36,6 +36,10 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, f"values are nested more than {DEEPEST} deep", mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
+        if isinstance(node, yaml.ScalarNode) and "\0" in node.value:
+            raise yaml.constructor.ConstructorError(
+                None, None, "a text holds the character NUL (\\0), which no name and no path can have", mark
+            )
         if node is not None and id(node) not in self._values:
             self._values[id(node)] = 1 + sum(self._count(part, mark) for part in _parts(node))
         if node is not None and self._count(node, mark) > MOST:

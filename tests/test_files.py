@@ -4,11 +4,13 @@ import os
 import resource
 import signal
 import stat
+import threading
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from gendistill import files
 from gendistill.errors import StorageError
 from gendistill.files import atomic_write
 
@@ -88,3 +90,18 @@ def test_a_link_keeps_pointing(tmp_path: Path) -> None:
     atomic_write(tmp_path / "link", lambda file: file.write(b"content"))
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "place" / "file").read_bytes() == b"content"
+
+
+def test_a_pipe_is_written_to_when_somebody_reads_it_and_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    late = threading.Timer(0.2, lambda: read.append(pipe.read_bytes()))
+    late.start()
+    atomic_write(pipe, lambda file: file.write(b"x" * 200_000))  # more than a pipe holds
+    late.join()
+    assert read == [b"x" * 200_000]
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    with pytest.raises(StorageError, match="nobody has read from for 0.1 seconds"):
+        atomic_write(pipe, lambda file: file.write(b"two"))

@@ -19,7 +19,7 @@ def test_one_bad_value_is_named(value: float, dtype: torch.dtype) -> None:
         check_finite("features", tensor, "take others")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float8_e5m2, torch.int64, torch.uint8, torch.bool])
 def test_sound_values_come_back(dtype: torch.dtype) -> None:
     tensor = torch.ones(2, 2, dtype=dtype)
     assert check_finite("x", tensor) is tensor

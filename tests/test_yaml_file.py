@@ -72,3 +72,8 @@ def test_files_that_are_no_config(tmp_path) -> None:
     with pytest.raises(UserError, match="is a folder"):
         read_yaml(tmp_path)
     assert read_yaml(tmp_path / "empty.yaml") == {}
+
+
+def test_a_text_with_nul_is_refused_for_it_can_be_no_name() -> None:
+    with pytest.raises(UserError, match="line 2.*character NUL"):
+        parse_yaml('run:\n  name: "a\\0b"\n', "x")

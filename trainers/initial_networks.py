@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from gendistill.errors import UserError
 from gendistill.nets.ema import EMA
 from gendistill.nets.reordered import ReorderedGenerator
 from gendistill.objects import build
+from gendistill.regular import expanded
 from gendistill.runs.checkpoint import load_state
 from gendistill.runs.directory import RunDirectory
 from gendistill.spelling import network_of_trainer
@@ -128,7 +128,7 @@ def start_from(reference: str, data: RealData, normalisation: Normalisation, *, 
     Raises:
         UserError: There is no such file, or it is of another method, or of other classes.
     """
-    path = Path(reference).expanduser()
+    path = expanded(reference)
     directory = path.parent if path.name in STATES else path
     run = RunDirectory(directory.parent, directory.name)
     if not run.has_state:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gendistill.commands.options import image_number, momentum, named_numbers, positive, rate_list, update_list
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.regular import expanded, real_path
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -155,8 +156,8 @@ def dataset_name(dataset: str) -> str:
     """Return what results call the data set of ``--dataset``: a folder by its last name."""
     from gendistill.data.load import FOLDER_PREFIX, NAMES
 
-    path = Path(dataset.removeprefix(FOLDER_PREFIX)).expanduser()
-    return dataset if dataset in NAMES else readable(path.resolve().name)
+    path = expanded(dataset.removeprefix(FOLDER_PREFIX))
+    return dataset if dataset in NAMES else readable(real_path(path).name)
 
 
 def learner_spec(text: str | None) -> Any:
@@ -208,7 +209,7 @@ def short_name(reference: str) -> str:
     if between:
         return f"{short_name(base)}{between}{short_name(labels)}"
     path = Path(reference)
-    return readable(path.resolve().parent.name if path.name == FILE_NAME else path.stem or path.resolve().name)
+    return readable(real_path(path).parent.name if path.name == FILE_NAME else path.stem or real_path(path).name)
 
 
 def learning_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from gendistill.commands.option_file import options_of_file
 from gendistill.commands.options import Options, add_json, positive, rate_list
 from gendistill.commands.output import in_words, result_only, to_json, write_json
 from gendistill.errors import UserError, did_you_mean
+from gendistill.regular import expanded
 from gendistill.runs.signals import going_on
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def runs(text: str) -> list[str]:
 
 
 def _file(text: str) -> Path:
-    path = Path(text).expanduser()
+    path = expanded(text)
     if not path.is_file():
         hint = did_you_mean(text, TRUTHS)
         raise UserError(f"--truth is '{text}', which is no file; {hint}give {', '.join(TRUTHS)} or a CSV file")

@@ -10,6 +10,8 @@ from gendistill import budget
 from gendistill.errors import UserError, did_you_mean
 from gendistill.files import require_place
 
+WRITTEN = ("output", "report", "page")
+"""The options, of whatever command, that name a file or a folder to write."""
 RATE_WORDS = ("grid", "teacher", "learned")
 """What stands for learning rates; gendistill.evaluation.rates says what they mean."""
 
@@ -64,7 +66,7 @@ class Options(argparse.ArgumentParser):
         """Refuse places where nothing can be written: now, and not when the work is done."""
         for action in self._actions:
             place = getattr(given, action.dest, None)
-            if action.dest in ("output", "report") and isinstance(place, str) and place:
+            if action.dest in WRITTEN and isinstance(place, str) and place:
                 require_place(place, folder=action.metavar == "DIR")
 
 

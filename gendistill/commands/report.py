@@ -12,6 +12,7 @@ from gendistill.commands.options import Options
 from gendistill.commands.output import read_results
 from gendistill.errors import UserError
 from gendistill.files import require_place
+from gendistill.regular import real_path
 from gendistill.visible import sentence
 
 if TYPE_CHECKING:
@@ -140,10 +141,10 @@ def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> No
         return
     if reference == REAL or reference.startswith(f"{REAL}:"):
         return
-    place = Path(reference).expanduser().resolve()
+    place = real_path(reference)
     ours = place.suffix == Path(FILE_NAME).suffix or (place / FILE_NAME).is_file()
     here = runs_here and ours and place.is_relative_to(Path.cwd())
-    if not here and not any(place.is_relative_to(folder.resolve()) for folder in folders):
+    if not here and not any(place.is_relative_to(real_path(folder)) for folder in folders):
         raise UserError(f"the results name '{reference}', and a file chooses no place; name its folder with --teachers")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from gendistill.config.merge import lay
 from gendistill.errors import UserError
+from gendistill.regular import real_path
 from gendistill.yaml_file import read_yaml
 
 KEY = "base"
@@ -29,7 +30,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    here = path.resolve()
+    here = real_path(path)
     if here in above:
         circle = " -> ".join(str(one.name) for one in (*above[above.index(here) :], here))
         raise UserError(f"{path} stands on itself: {circle}; take one 'base' away")

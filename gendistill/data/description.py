@@ -34,6 +34,10 @@ def as_stored(pixels: Tensor, kept: torch.dtype) -> Tensor:
     return values.round().to(kept)
 
 
+EXTREME = 1e9
+"""Beyond this, and as a standard deviation below its inverse, pixels of single precision are lost."""
+
+
 @dataclass(frozen=True)
 class Normalisation:
     """Affine map between pixels in [0, 1] and the values that networks see: ``(pixel - mean) / std``, then whitened.
@@ -63,6 +67,11 @@ class Normalisation:
         numbers = all(math.isfinite(value) for value in (*self.mean, *self.std))
         if len(self.mean) != len(self.std) or not self.mean or not numbers or min(self.std) <= 0:
             raise UserError(f"normalisation needs one mean and one positive std a channel, got {self.mean}, {self.std}")
+        if max(map(abs, (*self.mean, *self.std))) > EXTREME or min(self.std) < 1 / EXTREME:
+            raise UserError(
+                f"normalisation needs means up to {EXTREME:g} and stds from {1 / EXTREME:g} to {EXTREME:g}, got "
+                f"{self.mean}, {self.std}; images would be zero or infinite"
+            )
 
     def apply(self, pixels: Tensor) -> Tensor:
         """Map pixels in [0, 1], or stored ones (:data:`LEVELS`), (N, C, H, W), to normalised float32 values.

@@ -18,6 +18,7 @@ from gendistill.data.split import SPLIT_SEED, hold_out, missing_classes, validat
 from gendistill.data.tiny_imagenet import find_tiny_imagenet, is_tiny_imagenet
 from gendistill.errors import UserError
 from gendistill.plain import readable
+from gendistill.regular import real_path
 from gendistill.spelling import option
 
 LAYOUTS = (
@@ -79,7 +80,7 @@ def load_folder(
             f"'{shown}' leaves {sizes['train']} training, {sizes['validation']} validation and {sizes['test']} test "
             "images; each part needs one or more, so give more images (a class of three gives one to each part)"
         )
-    name = readable(path.resolve().name)
+    name = readable(real_path(path).name)
     notes = [_words(name, layout, held), *(f"pictures of '{name}': {one}" for one in said)]
     notes += [
         f"'{name}': {one}"

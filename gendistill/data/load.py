@@ -25,6 +25,7 @@ from gendistill.data.text_tables import Columns
 from gendistill.errors import UserError, did_you_mean
 from gendistill.notes import note
 from gendistill.plain import readable
+from gendistill.regular import expanded
 from gendistill.spelling import option
 from gendistill.visible import visible
 
@@ -50,7 +51,7 @@ class Pictures(NamedTuple):
 def default_root() -> Path:
     """Return where data sets are kept: the environment variable GENDISTILL_DATA, else ``~/.cache/gendistill``."""
     given = os.environ.get(ROOT_VARIABLE)
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "gendistill"
+    return expanded(given) if given else Path.home() / ".cache" / "gendistill"
 
 
 def load(
@@ -153,7 +154,7 @@ def _load(
     name: str, root: str | Path | None, seed: int, of_pictures: Pictures, label_column: str | int | None
 ) -> RealData:
     if name not in NAMES:
-        path = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
+        path = expanded(name.removeprefix(FOLDER_PREFIX))
         if name.startswith(FOLDER_PREFIX) or path.exists() or len(path.parts) > 1:
             return load_folder(path, seed=seed, label_column=label_column, **of_pictures._asdict())
         raise UserError(
@@ -193,7 +194,7 @@ def _options(names: tuple[str, ...]) -> str:
 
 
 def _root(root: str | Path | None) -> Path:
-    return Path(root).expanduser() if root is not None else default_root()
+    return expanded(root) if root is not None else default_root()
 
 
 def to_split(arrays: Arrays) -> Split:

@@ -23,6 +23,7 @@ from gendistill.data.text_tables import Columns
 from gendistill.data.tokens import encode, tokenise, usual_length, vocabulary
 from gendistill.data.word_vectors import learned, read_glove
 from gendistill.errors import UserError
+from gendistill.regular import expanded
 
 NAMES = ("toytext", "text")
 VOCABULARY, SIZE = 5000, 100
@@ -140,7 +141,7 @@ def _embedding(
     text = str(given)
     if text.lstrip("-").isdecimal():
         return learned(sentences, labels, words, int(text))
-    return read_glove(Path(text).expanduser(), words)
+    return read_glove(expanded(text), words)
 
 
 def _hold_out(corpus: Corpus, count: int, seed: int, least: int = 1) -> tuple[Corpus, Corpus]:

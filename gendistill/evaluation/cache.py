@@ -17,7 +17,7 @@ from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.finite import check_finite
 from gendistill.notes import note
-from gendistill.regular import regular, require_own
+from gendistill.regular import expanded, regular, require_own
 
 VARIABLE = "GENDISTILL_CACHE"
 CHECKSUM = "checksum"
@@ -27,7 +27,7 @@ CHECKSUM = "checksum"
 def cache_folder(kind: str) -> Path:
     """Return ``$GENDISTILL_CACHE/<kind>`` or, where the variable is not set, ``~/.cache/gendistill/<kind>``."""
     root = os.environ.get(VARIABLE)
-    return (Path(root).expanduser() if root else Path.home() / ".cache" / "gendistill") / kind
+    return (expanded(root) if root else Path.home() / ".cache" / "gendistill") / kind
 
 
 def is_kept(path: Path) -> bool:

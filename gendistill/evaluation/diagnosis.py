@@ -93,6 +93,11 @@ def diagnose(
     Raises:
         UserError: The teacher does not fit the data, or there are too few images.
     """
+    if data.description.embedding is not None:
+        raise UserError(
+            f"a diagnosis looks at pictures, and '{data.description.name}' holds sentences; gendistill evaluate tells "
+            "how close they are to real ones, and gendistill tokens prints their words"
+        )
     teacher = fitted(teacher, data.description)
     if device is not None:
         data = data.to(device)

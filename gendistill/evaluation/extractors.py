@@ -86,5 +86,8 @@ def extract(extractor: Extractor, images: Tensor, normalisation: Normalisation) 
         parts.append(part.float().cpu())
     features = torch.cat(parts)
     if not bool(features.isfinite().all()):
-        raise UserError(f"the features of extractor '{extractor.name}' are not finite; its weights may hold NaN")
+        raise UserError(
+            f"the features of extractor '{extractor.name}' are not finite; its weights may hold NaN, or the images "
+            "numbers far beyond those of pixels"
+        )
     return features

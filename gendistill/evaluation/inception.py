@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torchvision.models import Inception3, inception_v3
 
 from gendistill import torch_file
+from gendistill.budget import check_file
 from gendistill.data.description import Normalisation
 from gendistill.errors import UserError
 from gendistill.evaluation.extractors import Extractor
-from gendistill.regular import regular
+from gendistill.regular import expanded, regular
 from gendistill.weights import checked
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
@@ -113,9 +114,10 @@ def find_weights(path: str | Path | None = None) -> Path:
         UserError: The given file does not exist, or the download fails.
     """
     if path is not None:
-        given = regular(Path(path).expanduser())
+        given = regular(expanded(path))
         if not given.is_file():
             raise UserError(f"there is no Inception weights file '{given}'; get {FILE_NAME} from {URL}")
+        check_file(given)
         return given
     cached = Path(torch.hub.get_dir()) / "checkpoints" / FILE_NAME
     if not cached.is_file():

@@ -12,6 +12,7 @@ from gendistill.data.description import Normalisation
 from gendistill.data.real import RealData
 from gendistill.data.whitening import EPSILON
 from gendistill.errors import UserError
+from gendistill.regular import expanded
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.folder import is_image_folder
 from gendistill.teacher.imports import import_teacher
@@ -127,7 +128,7 @@ class Reading:
 
 def is_public(path: str | Path) -> bool:
     """Return whether a path means what public code saved (or an export), and not a teacher of its own."""
-    text, place = str(path), Path(path).expanduser()
+    text, place = str(path), expanded(path)
     if text == "real" or text.startswith("real:") or place.suffix == ".safetensors":
         return False
     if not place.is_dir():
@@ -141,7 +142,7 @@ def count_sets(path: str | Path) -> int:
     """Return how many sets of images a result holds; 1 where it is not a list of sets."""
     if not is_public(path):
         return 1
-    content = read(find_result(Path(path).expanduser()))
+    content = read(find_result(expanded(path)))
     sets = content.get("data") if isinstance(content, dict) else None
     # One pair of tensors in the place of a list is one set.
     return len(sets) if isinstance(sets, list | tuple) and not are_tensors(sets, 2) else 1

@@ -14,6 +14,7 @@ from gendistill.errors import UserError
 from gendistill.experts.files import expert_path, read_header, read_snapshot
 from gendistill.experts.recipe import Recipe, folder_name, identity
 from gendistill.experts.training import missing_experts, train_experts
+from gendistill.regular import expanded
 from gendistill.runs.processes import Processes
 
 
@@ -104,7 +105,7 @@ def expert_buffer(
     """
     processes = processes or Processes()
     known = identity(learner, data, recipe)
-    place = Path(root) / "experts" / folder_name(known) if folder is None else Path(folder).expanduser()
+    place = Path(root) / "experts" / folder_name(known) if folder is None else expanded(folder)
     mine = list(range(processes.rank, count, processes.world))
     train_experts(data, place, known, mine, epochs, recipe=recipe, at_once=at_once, progress=progress)
     processes.barrier()

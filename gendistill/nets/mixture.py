@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gendistill.errors import UserError
 from gendistill.nets.base import Generator
@@ -76,18 +77,25 @@ class GeneratorMixture(Generator):
         """Return latents (N, nz of ``number``) that, with a last entry of that generator, are those of ``x`` there."""
         return x[:, : self.sizes[number]]
 
+    def apart(self) -> bool:
+        """Return whether an image of every generator depends on its own latent alone, as it stands now."""
+        return not any(module.running_mean is None for module in self.modules() if isinstance(module, _BatchNorm))
+
     def forward(self, x: Tensor, *told: Tensor) -> Tensor:
         """Map latents (N, nz), and labels where the generators take them, to images (N, C, H, W).
 
-        With a graph, or in training mode, every generator sees the whole batch, so that nothing waits for a device and
-        a batch norm's statistics are of the batch; without, each makes its own images only.
+        With a graph, in training mode, or where a batch norm has no running statistics, every generator sees the whole
+        batch, so that nothing waits for a device and statistics are of the batch; else each makes its own images only.
+
+        Raises:
+            UserError: The generators make images of different shapes.
         """
         which = self.member(x)
-        if self.training or torch.is_grad_enabled():
+        if self.training or torch.is_grad_enabled() or not self.apart():
             images: Tensor = self.members[0](self.latents_of(x, 0), *told)
             for number, member in enumerate(list(self.members)[1:], start=1):
                 chosen = (which == number).view(-1, *[1] * (images.dim() - 1))
-                images = torch.where(chosen, member(self.latents_of(x, number), *told), images)
+                images = torch.where(chosen, _fit(member(self.latents_of(x, number), *told), images), images)
             return images
         made: Tensor | None = None
         for number, member in enumerate(self.members):
@@ -96,6 +104,16 @@ class GeneratorMixture(Generator):
                 continue
             part = member(self.latents_of(x[index], number), *(label[index] for label in told))
             made = part.new_zeros(len(x), *part.shape[1:]) if made is None else made
-            made[index] = part
+            made[index] = _fit(part, made)
         assert made is not None
         return made
+
+
+def _fit(images: Tensor, others: Tensor) -> Tensor:
+    """Return images of one generator whose shape must be that of the others' images."""
+    if images.shape[1:] != others.shape[1:]:
+        raise UserError(
+            f"the generators of a mixture make images of shape {tuple(others.shape[1:])} and "
+            f"{tuple(images.shape[1:])}; give ones that make the same shape"
+        )
+    return images

@@ -96,7 +96,7 @@ def learning_curves(
     else:
         _by_updates(axes, counts)
     axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]), top=min(101.0, axes.get_ylim()[1]))
-    axes.set_ylabel(f"{accuracy}, %")
+    axes.set_ylabel(f"{figure_text(accuracy)}, %")
     return _svg(figure, "epochs" if by_epoch else "curves", label)
 
 

@@ -59,8 +59,8 @@ def draw_sweep(results: Mapping[str, Any], path: str | Path, label: str | None =
         axes.set_xticks(places, [f"{place:g}" for place in places])
         axes.minorticks_off()
     runs = len(results["seeds"])
-    axes.set_xlabel(figure_text(label) if label else results["over"].rpartition(".")[2].replace("_", " "))
-    accuracy = f"{results['split']} accuracy in %" if results.get("split") else "accuracy in %"
+    axes.set_xlabel(figure_text(label) if label else figure_text(results["over"].rpartition(".")[2].replace("_", " ")))
+    accuracy = f"{figure_text(results['split'])} accuracy in %" if results.get("split") else "accuracy in %"
     axes.set_ylabel(f"{accuracy} (mean ± std of {runs} runs)" if runs > 1 else accuracy)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

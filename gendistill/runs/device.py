@@ -35,7 +35,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
         torch.cuda.set_device(index)
         return torch.device("cuda", index)
     try:
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).cpu()  # a device without memory, as "meta" is, has no values to give
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"run.device is '{name}', which torch cannot use here; choose cpu or auto") from error
     return device

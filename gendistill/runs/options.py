@@ -15,6 +15,10 @@ LONGEST = 10**6
 PRECISIONS = ("float32", "bfloat16")
 
 
+THREADS = 1024
+"""More than any machine has use for; the library that starts them ends the process where it has no room."""
+
+
 @dataclass
 class RunOptions:
     """How long, where and how a run goes.
@@ -77,8 +81,10 @@ class RunOptions:
             raise UserError(f"run.timeout is {self.timeout!r}; give seconds, more than 0 and at most {LONGEST:,}")
         if self.precision not in PRECISIONS:
             raise UserError(f"run.precision is {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
-        if self.threads is not None and (not isinstance(self.threads, int) or self.threads < 1):
-            raise UserError(f"run.threads is {self.threads!r}; give a whole number from 1, or leave it out")
+        if self.threads is not None and (not isinstance(self.threads, int) or not 0 < self.threads <= THREADS):
+            raise UserError(
+                f"run.threads is {self.threads!r}; give a whole number from 1 to {THREADS}, or leave it out"
+            )
         if isinstance(self.tune, bool):  # what YAML makes of ``off``
             self.tune = "auto" if self.tune else "off"
         parse_choice(self.tune)

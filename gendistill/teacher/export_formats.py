@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gendistill.errors import UserError
 from gendistill.escapes import LONGEST_NAME, spreadsheet_cell
+from gendistill.finite import check_finite
 from gendistill.teacher.files import save
 from gendistill.teacher.folder import class_folder
 from gendistill.teacher.own_exports import INDEX, PARQUET_FILE, TEACHER_FILE
@@ -28,7 +29,7 @@ def quantise(images: StoredImages) -> tuple[Tensor, float]:
         raise UserError(f"{kind} are no pictures; export them as pt, safetensors, mtt or dd{words}")
     if images.images.dtype == torch.uint8:
         return images.images.cpu(), 0.0
-    pixels = images.description.normalisation.invert(images.images.cpu())
+    pixels = check_finite("images", images.description.normalisation.invert(images.images.cpu()))
     rounded = pixels.clamp(0, 1).mul(255).round()
     return rounded.to(torch.uint8), float((pixels - rounded / 255).abs().max())
 

@@ -16,6 +16,7 @@ from gendistill.data.picture_stack import UnequalSizes, Wish, read_parts
 from gendistill.errors import UserError
 from gendistill.notes import note
 from gendistill.plain import readable
+from gendistill.regular import real_path
 from gendistill.spelling import option
 from gendistill.teacher.own_exports import NOTES, read_export
 from gendistill.teacher.stored import StoredImages
@@ -61,7 +62,7 @@ def read_image_folder(
     """
     if (path / NOTES).is_file():
         return read_export(path)
-    layout, name = find_layout(path), readable(path.resolve().name)
+    layout, name = find_layout(path), readable(real_path(path).name)
     if "column 'soft_label'" in layout.passed_over:
         raise UserError(
             f"'{readable(str(path))}' has soft labels, which are not read from Parquet; give the teacher's file, or "

@@ -21,6 +21,8 @@ from gendistill.teacher.stored import HELD, distinct_rows, expect
 
 Prior = Literal["normal", "sphere"]
 CHUNK = 256
+BATCH_OF_ONE = "Expected more than 1 value per channel"
+"""What torch says of a batch norm that has one image to normalise by."""
 LARGEST_BATCH = 2**27
 """Values of a batch of images that a file's latents may ask for at once: 512 MiB."""
 
@@ -140,8 +142,16 @@ class GeneratorTeacher(Teacher):
 
     def render(self, latents: Tensor, conditions: Tensor) -> Tensor:
         """Return what :meth:`generate` returns, differentiable with respect to the latents."""
-        with mode(self.network, self.batch_norm):
-            images: Tensor = self.network(latents, conditions)
+        try:
+            with mode(self.network, self.batch_norm):
+                images: Tensor = self.network(latents, conditions)
+        except ValueError as error:
+            if not (len(latents) == 1 and BATCH_OF_ONE in str(error)):
+                raise
+            raise UserError(
+                f"the generator {type(self.network).__name__} normalises images by those beside them and cannot make a "
+                "single one; ask for two or more, or batches of two or more"
+            ) from error
         if not self._checked:
             self._check_images(images)
         return images.to(torch.float32)
@@ -323,6 +333,8 @@ class GeneratorTeacher(Teacher):
                 f"latents must have shape (M, {self.nz}) or (T, B, {self.nz}) with at least one item, "
                 f"got {tuple(latents.shape)}"
             )
+        if latents.is_complex():
+            raise UserError(f"latents must be real numbers, got {str(latents.dtype).removeprefix('torch.')}")
         latents = check_finite("latents", latents.detach().to(torch.float32, copy=True))
         leading = tuple(latents.shape[:-1])
         rates = self.learning_rates

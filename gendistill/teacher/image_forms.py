@@ -11,6 +11,7 @@ from torch import Tensor
 from gendistill.data.description import Description, Normalisation
 from gendistill.errors import UserError
 from gendistill.finite import check_finite
+from gendistill.teacher.torch_files import usual
 
 VALUES = ("auto", "normalised", "pixels", "bytes", "whitened")
 """What images may be: normalised as a code does it, pixels in [0, 1], pixels in 0..255, or ZCA-whitened."""
@@ -45,7 +46,7 @@ def lay_out(images: Tensor, description: Description) -> Layout:
         raise UserError(f"images are {str(images.dtype).removeprefix('torch.')}; save them as float or uint8")
     if not images.numel():
         raise UserError(f"there are no images, the tensor has shape {tuple(images.shape)}")
-    images = check_finite("images", images.detach(), "they cannot be used; ask for a sound file")
+    images = check_finite("images", usual(images.detach()), "they cannot be used; ask for a sound file")
     channels, height, width = description.image_shape
     shape = tuple(images.shape[1:])
     if shape == (channels, height, width):

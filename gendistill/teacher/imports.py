@@ -17,6 +17,7 @@ from gendistill.data.whitening import EPSILON
 from gendistill.decodes import Formation
 from gendistill.errors import UserError, did_you_mean
 from gendistill.finite import is_finite
+from gendistill.regular import expanded
 from gendistill.teacher import public_formats
 from gendistill.teacher.base import first_line
 from gendistill.teacher.fit import fitted
@@ -70,7 +71,7 @@ def import_teacher(
         UserError: The file is missing, holds something else or may be more than one thing, or does not fit the data or
             the options.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     for name, word, allowed in (("format", form, FORMS), ("values", values, VALUES), ("labels", labels, LABELS)):
         if word not in allowed:
             raise UserError(f"{name} is '{word}'; {did_you_mean(word, allowed)}choose one of {', '.join(allowed)}")

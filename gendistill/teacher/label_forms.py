@@ -15,6 +15,7 @@ from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.finite import check_finite
 from gendistill.teacher.base import check_labels
+from gendistill.teacher.torch_files import usual
 
 LABELS = ("auto", "indices", "probabilities", "logits", "multi-hot", "targets")
 """``targets`` are real numbers that the cross-entropy takes as they are, as soft-label distillation learns them."""
@@ -59,7 +60,7 @@ def understand_labels(
     """
     if labels.is_complex():
         raise UserError(f"labels are complex numbers; {SAVE}")
-    labels = check_finite("labels", labels.detach(), SAVE)
+    labels = check_finite("labels", usual(labels.detach()), SAVE)
     if labels.shape == (count, 1):
         labels = labels.squeeze(1)
     if labels.ndim == 1:

@@ -106,3 +106,11 @@ def _check_fit(network: nn.Module, state: Mapping[str, Tensor]) -> None:
                 f"weights '{key}' of {name} must have shape {tuple(tensor.shape)}, the file has "
                 f"{tuple(state[key].shape)}"
             )
+        if tensor.is_floating_point() != state[key].is_floating_point() or state[key].is_complex():
+            raise UserError(
+                f"weights '{key}' of {name} are {_kind(tensor)}, the file has {_kind(state[key])}; make it again"
+            )
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

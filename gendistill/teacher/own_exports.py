@@ -22,7 +22,7 @@ from gendistill.decodes.choice import decode_from_file
 from gendistill.errors import GendistillError, UserError
 from gendistill.escapes import LONGEST_NAME, spreadsheet_cell
 from gendistill.json_file import Is, JsonError, Keys, list_of, mapping, maybe, number, read_json, text, whole
-from gendistill.regular import regular
+from gendistill.regular import real_path, regular
 from gendistill.teacher import files
 from gendistill.teacher.base import first_line
 from gendistill.teacher.label_forms import understand_labels
@@ -277,7 +277,7 @@ def _stacked(sources: Iterable[Source], count: int, description: Description, me
 
 def _inside(folder: Path, name: str) -> Path:
     file = folder / name
-    if not file.resolve().is_relative_to(folder.resolve()):
+    if not real_path(file).is_relative_to(real_path(folder)):
         raise ValueError(f"{name} lies outside the folder")
     return file
 

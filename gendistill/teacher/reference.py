@@ -9,7 +9,7 @@ import torch
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
-from gendistill.regular import regular
+from gendistill.regular import expanded, regular
 from gendistill.seeds import stream
 from gendistill.spelling import option
 from gendistill.teacher.base import Teacher
@@ -60,11 +60,11 @@ def open_teacher(
     """
     text = str(reference)
     base, between, other = text.rpartition(LABELS)
-    if between and not Path(text).expanduser().exists():
+    if between and not expanded(text).exists():
         return with_labeller(open_teacher(base, data, seed=seed, device=device), other, data)
     if text == "real" or text.startswith("real:"):
         return _real(text, data, seed).to(device)
-    path = Path(reference).expanduser()
+    path = expanded(reference)
     if path.is_dir():
         if (path / FILE_NAME).is_file():
             teacher = load(path / FILE_NAME, device)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from gendistill.errors import UserError
+from gendistill.regular import real_path
 from gendistill.teacher.public_formats import DD_FILE, MTT_FILES
 from gendistill.teacher.torch_files import are_tensors, beside, read
 
@@ -247,7 +248,7 @@ def _pair(file: Path, content: Any) -> Result:
 
 def _factor(file: Path) -> int | None:
     """Return the factor in the name of a folder that IDC or DREAM made, such as ``..._factor2_lr0.005_mix_ipc10``."""
-    found = re.search(r"(?:^|_)factor(\d{1,2})(?:_|$)", file.resolve().parent.name)
+    found = re.search(r"(?:^|_)factor(\d{1,2})(?:_|$)", real_path(file).parent.name)
     return None if found is None else int(found[1])
 
 

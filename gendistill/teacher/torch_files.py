@@ -49,7 +49,10 @@ def read_tensor(path: Path) -> Tensor:
     """
     content = read(path)
     if isinstance(content, int | float) and not isinstance(content, bool):
-        return torch.tensor(float(content), dtype=torch.float64)
+        try:
+            return torch.tensor(float(content), dtype=torch.float64)
+        except OverflowError as error:
+            raise UserError(f"'{path}' holds a number beyond all that is computed with") from error
     if not isinstance(content, Tensor):
         raise UserError(f"'{path}' must hold one tensor or number, it holds {type(content).__name__}")
     return content.detach()
@@ -71,6 +74,21 @@ def write(path: Path, content: Any) -> None:
 def own(tensor: Tensor) -> Tensor:
     """Return a tensor that shares no memory, which a file would hold with it."""
     return tensor.detach().cpu().contiguous().clone()
+
+
+def usual(tensor: Tensor) -> Tensor:
+    """Return numbers of types that torch hardly computes with (8-bit floats, uint16 to uint64) as those of others.
+
+    Args:
+        tensor: Of a file.
+
+    Returns:
+        float32 or int64 in their place; any other tensor itself. Whole numbers beyond int64 become negative, as labels
+        and pixels that are refused.
+    """
+    if tensor.is_floating_point() and tensor.element_size() == 1:
+        return tensor.to(torch.float32)
+    return tensor.to(torch.int64) if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64) else tensor
 
 
 def are_tensors(items: Any, count: int) -> TypeGuard[list[Tensor]]:

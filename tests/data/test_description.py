@@ -61,3 +61,9 @@ def test_a_normalisation_must_fit_the_channels() -> None:
 def test_a_normalisation_of_no_numbers_is_refused(mean: tuple[float], std: tuple[float]) -> None:
     with pytest.raises(UserError, match="normalisation needs"):
         Normalisation(mean, std)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(1e308, 1.0), (-1e10, 1.0), (0.0, 1e308), (0.0, 1e-320)])
+def test_a_normalisation_that_single_precision_cannot_hold_is_refused(mean: float, std: float) -> None:
+    with pytest.raises(UserError, match="normalisation needs means up to"):
+        Normalisation((mean,), (std,))

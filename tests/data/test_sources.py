@@ -16,6 +16,7 @@ from torchvision import datasets
 
 from gendistill.data import load, official, sources
 from gendistill.data.load import NAMES, default_root
+from gendistill.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -127,3 +128,11 @@ def test_the_sums_are_the_published_ones_and_no_file_is_without() -> None:
     for name, source in sources.SOURCES.items():
         wanted = {file for alternative in source.files for file in alternative} | {source.archive} - {None}
         assert official.SUMS[name].keys() >= wanted
+
+
+def test_a_file_far_larger_than_any_official_one_is_not_summed(tmp_path: Path) -> None:
+    path = tmp_path / "stl10_binary.tar.gz"
+    with path.open("wb") as file:
+        file.truncate(10**13)
+    with pytest.raises(UserError, match="is not the official file of stl10 .it has 10 TB, no official file more than"):
+        official.verify("stl10", path)

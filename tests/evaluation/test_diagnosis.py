@@ -112,3 +112,17 @@ def test_few_images_are_refused() -> None:
     with pytest.raises(UserError, match="at least 12 test images"):
         diagnose(stored(*(part[:10] for part in held_out())), digits())
     assert main(["diagnose", str(SHIPPED), "--count", "5"]) == 2
+
+
+def test_sentences_are_refused() -> None:
+    text = load_data("toytext")
+    with pytest.raises(UserError, match="looks at pictures, and 'toytext' holds sentences"):
+        diagnose(open_teacher("real:subset=30", text), text)
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gendistill.commands.diagnose.load_data", lambda _: pytest.fail("work was begun"))
+    assert main(["diagnose", str(SHIPPED), "--page", str(tmp_path)]) == 2
+    assert "could not be written (is a directory)" in capsys.readouterr().err

@@ -97,3 +97,11 @@ def test_offline_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.Monk
     assert find_weights() == expected
     with pytest.raises(UserError, match="there is no Inception weights file"):
         find_weights(tmp_path / "nothing.pth")
+
+
+def test_weights_with_a_hole_of_terabytes_are_not_summed(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    with path.open("wb") as file:
+        file.truncate(10**13)
+    with pytest.raises(UserError, match="would take 10 TB of memory"):
+        find_weights(path)

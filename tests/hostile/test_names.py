@@ -435,10 +435,18 @@ def test_figures_draw_names_as_text(case: str, tmp_path: Path) -> None:
     assert drawn.found == expected.found
     accuracy = {"mean": 0.5, "std": None, "runs": [0.5]}
     points = [{"value": value, "rows": [{"name": name, "accuracy": accuracy}]} for value in ("1", "2")]
-    draw_sweep({"over": "trainer.x", "seeds": [0], "points": points}, tmp_path / "x.png", name)
+    draw_sweep({"over": f"trainer.{name}", "seeds": [0], "points": points, "split": name}, tmp_path / "x.png")
     assert scatter(ranked(name), name).startswith(b"\x89PNG")
     written = nas_markdown(ranked(name)).splitlines()
     assert len(written) == 3 and len({len(re.findall(r"(?<!\\)\|", line)) for line in written}) == 1
+
+
+def test_the_split_beside_a_curve_is_drawn_as_text() -> None:
+    made = {"teachers": [result("real", "d", "L", everything=True), result("x", "d", "L")]}
+    for teacher in made["teachers"]:
+        teacher["learning"]["split"] = "\x1b[2J\u202e<b>"
+    page = render(made, {}, {})
+    assert "<svg" in page and not {"\x1b", "\u202e"} & set(page) and "<b>" not in page
 
 
 # -- the report's page -------------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from gendistill.data.description import Description, symmetric
 from gendistill.errors import UserError
 from gendistill.nets.cgan_pd import CGANPDGenerator
+from gendistill.nets.dcgan import ConditionalDCGANGenerator
+from gendistill.nets.gtn import GTNGenerator
 from gendistill.nets.mixture import GeneratorMixture
 from gendistill.objects import build
 from gendistill.seeds import initialisation
@@ -93,3 +95,28 @@ def test_members_that_are_none() -> None:
         GeneratorMixture([])
     with pytest.raises(UserError, match="no latent size"):
         GeneratorMixture([nn.Linear(2, 2)])
+
+
+def test_generators_that_normalise_by_the_batch_see_all_of_it() -> None:
+    # The second is called for one image alone, which a batch norm could not normalise.
+    sizes = {"num_classes": 3, "image_shape": (1, 8, 8), "nz": 4, "hidden": 8, "channels": 4}
+    members = [GTNGenerator(**sizes) for _ in range(2)]  # type: ignore[arg-type]
+    mixture, z, y = GeneratorMixture(members).eval(), latents(5, 5), torch.tensor([0, 1, 2, 0, 1])
+    z[:, -1] = torch.tensor([-1.0, -1, 1, -1, -1])
+    with torch.no_grad():
+        made = mixture(z, y)
+        each = [member(z[:, :4], y) for member in members]
+    assert not mixture.apart()
+    assert torch.equal(made, torch.where((z[:, -1] > 0).view(-1, 1, 1, 1), each[1], each[0]))
+
+
+def test_generators_of_different_shapes_are_one_sentence() -> None:
+    members = [ConditionalDCGANGenerator(3, (1, size, size), nz=4, ngf=4) for size in (8, 16)]
+    mixture, z, y = (
+        GeneratorMixture(members).eval(),
+        torch.tensor([[0.0, 0, 0, 0, -1], [0, 0, 0, 0, 1]]),
+        torch.zeros(2),
+    )
+    for graph in (False, True):
+        with torch.set_grad_enabled(graph), pytest.raises(UserError, match=r"shape \(1, 8, 8\) and \(1, 16, 16\)"):
+            mixture(z, y.long())

@@ -35,3 +35,8 @@ def test_a_gpu_number_that_is_too_high_is_said(monkeypatch: pytest.MonkeyPatch) 
 def test_a_device_without_memory_is_refused() -> None:
     with pytest.raises(UserError, match="which torch cannot use here"):
         choose_device("xpu")
+
+
+def test_a_device_that_holds_no_values_is_refused() -> None:
+    with pytest.raises(UserError, match="'meta', which torch cannot use here"):
+        choose_device("meta")

@@ -95,6 +95,21 @@ HOSTILE: dict[str, tuple[str, Callable[[dict[str, Any], dict[str, torch.Tensor]]
         lambda h, t: t.update({"network.out.bias": torch.ones(3)}),
         r"'out.bias' .* shape \(16,\), the file has \(3,\)",
     ),
+    "weights of another kind": (
+        "fresh",
+        lambda h, t: t.update({"network.out.bias": t["network.out.bias"].to(torch.complex64)}),
+        "'out.bias' of TinyGenerator are float32, the file has complex64",
+    ),
+    "weights that are whole numbers": (
+        "fresh",
+        lambda h, t: t.update({"network.out.bias": t["network.out.bias"].to(torch.int8)}),
+        "are float32, the file has int8",
+    ),
+    "mean that no pixel has": (
+        "hard",
+        lambda h, t: h["description"]["normalisation"].update(mean=[1e308]),
+        "needs means up to 1e.09",
+    ),
     "weights not finite": ("fresh", lambda h, t: t["network.out.bias"].fill_(torch.inf), "'network.out.bias'"),
     "images do not fit": ("fresh", lambda h, t: h["description"].update(image_shape=[1, 2, 2]), "shape"),
     "latents of another size": ("pool", lambda h, t: t.update(latents=torch.zeros(6, 5)), r"\(M, 4\)"),

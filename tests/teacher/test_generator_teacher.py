@@ -10,6 +10,7 @@ from torch import nn
 
 from gendistill.data.description import Description, symmetric
 from gendistill.errors import UserError
+from gendistill.nets.gtn import GTNGenerator
 from gendistill.teacher import GeneratorTeacher
 
 
@@ -223,3 +224,16 @@ def test_a_shuffled_curriculum_shows_all_its_items_once_an_epoch(
     assert [rate for _, _, rate in runs[0][:5]] == list(rates), "rates belong to the step, not to the batch"
     assert all(torch.equal(one[0], same[0]) for one, same in zip(runs[0], runs[1], strict=True))
     assert any(not torch.equal(one[0], other[0]) for one, other in zip(runs[0], runs[2], strict=True))
+
+
+def test_a_single_image_of_a_network_that_needs_several_is_one_sentence() -> None:
+    described = Description("set", ("a", "b"), (1, 8, 8), symmetric(1))
+    network = GTNGenerator(2, (1, 8, 8), nz=4, hidden=8, channels=4)
+    teacher, one = GeneratorTeacher(network, described), torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(UserError, match="cannot make a single one; ask for two or more"):
+        teacher.generate(torch.zeros(1, 4), one)
+
+
+def test_latents_that_are_no_real_numbers_are_refused(network: nn.Module, description: Description) -> None:
+    with pytest.raises(UserError, match="latents must be real numbers, got complex64"):
+        GeneratorTeacher(network, description, latents=torch.zeros(6, 4, dtype=torch.complex64))

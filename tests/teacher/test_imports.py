@@ -261,3 +261,17 @@ def test_a_whitened_generator_and_images_survive_their_file(
             load_teacher(path)
         drawn = [one.sample(4, torch.Generator().manual_seed(1))[0] for one in (teacher, again)]
         assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.uint16, torch.uint32])
+def test_numbers_of_types_that_torch_hardly_computes_with_are_read(
+    tmp_path: Path, data: RealData, dtype: torch.dtype
+) -> None:
+    images = torch.tensor([0.0, 0.25, 0.5, 1.0]).repeat(12).view(4, 3, 2, 2)
+    kept = images.to(dtype) if dtype.is_floating_point else (images * 252).to(dtype)
+    labels = torch.eye(2)[LABELS].to(dtype) if dtype.is_floating_point else LABELS.to(dtype)
+    torch.save({"images": kept, "labels": labels}, tmp_path / "x.pt")
+    teacher = import_teacher(tmp_path / "x.pt", data)
+    pixels = images if dtype.is_floating_point else images * 252 / 255
+    torch.testing.assert_close(teacher.description.normalisation.invert(teacher.images), pixels)
+    assert torch.equal(teacher.classes, LABELS)
