@@ -15,6 +15,7 @@ from gendistill.errors import GendistillError, UserError
 
 TOGETHER = ("train", "latent-search")
 """The commands that several processes share."""
+EACH = "--nproc-per-node"
 HELP = """usage: gendistill torchrun [OPTIONS OF TORCHRUN] train|latent-search [OPTIONS]
 
 Start processes that make one model together, on one machine or on several. It is torchrun, with the same options
@@ -71,8 +72,8 @@ def launch(own: Sequence[str], words: Sequence[str]) -> int:
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     named = any(word.startswith(("--rdzv", "--master", "--standalone", "--nnodes")) for word in map(_dashed, own))
-    counted = any(word.startswith("--nproc") for word in map(_dashed, own))
-    each = [] if counted else [f"--nproc-per-node={'gpu' if torch.cuda.is_available() else 1}"]
+    counted = any(word.startswith(EACH) for word in map(_dashed, own))
+    each = [] if counted else [f"{EACH}={'gpu' if torch.cuda.is_available() else 1}"]
     given, own = own, [*([] if named else ["--standalone"]), *each, *own]
     try:
         arguments = run.parse_args([*own, "-m", "gendistill.cli", *words])
@@ -94,8 +95,8 @@ def launch(own: Sequence[str], words: Sequence[str]) -> int:
         return 128 + int(stop.sigval)
     except RendezvousError as error:
         raise GendistillError(
-            f"the machines did not find each other ({_words(error)}); look at --rdzv-endpoint, --rdzv-backend and "
-            "--nnodes, which must be the same everywhere"
+            f"the machines did not find each other ({_words(error)}); what names the place where they meet and the "
+            "number of machines (--nnodes) must be the same everywhere"
         ) from error
     except (AssertionError, ValueError) as error:  # of the launcher: what a process raises stays in it
         raise UserError(
