@@ -15,6 +15,7 @@ from gendistill.errors import GendistillError, UserError
 
 TOGETHER = ("train", "latent-search")
 """The commands that several processes share."""
+EACH = "--nproc-per-node"
 HELP = """usage: gendistill torchrun [OPTIONS OF TORCHRUN] train|latent-search [OPTIONS]
 
 Start processes that make one model together, on one machine or on several. It is torchrun, with the same options
@@ -53,22 +54,27 @@ def launch(own: Sequence[str], words: Sequence[str]) -> int:
         The exit code of the first process that failed and could say why; 0 if none failed.
 
     Raises:
-        GendistillError: One was killed before the others could tell.
+        GendistillError: One was killed before the others could tell, or machines did not find each other.
+        UserError: The launcher does not take its options.
     """
     root = str(Path(__file__).resolve().parents[2])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     # One thread each unless it is said otherwise, as torchrun would choose with a warning.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    import torch
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous.api import RendezvousError
 
     # Each of its modules has set a level of its own.
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     named = any(word.startswith(("--rdzv", "--master", "--standalone", "--nnodes")) for word in map(_dashed, own))
-    given, own = own, [*([] if named else ["--standalone"]), *(own or ["--nproc-per-node=gpu"])]
+    counted = any(word.startswith(EACH) for word in map(_dashed, own))
+    each = [] if counted else [f"{EACH}={'gpu' if torch.cuda.is_available() else 1}"]
+    given, own = own, [*([] if named else ["--standalone"]), *each, *own]
     try:
         arguments = run.parse_args([*own, "-m", "gendistill.cli", *words])
     except SystemExit as leaving:
@@ -87,7 +93,22 @@ def launch(own: Sequence[str], words: Sequence[str]) -> int:
         ) from None
     except SignalException as stop:
         return 128 + int(stop.sigval)
+    except RendezvousError as error:
+        raise GendistillError(
+            f"the machines did not find each other ({_words(error)}); what names the place where they meet and the "
+            "number of machines (--nnodes) must be the same everywhere"
+        ) from error
+    except (AssertionError, ValueError) as error:  # of the launcher: what a process raises stays in it
+        raise UserError(
+            f"torchrun takes no {shlex.join(given)}{_words(error, ': ')}; give whole numbers from 1 for "
+            "--nproc-per-node and --nnodes (torchrun --help)"
+        ) from error
     return 0
+
+
+def _words(error: BaseException, before: str = "") -> str:
+    words = " ".join((str(error) or str(error.__cause__ or "")).split())[:200]
+    return words and before + words
 
 
 def _dashed(word: str) -> str:
