@@ -136,4 +136,12 @@ def _may_be(value: Any, hint: Any) -> bool:
         return isinstance(value, Mapping)
     if kind in (list, tuple) or issubclass(kind, Sequence):
         return isinstance(value, list | tuple)
-    return True
+    # A number is none of another class; a text, a list or a mapping may be what one is made of, as a path is.
+    return not (value is None or isinstance(value, int | float)) or _is_one(value, kind)
+
+
+def _is_one(value: Any, kind: type) -> bool:
+    try:
+        return isinstance(value, kind)
+    except TypeError:  # a protocol that cannot be asked
+        return True
