@@ -25,11 +25,8 @@ _WORDS = {
 
 
 @cache
-def declared_types(target: type) -> Mapping[str, Any]:
-    """Return the type of every keyword argument of a class, followed through ``**kwargs`` up its bases.
-
-    An argument without an annotation, or with one that cannot be resolved, is ``Any``.
-    """
+def hints_of(target: type) -> Mapping[str, Any]:
+    """Return the types that a class and its bases declare for the arguments of their constructors, as far as known."""
     hints: dict[str, Any] = {}
     for cls in target.__mro__:
         init = cls.__dict__.get("__init__")
@@ -41,6 +38,16 @@ def declared_types(target: type) -> Mapping[str, Any]:
             found = {}
         for name, hint in found.items():
             hints.setdefault(name, hint)
+    return hints
+
+
+@cache
+def declared_types(target: type) -> Mapping[str, Any]:
+    """Return the type of every keyword argument of a class, followed through ``**kwargs`` up its bases.
+
+    An argument without an annotation, or with one that cannot be resolved, is ``Any``.
+    """
+    hints = hints_of(target)
     return {name: hints.get(name, Any) for name in accepted_arguments(target)}
 
 
