@@ -25,11 +25,8 @@ _WORDS = {
 
 
 @cache
-def declared_types(target: type) -> Mapping[str, Any]:
-    """Return the type of every keyword argument of a class, followed through ``**kwargs`` up its bases.
-
-    An argument without an annotation, or with one that cannot be resolved, is ``Any``.
-    """
+def hints_of(target: type) -> Mapping[str, Any]:
+    """Return the types that a class and its bases declare for the arguments of their constructors, as far as known."""
     hints: dict[str, Any] = {}
     for cls in target.__mro__:
         init = cls.__dict__.get("__init__")
@@ -41,6 +38,16 @@ def declared_types(target: type) -> Mapping[str, Any]:
             found = {}
         for name, hint in found.items():
             hints.setdefault(name, hint)
+    return hints
+
+
+@cache
+def declared_types(target: type) -> Mapping[str, Any]:
+    """Return the type of every keyword argument of a class, followed through ``**kwargs`` up its bases.
+
+    An argument without an annotation, or with one that cannot be resolved, is ``Any``.
+    """
+    hints = hints_of(target)
     return {name: hints.get(name, Any) for name in accepted_arguments(target)}
 
 
@@ -136,4 +143,12 @@ def _may_be(value: Any, hint: Any) -> bool:
         return isinstance(value, Mapping)
     if kind in (list, tuple) or issubclass(kind, Sequence):
         return isinstance(value, list | tuple)
-    return True
+    # A number is none of another class; a text, a list or a mapping may be what one is made of, as a path is.
+    return not (value is None or isinstance(value, int | float)) or _is_one(value, kind)
+
+
+def _is_one(value: Any, kind: type) -> bool:
+    try:
+        return isinstance(value, kind)
+    except TypeError:  # a protocol that cannot be asked
+        return True

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 from gendistill.class_names import PACKAGES, paths_of
+from gendistill.declared import hints_of
 from gendistill.errors import UserError
 from gendistill.visible import visible
 
@@ -176,7 +177,7 @@ class UntrustedSpec:
         Raises:
             UserError: One is not of the type that the class declares.
         """
-        hints = _declared(target)
+        hints = hints_of(target)
         found: dict[str, Any] = {}
         for name, value in (self._arguments or {}).items():
             if name in accepted and name in hints and not _fits(value, hints[name]):
@@ -257,22 +258,6 @@ def _at_fault(value: Any) -> str | None:
     if isinstance(value, str):
         return None if len(value) <= LONGEST else f"a text of {len(value):,} characters"
     return f"a value of the kind {type(value).__name__}, which no file holds"
-
-
-def _declared(target: type) -> dict[str, Any]:
-    """Return the types that a class and its bases declare for the arguments of their constructors."""
-    hints: dict[str, Any] = {}
-    for cls in target.__mro__:
-        init = cls.__dict__.get("__init__")
-        if init is None or cls is object:
-            continue
-        try:
-            found = typing.get_type_hints(init)
-        except Exception:  # names that are there for the type checker alone
-            found = {}
-        for name, hint in found.items():
-            hints.setdefault(name, hint)
-    return hints
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from gendistill.declared import require_types
 from gendistill.errors import UserError
+from gendistill.evaluation.learning import learning_curve
 from gendistill.experts import Recipe
 from gendistill.inner import InnerOptions
 from gendistill.nets.learners import ConvNet, Learner
@@ -59,3 +60,26 @@ def test_what_fits_or_cannot_stand_in_a_file_is_let_through() -> None:
     require_types(Recipe, {"lr": 1, "updates": None}, "expert")
     with pytest.raises(UserError, match="here.image_shape is 3"):
         require_types(ConvNet, {"image_shape": 3}, "here")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"learner": 5}, "protocol.learner is 5"),
+        ({"updates": "2"}, "protocol.updates is '2'; give a list"),
+        ({"updates": 2}, "protocol.updates is 2; give a list"),
+        ({"updates": ["a"]}, r"updates is \['a'\]; give one or more whole numbers"),
+        ({"batch_size": "8"}, "protocol.batch_size is '8'; give a whole number"),
+        ({"weight_decay": "x"}, "protocol.weight_decay is 'x'; give a number"),
+        ({"seeds": "x"}, "seeds is x; give a number"),
+        ({"device": "x"}, "device is 'x'; choose cpu"),
+        ({"batched": "x"}, "batched is 'x'"),
+    ],
+)
+def test_a_protocol_of_wrong_types_is_refused(tiny_data: Any, changes: dict[str, Any], sentence: str) -> None:
+    from gendistill.teacher import open_teacher
+
+    with pytest.raises(UserError, match=sentence):
+        learning_curve(
+            open_teacher("real:ipc=1", tiny_data), tiny_data, **{"updates": [2], "lr": 0.1, "seeds": 1} | changes
+        )

@@ -14,6 +14,7 @@ import torch
 
 from gendistill.data.description import Description
 from gendistill.data.real import RealData, Split
+from gendistill.declared import require_types
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.curve import Curve
 from gendistill.evaluation.ensemble import Separate
@@ -89,6 +90,8 @@ def learning_curve(
     """
     started = time.perf_counter()
     asked = settled(protocol, changes, data.description)
+    if not (batched is None or isinstance(batched, bool)):
+        raise UserError(f"batched is {batched!r}; give true, false or none")
     judging = _Judging(teacher, data, asked, _seeds(seeds), split, device)
 
     def make(place: Place | None) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def settled(protocol: Protocol | str | None, changes: Mapping[str, Any], descrip
     """Return a protocol for a data set with the changes that were asked for.
 
     Raises:
-        UserError: There is no such protocol, or no such field.
+        UserError: There is no such protocol, or no such field, or a value is of a wrong type.
     """
     for name in changes:
         if name not in OPTIONS:
@@ -112,7 +115,9 @@ def settled(protocol: Protocol | str | None, changes: Mapping[str, Any], descrip
                 f"learning has no option '{name}'; {did_you_mean(name, OPTIONS)}it takes: {', '.join(OPTIONS)}"
             )
     chosen = protocol_named(protocol) if isinstance(protocol, str) else protocol or Protocol()
-    return replace(chosen, **changes).of(description)
+    asked = replace(chosen, **changes).of(description)
+    require_types(Protocol, asked.options(), "protocol")
+    return asked
 
 
 class _Judging:
@@ -145,7 +150,7 @@ class _Judging:
         _among("measure", asked.measure, MEASURES)
         reported = _split(data, split)
         self.asked, self.seeds, self.split = asked, seeds, split
-        self.device = data.train.labels.device if device is None else torch.device(device)
+        self.device = data.train.labels.device if device is None else _device(device)
         self.reported = reported.to(self.device)
         self._meet(teacher.to(self.device), data.to(self.device))
         self.epoch = one_epoch(self.teacher, max(asked.batch_size, 1), len(self.data.train))
@@ -326,17 +331,27 @@ def _judge(teacher: Teacher, data: RealData, learner: Any) -> tuple[Spec, Initia
 
 
 def _counts(updates: Sequence[int], *, needed: bool) -> list[int]:
-    counts = sorted(set(updates))
-    if not counts and not needed:
+    if not updates and not needed:
         return []
-    if not counts or counts[0] < 0 or any(int(count) != count for count in counts):
+    if not updates or not all(map(_whole, updates)) or min(updates) < 0:
         raise UserError(f"updates is {list(updates)}; give one or more whole numbers, each at least 0")
-    return [int(count) for count in counts]
+    return sorted({int(count) for count in updates})
+
+
+def _whole(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def _device(name: torch.device | str) -> torch.device:
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"device is '{name}'; choose cpu, cuda or a numbered GPU such as cuda:0") from error
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
     listed = seed_list(seeds)
-    if not listed or len(set(listed)) != len(listed):
+    if not listed or not all(map(_whole, listed)) or len(set(listed)) != len(listed):
         raise UserError(f"seeds is {seeds}; give a number of at least 1, or a list of different seeds")
     return listed
 
