@@ -13,10 +13,8 @@ default memory format, all images of a class in one pass, autograd's graph for e
 - MTT: all weights as one vector; the graph of all of a student's steps on 100 images; one backward pass through it.
 - DD: the graph of every step of gradient descent kept; the loss on real images led back step by step.
 
-"As given" is a run without a trial. For DM and DD ``float32`` is what ``run.tune: auto`` chooses in this process
-(:mod:`gendistill.runs.tune`) for that ``run.precision``, and for DM ``bfloat16`` with that one. For DC and DSA, where a
-trial at full size takes minutes, the ways that it chooses among are timed by hand, and ``float32`` and ``bfloat16`` are
-the fastest of those that each allows.
+"As given" is a run without a trial. ``float32`` and ``bfloat16`` are the fastest of the ways below that each allows,
+which are among those that ``run.tune: auto`` tries (:mod:`gendistill.runs.tune`); here they are given by hand.
 
 DC's network is trained for 50 epochs after a match but the last of ten, here as there. A match is timed with few
 classes, and goes in proportion to them: each is a pass of its own. An epoch is timed on the images of all ten classes.
@@ -30,7 +28,6 @@ Memory is what a process's peak grows by in one step after a smallest one, each 
 
 from __future__ import annotations
 
-import copy
 import gc
 import json
 import statistics
@@ -56,13 +53,11 @@ from benchmarks.meta_step import own_process  # noqa: E402
 from gendistill.allocation import keep_freed_memory  # noqa: E402
 from gendistill.data.augment import apply, draw_parameters  # noqa: E402
 from gendistill.data.real import RealData  # noqa: E402
-from gendistill.runs.choice import Choice, of_run, of_trainer, write_choice  # noqa: E402
+from gendistill.runs.choice import Choice, of_run  # noqa: E402
 from gendistill.runs.context import RunContext  # noqa: E402
 from gendistill.runs.directory import RunDirectory  # noqa: E402
-from gendistill.runs.observe import GlobalRandomness  # noqa: E402
 from gendistill.runs.options import RunOptions  # noqa: E402
 from gendistill.runs.processes import Processes  # noqa: E402
-from gendistill.runs.tune import Trial, search  # noqa: E402
 from gendistill.seeds import Streams, stream  # noqa: E402
 from gendistill.unroll import CompiledStep, unrolled_loss  # noqa: E402
 from trainers.dataset_distillation import DatasetDistillationTrainer, DistillationInner  # noqa: E402
@@ -74,14 +69,13 @@ SHAPE = (3, 32, 32)
 DSA = "color_crop_cutout_flip_scale_rotate"
 PUBLISHED_CLASSES, PUBLISHED_EPOCHS, TRAINED = 10, 50, 0.9
 """CIFAR-10's classes; epochs of the network after a match, at 10 images a class; which share of matches they follow."""
-COMPILED = {"run.compile": True, "run.channels_last": True}
+COMPILED: Choice = {"run.compile": True, "run.channels_last": True}
 WAYS: dict[str, Choice] = {
     "as given": {},
-    "compiled": {"run.compile": True},
-    "compiled, channels last": COMPILED,
-    "compiled, channels last, bfloat16": COMPILED | {"run.precision": "bfloat16"},
+    "compiled": COMPILED,
+    "compiled, bfloat16": COMPILED | {"run.precision": "bfloat16"},
 }
-"""How gradient matching is timed."""
+"""How matching methods are timed; the last one rounds."""
 Step = Callable[[], Any]
 
 
@@ -299,48 +293,25 @@ def public_dd(shapes: Shapes, steps: int, real_batch: int) -> Step:
 
 
 class Ours:
-    """A trainer of ours and the choice that a trial makes for it.
+    """A trainer of ours, ready for steps.
 
     Args:
         trainer: Not attached.
         data: Its data.
         root: Where its run would be.
-        precision: What the run asks for.
-        chosen: What is chosen without a trial; None: a trial is made.
-        steps: Length of the run that the trial decides for.
+        chosen: Options that are not left at their defaults.
     """
 
-    def __init__(
-        self,
-        trainer: Any,
-        data: RealData,
-        root: str,
-        precision: str = "float32",
-        chosen: Choice | None = None,
-        steps: int = 10_000,
-    ) -> None:
-        self.before, self.kind, self.data, self.root = copy.deepcopy(vars(trainer)), type(trainer), data, root
-        self.options = RunOptions(root=root, device="cpu", precision=precision)
-        if chosen is not None:
-            self.chosen = chosen
-            return
-        randomness = GlobalRandomness(0, torch.device("cpu"))
-        trial = Trial(self.before, self.kind, self._run(self.options), data, randomness, randomness.state_dict())
-        self.found = search(trial.candidates(), trial.measure, steps=steps, seconds=1800.0)
-        self.chosen = self.found.chosen
-
-    def _run(self, options: RunOptions) -> RunContext:
-        directory = RunDirectory(self.root, "run")
-        return RunContext(options, directory, torch.device("cpu"), Streams(0), Processes())
+    def __init__(self, trainer: Any, data: RealData, root: str, chosen: Choice) -> None:
+        self.trainer, self.data, self.root, self.chosen = trainer, data, root, chosen
 
     def attached(self) -> Any:
-        """Return a trainer that is ready for its first step, as chosen."""
-        trainer: Any = object.__new__(self.kind)
-        vars(trainer).update(copy.deepcopy(self.before))
-        for option, value in of_trainer(self.chosen).items():
-            trainer.tune(option, value)
-        trainer.attach(self._run(RunOptions(**self.options.to_dict() | of_run(self.chosen))), self.data)
-        return trainer
+        """Return the trainer, attached; once."""
+        options = RunOptions(root=self.root, device="cpu", **of_run(self.chosen))
+        directory = RunDirectory(self.root, "run")
+        run = RunContext(options, directory, torch.device("cpu"), Streams(0), Processes())
+        self.trainer.attach(run, self.data)
+        return self.trainer
 
     def step(self) -> Step:
         """Return a step of it."""
@@ -412,7 +383,7 @@ def measure(
     student_steps: int = 2,
     inner_steps: int = 6,
     meta_real: int = 256,
-    rounds: int = 2,
+    rounds: int = 1,
     methods: Sequence[str] = ("dsa", "mtt", "dd", "dm", "dc"),
     memory: bool = True,
 ) -> Any:
@@ -438,11 +409,10 @@ def measure(
             torch._dynamo.reset()
             gc.collect()
             table[method] = _measured(method, root, rounds, **sizes)
-            if memory:
+            if memory and method != "dc":  # which holds what DSA holds
                 ways = {way: own_process("held", script=HERE, method=method, way=way, **sizes) for way in MEMORIES}
                 table[method]["mib"] = {way: found["mib"] for way, found in ways.items()}
-            said = {name: round(value, 2) for name, value in table[method]["times_as_fast_as_public"].items()}
-            print(method, said, table[method].get("mib"), flush=True)
+            print(json.dumps({method: table[method]}), flush=True)
     return {"setting": setting, "methods": table}
 
 
@@ -474,32 +444,24 @@ def _measured(
         ways = {"as given": our_mtt(shapes, student_steps, False), "float32": our_mtt(shapes, student_steps, True)}
         return _row(timed(steps | ways, rounds))
 
-    def ours(of: Shapes, precision: str = "float32", chosen: Choice | None = None) -> Ours:
-        return Ours(_given(of, method, inner_steps, meta_real), of.data, root, precision, chosen)
+    def ours(of: Shapes, way: str) -> Ours:
+        return Ours(_given(of, method, inner_steps, meta_real), of.data, root, WAYS[way])
 
+    if method == "dd":
+        ready = {"as given": ours(shapes, "as given"), "float32": ours(shapes, "compiled")}
+        return _row(timed(steps | {name: one.step() for name, one in ready.items()}, rounds))
+    whole = timed(steps | {name: ours(shapes, name).step() for name in WAYS}, rounds)
+    whole, parts = {name: PUBLISHED_CLASSES / classes * seconds for name, seconds in whole.items()}, {}
     if method in ("dc", "dsa"):
-        every = {name: ours(shapes, chosen=way) for name, way in WAYS.items()}
-        match = timed(steps | {name: one.step() for name, one in every.items()}, rounds)
-        match = {name: PUBLISHED_CLASSES / classes * seconds for name, seconds in match.items()}
         shown = Shapes(PUBLISHED_CLASSES, width, 1, images_per_class)
         epochs = {"public": public_epoch(shown, method == "dsa")}
-        epoch = timed(epochs | {name: epoch_of(ours(shown, chosen=way)) for name, way in WAYS.items()}, 3 * rounds)
-        whole = {name: match[name] + TRAINED * PUBLISHED_EPOCHS * epoch[name] for name in match}
-        exact = [name for name in WAYS if "bfloat16" not in name]
-        chosen = {"float32": min(exact, key=whole.__getitem__), "bfloat16": min(WAYS, key=whole.__getitem__)}
-        best = {name: whole[way] for name, way in chosen.items()}
-        return _row(whole | best, chosen=chosen, parts={"match": _row(match), "epoch": _row(epoch)})
-    precisions = ("float32", "bfloat16") if method == "dm" else ("float32",)
-    tuned = {name: ours(shapes, name) for name in precisions}
-    ready = {"as given": ours(shapes, chosen={})} | tuned
-    return _row(timed(steps | {name: one.step() for name, one in ready.items()}, rounds), chosen=_chosen(tuned))
-
-
-def _chosen(ours: dict[str, Ours]) -> dict[str, Any]:
-    return {
-        name: {"choice": write_choice(one.chosen), "tried": one.found.sentence(), "notes": one.found.lines}
-        for name, one in ours.items()
-    }
+        epoch = timed(epochs | {name: epoch_of(ours(shown, name)) for name in WAYS}, 3 * rounds)
+        parts = {"match": _row(whole), "epoch": _row(epoch)}
+        whole = {name: whole[name] + TRAINED * PUBLISHED_EPOCHS * epoch[name] for name in whole}
+    exact = [name for name in WAYS if "bfloat16" not in name]
+    chosen = {"float32": min(exact, key=whole.__getitem__), "bfloat16": min(WAYS, key=whole.__getitem__)}
+    best = {name: whole[way] for name, way in chosen.items()}
+    return _row(whole | best, chosen=chosen, parts=parts)
 
 
 def held(method: str, way: str, student_steps: int, inner_steps: int, meta_real: int, **sizes: Any) -> dict[str, float]:
@@ -519,7 +481,7 @@ def held(method: str, way: str, student_steps: int, inner_steps: int, meta_real:
             return _public(shapes, method, student_steps, inner_steps, meta_real)
         if method == "mtt":
             return our_mtt(shapes, student_steps, False)
-        return Ours(_given(shapes, method, inner_steps, meta_real), shapes.data, root, chosen={}).step()
+        return Ours(_given(shapes, method, inner_steps, meta_real), shapes.data, root, WAYS[way]).step()
 
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as root:
         step_of(_shapes(method, 2, 2, 1, 1), first)()

@@ -34,12 +34,12 @@ def test_every_way_is_timed(benchmark: ModuleType, monkeypatch: pytest.MonkeyPat
     for name, row in figures.items():
         assert {"as given", "float32"} <= set(row["times_as_fast_as_public"])
         assert ("bfloat16" in row["cpu_seconds"]) == (name in ("dm", "dc", "dsa"))
-        assert set(row["mib"]) == {"public", "as given"}
+        assert set(row.get("mib", {})) == (set() if name == "dc" else {"public", "as given"})
     parts = figures["dc"]["parts"]
     for name in ("public", *benchmark.WAYS):
         match, epoch = (parts[part]["cpu_seconds"][name] for part in ("match", "epoch"))
         assert figures["dc"]["cpu_seconds"][name] == pytest.approx(match + 45 * epoch)
-    exact = [seconds for name, seconds in figures["dc"]["cpu_seconds"].items() if name in list(benchmark.WAYS)[:3]]
+    exact = [seconds for name, seconds in figures["dc"]["cpu_seconds"].items() if name in list(benchmark.WAYS)[:2]]
     assert figures["dc"]["cpu_seconds"]["float32"] == min(exact)
 
 
