@@ -34,14 +34,13 @@ def stack(base: RealData, name: str) -> RealData:
         index = torch.from_numpy(drawn.randint(len(split), size=(count, CHANNELS)))
         return Split(split.images[index, 0], number_of(split.labels[index]))
 
-    parts = (
-        part(split, count) for split, count in zip((base.train, base.validation, base.test), SIZES[name], strict=True)
-    )
+    splits = (base.train, base.validation, base.test)
+    train, validation, test = (part(split, count) for split, count in zip(splits, SIZES[name], strict=True))
     own = base.description
     normalisation = Normalisation(own.normalisation.mean * CHANNELS, own.normalisation.std * CHANNELS)
     names = tuple(f"{triple:03d}" for triple in range(DIGITS**CHANNELS))
     described = Description(name, names, (CHANNELS, *own.image_shape[1:]), normalisation)
-    return RealData(described, *parts, notes=base.notes)
+    return RealData(described, train, validation, test, notes=base.notes)
 
 
 def number_of(digits: Tensor) -> Tensor:
