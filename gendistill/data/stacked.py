@@ -34,8 +34,8 @@ def stack(base: RealData, name: str) -> RealData:
         index = torch.from_numpy(drawn.randint(len(split), size=(count, CHANNELS)))
         return Split(split.images[index, 0], number_of(split.labels[index]))
 
-    splits = zip((base.train, base.validation, base.test), SIZES[name], strict=True)
-    train, validation, test = (part(split, count) for split, count in splits)
+    splits = (base.train, base.validation, base.test)
+    train, validation, test = (part(split, count) for split, count in zip(splits, SIZES[name], strict=True))
     own = base.description
     normalisation = Normalisation(own.normalisation.mean * CHANNELS, own.normalisation.std * CHANNELS)
     names = tuple(f"{triple:03d}" for triple in range(DIGITS**CHANNELS))
