@@ -32,6 +32,7 @@ from gendistill.runs.options import RunOptions  # noqa: E402
 from gendistill.seeds import Streams, initialisation  # noqa: E402
 from gendistill.teacher import GeneratorTeacher, StoredImages, save  # noqa: E402
 from trainers.batch_condensation import BatchCondensationTrainer  # noqa: E402
+from trainers.d2gan import ConditionalD2GANTrainer  # noqa: E402
 from trainers.dataset_distillation import DatasetDistillationTrainer  # noqa: E402
 from trainers.distribution_matching import DistributionMatchingTrainer  # noqa: E402
 from trainers.enas import ENASTrainer  # noqa: E402
@@ -42,6 +43,7 @@ from trainers.latent_search import LatentSearchTrainer  # noqa: E402
 from trainers.mggan import MGGANTrainer  # noqa: E402
 from trainers.trainer import Trainer  # noqa: E402
 from trainers.trajectory_matching import TrajectoryMatchingTrainer  # noqa: E402
+from trainers.unrolled_gan import ConditionalUnrolledGANTrainer  # noqa: E402
 from trainers.wgan import WGANTrainer  # noqa: E402
 
 THREADS = 1
@@ -157,6 +159,18 @@ SETTINGS: dict[str, Make] = {
         preset="gap",
         schedule={"interval": 1},
         base={"class_path": "trainers.gan.ConditionalGANTrainer", "init_args": GAN},
+    ),
+    "gan, packed": gan(**GAN, packing=2, gradient_penalty=1.0, diff_augment="color_shift"),
+    "gan, relativistic": gan(**GAN, loss_type="relativistic", r1=0.1, r2=0.1),
+    "gan, unrolled": lambda _, stored: ConditionalUnrolledGANTrainer(**GAN, unroll_steps=2),
+    "gan, unrolled by sgd": lambda _, stored: ConditionalUnrolledGANTrainer(
+        **GAN, unroll_steps=2, unroll_optimizer="sgd", unroll_lr=0.01
+    ),
+    "d2gan": lambda _, stored: ConditionalD2GANTrainer(**GAN),
+    "mggan, unrolled": lambda _, stored: MGGANTrainer(
+        base={"class_path": "trainers.unrolled_gan.ConditionalUnrolledGANTrainer", "init_args": GAN},
+        preset="gap",
+        schedule={"period_a": "fixed", "first_interval": 9, "interval": 9, "window": 0},
     ),
     "sngan": lambda _, stored: GANTrainer(**SNGAN),
     "wgan-gp": lambda _, stored: WGANTrainer(**WGAN),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -123,6 +124,15 @@ def require_types(target: type, given: Mapping[str, Any], where: str) -> None:
         hint = declared.get(name, Any)
         if not _may_be(value, hint):
             raise UserError(f"{where}.{name} is {value!r}; give {describe(hint)}")
+        if has_no_end(value):
+            raise UserError(f"{where}.{name} is {value!r}; give numbers that are finite")
+
+
+def has_no_end(value: Any) -> bool:
+    """Tell whether a number, or one of a list of numbers, is infinite or NaN, which no option means."""
+    if isinstance(value, list | tuple):
+        return any(has_no_end(item) for item in value)
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _may_be(value: Any, hint: Any) -> bool:

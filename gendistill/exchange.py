@@ -49,3 +49,28 @@ def means_over_processes(values: Sequence[Tensor], world: int) -> list[Tensor]:
         parts = (total / world).split([values[place].numel() for place in places])
         found |= {place: part.view(values[place].shape) for place, part in zip(places, parts, strict=True)}
     return [found[place] for place in range(len(values))]
+
+
+class AverageGradients(torch.autograd.Function):
+    """The values themselves, whose gradients are the means of those in all processes, as often as wanted.
+
+    For parameters that are the same in every process, in a loss of each process's part of the batch that is
+    differentiated while the step goes on.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, world: int, *values: Tensor) -> tuple[Tensor, ...]:
+        """Return the values.
+
+        Args:
+            ctx: Keeps ``world``.
+            world: How many processes there are.
+            *values: Of any shapes, the same ones in every process.
+        """
+        ctx.world = world
+        return tuple(value.view_as(value) for value in values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the mean gradients."""
+        return None, *means_over_processes(gradients, ctx.world)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gendistill.config.typed import check_value
 from gendistill.declared import require_types
 from gendistill.errors import UserError
 from gendistill.evaluation.learning import learning_curve
@@ -83,3 +84,13 @@ def test_a_protocol_of_wrong_types_is_refused(tiny_data: Any, changes: dict[str,
         learning_curve(
             open_teacher("real:ipc=1", tiny_data), tiny_data, **{"updates": [2], "lr": 0.1, "seeds": 1} | changes
         )
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -float("inf")])
+def test_numbers_without_end_are_refused(value: float) -> None:
+    with pytest.raises(UserError, match=r"expert\.lr is .*; give numbers that are finite"):
+        require_types(Recipe, {"lr": value}, "expert")
+    with pytest.raises(UserError, match=r"trainer\.betas is .*; give numbers that are finite"):
+        check_value([0.5, value], tuple[float, float], "trainer.betas")
+    with pytest.raises(UserError, match=r"trainer\.lr is .*; give numbers that are finite"):
+        check_value(str(value), float, "trainer.lr")

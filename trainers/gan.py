@@ -6,6 +6,7 @@ and calls ``super()``; docs/methods/gan.md has the equations, the deviations fro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -16,8 +17,8 @@ from gendistill.data.augment import parse
 from gendistill.data.description import Normalisation
 from gendistill.declared import accepted_arguments
 from gendistill.errors import UserError
-from gendistill.losses.adversarial import check_loss_type
-from gendistill.losses.penalty import gradient_penalty
+from gendistill.losses.adversarial import RELATIVISTIC, check_loss_type
+from gendistill.losses.penalty import gradient_penalty, zero_centred_penalty
 from gendistill.nets.ema import EMA
 from gendistill.nets.modes import frozen, untracked
 from gendistill.runs.watch import Watched
@@ -25,6 +26,7 @@ from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.batch import Batch, Made
 from trainers.diff_augment import diff_augment as augmented
 from trainers.initial_networks import Beginning, new_network, start_from
+from trainers.packing import completed, packed, repeated
 from trainers.penalty_check import no_penalty
 from trainers.terms.assemble import with_terms
 from trainers.trainer import Trainer
@@ -48,7 +50,7 @@ class GANTrainer(Trainer):
     Args:
         generator: The network z (N, nz) -> images, as ``class_path`` and ``init_args``; by default SNGANGenerator.
         discriminator: The network images -> logits (N, 1); by default SNGANDiscriminator.
-        loss_type: ``gan``, ``ns``, ``hinge`` or ``wasserstein``; given to both networks.
+        loss_type: ``gan``, ``ns``, ``hinge``, ``wasserstein`` or ``relativistic``; given to both networks.
         n_dis: Updates of the discriminator in one step, at least 1.
         lr_generator: Adam's learning rate for the generator.
         lr_discriminator: Adam's learning rate for the discriminator.
@@ -58,6 +60,11 @@ class GANTrainer(Trainer):
             weights themselves.
         gradient_penalty: Weight of the WGAN-GP penalty in the discriminator's loss; 0 leaves it out, 10 is published.
             A discriminator that normalises by its batch cannot have one.
+        r1: gamma of the zero-centred penalty at real images: the discriminator's loss has gamma / 2 times the mean
+            squared norm of its gradient there. 0 leaves it out.
+        r2: The same at generated images.
+        packing: How many images the discriminator judges together, joined along channels (PacGAN), at least 1; divides
+            the batch size. With labels, the images of a pack are of one class.
         terms: What is added to the losses, each a dotted path or ``class_path`` and ``init_args``; see
             ``trainers/terms/``. Each is logged as ``train/term/<its name>``, before its weight.
         term_only: Whether terms replace the adversarial loss of the network that they apply to.
@@ -90,6 +97,9 @@ class GANTrainer(Trainer):
         lr_decay: str = "linear",
         ema_decay: float = 0.999,
         gradient_penalty: float = 0.0,
+        r1: float = 0.0,
+        r2: float = 0.0,
+        packing: int = 1,
         terms: Sequence[str | Spec] = (),
         term_only: bool = False,
         initial_generator: str | None = None,
@@ -107,8 +117,11 @@ class GANTrainer(Trainer):
             raise UserError(f"lr_decay is '{lr_decay}'; use one of: {', '.join(LR_DECAYS)}")
         if not 0 <= ema_decay < 1:
             raise UserError(f"ema_decay is {ema_decay}; give a number of at least 0 and below 1")
-        if gradient_penalty < 0:
-            raise UserError(f"gradient_penalty is {gradient_penalty}; give a weight of 0 or more")
+        for name, weight in (("gradient_penalty", gradient_penalty), ("r1", r1), ("r2", r2)):
+            if not 0 <= weight < math.inf:
+                raise UserError(f"{name} is {weight}; give a weight of 0 or more")
+        if isinstance(packing, bool) or not isinstance(packing, int) or packing < 1:
+            raise UserError(f"packing is {packing!r}; give a whole number from 1")
         self.generator_spec: Spec = generator or {"class_path": self.default_generator}
         self.discriminator_spec: Spec = discriminator or {"class_path": self.default_discriminator}
         self.loss_type = check_loss_type(loss_type)
@@ -119,6 +132,7 @@ class GANTrainer(Trainer):
         self.lr_decay = lr_decay
         self.ema_decay = ema_decay
         self.gradient_penalty = gradient_penalty
+        self.r1, self.r2, self.packing = r1, r2, packing
         self.term_only = term_only
         self.initial_generator = initial_generator
         self.diff_augment = diff_augment if parse(diff_augment) else None
@@ -127,6 +141,12 @@ class GANTrainer(Trainer):
     def normalisation(self) -> Normalisation:
         """Images in [-1, 1], the range of the generator's tanh; points as coordinates."""
         return self.data.description.of_generators
+
+    @property
+    def judged_shape(self) -> tuple[int, int, int]:
+        """Of what the discriminator sees: an image's (C, H, W), with the channels of all images of a pack."""
+        channels, *size = self.data.description.image_shape
+        return channels * self.packing, *size  # type: ignore[return-value]
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
 
@@ -140,18 +160,9 @@ class GANTrainer(Trainer):
             )
         needed = ("compute_gan_loss",)
         self.generator = new_network(self, "generator", self.generator_spec, ("nz", *needed), loss_type=self.loss_type)
-        self.discriminator = new_network(
-            self, "discriminator", self.discriminator_spec, needed, loss_type=self.loss_type
-        )
-        if self.gradient_penalty and (why := self._no_penalty()) is not None:
-            offered = "norm" in accepted_arguments(type(self.discriminator))
-            without = "take layer, instance or spectral normalisation, or none"
-            if offered:
-                without = "give it norm: none (--trainer.discriminator.init_args.norm none)"
-            raise UserError(
-                f"--trainer.gradient_penalty is {self.gradient_penalty:g}, but {why}; {without}, or leave the penalty "
-                "out: --trainer.gradient_penalty 0"
-            )
+        self._check_packs()
+        self.discriminator = self.new_discriminator()
+        self._check_penalties()
         self._generate, self._judge = self.compiled(self.generator), self.compiled(self.discriminator)
         self.ema = EMA(self.generator, self.ema_decay)
         if self.initial_generator is not None and not self.run.directory.has_state:
@@ -169,6 +180,45 @@ class GANTrainer(Trainer):
         else:
             weights.fill_average(self.ema)
 
+    def new_discriminator(self, drawn_as: str = "discriminator") -> Any:
+        """Return a new discriminator, of packs.
+
+        Args:
+            drawn_as: What its initial weights are drawn as.
+        """
+        return new_network(
+            self,
+            "discriminator",
+            self.discriminator_spec,
+            ("compute_gan_loss",),
+            loss_type=self.loss_type,
+            image_shape=self.judged_shape,
+            drawn_as=drawn_as,
+        )
+
+    def _check_packs(self) -> None:
+        """Refuse a batch that does not divide into packs, or packs that a probe cannot look at."""
+        world = self.run.processes.world
+        if self.batch_size % (self.packing * world):
+            among = f" in each of {world} processes" if world > 1 else ""
+            raise UserError(
+                f"batch_size {self.batch_size} does not divide into packs of {self.packing} images{among}; choose a "
+                f"multiple of {self.packing * world} (--trainer.batch_size), or another --trainer.packing"
+            )
+
+    def _check_penalties(self) -> None:
+        """Refuse a penalty of a discriminator that cannot have one."""
+        names = [name for name in ("gradient_penalty", "r1", "r2") if getattr(self, name)]
+        if not names or (why := self._no_penalty()) is None:
+            return
+        offered = "norm" in accepted_arguments(type(self.discriminator))
+        without = "take layer, instance or spectral normalisation, or none"
+        if offered:
+            without = "give it norm: none (--trainer.discriminator.init_args.norm none)"
+        given = " and ".join(f"--trainer.{name} is {getattr(self, name):g}" for name in names)
+        leave = " ".join(f"--trainer.{name} 0" for name in names)
+        raise UserError(f"{given}, but {why}; {without}, or leave the penalty out: {leave}")
+
     def _no_penalty(self) -> str | None:
         """Return why this discriminator cannot have a gradient penalty, None where it can."""
 
@@ -177,8 +227,7 @@ class GANTrainer(Trainer):
             logits: Tensor = network(images, *self._told(labels))
             return logits
 
-        shape = self.data.description.image_shape
-        return no_penalty(self.discriminator, judge, shape, self.run.options.seed)
+        return no_penalty(self.discriminator, judge, self.judged_shape, self.run.options.seed)
 
     def make_optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
         """Return what trains a network; each of its groups says at what rate it starts (``initial_lr``)."""
@@ -200,7 +249,7 @@ class GANTrainer(Trainer):
         """
         self._set_learning_rates()
         for update in range(self.n_dis):
-            self._real = Batch(*(batch if update == 0 else self.next_batch()))
+            self._real = self.in_packs(Batch(*(batch if update == 0 else self.next_batch())))
             self.discriminator_step(self._real)
         self.generator_step()
         self._real = self._latents = None
@@ -237,13 +286,17 @@ class GANTrainer(Trainer):
             fake: As many generated images; no gradient flows back through them.
         """
         output_real, output_fake = self.discriminate(real), self.discriminate(fake)
-        self.record("prob/real", output_real.detach().sigmoid().mean())
-        self.record("prob/fake", output_fake.detach().sigmoid().mean())
+        self.record_judgement(output_real.detach(), output_fake.detach())
         loss: Tensor = self.discriminator.compute_gan_loss(output_real=output_real, output_fake=output_fake)
         if self.gradient_penalty:
             penalty = self.penalty(real, fake)
             self.record("loss/gradient_penalty", penalty)
             loss = loss + self.gradient_penalty * penalty
+        for name, gamma, batch in (("r1", self.r1, real), ("r2", self.r2, fake)):
+            if gamma:
+                penalty = self.zero_centred_penalty(batch)
+                self.record(f"loss/{name}", penalty)
+                loss = loss + gamma / 2 * penalty
         return with_terms(self, self.terms, loss, "discriminator", real, fake, term_only=self.term_only)
 
     def generator_loss(self, fake: Batch) -> Tensor:
@@ -252,34 +305,65 @@ class GANTrainer(Trainer):
         Args:
             fake: Generated images, this process's part, with the generator's graph.
         """
-        loss: Tensor = self.generator.compute_gan_loss(self.discriminate(fake))
+        loss = self.adversarial_loss(self.discriminate(fake))
         loss = with_terms(self, self.terms, loss, "generator", self._real, fake, term_only=self.term_only)
         extra = self.own_loss(Made(fake.images, fake.labels, latents=self._latents))
         return loss if extra is None else loss + extra
 
+    def adversarial_loss(self, output_fake: Tensor) -> Tensor:
+        """Return the generator's adversarial loss, from the discriminator's logits of its images."""
+        told = [output_fake]
+        if getattr(self.generator, "loss_type", None) == RELATIVISTIC and self._real is not None:
+            told.append(self.discriminate(self._real))
+        loss: Tensor = self.generator.compute_gan_loss(*told)
+        return loss
+
+    def record_judgement(self, output_real: Tensor, output_fake: Tensor) -> None:
+        """Log what the discriminator thinks of real and of generated images, as probabilities.
+
+        Args:
+            output_real: Its logits of real images, without a graph.
+            output_fake: Its logits of generated images.
+        """
+        if self.loss_type == RELATIVISTIC:  # a logit says nothing by itself, the difference of a pair does
+            output_real, output_fake = output_real - output_fake, output_fake - output_real
+        self.record("prob/real", output_real.sigmoid().mean())
+        self.record("prob/fake", output_fake.sigmoid().mean())
+
     # -- what losses use ----------------------------------------------------------------------------------------------
+
+    def in_packs(self, real: Batch) -> Batch:
+        """Return real images, of which each pack is of one class where the networks are told classes."""
+        if self.packing == 1 or not self.labelled or real.labels is None:
+            return real
+        labels = real.labels[:: self.packing]
+        others = self.draw_alike("packing", repeated(labels, self.packing - 1)).images
+        return Batch(completed(real.images[:: self.packing], others, self.packing), repeated(labels, self.packing))
 
     def fakes(self) -> Batch:
         """Return a new batch of generated images, this process's part of ``batch_size``; labels are drawn first."""
         labels = None
         if self.labelled:
             stream, classes = self.run.streams["noise"], self.data.description.num_classes
-            drawn = torch.randint(classes, (self.batch_size,), generator=stream, device=stream.device)
-            labels = self.run.processes.shard(drawn)
+            drawn = torch.randint(classes, (self.batch_size // self.packing,), generator=stream, device=stream.device)
+            labels = self.run.processes.shard(repeated(drawn, self.packing))
         self._latents = self.noise(self.batch_size, self.generator.nz)
         with self.autocast():
             images = self._generate(self._latents, *self._told(labels))
         return Batch(images.float(), labels)
 
     def discriminate(self, batch: Batch) -> Tensor:
-        """Return the discriminator's logits (B, 1) float32; under bfloat16 the forward pass is mixed precision."""
-        images = augmented(self, batch.images, self.diff_augment)
+        """Return the discriminator's logits (B, 1) float32; under bfloat16 the forward pass is mixed precision.
+
+        With ``packing`` m they are those of B / m packs.
+        """
+        images, labels = packed(batch._replace(images=augmented(self, batch.images, self.diff_augment)), self.packing)
         with self.autocast():
-            logits: Tensor = self._judge(images, *self._told(batch.labels))
+            logits: Tensor = self._judge(images, *self._told(labels))
         return logits.float()
 
     def discriminate_exactly(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Return the discriminator's logits in float32 always, for terms that differentiate twice."""
+        """Return the discriminator's logits of packs in float32 always, for terms that differentiate twice."""
         logits: Tensor = self.discriminator(images, *self._told(labels))
         return logits
 
@@ -287,15 +371,25 @@ class GANTrainer(Trainer):
         return (labels,) if self.labelled else ()
 
     def penalty(self, real: Batch, fake: Batch) -> Tensor:
-        """Return the gradient penalty between real and generated images, at the real images' labels."""
+        """Return the gradient penalty between packs of real and of generated images, at the real ones' labels."""
         generator = self.run.streams["penalty"]
-        mix = torch.rand(self.batch_size, generator=generator, device=generator.device)
+        mix = torch.rand(self.batch_size // self.packing, generator=generator, device=generator.device)
+        real, fake = packed(real, self.packing), packed(fake, self.packing)
         return gradient_penalty(
             lambda images: self.discriminate_exactly(images, real.labels),
             real.images,
             fake.images,
             mix=self.run.processes.shard(mix),
         )
+
+    def zero_centred_penalty(self, batch: Batch) -> Tensor:
+        """Return the mean squared norm of the gradient at images, through their augmentation; of a pack's as one."""
+
+        def critic(images: Tensor) -> Tensor:
+            seen = packed(Batch(augmented(self, images, self.diff_augment), batch.labels), self.packing)
+            return self.discriminate_exactly(*seen)
+
+        return zero_centred_penalty(critic, batch.images)
 
     def _set_learning_rates(self) -> None:
         # Computed from the step alone: no scheduler whose state could be lost, or that a longer run would upset.

@@ -28,7 +28,16 @@ from trainers.trainer import Trainer
 STATES = ("state.pt", "state.previous.pt")
 
 
-def new_network(trainer: Trainer, name: str, spec: Mapping[str, Any], needed: Sequence[str], *, loss_type: str) -> Any:
+def new_network(
+    trainer: Trainer,
+    name: str,
+    spec: Mapping[str, Any],
+    needed: Sequence[str],
+    *,
+    loss_type: str,
+    image_shape: tuple[int, ...] | None = None,
+    drawn_as: str | None = None,
+) -> Any:
     """Return a new network on the run's device, its weights drawn from the run's seed and ``name``.
 
     Args:
@@ -37,16 +46,18 @@ def new_network(trainer: Trainer, name: str, spec: Mapping[str, Any], needed: Se
         spec: ``class_path`` and ``init_args``.
         needed: Attributes that the network must have.
         loss_type: Offered to the network, with the sizes of the data set.
+        image_shape: Of what it makes or sees; None: the data set's.
+        drawn_as: What its weights are drawn as; None: ``name``.
 
     Raises:
         UserError: An unknown class or argument, or an attribute is missing.
     """
-    with trainer.initialised(name), network_of_trainer(name):
+    with trainer.initialised(drawn_as or name), network_of_trainer(name):
         network = build(
             spec,
             nn.Module,
             num_classes=trainer.data.description.num_classes,
-            image_shape=trainer.data.description.image_shape,
+            image_shape=image_shape or trainer.data.description.image_shape,
             loss_type=loss_type,
         )
     for attribute in needed:

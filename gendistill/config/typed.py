@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin
 
 from gendistill.class_names import suggestion
-from gendistill.declared import allows, block_types, describe, is_block
+from gendistill.declared import allows, block_types, describe, has_no_end, is_block
 from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import full_path, full_paths
 from gendistill.yaml_file import parse_yaml
@@ -58,6 +58,8 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
     except Exception as error:  # jsonargparse raises several kinds, all of them about this one value
         raise refusal from error
     result = parsed.value
+    if has_no_end(result):
+        raise UserError(f"{where} is {value!r}; give numbers that are finite")
     return full_paths(result.as_dict() if hasattr(result, "as_dict") else result)
 
 

@@ -1,4 +1,4 @@
-"""The gradient penalty of WGAN-GP."""
+"""Gradient penalties: of WGAN-GP, and zero-centred ones."""
 
 from __future__ import annotations
 
@@ -52,3 +52,25 @@ def gradient_penalty(
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     norm = (slope.flatten(1).square().sum(1) + 1e-12).sqrt()
     return (norm - target).square().mean()
+
+
+def zero_centred_penalty(critic: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Return ``E[||grad D(x)||_2^2]`` at images: R1 at real ones, R2 at generated ones.
+
+    Differentiable with respect to the critic's parameters; the loss has ``gamma / 2`` times it.
+
+    Args:
+        critic: Maps images (N, C, H, W) to logits (M, 1) or (M,), each of its own images: M is N, or N / m where m
+            images are judged together, whose gradients then count as one.
+        images: (N, C, H, W); their graph is not followed.
+
+    Returns:
+        A scalar.
+
+    Source:
+        Eq. (9), Mescheder, Geiger, Nowozin 2018 (R1, R2).
+    """
+    at = images.detach().requires_grad_(True)
+    logits = critic(at)
+    (slope,) = torch.autograd.grad(logits.sum(), at, create_graph=True)
+    return slope.square().sum() / len(logits)

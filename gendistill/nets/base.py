@@ -44,7 +44,7 @@ class BaseGenerator(BaseModel, Generator):
         nz: Size of a latent.
         ngf: Width of the feature maps.
         bottom_width: Height and width in pixels of the first feature map.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
     """
 
     def __init__(self, nz: int, ngf: int, bottom_width: int, loss_type: str = "hinge") -> None:
@@ -80,9 +80,14 @@ class BaseGenerator(BaseModel, Generator):
         images: Tensor = self(self.draw_noise(num_images, device, generator))
         return images
 
-    def compute_gan_loss(self, output: Tensor) -> Tensor:
-        """Return the generator's adversarial loss, a scalar, from the logits (N, 1) of its images."""
-        return adversarial.generator_loss(self.loss_type, output)
+    def compute_gan_loss(self, output: Tensor, output_real: Tensor | None = None) -> Tensor:
+        """Return the generator's adversarial loss, a scalar, from logits (N, 1).
+
+        Args:
+            output: Of its images.
+            output_real: Of as many real images; ``relativistic`` alone looks at them.
+        """
+        return adversarial.generator_loss(self.loss_type, output, output_real)
 
 
 class BaseConditionalGenerator(BaseGenerator):
@@ -157,7 +162,7 @@ class BaseDiscriminator(BaseModel):
 
     Attributes:
         ndf: Width of the feature maps.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
     """
 
     def __init__(self, ndf: int, loss_type: str = "hinge") -> None:

@@ -23,7 +23,7 @@ class CGANPDGenerator(BaseConditionalGenerator):
         nz: Size of a latent.
         ngf: Width of the feature maps.
         bottom_width: Height and width of the first feature map; chosen from 4 to 7 when not given.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
         upsampling: ``bilinear`` or ``nearest``.
 
     Raises:
@@ -77,7 +77,7 @@ class CGANPDDiscriminator(BaseConditionalDiscriminator):
         num_classes: Number of classes.
         image_shape: (C, S, S) in pixels, S at least 4.
         ndf: Width of the feature maps.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
         downsamplings: How many blocks halve the image; when not given, until it is at most 8 pixels wide (at least
             one): 2 for 28 and 32, 3 for 48 and 64, 1 for 8 and 16.
         plain_blocks: How many blocks without down-sampling follow.

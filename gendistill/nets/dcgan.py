@@ -113,7 +113,7 @@ class DCGANGenerator(BaseGenerator):
         nz: Size of a latent.
         ngf: Channels of the largest hidden maps; at 64 pixels the paper's 1024, 512, 256, 128 are ``ngf`` 128.
         bottom_width: Height and width of the first feature map; chosen from 4 to 7 when not given.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
 
     Raises:
         UserError: A value does not fit.
@@ -146,7 +146,7 @@ class ConditionalDCGANGenerator(BaseConditionalGenerator):
         nz: Size of a latent.
         ngf: Channels of the largest hidden maps.
         bottom_width: Height and width of the first feature map; chosen from 4 to 7 when not given.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
 
     Raises:
         UserError: A value does not fit.
@@ -182,7 +182,7 @@ class DCGANDiscriminator(BaseDiscriminator):
         image_shape: (C, S, S) in pixels; S is ``bottom_width`` times a power of two.
         ndf: Channels after the first convolution.
         bottom_width: Height and width of the last feature map; chosen from 4 to 7 when not given.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
         norm: ``batch``; ``none`` for a gradient penalty, which must see every image by itself.
 
     Raises:
@@ -218,7 +218,7 @@ class ConditionalDCGANDiscriminator(BaseConditionalDiscriminator):
         image_shape: (C, S, S) in pixels; S is ``bottom_width`` times a power of two.
         ndf: Channels after the first convolution.
         bottom_width: Height and width of the last feature map; chosen from 4 to 7 when not given.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
         norm: ``batch``; ``none`` for a gradient penalty, which must see every image by itself.
 
     Raises:

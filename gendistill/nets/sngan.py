@@ -18,7 +18,7 @@ class SNGANGenerator(BaseGenerator):
         nz: Size of a latent.
         ngf: Width of the feature maps.
         bottom_width: Height and width of the first feature map; chosen from 4 to 7 when not given.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
         upsampling: ``bilinear`` or ``nearest``.
 
     Raises:
@@ -55,7 +55,7 @@ class SNGANDiscriminator(BaseDiscriminator):
     Args:
         image_shape: (C, S, S) in pixels.
         ndf: Width of the feature maps.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
         downsamplings: See :func:`~gendistill.nets.resblocks.discriminator_blocks`.
         plain_blocks: How many blocks without down-sampling follow.
         shortcut_relu: See :class:`~gendistill.nets.resblocks.DBlock`; ``True`` equals torch-mimicry.

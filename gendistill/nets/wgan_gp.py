@@ -77,7 +77,7 @@ class WGANGPDiscriminator(BaseDiscriminator):
     Args:
         image_shape: (C, S, S) in pixels.
         ndf: Width of the feature maps.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
         downsamplings: See :func:`~gendistill.nets.resblocks.discriminator_blocks`.
         plain_blocks: How many blocks without down-sampling follow.
 
@@ -111,7 +111,7 @@ class ConditionalWGANGPDiscriminator(BaseConditionalDiscriminator):
         num_classes: Number of classes.
         image_shape: (C, S, S) in pixels.
         ndf: Width of the feature maps.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
         downsamplings: See :func:`~gendistill.nets.resblocks.discriminator_blocks`.
         plain_blocks: How many blocks without down-sampling follow.
 

@@ -51,3 +51,12 @@ def test_the_smoke_scale_trains(path: Path, tmp_path: Path) -> None:
     assert main(["train", "--config", str(run / "config.yaml"), "--run.name", "again"]) == 0
     again = tmp_path / "again" / "teacher.safetensors"
     assert again.read_bytes() == (run / "teacher.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["unrolled", "pacgan", "d2gan", "relativistic"])
+def test_the_smoke_scale_of_a_baseline_trains(name: str, tmp_path: Path) -> None:
+    path = FOLDER / f"digits-{name}.yaml"
+    place = ["--run.root", str(tmp_path), "--run.device", "cpu", "--run.progress", "false"]
+    assert main(["train", "--config", str(path), "--scale", "smoke", *place]) == 0
+    images, _ = load(tmp_path / f"gan/digits-{name}-smoke/teacher.safetensors").sample(20, torch.Generator())
+    assert images.shape == (20, 1, 8, 8) and images.std() > 0.01

@@ -1,4 +1,4 @@
-"""The gradient penalty against closed forms, and its derivative against finite differences."""
+"""Gradient penalties against closed forms, and their derivatives against finite differences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gendistill.errors import UserError
-from gendistill.losses.penalty import gradient_penalty
+from gendistill.losses.penalty import gradient_penalty, zero_centred_penalty
 
 
 def images(count: int, seed: int) -> Tensor:
@@ -70,3 +70,25 @@ def test_refusals() -> None:
         gradient_penalty(torch.sum, images(2, 0), images(3, 0), mix=torch.rand(2))
     with pytest.raises(UserError, match="'generator'"):
         gradient_penalty(torch.sum, images(2, 0), images(2, 0))
+
+
+def test_a_zero_centred_penalty_is_the_mean_squared_slope() -> None:
+    at = images(3, 1)
+    found = zero_centred_penalty(lambda x: 0.5 * x.square().sum((1, 2, 3)), at)
+    torch.testing.assert_close(found, at.square().sum((1, 2, 3)).mean())
+
+
+def test_the_slopes_of_images_that_are_judged_together_count_as_one() -> None:
+    at = images(4, 1)
+    found = zero_centred_penalty(lambda x: 0.5 * x.reshape(2, -1).square().sum(1, keepdim=True), at)
+    torch.testing.assert_close(found, at.reshape(2, -1).square().sum(1).mean())
+
+
+def test_gradcheck_of_a_zero_centred_penalty() -> None:
+    weight = images(1, 0)[0].flatten().requires_grad_(True)
+
+    def penalty(parameters: Tensor) -> Tensor:
+        return zero_centred_penalty(lambda x: torch.tanh(x.flatten(1) @ parameters), images(3, 1))
+
+    assert torch.autograd.gradcheck(penalty, (weight,))
+    assert zero_centred_penalty(lambda x: x.flatten(1) @ weight.detach() * 0, images(3, 1)) == 0

@@ -63,7 +63,7 @@ def test_losses_of_the_networks_are_the_functions(loss_type: str) -> None:
     generator = CGANPDGenerator(2, (1, 8, 8), ngf=4, loss_type=loss_type)
     discriminator = CGANPDDiscriminator(2, (1, 8, 8), ndf=4, loss_type=loss_type)
     real, fake = torch.tensor([[0.5], [2.0]]), torch.tensor([[-0.5], [0.1]])
-    assert generator.compute_gan_loss(fake) == generator_loss(loss_type, fake)
+    assert generator.compute_gan_loss(fake, real) == generator_loss(loss_type, fake, real)
     assert discriminator.compute_gan_loss(real, fake) == discriminator_loss(loss_type, real, fake)
     probabilities = discriminator.compute_probs(real, fake)
     assert probabilities[0].item() == pytest.approx(real.sigmoid().mean().item())

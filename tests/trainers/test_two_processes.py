@@ -53,6 +53,18 @@ TERMS: dict[str, dict[str, Any]] = {
     "smooth": term("smooth.Smooth", weight=3.0),
 }
 RUNS |= {name: ("trainers.gan.ConditionalGANTrainer", GAN | options) for name, options in TERMS.items()}
+RUNS |= {
+    "unrolled": (
+        "trainers.unrolled_gan.ConditionalUnrolledGANTrainer",
+        GAN | {"unroll_steps": 2, "unroll_optimizer": "sgd", "unroll_lr": 0.05},
+    ),
+    "packed": ("trainers.gan.ConditionalGANTrainer", GAN | {"packing": 3, "gradient_penalty": 1.0}),
+    "two discriminators": ("trainers.d2gan.ConditionalD2GANTrainer", GAN),
+    "relativistic": (
+        "trainers.gan.ConditionalGANTrainer",
+        GAN | {"loss_type": "relativistic", "r1": 0.5, "r2": 0.5, "packing": 2, "diff_augment": "color_shift"},
+    ),
+}
 for family in ("gtn-recompute", "dm", "dc", "dd", "mtt"):
     kind, options = FAMILIES[family]
     RUNS[family] = (f"{kind.__module__}.{kind.__qualname__}", options | term("smooth.Smooth", weight=3.0))

@@ -143,6 +143,11 @@ class Trunk(Probes):
                 f"a probe of kind 'trunk' is a discriminator's, and {type(host.trainer).__name__} has none; choose "
                 "state: fresh, pool or pretrained"
             )
+        if getattr(host.trainer, "packing", 1) != 1:
+            raise UserError(
+                "a probe of kind 'trunk' looks at images one by one, but the discriminator judges packs of them; "
+                "choose state: fresh, pool or pretrained, or --trainer.packing 1"
+            )
         for needed in ("features", "embedding"):
             if not hasattr(discriminator, needed):
                 raise UserError(
