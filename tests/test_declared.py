@@ -93,4 +93,4 @@ def test_numbers_without_end_are_refused(value: float) -> None:
     with pytest.raises(UserError, match=r"trainer\.betas is .*; give numbers that are finite"):
         check_value([0.5, value], tuple[float, float], "trainer.betas")
     with pytest.raises(UserError, match=r"trainer\.lr is .*; give numbers that are finite"):
-        check_value(str(value), float, "trainer.lr")
+        check_value(value, float, "trainer.lr")
