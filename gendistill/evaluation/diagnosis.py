@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from gendistill.data.cloud import Cloud
@@ -22,6 +21,7 @@ from gendistill.data.scatter import scatter
 from gendistill.errors import UserError
 from gendistill.evaluation.choice import choose_extractor
 from gendistill.evaluation.extractors import extract
+from gendistill.evaluation.symptoms import NEAR, SHOWN, of_classes, of_coverage, of_memory, of_repeats, verdict
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.draw import draw_once
@@ -30,21 +30,7 @@ from gendistill.teacher.generator import GeneratorTeacher
 
 MOST = 2000
 """Images of the teacher, and of the control, that are looked at when nobody says how many."""
-NEAR = 0.01
-"""The share of control images that count as near by definition."""
-ALARM = 0.05
-"""A share of near images that must be exceeded for sure."""
-MISSING = 0.25
-"""Below this part of its fair share, and for sure below half of it, a class is called missing."""
-COVERED = 0.5
-"""Below this part of what real images of the same number cover, a class is called poorly covered."""
-EVEN = 0.75
-"""Below this part of the real images' effective number of classes, the classes are called uneven."""
-AGREES = 0.7
-"""Below this part of the classifier's accuracy on real images, labels and images do not belong together."""
-CONFIDENCE = 0.99
 NEAREST = 5
-SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -128,15 +114,15 @@ def diagnose(
     result: dict[str, Any] = {"n": most, "extractor": network.id, "classes": classes["rows"], **covered["scores"]}
     result |= {"entropy": classes["entropy"], "control_entropy": classes["control_entropy"]}
     findings = [
-        *_of_repeats(repeats, most),
-        *_of_classes(classes),
-        *_of_coverage(result),
-        *_of_memory(memory, most),
+        *of_repeats(repeats, most),
+        *of_classes(classes),
+        *of_coverage(result),
+        *of_memory(memory, most),
     ]
     result["findings"] = findings
     wrong = [finding for finding in findings if finding["wrong"]]
     result["collapsed"] = any(finding["key"] in ("repeats", "missing classes", "coverage") for finding in wrong)
-    result["verdict"] = _verdict(wrong)
+    result["verdict"] = verdict(wrong)
     cloud = data.description.cloud
     if cloud is not None:
         return result, _plots(pixels, as_pixels(reference.images.cpu()[covered["uncovered"]]), cloud)
@@ -271,131 +257,6 @@ def _coverage(real: Tensor, made: Tensor, control: Tensor) -> dict[str, Any]:
 def _entropy(shares: Tensor) -> float:
     present = shares[shares > 0]
     return float(-(present * present.log2()).sum()) + 0.0
-
-
-# -- from numbers to sentences ----------------------------------------------------------------------------------------
-
-
-def _for_sure_above(count: int, total: int, share: float) -> bool:
-    """Return whether more than a share of all images would be so, of which ``count`` of ``total`` are."""
-    return bool(binomtest(count, total, share, alternative="greater").pvalue < 1 - CONFIDENCE)
-
-
-def _finding(
-    key: str, sentence: str, value: float, control: float | None, advice: str, *, wrong: bool
-) -> dict[str, Any]:
-    found = {"key": key, "wrong": wrong, "sentence": sentence, "value": value, "control": control}
-    return found | {"advice": advice if wrong else ""}
-
-
-def _of_repeats(found: Mapping[str, Any], total: int) -> list[dict[str, Any]]:
-    share = found["near"] / total
-    sentence = (
-        f"{100 * share:.1f} % of {total:,} generated images have a near copy among them, of real images "
-        f"{100 * NEAR:.0f} % (nearer than {found['limit']:.3g} in pixels)"
-    )
-    advice = (
-        "the generator repeats itself: try a smaller learning rate of the generator, more updates of the "
-        "discriminator (n_dis), diff_augment, or several groups (docs/methods/mggan.md)"
-    )
-    return [_finding("repeats", sentence, share, NEAR, advice, wrong=_for_sure_above(found["near"], total, ALARM))]
-
-
-def _of_classes(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows, total = found["rows"], found["n"]
-    missing = [
-        row
-        for row in rows
-        if row["share"] < MISSING * row["fair"]
-        and binomtest(round(row["share"] * total), total, row["fair"] / 2, alternative="less").pvalue
-        < (1 - CONFIDENCE) / len(rows)
-    ]
-    kinds, real_kinds = (2.0 ** found[name] for name in ("entropy", "control_entropy"))
-    uneven = kinds < EVEN * real_kinds
-    names = ", ".join(
-        f"{row['name']} ({100 * row['share']:.1f} % where {100 * row['fair']:.1f} % is fair)" for row in missing
-    )
-    most = max(rows, key=lambda row: row["share"] - row["fair"])
-    sentence = f"missing classes: {names}; " if missing else "every class is there; "
-    sentence += (
-        f"predicted labels are as varied as {kinds:.1f} equal classes, those of real images as {real_kinds:.1f} (2 to "
-        "the power of the entropy)"
-    )
-    if uneven:
-        sentence += f"; {100 * most['share']:.0f} % are {most['name']}"
-    advice = "it makes few or none of these: condition on labels, or try several groups (docs/methods/mggan.md)"
-    made = [
-        _finding("missing classes", sentence, float(len(missing)), 0.0, advice, wrong=bool(missing) or uneven),
-    ]
-    if found["agreement"] is not None:
-        agreement, control = found["agreement"], found["control_agreement"]
-        words = (
-            f"{100 * agreement:.1f} % of the images are what their label says, as the classifier sees it, of real ones "
-            f"{100 * control:.1f} %"
-        )
-        low = _for_sure_below(agreement, total, AGREES * control)
-        advice = "labels and images do not belong together: train longer, or use a stronger conditioning"
-        made.append(_finding("labels", words, agreement, control, advice, wrong=low))
-    return made
-
-
-def _for_sure_below(share: float, total: int, limit: float) -> bool:
-    return bool(binomtest(round(share * total), total, min(limit, 1.0), alternative="less").pvalue < 1 - CONFIDENCE)
-
-
-def _of_coverage(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    poor = [
-        row
-        for row in result["classes"]
-        if row["coverage"] is not None and row["coverage"] < COVERED * row["control_coverage"]
-    ]
-    whole = result["coverage"] < COVERED * result["control_coverage"]
-    sentence = (
-        f"generated images cover {100 * result['coverage']:.0f} % of the training images, as many real ones "
-        f"{100 * result['control_coverage']:.0f} %; recall {100 * result['recall']:.0f} % against "
-        f"{100 * result['control_recall']:.0f} %"
-    )
-    if poor:
-        poor = sorted(poor, key=lambda row: row["coverage"] / row["control_coverage"])
-        listed = ", ".join(
-            f"{row['name']} ({100 * row['coverage']:.0f} where real ones cover {100 * row['control_coverage']:.0f} %)"
-            for row in poor[:SHOWN]
-        )
-        more = f" and {len(poor) - SHOWN} more" if len(poor) > SHOWN else ""
-        sentence += f"; poorest: {listed}{more}"
-    advice = (
-        "it shows a part of what real images show: train longer, look at the discriminator's loss for collapse, try "
-        "diff_augment or several groups; where fidelity counts more than variety this may be wanted"
-    )
-    return [_finding("coverage", sentence, result["coverage"], result["control_coverage"], advice, wrong=whole)]
-
-
-def _of_memory(found: Mapping[str, Any], total: int) -> list[dict[str, Any]]:
-    share = found["near"] / total
-    sentence = (
-        f"{100 * share:.1f} % of the generated images lie as near to a training image as {100 * NEAR:.0f} % of the "
-        f"test images do (nearer than {found['limit']:.3g} in pixels)"
-    )
-    advice = "it repeats training images: use more data, diff_augment, or stop earlier"
-    return [_finding("memorised", sentence, share, NEAR, advice, wrong=_for_sure_above(found["near"], total, ALARM))]
-
-
-WORDS = {
-    "repeats": "it repeats its own images",
-    "missing classes": "classes are missing or rare",
-    "coverage": "it covers little of what real images show",
-    "labels": "its images are not what their labels say",
-    "memorised": "it repeats training images",
-}
-
-
-def _verdict(wrong: list[dict[str, Any]]) -> str:
-    if not wrong:
-        return "no sign of collapse: nothing here is worse than with real images of the same number, within the limits"
-    words = [WORDS[finding["key"]] for finding in wrong]
-    collapsed = any(finding["key"] in ("repeats", "missing classes", "coverage") for finding in wrong)
-    head = "signs of collapse: " if collapsed else "look at this: "
-    return head + (words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}")
 
 
 def _plots(pixels: Tensor, missed: Tensor, cloud: Cloud) -> Pictures:
