@@ -128,7 +128,7 @@ class PointGenerator(BaseGenerator):
         normalisation: See :class:`LinearTrunk`.
         init_std: See :class:`LinearTrunk`.
         image_shape: (2, 1, 1), the shape of a point.
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
 
     Raises:
         UserError: A value does not fit.
@@ -164,7 +164,7 @@ class PointDiscriminator(BaseDiscriminator):
         maxout: See :class:`LinearTrunk`.
         init_std: See :class:`LinearTrunk`.
         image_shape: (2, 1, 1), the shape of a point; a pack of m points has (2 m, 1, 1).
-        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``.
+        loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
 
     Raises:
         UserError: A value does not fit.
