@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gendistill.data.pictures import read_picture
 from gendistill.errors import PlaceError, StorageError
 from gendistill.files import atomic_write, place_sentence, storage_sentence
 from gendistill.runs.directory import RunDirectory
@@ -90,15 +91,10 @@ class Board:
             name: Of pictures that are all of one size.
             milliseconds: Time of one picture; the last stands five times as long.
         """
-        from PIL import Image
-
         paths = [p for p in sorted(self._directory.samples.glob(f"{name}-*.png")) if p.stem[len(name) + 1 :].isdigit()]
         if not paths:
             return
-        frames = []
-        for path in paths:
-            with Image.open(path) as picture:
-                frames.append(picture.convert("RGB"))
+        frames = [read_picture(path).convert("RGB") for path in paths]
         times = [milliseconds] * (len(frames) - 1) + [5 * milliseconds]
         atomic_write(
             self._directory.samples / f"{name}.gif",

@@ -460,7 +460,7 @@ def test_writing_and_reading_keep_every_bit(tmp_path: Path) -> None:
     ("given", "message"),
     [
         ({"lr": 0.0}, "lr must be positive"),
-        ({"lr": float("nan")}, "lr must be positive"),
+        ({"lr": float("nan")}, "expert.lr is nan; give numbers that are finite"),
         ({"momentum": 1.0}, "momentum"),
         ({"batch_size": 0}, "batch_size"),
         ({"updates": 0}, "updates"),

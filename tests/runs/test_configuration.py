@@ -76,15 +76,20 @@ def test_without_its_configuration_a_run_is_not_continued(directory: RunDirector
         require_same(directory, CONFIG)
 
 
+def texts(**size: int) -> st.SearchStrategy[str]:
+    """No config holds a NUL: its reader refuses it, as no path could have one."""
+    return st.text(st.characters(codec="utf-8", exclude_characters="\0"), **size)
+
+
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1, max_size=4), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts(min_size=1, max_size=4), inner, max_size=3),
     max_leaves=8,
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.dictionaries(st.text(min_size=1, max_size=4), values, max_size=3))
+@given(st.dictionaries(texts(min_size=1, max_size=4), values, max_size=3))
 def test_what_is_stored_equals_what_was_given(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> None:
     directory = RunDirectory(tmp_path_factory.mktemp("run"), "run")
     directory.make()

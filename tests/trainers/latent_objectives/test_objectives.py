@@ -44,7 +44,7 @@ def trainer(probe: nn.Module | None = None, data: Any = None) -> Any:
     """The little that an objective asks of its trainer."""
     made = network() if probe is None else probe
     return SimpleNamespace(
-        data=data or SimpleNamespace(description=SimpleNamespace(num_classes=CLASSES, embedding=None)),
+        data=data or SimpleNamespace(description=SimpleNamespace(num_classes=CLASSES, embedding=None, kind="pictures")),
         run=SimpleNamespace(streams=Streams(0, torch.device("cpu")), directory=SimpleNamespace(has_state=False)),
         device=torch.device("cpu"),
         normalisation=Normalisation((0.5,), (0.5,)),
@@ -145,7 +145,7 @@ def test_an_objective_by_groups_has_the_gradient_of_the_whole(
     make: Any, normalisation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     described = SimpleNamespace(
-        num_classes=CLASSES, image_shape=(1, 8, 8), embedding=None, name="bands", normalisation=None
+        num_classes=CLASSES, image_shape=(1, 8, 8), embedding=None, kind="pictures", name="bands", normalisation=None
     )
     found = []
     for size in (1000, 2):
