@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -166,8 +167,11 @@ def line_figure(name: str, curve: Mapping[str, Any], label: str) -> str:
     figure, axes = _axes(7.6, 2.6)
     colour = Style(2, "o", "solid").stand_in
     if curve.get("lower") and curve.get("upper"):
-        axes.fill_between(curve["x"], curve["lower"], curve["upper"], color=colour, alpha=0.14, linewidth=0)
-    axes.plot(curve["x"], curve["y"], color=colour, linewidth=1.8, marker="o" if len(curve["x"]) < 2 else None)
+        lower, upper = (_with_gaps(curve[end]) for end in ("lower", "upper"))
+        axes.fill_between(curve["x"], lower, upper, color=colour, alpha=0.14, linewidth=0)
+    axes.plot(
+        curve["x"], _with_gaps(curve["y"]), color=colour, linewidth=1.8, marker="o" if len(curve["x"]) < 2 else None
+    )
     if curve.get("reference") is not None:
         axes.axhline(float(curve["reference"]), color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
     axes.set_xlabel(figure_text(str(curve.get("x_label", "training step"))))
@@ -179,6 +183,11 @@ def line_figure(name: str, curve: Mapping[str, Any], label: str) -> str:
         axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
     axes.ticklabel_format(axis="y", useOffset=False)
     return _svg(figure, name, label)
+
+
+def _with_gaps(values: Sequence[float | None]) -> list[float]:
+    """Return values of which those that are None are NaN, at which a line and a band are interrupted."""
+    return [math.nan if value is None else float(value) for value in values]
 
 
 def swatch(style: Style) -> str:

@@ -225,3 +225,11 @@ def test_a_kept_evaluation_of_the_quickstart_is_judged_anew(
         assert "it is judged anew" in said and "judged already" not in out
     quickstart._judge(one, data, place, 0, learning, {"count": 20})
     assert "judged already" in capsys.readouterr().out
+
+
+def test_a_band_may_have_a_gap(real: dict[str, Any], place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gap = copy.deepcopy(real)
+    gap["curves"]["norm"]["lower"][1] = None
+    (place / "r.json").write_text(json.dumps(gap))
+    assert main(["report", "r.json", "--no-images"]) == 0
+    assert "<svg" in (place / "report.html").read_text()
