@@ -7,6 +7,7 @@ reader of the files would see them twice.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,8 +18,13 @@ PATTERN = "events.out.tfevents.*"
 
 
 def event_files(directory: Path) -> list[Path]:
-    """Return the event files of a run, the oldest first."""
-    return sorted(path for path in directory.glob(PATTERN) if path.is_file())
+    """Return the event files of a run, the oldest first: by the seconds, the process and the count in their names."""
+    return sorted((path for path in directory.glob(PATTERN) if path.is_file()), key=_in_numbers)
+
+
+def _in_numbers(path: Path) -> list[tuple[int, str]]:
+    """Return a name so that its numbers count as numbers: the tenth file of a process is behind the ninth."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
 
 
 def continue_events(directory: Path, step: int) -> None:

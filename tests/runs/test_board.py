@@ -13,7 +13,7 @@ from small_run import SmallTrainer, start
 from torch import Tensor
 
 from gendistill.runs.board import tile, write_png
-from gendistill.runs.events import continue_events
+from gendistill.runs.events import continue_events, event_files
 
 
 def scalars(directory: Path) -> dict[str, list[int]]:
@@ -86,6 +86,14 @@ def test_a_merge_that_was_killed_is_done_again(tmp_path: Path, monkeypatch: pyte
     continue_events(tmp_path / "run", 8)
     assert len(list((tmp_path / "run").glob("events.*"))) == 1
     assert scalars(tmp_path / "run")["train/loss"] == list(range(1, 9))
+
+
+def test_event_files_of_one_second_are_in_the_order_in_which_they_were_begun(tmp_path: Path) -> None:
+    names = [f"events.out.tfevents.17000000{second}.host-2.{process}.{count}" for second, process, count in
+             ((10, 9, 9), (10, 9, 10), (10, 12, 0), (11, 3, 1))]  # fmt: skip
+    for name in reversed(names):
+        (tmp_path / name).touch()
+    assert [path.name for path in event_files(tmp_path)] == names
 
 
 def test_marks_of_earlier_versions_are_heeded(tmp_path: Path) -> None:
