@@ -228,8 +228,8 @@ class DatasetDistillationTrainer(Trainer):
         if self.start == "real":
             known = ClassSampler(self.data.train.labels, description.num_classes, description.class_names)
             lower_images(self, known, sets * self.decode.cells, "inner.steps (each step has images of its own)")
-        shown, classes = self.images_per_class * self.decode.cells, description.num_classes
-        batch = lowered_batch(self, self.options.batch_size, shown * classes, "distilled images", classes)
+        shown, count = self.images_per_class * self.decode.cells, description.num_classes
+        batch = lowered_batch(self, self.options.batch_size, shown * count, "distilled images", count)
         self.options = replace(self.options, batch_size=batch)
         self.showing = replace(self.showing, per_class=shown, batch_size=batch)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)

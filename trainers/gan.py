@@ -27,6 +27,7 @@ from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.batch import Batch, Made
 from trainers.diff_augment import diff_augment as augmented
 from trainers.initial_networks import Beginning, new_network, start_from
+from trainers.length import linear_decay
 from trainers.packing import completed, packed, repeated
 from trainers.penalty_check import no_penalty
 from trainers.terms.assemble import with_terms
@@ -392,6 +393,10 @@ class GANTrainer(Trainer):
             return self.discriminate_exactly(*seen)
 
         return zero_centred_penalty(critic, batch.images)
+
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Say how learning rates that fall to 0 at the end change with the length of the run."""
+        return linear_decay(self.lr_decay, step, before, now)
 
     def _set_learning_rates(self) -> None:
         # Computed from the step alone: no scheduler whose state could be lost, or that a longer run would upset.

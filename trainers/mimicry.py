@@ -32,6 +32,7 @@ from gendistill.runs.watch import Watched
 from gendistill.spelling import option
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.teacher.network import snapshot
+from trainers.length import linear_decay
 from trainers.penalty_check import no_penalty
 from trainers.trainer import Trainer
 
@@ -250,6 +251,10 @@ class MimicryTrainer(Trainer):
         if self.checkpoint_every and (done % self.checkpoint_every == 0 or done == self.steps):
             self._write_checkpoints(done)
         return log.scalars()
+
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Say how learning rates that fall to 0 at the end change with the length of the run."""
+        return linear_decay(self.lr_decay, step, before, now)
 
     def _rate(self, start: float, step: int) -> float:
         # In torch-mimicry's order of operations, for the same bits.

@@ -130,6 +130,16 @@ class Trainer(ABC):
         """
         raise UserError(f"run.tune sets trainer.{option} to {value!r}, which {type(self).__name__} does not have")
 
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Return what a person should know who goes on with a run to another length; a sentence each.
+
+        Args:
+            step: Completed steps.
+            before: Steps that the run was to have.
+            now: Steps that it is to have.
+        """
+        return []
+
     # What the loop calls.
 
     def attach(self, run: RunContext, data: RealData) -> None:

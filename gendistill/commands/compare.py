@@ -259,6 +259,7 @@ def _check_same_data(
     given: argparse.Namespace, earlier: Sequence[tuple[str, Mapping[str, Any]]], data: RealData | None
 ) -> None:
     """Refuse earlier results that were measured on another data set than that of the comparison."""
+    dataset: str | None
     if data is not None or given.dataset is not None:
         dataset = dataset_name(given.dataset) if data is None else data.description.name
     else:

@@ -35,6 +35,8 @@ SAME_NAME = (
 )  # fmt: skip
 
 
+SMOKE = {"updates": "5,10", "seeds": "2"}
+"""How teachers are judged at ``--scale smoke``, which is to show in seconds that everything works."""
 OF_DATA = (
     "image_size", "channels", "background", "whitening", "length", "vocabulary", "embedding", "text_column",
     "label_column",

@@ -70,7 +70,8 @@ class Options(argparse.ArgumentParser):
         Raises:
             UserError: One option stands there in two spellings.
         """
-        words, typed = [], []
+        words: list[str] = []
+        typed: list[str] = []
         for place, word in enumerate(argv):
             if word == "--":
                 return [*words, *argv[place:]]

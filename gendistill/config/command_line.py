@@ -37,6 +37,7 @@ class Words:
         trainer: Dotted path that replaces the config's.
         overrides: Option as written and its text (``None``: no value followed).
         typed: Those that a person has typed, as written.
+        own: The command's own options that take a value, and their texts.
         positional: Words that belong to no option.
     """
 
@@ -46,14 +47,21 @@ class Words:
     trainer: str | None = None
     overrides: list[tuple[str, str | None]] = field(default_factory=list)
     typed: list[str] = field(default_factory=list)
+    own: list[tuple[str, str]] = field(default_factory=list)
     positional: list[str] = field(default_factory=list)
 
 
-def take_apart(argv: Sequence[str]) -> Words:
+def take_apart(argv: Sequence[str], flags: Sequence[str] = (), own: Sequence[str] = ()) -> Words:
     """Sort the words of a command line.
 
+    Args:
+        argv: The words.
+        flags: Further ones that take no value, with dashes; they may be typed with ``_``.
+        own: Options of the command that take a value, in the same way.
+
     Raises:
-        UserError: ``--config``, ``--scale`` or ``--trainer`` stands without its value.
+        UserError: ``--config``, ``--scale``, ``--trainer`` or one of ``own`` stands without its value, or one option
+            stands there in two spellings.
     """
     words = Words()
     rest = list(argv)
@@ -67,7 +75,16 @@ def take_apart(argv: Sequence[str]) -> Words:
         if option in FLAGS and not equals:
             words.flags.add(option)
             continue
+        dashed = f"--{option[2:].replace('_', '-')}"
+        if dashed in flags and not equals:
+            words.flags.add(dashed)
+            continue
         value = text if equals else rest.pop(0) if rest and not _is_option(rest[0]) else None
+        if dashed in own:
+            if value is None:
+                raise UserError(f"{option} needs a value")
+            words.own.append((dashed, value))
+            continue
         if option == "--trainer.help":  # jsonargparse's way to ask for the options of a class
             words.flags.add("--help")
             words.trainer = value or words.trainer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,9 @@ class Trainable(Protocol):
 
     def recorded(self) -> Mapping[str, Tensor]:
         """Return what was logged beside it in that step."""
+
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Return what to say of a run that goes on to another number of steps than it was begun with."""
 
     def samples(self) -> Mapping[str, Tensor]:
         """Return picture grids by name."""
@@ -199,6 +202,8 @@ class _Loop:
         self.saved: dict[str, Any] = {}
         """The state that is continued, as the process that saves has looked at it."""
         self.fallen_back: str | None = None
+        self.length: int | None = None
+        """Steps that the run was to have when it was last given."""
         self.config: dict[str, Any] = {}
 
     def train(self, data: RealData, config: dict[str, Any]) -> None:
@@ -248,6 +253,8 @@ class _Loop:
             directory.discard()
         if directory.has_state:
             require_same(directory, config)
+            length = ((directory.read_config() or {}).get("run") or {}).get("steps")
+            self.length = length if isinstance(length, int) and length > 0 else None
             saved, self.fallen_back = settle(directory)
             if saved is not None:
                 check(saved, STATE, f"the saved state in '{directory}'")
@@ -332,6 +339,8 @@ class _Loop:
         if self.fallen_back is not None:
             notes.append(f"the latest saved state was damaged; {self.fallen_back}")
         notes += notes_on_origin(state)
+        if self.length not in (None, run.options.steps):
+            notes += self.trainer.notes_on_length(run.step, cast(int, self.length), run.options.steps)
         if state.get("data") is None:
             notes.append("the saved state does not say what its data held; whether that is the same today is not known")
         for name, known in (state.get("other_data") or {}).items():
