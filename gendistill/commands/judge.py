@@ -11,6 +11,7 @@ from gendistill.commands.options import image_number, momentum, named_numbers, p
 from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.regular import expanded, real_path
+from gendistill.spelling import typed
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -294,6 +295,13 @@ def judge(
     """
     from gendistill.evaluation.evaluate import evaluate
 
+    if options.robust and teacher.label_counts is None:
+        count = str(10 * data.description.num_classes)
+        how = typed("export", path, "--format", "safetensors", "--count", count, "--output", f"{count}-images")
+        raise UserError(
+            f"--robust compares with as many random real images, and '{path}' makes images without end; judge some of "
+            f"them: {how}"
+        )
     learning = learning_options(options) | running(options)
     device = learning["device"]
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "draws", "reference", "seed")}

@@ -32,7 +32,7 @@ from gendistill.words import listed
 
 OPTIONS: dict[str, Any] = {
     name: hint for name, hint in get_type_hints(load).items() if name not in ("device", "return")
-}
+} | {"root": str}
 """The options of :func:`gendistill.data.load` that are remembered, each with its type."""
 OF_FILES = ("mhist", "text")
 """Named data sets whose files no checksum of ours knows: they are a person's own, as folders are."""

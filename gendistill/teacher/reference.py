@@ -12,7 +12,7 @@ from gendistill.data.recorded import Recorded
 from gendistill.errors import UserError, did_you_mean
 from gendistill.regular import expanded, regular
 from gendistill.seeds import stream
-from gendistill.spelling import option
+from gendistill.spelling import option, typed
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.coreset import METHODS, coreset
 from gendistill.teacher.files import describe, load
@@ -77,7 +77,8 @@ def open_teacher(
             teacher = read_image_folder(path, described, background).to(device)
         else:
             public = any(path.glob("*.pt")) or any(path.glob("*.pth"))
-            hint = "gendistill import brings in what public code saved; " if public else ""
+            how = typed("import", text, "--output", f"{path.name}-imported.safetensors")
+            hint = f"what public code saved is brought in by {how}; " if public else ""
             raise UserError(f"'{path}' holds neither {FILE_NAME} nor folders of images; {hint}give {FORMS}")
     elif regular(path).is_file() and path.suffix == ".pth":
         if data is None:
