@@ -26,6 +26,7 @@ from gendistill.nets.learners import learner_for
 from gendistill.nets.modes import running_layers
 from gendistill.nets.parts import images_at_once
 from gendistill.nets.statistics import set_statistics
+from gendistill.notes import note
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
@@ -155,6 +156,9 @@ class MatchingTrainer(Trainer):
         if self.start == "real":
             lower_images(self, self.classes, self.decode.cells)
         self.mine = self._share()
+        if self.augment not in (None, "none") and description.kind != "pictures" and "augment" not in self.typed:
+            note(f"--trainer.augment is {self.augment}, which is for pictures: {description.kind} are not augmented")
+            self.augment = "none"
         self.strategy = named_strategy(self.augment, description)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W), or what the decode stores in their place
