@@ -45,8 +45,7 @@ class Claim:
         """
         try:
             self._made = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
-            self.folder.mkdir(parents=True, exist_ok=True)
-            while not self._open():
+            while not self._locked():
                 pass
         except ValueError as error:
             raise PlaceError(f"'{self.folder}' is no name that a folder can have; choose another place") from error
@@ -60,6 +59,16 @@ class Claim:
         for name in self.files:
             require_own(self.folder / name, f"take it away, or {self.way_out}")
         remove_leftovers(self.folder)
+
+    def _locked(self) -> bool:
+        """Make the folder and lock it; False where its last owner took either away meanwhile."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return self._open()
+        except FileNotFoundError:
+            if self.folder.is_dir():
+                raise
+            return False
 
     def _open(self) -> bool:
         """Lock the file; False where its last owner took it away meanwhile, so that another one is to be locked."""

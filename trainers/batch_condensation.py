@@ -34,6 +34,7 @@ from gendistill.teacher.generated import Generated
 from gendistill.teacher.stored import Order
 from trainers.batch import Made
 from trainers.checks import check_words
+from trainers.class_sizes import lowered
 from trainers.decoding import Shown, decoded, pixels_of
 from trainers.filled_cells import fill_cells
 from trainers.stored_start import check_start, is_stored, stored_values
@@ -151,6 +152,8 @@ class BatchCondensationTrainer(Trainer):
     def build(self) -> None:
         """Cut one epoch into batches, prepare the probes and begin the first round."""
         rounds = len(self.sizes) - 1
+        if self.condensed_size >= self.batch_size > 1:
+            lowered(self, "condensed_size", self.batch_size // 2, f"a batch has {self.batch_size} images")
         self.sizes = sizes(self.batch_size, self.condensed_size, rounds)  # a batch may be lowered to small data
         if not self.optimise and (self.terms or self.has_own_loss):
             raise UserError("optimise is false, and the batches stay as they start; leave terms and extra_loss out")

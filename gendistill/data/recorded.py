@@ -34,6 +34,8 @@ OPTIONS: dict[str, Any] = {
     name: hint for name, hint in get_type_hints(load).items() if name not in ("device", "return")
 } | {"root": str}
 """The options of :func:`gendistill.data.load` that are remembered, each with its type."""
+DEFAULT = "digits"
+"""The data set where nobody names one."""
 OF_FILES = ("mhist", "text")
 """Named data sets whose files no checksum of ours knows: they are a person's own, as folders are."""
 FIT_AFTERWARDS = ("whitening",)
@@ -114,11 +116,11 @@ def load_recorded(
     if "name" in own:
         own["name"] = known_name(str(own["name"]))
     if recorded is None or ("name" in own and not _alike(own["name"], str(recorded.options["name"]))):
-        return load(**({"name": "digits"} | own), device=device)
+        return load(**({"name": DEFAULT} | own), device=device)
     taken = {name: value for name, value in recorded.options.items() if name not in own}
     if taken.get("name") not in NAMES and "root" in taken and own.get("name") not in NAMES:
         taken.pop("root")  # of no use to a folder
-    if taken:
+    if taken and taken != {"name": DEFAULT}:  # what is taken without a file, too, is no news
         note(f"data as {recorded.who} says: {in_words(taken)}")
     if not _names_place(taken, own):
         return load(**(taken | own), device=device)

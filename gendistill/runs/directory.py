@@ -114,7 +114,8 @@ class RunDirectory:
         if self._found is None:
             return
         for path in {*self._files(), *self.path.glob("events.out.tfevents.*")} - self._found:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
         for folder in self._made:
             with contextlib.suppress(OSError):  # something of others has come into it
                 folder.rmdir()

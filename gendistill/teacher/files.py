@@ -222,7 +222,7 @@ def _check_is_safetensors(path: Path) -> None:
     if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and b"\x02" <= start[1:2] <= b"\x05" and start[8:] != b"{"):
         raise UserError(
             f"'{path}' is a pickle or torch.save file, which may run code when it is opened; gendistill reads only "
-            "safetensors; bring in what public code saved (with --dataset, if it is of other data than digits): "
+            "safetensors; bring in what public code saved, with the name of its data set if that is not digits: "
             f"{typed('import', str(path), '--output', f'{path.stem}-imported.safetensors')}"
         )
     if start[8:] != b"{":
