@@ -32,6 +32,7 @@ from gendistill.teacher import Teacher, open_teacher
 from gendistill.teacher.decoded import teacher_of
 from gendistill.teacher.generated import Generated
 from gendistill.teacher.stored import Order
+from gendistill.words import counted
 from trainers.batch import Made
 from trainers.checks import check_words
 from trainers.class_sizes import lowered
@@ -163,6 +164,8 @@ class BatchCondensationTrainer(Trainer):
             raise UserError(f"run.precision is {self.run.options.precision}; gradients are matched in float32 only")
         if self.steps % rounds:
             raise UserError(f"run.steps is {self.steps}, which {rounds} rounds cannot share; choose a multiple")
+        if self.num_batches is not None and (most := len(self.data.train) // self.sizes[0]):
+            lowered(self, "num_batches", most, f"the training images make {counted(most, 'batch', 'batches')}")
         self.index = batch_order(self.data.train.labels, self.num_batches, self.sizes[0], self.run.options.seed)
         self.decode.attach(self.data, self.device)
         for place, probes in enumerate(self.probes):

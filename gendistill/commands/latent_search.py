@@ -20,6 +20,7 @@ from gendistill.yaml_file import dump_yaml
 
 if TYPE_CHECKING:
     from gendistill.config.experiment import Experiment
+    from gendistill.data.real import RealData
     from gendistill.teacher import Teacher
 
 TRAINER = "trainers.latent_search.LatentSearchTrainer"
@@ -62,7 +63,8 @@ def main(argv: Sequence[str]) -> int:
     judging = _judging(experiment, words)
     as_json = "--json" in words.flags
     with result_only(as_json):
-        results, context = search(experiment, None if "--no-evaluate" in words.flags else judging)
+        data = _data_of_generator(experiment, words)
+        results, context = search(experiment, None if "--no-evaluate" in words.flags else judging, data)
     if not context.processes.main:
         return 0
     if as_json:
@@ -80,12 +82,30 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def search(experiment: Experiment, judging: argparse.Namespace | None) -> tuple[dict[str, Any], Any]:
+def _data_of_generator(experiment: Experiment, words: Words) -> RealData:
+    """Load the data: that which the generator was made from, where a person names a generator and no data.
+
+    A config names data for the generator that it names. What is typed wins in any case.
+    """
+    from gendistill.data.recorded import load_recorded
+    from gendistill.teacher.reference import recorded_data
+
+    chosen = bool(words.positional) or "generator" in experiment.typed
+    recorded = recorded_data(str(experiment.init_args["generator"])) if chosen or not words.configs else None
+    if recorded is None:
+        return experiment.load_data()
+    data = load_recorded(recorded, {name: experiment.data.get(name) for name in experiment.data_typed})
+    experiment.data = {name: value for name, value in data.options.items() if name != "seed"}
+    return data
+
+
+def search(experiment: Experiment, judging: argparse.Namespace | None, data: RealData) -> tuple[dict[str, Any], Any]:
     """Run the search, write pictures of it and, if wanted, judge before and after.
 
     Args:
         experiment: The search's config.
         judging: Options of :func:`gendistill.commands.judge.add_judging`, for ``results.json``; None: do not judge.
+        data: The real data.
 
     Returns:
         ``{"teachers": [before, after], "grid": path, "film": path, "norms": path, "run": path, "curves": norms of the
@@ -99,7 +119,6 @@ def search(experiment: Experiment, judging: argparse.Namespace | None) -> tuple[
     from gendistill.teacher import load, save
 
     config = experiment.to_dict()
-    data = experiment.load_data()
     # Any, since only trainers/ knows a search; it has start_teacher() and film beside what every trainer has.
     trainer: Any = experiment.build_trainer()
     context = train(trainer, data, experiment.options, config=config)

@@ -138,6 +138,7 @@ def assemble(words: Words, default_trainer: str | None = None) -> Experiment:
         override(experiment, option, text)
     found = [_find(experiment, option) for option in words.typed]
     experiment.typed = frozenset(".".join(name) for section, *name in found if section == "trainer")
+    experiment.data_typed = frozenset(name[0] for section, *name in found if section == "data")
     return experiment
 
 

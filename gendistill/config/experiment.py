@@ -53,6 +53,7 @@ class Experiment:
             ``text_column`` and ``label_column`` of its table.
         run: Arguments given for :class:`RunOptions`.
         typed: Of the arguments those that a person has typed, such as ``inner.steps``; others are sizes for usual data.
+        data_typed: Names of the options of the data that a person has typed.
     """
 
     trainer_class: type
@@ -61,6 +62,7 @@ class Experiment:
     data: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
+    data_typed: frozenset[str] = frozenset()
 
     @property
     def options(self) -> RunOptions:
