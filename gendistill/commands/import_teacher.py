@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.teacher.reference import with_labeller
 
     # Fitted only where values are whitened, and then to the real images as they are.
-    epsilon, given.whitening = given.whitening, None
+    epsilon, given.whitening = None if given.whitening == "none" else given.whitening, None
     with result_only(given.json):
         data = load_data(given, given.source, without=("whitening",))
         teacher = import_teacher(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from gendistill import budget
@@ -107,6 +107,16 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
     return number
+
+
+def or_none(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Let an option of the data be ``none``: as it is without it, also where a teacher remembers another value."""
+
+    def either(text: str) -> Any:
+        return "none" if text.lower() == "none" else read(text)
+
+    either.__name__ = read.__name__  # what argparse calls it in a complaint
+    return either
 
 
 def update_list(text: str) -> list[int]:

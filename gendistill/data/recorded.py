@@ -34,6 +34,8 @@ OPTIONS: dict[str, Any] = {
     name: hint for name, hint in get_type_hints(load).items() if name not in ("device", "return")
 } | {"root": str}
 """The options of :func:`gendistill.data.load` that are remembered, each with its type."""
+NOTHING = "none"
+"""What a person gives for an option that is to stay at its default, whatever a file says."""
 DEFAULT = "digits"
 """The data set where nobody names one."""
 OF_FILES = ("mhist", "text")
@@ -103,7 +105,8 @@ def load_recorded(
 
     Args:
         recorded: What the file says; None: nothing.
-        given: Options of :func:`gendistill.data.load`, None where a person left one out.
+        given: Options of :func:`gendistill.data.load`, None where a person left one out; :data:`NOTHING` where the file
+            shall have no say in it either.
         device: Where the images go.
 
     Returns:
@@ -113,6 +116,9 @@ def load_recorded(
         UserError: What the file names is not there any more, holds something else now, or cannot be loaded.
     """
     own = {name: value for name, value in (given or {}).items() if value is not None}
+    if nothing := [name for name, value in own.items() if value == NOTHING]:
+        own = _without(own, nothing)
+        recorded = None if recorded is None else recorded.without(*(name for name in nothing if name != "name"))
     if "name" in own:
         own["name"] = known_name(str(own["name"]))
     if recorded is None or ("name" in own and not _alike(own["name"], str(recorded.options["name"]))):

@@ -82,7 +82,8 @@ def test_what_is_given_wins(here: Path) -> None:
     whitened = read(noted(name="digits", whitening=0.1))
     assert load_recorded(whitened, {"name": "digits"}).description.normalisation.whitening is not None
     assert load_recorded(whitened.without("whitening")).description.normalisation.whitening is None
-    assert load_recorded(None).description.name == "digits"
+    assert load_recorded(whitened, {"whitening": "none"}).description.normalisation.whitening is None
+    assert load_recorded(None, {"image_size": "none"}).description.name == "digits"
 
 
 def test_a_place_that_is_gone_is_one_sentence_with_the_option(here: Path) -> None:
