@@ -57,16 +57,17 @@ def add_data_files(parser: argparse.ArgumentParser) -> None:
 
     ``none`` for one of them is its default, also where a teacher remembers something else.
     """
+    count = or_none(positive)
     parser.add_argument("--data-root", metavar="DIR", help="where its files are; None: see docs/data.md")
-    parser.add_argument("--image-size", type=or_none(positive), metavar="N", help="height and width in pixels that the images "
+    parser.add_argument("--image-size", type=count, metavar="N", help="height and width in pixels that the images "
                         "of a data folder are brought to; None: as they are")  # fmt: skip
-    parser.add_argument("--channels", type=or_none(positive), metavar="N", help="1 or 3: bring the images of a data folder to "
+    parser.add_argument("--channels", type=count, metavar="N", help="1 or 3: bring the images of a data folder to "
                         "grey or colour; None: as they are")  # fmt: skip
     parser.add_argument("--background", metavar="COLOUR", help="what transparent pixels of the images of a data folder "
                         "let through, such as black or #8040ff; None: white")  # fmt: skip
-    parser.add_argument("--length", type=or_none(positive), metavar="N", help="words of a sentence of a text; None: what most "
+    parser.add_argument("--length", type=count, metavar="N", help="words of a sentence of a text; None: what most "
                         "have")  # fmt: skip
-    parser.add_argument("--vocabulary", type=or_none(positive), metavar="N", help="words of a text that are kept, the most "
+    parser.add_argument("--vocabulary", type=count, metavar="N", help="words of a text that are kept, the most "
                         "frequent; None: 5000")  # fmt: skip
     parser.add_argument("--embedding", metavar="WHAT", help="numbers of a word's vector, learned from a text, or a "
                         "file of vectors in GloVe's form; None: see docs/data.md")  # fmt: skip
@@ -74,8 +75,8 @@ def add_data_files(parser: argparse.ArgumentParser) -> None:
                         "from 1; None: found out")  # fmt: skip
     parser.add_argument("--label-column", metavar="NAME", help="column of a table that holds the classes, or its "
                         "number from 1; None: found out")  # fmt: skip
-    parser.add_argument("--whitening", type=or_none(float), metavar="EPS", help="ZCA-whiten the real data with this epsilon, "
-                        "such as 0.1; None: mean and standard deviation")  # fmt: skip
+    parser.add_argument("--whitening", type=or_none(float), metavar="EPS", help="ZCA-whiten the real data with this "
+                        "epsilon, such as 0.1; None: mean and standard deviation")  # fmt: skip
 
 
 def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> argparse._ArgumentGroup:
