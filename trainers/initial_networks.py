@@ -76,7 +76,11 @@ def _fitting(trainer: Trainer, name: str, spec: Mapping[str, Any]) -> Mapping[st
     given = dict(spec.get("init_args") or {})
     width, size = given.get("bottom_width"), trainer.data.description.image_shape[1]
     doubled = [width << times for times in range(1, 16)] if type(width) is int and width > 0 else [size]
-    if size in doubled or any(option.startswith(name) and "bottom_width" in option for option in trainer.typed):
+    if (
+        size in doubled
+        or size % 2
+        or any(option.startswith(name) and "bottom_width" in option for option in trainer.typed)
+    ):
         return spec
     note(f"--trainer.{name}.init_args.bottom_width is {width}, which leads to no image of {size} pixels: left out")
     return {**spec, "init_args": {key: value for key, value in given.items() if key != "bottom_width"}}

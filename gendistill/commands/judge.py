@@ -300,8 +300,8 @@ def judge(
     from gendistill.evaluation.evaluate import evaluate
 
     if options.robust and teacher.label_counts is None:
-        count = str(10 * data.description.num_classes)
-        how = typed("export", path, "--format", "safetensors", "--count", count, "--output", f"{count}-images")
+        many = str(10 * data.description.num_classes)
+        how = typed("export", path, "--format", "safetensors", "--count", many, "--output", f"{many}-images")
         raise UserError(
             f"--robust compares with as many random real images, and '{path}' makes images without end; judge some of "
             f"them: {how}"

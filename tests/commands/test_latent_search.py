@@ -46,7 +46,7 @@ def test_search_starts_from_its_seed_and_writes_before_and_after(place: Path) ->
     assert len(moved) == 20 and (moved > 0).all()
     # The same seed without a step gives the same start, bit for bit.
     again = assemble(
-        take_apart([*words, "--run.name", "again", "--run.steps", "1"]), "trainers.latent_search.LatentSearchTrainer"
+        take_apart([*words, "--run.name", "again", "--steps", "1"]), "trainers.latent_search.LatentSearchTrainer"
     )
     search(again, None, again.load_data())
     first = load(place / "runs/again/start.safetensors").everything()[0]
