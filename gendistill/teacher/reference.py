@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ from gendistill.teacher.mimicry import generator_teacher
 from gendistill.teacher.own_exports import read_notes
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
+from gendistill.yaml_file import read_yaml
 
 FILE_NAME = "teacher.safetensors"
 Kind = TypeVar("Kind", bound=Teacher)
@@ -121,7 +123,22 @@ def recorded_data(reference: str | Path) -> Recorded | None:
             metadata = (read_notes(path if path.is_dir() else path.parent) or {}).get("metadata")
     except (UserError, OSError):
         return None
-    return Recorded.read(metadata.get("data"), text) if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict):
+        return None
+    return Recorded.read(metadata.get("data"), text) or Recorded.read(_of_config(path, metadata.get("data")), text)
+
+
+def _of_config(run: Path, noted: object) -> dict[str, object] | None:
+    """Return what a run's config says of its data, for a teacher of an earlier version, which says nothing."""
+    try:
+        config = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else {}
+    except UserError:
+        return None
+    data = config.get("data")
+    if not isinstance(data, Mapping) or not data.get("name"):
+        return None
+    options = {name: value for name, value in data.items() if value is not None}
+    return {**(noted if isinstance(noted, Mapping) else {}), "options": options}
 
 
 def with_labeller(teacher: Kind, other: str, data: RealData | None) -> Kind:

@@ -13,6 +13,7 @@ import pytest
 
 from gendistill.cli import COMMANDS, main
 from gendistill.commands import tensorboard
+from gendistill.teacher import load, save
 from tests.data.test_recorded import FOLDER, make
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +93,21 @@ def test_what_is_printed_runs_and_the_data_travel(
         out(capsys, "import", "as pt", "--output", "again.safetensors")
         out(capsys, "evaluate", "again.safetensors", *QUICK)
     assert "two spellings" in out(capsys, "evaluate", run_, "--image-size", "8", "--data.image_size", "8", code=2)
+
+
+def test_a_run_of_an_earlier_version_has_its_config(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out(capsys, *TRAIN, "--dataset", FOLDER, "--image-size", "8", "--run.name", "a")
+    file = here / "checkpoints/a/teacher.safetensors"
+    teacher = load(file)
+    del teacher.metadata["data"]["options"]
+    save(teacher, file)
+    assert "data as 'checkpoints/a' says: --dataset" in out(capsys, "evaluate", "checkpoints/a", *QUICK)
+    del teacher.metadata["data"]
+    save(teacher, file)
+    said = out(capsys, "evaluate", "checkpoints/a", *QUICK, code=2)
+    assert "a file alone chooses no place; give --dataset" in said
+    given = shlex.split(said.splitlines()[-1].rpartition("give ")[2])
+    out(capsys, "evaluate", "checkpoints/a", *given, *QUICK)
 
 
 def test_what_errors_and_hints_say_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
