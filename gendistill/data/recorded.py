@@ -118,12 +118,11 @@ def load_recorded(
     own = {name: value for name, value in (given or {}).items() if value is not None}
     if nothing := [name for name, value in own.items() if value == NOTHING]:
         own = _without(own, nothing)
-        recorded = None if recorded is None else recorded.without(*(name for name in nothing if name != "name"))
     if "name" in own:
         own["name"] = known_name(str(own["name"]))
     if recorded is None or ("name" in own and not _alike(own["name"], str(recorded.options["name"]))):
         return load(**({"name": DEFAULT} | own), device=device)
-    taken = {name: value for name, value in recorded.options.items() if name not in own}
+    taken = _without(recorded.options, (*own, *(name for name in nothing if name != "name")))
     if taken.get("name") not in NAMES and "root" in taken and own.get("name") not in NAMES:
         taken.pop("root")  # of no use to a folder
     if taken and taken != {"name": DEFAULT}:  # what is taken without a file, too, is no news
