@@ -118,9 +118,9 @@ def _pairs(spec: Any, state: Any) -> Iterator[tuple[str, Mapping[str, Any], Mapp
             for _, one, tensors in _pairs({"class_path": base} if isinstance(base, str) else base, seat):
                 yield f"discriminator {number}", one, tensors
         return
-    tensors = state.get("discriminator")
-    if isinstance(tensors, Mapping) and all(isinstance(value, Tensor) for value in tensors.values()):
-        yield "discriminator", spec, tensors
+    held = state.get("discriminator")
+    if isinstance(held, Mapping) and all(isinstance(value, Tensor) for value in held.values()):
+        yield "discriminator", spec, held
 
 
 def _default(spec: Mapping[str, Any], name: str) -> Any:
