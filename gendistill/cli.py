@@ -54,6 +54,9 @@ COMMANDS = {
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
 }
 
+UNITS = {"judge-part": "gendistill.commands.judge_part"}
+"""Commands that this program gives itself on other machines."""
+
 
 def usage() -> str:
     """Return the overview that ``gendistill --help`` prints."""
@@ -143,7 +146,7 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(f"gendistill {__version__}")
         return 0
-    if name not in COMMANDS:
+    if name not in COMMANDS and name not in UNITS:
         what = "option" if name.startswith("-") else "command"
         hint = did_you_mean(name, COMMANDS)
         raise UserError(f"gendistill has no {what} '{name}'; {hint}it has the commands: {', '.join(COMMANDS)}")
@@ -151,7 +154,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     keep_freed_memory()
     notes.begin()
-    command = importlib.import_module(COMMANDS[name][0])
+    command = importlib.import_module(UNITS[name] if name in UNITS else COMMANDS[name][0])
     with written(of_config if name in OF_CONFIGS else of_command):
         return int(command.main(arguments[1:]))
 
