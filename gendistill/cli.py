@@ -54,7 +54,7 @@ COMMANDS = {
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
 }
 
-UNITS = {"judge-part": "gendistill.commands.judge_part"}
+UNITS = {"judge-part": "gendistill.commands.judge_part", "nas-part": "gendistill.commands.nas_away"}
 """Commands that this program gives itself on other machines."""
 
 
