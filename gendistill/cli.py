@@ -50,6 +50,7 @@ COMMANDS = {
     "verify": ("gendistill.commands.verify", "does a published set give the published number, and if not, why?"),
     "diagnose": ("gendistill.commands.diagnose", "has a generator collapsed, and how? class by class, with pictures"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
+    "doctor": ("gendistill.commands.doctor", "what is installed and found here, what is missing and how to get it"),
     "torchrun": ("gendistill.commands.torchrun", "start several processes that train one model together"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import importlib.metadata
 import ipaddress
 import logging
@@ -78,6 +79,18 @@ class Cluster:
             path = getattr(self, name)
             if path is not None and not Path(path).is_file():
                 raise UserError(f"{option} is '{path}', where there is no file; docs/cluster.md says how to make it")
+        if self.protocol == "tls" and not (self.named("ca-file", self.ca) and self.named("client.cert", self.cert)):
+            raise UserError(
+                f"'{visible(self.address, 80)}' needs certificates; give --cluster-ca, --cluster-cert and "
+                "--cluster-key, or name them in Dask's configuration (docs/cluster.md)"
+            )
+
+    def named(self, what: str, given: str | None) -> str | None:
+        """Return the file that is given, else that of Dask's configuration, else None."""
+        if given is not None:
+            return given
+        found: str | None = dask_module("dask.config").get(f"distributed.comm.tls.{what}", None)
+        return found
 
     @property
     def protocol(self) -> str:
@@ -110,6 +123,18 @@ class Cluster:
         if not number.isdecimal() or not 1 <= int(number) <= 1024:
             raise UserError(f"--cluster is '{visible(self.address, 80)}'; write {LOCAL}N with N from 1, as in {LOCAL}2")
         return int(number)
+
+
+def dask_module(name: str) -> Any:
+    """Import a module of Dask.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError("--cluster needs Dask distributed; pip install 'gendistill[cluster]'") from error
 
 
 def is_loopback(host: str) -> bool:
@@ -264,11 +289,7 @@ class Crew:
         """Connect, wait for a worker, and leave out those of other versions."""
         if self._client is not None:
             return
-        try:
-            import dask
-            import distributed
-        except ImportError as error:
-            raise UserError("--cluster needs Dask distributed; pip install 'gendistill[cluster]'") from error
+        dask, distributed = dask_module("dask"), dask_module("distributed")
         # What happens to workers and connections is said here, in sentences.
         for name in ("distributed", "distributed.client", "distributed.nanny", "distributed.core"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -313,15 +334,10 @@ class Crew:
             except ImportError as error:
                 raise UserError(f"--cluster {LOCAL}N needs cryptography; pip install 'gendistill[cluster]'") from error
         named = {"tls_ca_file": given.ca, "tls_client_cert": given.cert, "tls_client_key": given.key}
-        security = distributed.Security(
+        # What is not given is that of Dask's configuration.
+        return distributed.Security(
             require_encryption=True, **{name: value for name, value in named.items() if value is not None}
         )
-        if security.tls_ca_file is None or security.tls_client_cert is None:
-            raise UserError(
-                f"'{visible(given.address, 80)}' needs certificates; give --cluster-ca, --cluster-cert and "
-                "--cluster-key, or name them in Dask's configuration (docs/cluster.md)"
-            )
-        return security
 
     def _workers(self) -> dict[str, Any]:
         found: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
