@@ -162,7 +162,9 @@ def devices() -> list[Finding]:
     else:
         built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
         get = "a machine with a GPU, its driver, and a build of torch for it"
-        found.append(Finding("devices", "gpu", MISSING, f"{built}; none is seen", "the scale paper in a day", get))
+        found.append(
+            Finding("devices", "gpu", MISSING, f"{built}; none is seen", "runs of the scale paper within days", get)
+        )
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import signal
@@ -58,7 +59,8 @@ scales:
 class Machines:
     """A scheduler on loopback and its workers, each a process as a person would start it."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *security: str) -> None:
+        self.security = security
         self.place, self.workers = place, list[subprocess.Popen[bytes]]()
         self.file = place / "scheduler.json"
         path = os.pathsep.join([str(ROOT), str(place)])
@@ -72,7 +74,15 @@ class Machines:
 
     def _start(self, kind: str, *words: str, path: str | None = None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(self.file), *words],
+            [
+                sys.executable,
+                "-m",
+                f"distributed.cli.dask_{kind}",
+                "--scheduler-file",
+                str(self.file),
+                *self.security,
+                *words,
+            ],
             cwd=self.place,
             env=self.environment | ({} if path is None else {"PYTHONPATH": path}),
             stdout=subprocess.DEVNULL,
@@ -101,13 +111,22 @@ def machines(place: Path) -> Iterator[Machines]:
         found.stop()
 
 
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def without_time(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_time(one) for key, one in value.items() if key not in ("seconds", "path")}
     return [without_time(one) for one in value] if isinstance(value, list) else value
 
 
-def test_a_killed_workers_unit_is_done_again_and_once_in_the_results(place: Path, machines: Machines, run_json) -> None:
+def test_after_ctrl_c_it_goes_on_and_a_killed_workers_unit_is_done_again_and_once_in_the_results(
+    place: Path, machines: Machines, run_json
+) -> None:
     configs = place / "configs"
     configs.mkdir()
     (configs / "slow.yaml").write_text(REPLICATION)
@@ -115,25 +134,43 @@ def test_a_killed_workers_unit_is_done_again_and_once_in_the_results(place: Path
     machines.worker(), machines.worker()
     words = ["replicate", "slow", "--scale", "smoke", "--configs", "configs", "--trainer.gate", str(gate), "--json"]
     command = [sys.executable, "-m", "gendistill.cli", *words, "--root", "away", "--cluster", machines.address]
-    running = subprocess.Popen(
-        command, cwd=place, env=machines.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    try:
+
+    def begin(already: int) -> tuple[subprocess.Popen[bytes], list[int]]:
+        """Start the command, and return it with the processes of the two runs once they are in the middle."""
+        running = subprocess.Popen(
+            command, cwd=place, env=machines.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         deadline = time.monotonic() + 400
-        while len(begun := list(place.glob("gate.begun-*"))) < 2 and time.monotonic() < deadline:
+        while len(begun := list(place.glob("gate.begun-*"))) < already + 2 and time.monotonic() < deadline:
             assert running.poll() is None, running.communicate()[1].decode()
             time.sleep(0.05)
+        return running, [int(path.name.rpartition("-")[2]) for path in begun]
+
+    running, first = begin(0)
+    try:
+        running.send_signal(signal.SIGINT)
+        # The runs save and end when their step is made; here it waits for the gate.
+        errors = running.communicate(timeout=600)[1].decode()
+        assert running.returncode == 130 and "give the same command again to go on" in errors
+        gate.touch()
+        deadline = time.monotonic() + 200
+        while any(map(alive, first)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not any(map(alive, first))
+        gate.unlink()
+        running, both = begin(2)
         # Both workers are in the middle of a run each. One of them dies without a word, and its run with it.
         killed = machines.workers[0]
         killed.send_signal(signal.SIGKILL)
         killed.wait()
         gate.touch()
-        out, errors = running.communicate(timeout=600)
+        out, error_bytes = running.communicate(timeout=600)
     finally:
         if running.poll() is None:
             running.kill()
-    assert running.returncode == 0, errors.decode()
-    assert len(begun) == 2 and killed.returncode == -signal.SIGKILL
+    errors = error_bytes.decode()
+    assert running.returncode == 0, errors
+    assert len(both) == 4 and killed.returncode == -signal.SIGKILL
     away = json.loads(out)
     here = run_json(*words, "--root", "here")
     assert without_time(away) == without_time(here)
@@ -249,3 +286,60 @@ def test_no_scheduler_is_one_sentence(place: Path, monkeypatch) -> None:
     with pytest.raises(UserError, match="no scheduler answers at 'tcp://127.0.0.1:9'"):
         crew.run([Unit("x", ())], lambda unit, files: None)
     crew.close()
+
+
+def certificates(folder: Path) -> dict[str, str]:
+    """Make an authority and one certificate, as docs/cluster.md does with openssl."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    def made(name: str, issuer: Any, signer: Any, key: Any) -> Any:
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer or subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+            .sign(signer, hashes.SHA256())
+        )
+
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority = made("authority", None, authority_key, authority_key)
+    own = made("cluster", authority.subject, authority_key, key)
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    contents = {
+        "ca": authority.public_bytes(pem),
+        "cert": own.public_bytes(pem),
+        "key": key.private_bytes(pem, form, serialization.NoEncryption()),
+    }
+    for name, content in contents.items():
+        (folder / f"{name}.pem").write_bytes(content)
+    return {name: str(folder / f"{name}.pem") for name in contents}
+
+
+def test_certificates_let_in_who_has_them_and_nobody_else(place: Path, monkeypatch) -> None:
+    files = certificates(place)
+    tls = ["--tls-ca-file", files["ca"], "--tls-cert", files["cert"], "--tls-key", files["key"]]
+    machines = Machines(place, *tls)
+    try:
+        assert machines.address.startswith("tls://127.0.0.1:")
+        machines.worker()
+        crew, found = Crew(Cluster(machines.address, **files)), []
+        unit = Unit("says its version", ("--version",))
+        crew.run([unit, unit], lambda unit, files: found.append((unit.name, files)))
+        crew.close()
+        assert found == [("says its version", {})]
+        monkeypatch.setattr("gendistill.commands.cluster.PATIENCE", 3)
+        (place / "others").mkdir()
+        stranger = Crew(Cluster(machines.address, **certificates(place / "others")))
+        with pytest.raises(UserError, match="no scheduler answers"):
+            stranger.run([unit], lambda unit, files: None)
+        stranger.close()
+    finally:
+        machines.stop()
