@@ -77,13 +77,16 @@ def threads_each(lanes: int) -> int:
     return min(2, max(1, (os.cpu_count() or 1) // lanes))
 
 
-def started(words: Sequence[str], threads: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def started(
+    words: Sequence[str], threads: int, errors: IO[bytes], inherited: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
     """Start a command in a process of its own, which saves and ends when this process does.
 
     Args:
         words: Those after ``gendistill``.
         threads: On which it computes.
         errors: Where its stderr goes.
+        inherited: Open files that stay open as long as it runs.
     """
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
@@ -93,6 +96,7 @@ def started(words: Sequence[str], threads: int, errors: IO[bytes]) -> subprocess
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=errors,
+        pass_fds=inherited,
         # Out of the terminal's group: a Ctrl-C then reaches it once, through this process, and not twice.
         start_new_session=True,
     )

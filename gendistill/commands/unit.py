@@ -32,6 +32,8 @@ RUN = "run/"
 PLACE = "{place}"
 """Stands in a unit's words for its folder."""
 SECONDS_BETWEEN_LOOKS = 0.25
+PATIENCE = 60.0
+"""Seconds for a run whose worker has died to make its step and save."""
 KEPT_FOR = 14 * 24 * 3600
 """Seconds after which the folder of a unit that nobody went on with is taken away."""
 LINES = 20
@@ -99,13 +101,14 @@ def do(
     """
     if found := unlike(asked_with, versions()):
         return {"refused": "; ".join(found)}
-    with _folder(unit.digest) as place, tempfile.TemporaryFile() as errors:
+    with _folder(unit.digest, wanted) as (place, claim), tempfile.TemporaryFile() as errors:
         for name, content in unit.files.items():
             path = place / name
             if not path.is_file() or not name.startswith(RUN):  # a run that has gone on is further than what was sent
                 atomic_write(path, partial(_write, content))
         words = [word.replace(PLACE, str(place)) for word in unit.words]
-        process = started(words, _threads(), errors)
+        # Should this process die, the folder is free only when that one has ended in its own good order.
+        process = started(words, _threads(), errors, () if claim is None else claim.descriptors)
         try:
             while (code := process.poll()) is None:
                 if not wanted():
@@ -173,26 +176,35 @@ def _threads() -> int:
 
 
 @contextlib.contextmanager
-def _folder(digest: str) -> Iterator[Path]:
-    """Lend the folder of a unit: the one that is named by it or, while another process works there, a fresh one."""
+def _folder(digest: str, wanted: Callable[[], bool]) -> Iterator[tuple[Path, Claim | None]]:
+    """Lend the folder of a unit: the one that is named by it or, where another process goes on there, a fresh one."""
     shared = _own(Path(tempfile.gettempdir()) / f"gendistill-units-{os.getuid()}")
     if shared is not None:
         _forget_old(shared)
         place = shared / digest
         claim = Claim(place, "working", "wait")
-        try:
-            claim.take()
-        except UserError:
-            claim = None  # type: ignore[assignment]
-        if claim is not None:
+        if _taken(claim, wanted):
             try:
                 os.utime(place)
-                yield place
+                yield place, claim
             finally:
                 claim.release()
             return
     with tempfile.TemporaryDirectory(prefix="gendistill-unit-") as fresh:
-        yield Path(fresh)
+        yield Path(fresh), None
+
+
+def _taken(claim: Claim, wanted: Callable[[], bool]) -> bool:
+    """Claim a folder; a run whose worker has died saves there for a while yet."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            claim.take()
+            return True
+        except UserError:
+            if time.monotonic() > deadline or not wanted():
+                return False
+        time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def _own(folder: Path) -> Path | None:
