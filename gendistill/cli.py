@@ -55,7 +55,7 @@ COMMANDS = {
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
 }
 
-UNITS = {"judge-part": "gendistill.commands.judge_part", "nas-part": "gendistill.commands.nas_away"}
+UNITS = {"judge-part": "gendistill.commands.judge_part", "nas-part": "gendistill.commands.nas_part"}
 """Commands that this program gives itself on other machines."""
 
 

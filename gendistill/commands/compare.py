@@ -23,7 +23,7 @@ from gendistill.commands.judge import (
     short_name,
 )
 from gendistill.commands.keeping import keeping
-from gendistill.commands.options import Options, add_json, positive
+from gendistill.commands.options import Options, add_json, positive, words_of
 from gendistill.commands.output import hand_over, read_results, result_only
 from gendistill.commands.report import pictures_of
 from gendistill.errors import UserError
@@ -143,14 +143,15 @@ def judge_all(given: argparse.Namespace, workers: Crew | None = None) -> tuple[l
     found: list[dict[str, Any]] = []
     away: list[list[dict[str, Any]]] = []
     if workers is not None and data is not None:
-        from gendistill.commands.compare_away import judge_away
+        from gendistill.commands.compare_away import OWN, judge_away
 
         asked = [
             (name or short_name(reference), reference, one)
             for (name, reference), one in zip(named, opened, strict=True)
             if not isinstance(one, list)
         ]
-        away = judge_away(workers, given, asked, data, count)
+        words = words_of(parser(), given, OWN)
+        away = judge_away(workers, words, given.ablate_rates, asked, data, count)
     for (name, reference), teacher in zip(named, opened, strict=True):
         if isinstance(teacher, list):
             found += teacher

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gendistill.commands.cluster import Crew
-from gendistill.commands.options import words_of
 from gendistill.commands.output import read_results
 from gendistill.commands.unit import PLACE, Unit
 from gendistill.data.fingerprint import fingerprint
@@ -25,13 +23,14 @@ from gendistill.teacher.reference import LABELS
 RESULT, TEACHER = "result.json", "teacher.safetensors"
 HERE = "judged-here"
 """What a teacher is called there."""
-OWN = ("teachers", "baselines", "ablate_rates", "rank_at", "output", "report", "json", "count", "data_root", "help")
+OWN = ("teachers", "baselines", "ablate_rates", "rank_at", "output", "report", "json", "count", "help")
 """Options that are of the whole comparison, or are said anew for each teacher."""
 
 
 def judge_away(
     crew: Crew,
-    given: argparse.Namespace,
+    words: Sequence[str],
+    ablate: bool,
     asked: Sequence[tuple[str, str, Teacher]],
     data: RealData,
     count: int | None,
@@ -40,7 +39,8 @@ def judge_away(
 
     Args:
         crew: The workers.
-        given: The options of ``compare``.
+        words: The options of ``compare`` that are the same for each teacher, but for :data:`OWN`.
+        ablate: Whether to judge teachers' images and rates apart, too.
         asked: What each teacher is called, how it was named, and itself.
         data: The real data.
         count: Images drawn for fidelity; None: what the options say.
@@ -51,15 +51,11 @@ def judge_away(
     Raises:
         GendistillError: See :meth:`gendistill.commands.cluster.Crew.run`.
     """
-    from gendistill.commands.compare import parser
-
-    words = words_of(parser(), given, OWN)
-    if (root := crew.cluster.data_root or given.data_root) is not None:
-        words.append(f"--data-root={root}")
-    if count is not None:
-        words.append(f"--count={count}")
+    more = [] if crew.cluster.data_root is None else [f"--data-root={crew.cluster.data_root}"]
+    more += [] if count is None else [f"--count={count}"]
+    words = [*words, *more]
     folder = kept_where()
-    units = [_unit(name, reference, teacher, words, given.ablate_rates) for name, reference, teacher in asked]
+    units = [_unit(name, reference, teacher, words, ablate) for name, reference, teacher in asked]
     wanted = {unit.digest: unit for unit in units}
     found: dict[str, bytes] = {}
     for digest in wanted:

@@ -13,7 +13,7 @@ from gendistill.claims import claimed
 from gendistill.commands.cluster import add_cluster, cluster_of_namespace, crew
 from gendistill.commands.judge import REFERENCES, add_data, load_data, short_name
 from gendistill.commands.option_file import options_of_file
-from gendistill.commands.options import Options, add_json, positive, rate_list
+from gendistill.commands.options import Options, add_json, positive, rate_list, words_of
 from gendistill.commands.output import in_words, result_only, to_json, write_json
 from gendistill.errors import UserError, did_you_mean
 from gendistill.regular import expanded
@@ -121,9 +121,10 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     folder = Path(given.output)
     with crew(cluster_of_namespace(given)) as workers, opened(given) as search:
         if workers is not None:
-            from gendistill.commands.nas_away import StagesAway
+            from gendistill.commands.nas_away import OWN, StagesAway
 
-            search.study.away = StagesAway(workers, given, search)
+            words, table = words_of(parser(), given, OWN), None if search.table is None else _file(given.truth)
+            search.study.away = StagesAway(workers, words, given.teacher, search.teacher, table)
         study, data = search.study, search.data
         found = {path: found_by(path, data, search.space) for path in given.found}
         study.prepare()

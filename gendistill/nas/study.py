@@ -78,7 +78,9 @@ class Study:
 
     def prepare(self) -> None:
         """Let every proxy choose its rate; choices that were made before are taken over."""
-        if self.away is not None and any(proxy.label not in self.ledger.choices for proxy in self.proxies):
+        chosen = self.ledger.choices
+        trained = [one for one in self.proxies if isinstance(one, ShortTraining) and one.chosen is None]
+        if self.away is not None and any(proxy.label not in chosen for proxy in trained):
             self.away("pilots", (), self.ledger)
         for proxy in self.proxies:
             earlier = self.ledger.choices.get(proxy.label)

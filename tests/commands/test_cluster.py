@@ -55,6 +55,19 @@ scales:
   smoke: {run: {steps: 4}}
 """
 
+SEARCH = """
+teacher: real:ipc=2
+space:
+  class_path: gendistill.nets.spaces.MLPSpace
+  init_args: {depths: [1], widths: [4, 16], activations: [relu]}
+count: 2
+updates: 3
+lr: 0.1
+baselines: false
+truth: none
+device: cpu
+"""
+
 
 class Machines:
     """A scheduler on loopback and its workers, each a process as a person would start it."""
@@ -209,6 +222,12 @@ def test_two_workers_of_which_one_is_of_another_version_compare_as_one_process(
     finally:
         crew.close()
     assert without_time(run_json(*words, "--cluster", machines.address)) == without_time(here)
+    (place / "nas.yaml").write_text(SEARCH)
+    apart = [run_json("nas", "--config", "nas.yaml", "--output", "here", "--json")]
+    apart.append(run_json("nas", "--config", "nas.yaml", "--output", "away", "--json", "--cluster", machines.address))
+    assert len(apart[0]["architectures"]) == 2
+    assert without_time(apart[0]["architectures"]) == without_time(apart[1]["architectures"])
+    assert apart[0]["found"] == apart[1]["found"]
     # What a unit says is what the command says here, in one sentence; it is not tried again.
     assert main([*words[:1], *words[2:], "--split", "tset", "--cluster", machines.address]) == 2
     said = capsys.readouterr().err
