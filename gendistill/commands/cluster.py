@@ -8,6 +8,7 @@ import importlib
 import importlib.metadata
 import ipaddress
 import logging
+import os
 import pkgutil
 import secrets
 import sys
@@ -15,11 +16,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from gendistill import budget
 from gendistill.commands.unit import Unit, on_worker, unlike, versions
 from gendistill.errors import GendistillError, UserError
 from gendistill.notes import note
@@ -254,7 +257,17 @@ class Crew:
         only = {"workers": self._fit(), "allow_other_workers": False} if self._unfit else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the size of what is sent, which is a teacher's
-            return self._client.submit(on_worker, unit, versions(), key, self._topic, key=key, pure=False, **only)
+            return self._client.submit(
+                on_worker,
+                unit,
+                versions(),
+                key,
+                self._topic,
+                os.environ.get(budget.VARIABLE),
+                key=key,
+                pure=False,
+                **only,
+            )
 
     def _finished(self, future: Any, unit: Unit, done: Done) -> Any:
         """Take a unit's end; return another future where it is to be done elsewhere."""
@@ -275,6 +288,11 @@ class Crew:
         return None
 
     def _lost(self, future: Any, unit: Unit) -> GendistillError:
+        if future.status in ("cancelled", "lost"):
+            return GendistillError(
+                f"the scheduler at '{visible(self.cluster.address, 80)}' was lost; what came back is kept: start it "
+                "again and give the same command"
+            )
         error = future.exception() if future.status == "error" else None
         if type(error).__name__ == "KilledWorker":
             return GendistillError(
@@ -421,10 +439,6 @@ def crew(cluster: Cluster | None) -> Iterator[Crew | None]:
 
 def _checked(unit: Unit, result: Mapping[str, Any]) -> dict[str, bytes]:
     """Return the files that came back: under names that were asked for, of bytes, and no larger than may be."""
-    from fnmatch import fnmatch
-
-    from gendistill import budget
-
     files = result.get("files")
     if not isinstance(files, dict):
         raise GendistillError(f"{unit.name} came back as {type(files).__name__} and not as files; look at the worker")

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from gendistill import __version__
+from gendistill import __version__, budget
 from gendistill.claims import Claim
 from gendistill.commands.side_by_side import sentence_of, started, threads_each
 from gendistill.errors import UserError
@@ -85,7 +85,11 @@ def unlike(here: dict[str, str], there: dict[str, str]) -> list[str]:
 
 
 def do(
-    unit: Unit, asked_with: dict[str, str], wanted: Callable[[], bool], tell: Callable[[int], None]
+    unit: Unit,
+    asked_with: dict[str, str],
+    wanted: Callable[[], bool],
+    tell: Callable[[int], None],
+    expansion: str | None = None,
 ) -> dict[str, Any]:
     """Do a unit.
 
@@ -94,6 +98,7 @@ def do(
         asked_with: :func:`versions` of who asks.
         wanted: Returns whether somebody still waits for it; asked now and then.
         tell: Is told the steps that are done, now and then.
+        expansion: Megabytes to which files may expand, see :mod:`gendistill.budget`; None: what holds here.
 
     Returns:
         ``files``, what comes back by name; or ``refused``, in which versions this machine is another one; or ``error``,
@@ -107,6 +112,7 @@ def do(
             if not path.is_file() or not name.startswith(RUN):  # a run that has gone on is further than what was sent
                 atomic_write(path, partial(_write, content))
         words = [word.replace(PLACE, str(place)) for word in unit.words]
+        words += [] if expansion is None else [f"{budget.OPTION}={expansion}"]
         # Should this process die, the folder is free only when that one has ended in its own good order.
         process = started(words, _threads(), errors, () if claim is None else claim.descriptors)
         try:
@@ -142,7 +148,9 @@ def _write(content: bytes, file: BinaryIO) -> None:
     file.write(content)
 
 
-def on_worker(unit: Unit, asked_with: dict[str, str], key: str, topic: str) -> dict[str, Any]:
+def on_worker(
+    unit: Unit, asked_with: dict[str, str], key: str, topic: str, expansion: str | None = None
+) -> dict[str, Any]:
     """Do a unit as a task of Dask: see :func:`do`."""
     from distributed import get_worker
 
@@ -159,7 +167,7 @@ def on_worker(unit: Unit, asked_with: dict[str, str], key: str, topic: str) -> d
             told[0] = step
             worker.log_event(topic, {"unit": key, "step": step})
 
-    return do(unit, asked_with, wanted, tell) | {"worker": str(worker.address)}
+    return do(unit, asked_with, wanted, tell, expansion) | {"worker": str(worker.address)}
 
 
 def _threads() -> int:
