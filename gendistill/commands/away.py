@@ -137,16 +137,16 @@ def do_away(crew: Crew, asked: Sequence[tuple[Judge, Sequence[Replication | str]
         units = [one.unit(root) for one in runs]
         known = {unit.digest: one for unit, one in zip(units, runs, strict=True)}
         crew.run(units, lambda unit, files, known=known: known[unit.digest].place(files))  # type: ignore[misc]
-    parts: dict[str, Part] = {}
+    parts: dict[str, tuple[Part, Any]] = {}
     units = []
     for judge, others in asked:
         given = judge.replication.experiment(0).to_dict()["data"]
         for part in (judge.part(other, seed) for other in others for seed in judge.seeds):
             if part.known(said=False) is None:
                 unit = _evaluation(part, given | ({} if root is None else {"root": root}))
-                parts[unit.digest] = part
+                parts[unit.digest] = (part, judge.data.options.get("root"))
                 units.append(unit)
-    crew.run(units, lambda unit, files: _keep(parts[unit.digest], files))
+    crew.run(units, lambda unit, files: _keep(*parts[unit.digest], files))
 
 
 def _stages(asked: Sequence[tuple[Judge, Sequence[Replication | str]]]) -> Iterator[list[_Run]]:
@@ -188,7 +188,7 @@ def _evaluation(part: Part, data: Mapping[str, Any]) -> Unit:
     return Unit(f"judging {part.name} seed {part.seed}", ("judge-part", PLACE), files, (RESULT,))
 
 
-def _keep(part: Part, files: Mapping[str, bytes]) -> None:
+def _keep(part: Part, root: Any, files: Mapping[str, bytes]) -> None:
     """Look at an evaluation that came back, and keep it."""
     with tempfile.TemporaryDirectory(prefix="gendistill-arrived-") as scratch:
         file = Path(scratch) / RESULT
@@ -200,7 +200,12 @@ def _keep(part: Part, files: Mapping[str, bytes]) -> None:
     require_unchanged(
         part.data, found["data"], f"'{part.name}' was judged", "give the worker the same data (--cluster-data-root)"
     )
-    part.keep(found["result"])
+    result = found["result"]
+    if isinstance(result.get("data"), dict) and isinstance(result["data"].get("options"), dict):
+        # Where the data lies is said of this machine.
+        result["data"]["options"].pop("root", None)
+        result["data"]["options"] |= {} if root is None else {"root": root}
+    part.keep(result)
 
 
 def _write(path: Path, content: bytes) -> None:

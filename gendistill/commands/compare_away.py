@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.commands.cluster import Crew
+from gendistill.commands.judge import OF_DATA
 from gendistill.commands.output import read_results
 from gendistill.commands.unit import PLACE, Unit
 from gendistill.data.fingerprint import fingerprint
 from gendistill.data.real import RealData
+from gendistill.data.recorded import NOTHING, remember
 from gendistill.errors import GendistillError, UserError
 from gendistill.evaluation.parts import kept_where
 from gendistill.files import atomic_write
 from gendistill.regular import expanded
+from gendistill.spelling import data_words
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.files import save
 from gendistill.teacher.reference import LABELS
@@ -23,7 +26,20 @@ from gendistill.teacher.reference import LABELS
 RESULT, TEACHER = "result.json", "teacher.safetensors"
 HERE = "judged-here"
 """What a teacher is called there."""
-OWN = ("teachers", "baselines", "ablate_rates", "rank_at", "output", "report", "json", "count", "help")
+OWN = (
+    "teachers",
+    "baselines",
+    "ablate_rates",
+    "rank_at",
+    "output",
+    "report",
+    "json",
+    "count",
+    "help",
+    "dataset",
+    "data_root",
+    *OF_DATA,
+)
 """Options that are of the whole comparison, or are said anew for each teacher."""
 
 
@@ -51,7 +67,7 @@ def judge_away(
     Raises:
         GendistillError: See :meth:`gendistill.commands.cluster.Crew.run`.
     """
-    more = [] if crew.cluster.data_root is None else [f"--data-root={crew.cluster.data_root}"]
+    more = data_there(data, crew.cluster.data_root)
     more += [] if count is None else [f"--count={count}"]
     words = [*words, *more]
     folder = kept_where()
@@ -74,7 +90,7 @@ def judge_away(
     results = []
     for unit, (name, reference, _) in zip(units, asked, strict=True):
         read = _read(found[unit.digest], data) or []
-        results.append([_renamed(one, name, reference) for one in read])
+        results.append([_renamed(one, name, reference, data) for one in read])
     return results
 
 
@@ -86,6 +102,18 @@ def _unit(name: str, reference: str, teacher: Teacher, words: Sequence[str], abl
     more = ["--ablate-rates"] if ablate and teacher.learning_rates is not None else []
     whole = ("compare", f"{HERE}={word}", "--no-baselines", *more, *words, f"--output={PLACE}/{RESULT}")
     return Unit(f"judging {name}", whole, files, (RESULT,))
+
+
+def data_there(data: RealData, root: str | None) -> list[str]:
+    """Return the options of the data as words for another machine, whoever remembered them here.
+
+    Args:
+        data: The data as it was loaded.
+        root: Where the other machine has its files; None: where this one has.
+    """
+    # Also what is left at its default: the teacher's file may remember something else.
+    given = dict.fromkeys(OF_DATA, NOTHING) | dict(data.options)
+    return data_words(given | ({} if root is None else {"root": root}))
 
 
 def is_by_name(reference: str) -> bool:
@@ -122,7 +150,7 @@ def _read(content: bytes, data: RealData, *, said: bool = True) -> list[dict[str
     return found
 
 
-def _renamed(result: dict[str, Any], name: str, reference: str) -> dict[str, Any]:
+def _renamed(result: dict[str, Any], name: str, reference: str, data: RealData) -> dict[str, Any]:
     """Return a result under the name and the path that the teacher has here."""
     path = result["teacher"].get("path")
     result["name"] = str(result["name"]).replace(HERE, name)
@@ -130,4 +158,6 @@ def _renamed(result: dict[str, Any], name: str, reference: str) -> dict[str, Any
         result["ablation"]["of"] = name
     if path is not None:
         result["teacher"]["path"] = reference
+    if "data" in result:
+        result["data"] = remember(data)
     return result

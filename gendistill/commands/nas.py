@@ -124,7 +124,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
             from gendistill.commands.nas_away import OWN, StagesAway
 
             words, table = words_of(parser(), given, OWN), None if search.table is None else _file(given.truth)
-            search.study.away = StagesAway(workers, words, given.teacher, search.teacher, table)
+            search.study.away = StagesAway(workers, words, given.teacher, search.teacher, search.data, table)
         study, data = search.study, search.data
         found = {path: found_by(path, data, search.space) for path in given.found}
         study.prepare()
@@ -202,7 +202,7 @@ def opened(given: argparse.Namespace) -> Iterator[Search]:
 
     check_search(given.search)
     device = choose_device(given.device)
-    data = load_data(given)
+    data = load_data(given, given.teacher)
     held = contents(data)
     data = data.to(device)
     space = open_space(given.space)

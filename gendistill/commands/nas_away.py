@@ -8,15 +8,16 @@ from functools import cached_property
 from pathlib import Path
 
 from gendistill.commands.cluster import Crew
-from gendistill.commands.compare_away import TEACHER, file_of, is_by_name
-from gendistill.commands.judge import short_name
+from gendistill.commands.compare_away import TEACHER, data_there, file_of, is_by_name
+from gendistill.commands.judge import OF_DATA, short_name
 from gendistill.commands.output import to_json
 from gendistill.commands.unit import PLACE, Unit
+from gendistill.data.real import RealData
 from gendistill.errors import GendistillError, UserError
 from gendistill.nas.ledger import Ledger
 from gendistill.teacher import Teacher
 
-OWN = ("output", "fresh", "found", "config", "json", "budget", "help")
+OWN = ("output", "fresh", "found", "config", "json", "budget", "help", "dataset", "data_root", *OF_DATA)
 JOB, LEDGER, TABLE = "job.json", "out/architectures.json", "truth.csv"
 SHARES = 4
 """Units a worker, so that a slow one holds up little."""
@@ -30,11 +31,15 @@ class StagesAway:
         words: The options of ``nas`` but for :data:`OWN`.
         named: How the teacher was named.
         teacher: It.
+        data: The real data.
         table: File of true accuracies; None: they are trained.
     """
 
-    def __init__(self, crew: Crew, words: Sequence[str], named: str, teacher: Teacher, table: Path | None) -> None:
+    def __init__(
+        self, crew: Crew, words: Sequence[str], named: str, teacher: Teacher, data: RealData, table: Path | None
+    ) -> None:
         self.crew, self.words, self.named, self.teacher, self.table = crew, words, named, teacher, table
+        self.data = data
 
     @cached_property
     def slots(self) -> int:
@@ -55,7 +60,7 @@ class StagesAway:
             word = f"{PLACE}/{short_name(word)}/{TEACHER}"
         words = [*self.words, f"--output={PLACE}/out"]
         words += [] if self.table is None else [f"--truth={PLACE}/{TABLE}"]
-        words += [] if self.crew.cluster.data_root is None else [f"--data-root={self.crew.cluster.data_root}"]
+        words += data_there(self.data, self.crew.cluster.data_root)
         files[JOB] = to_json({"words": [word, *words], "stage": stage, "names": names}).encode()
         files[LEDGER] = ledger.sent(names)
         return Unit(f"{stage} {number}", ("nas-part", PLACE), files, (LEDGER,))
