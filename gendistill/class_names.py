@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,9 @@ from typing import Any
 PACKAGES = ("gendistill", "trainers")
 CLASS = re.compile(r"^class ([A-Z]\w*)", re.MULTILINE)
 NEAR, AT_MOST = 0.75, 3
+TIMM = "gendistill.nets.timm_learner.TimmLearner"
+TIMM_PREFIX = "timm:"
+"""Begins the name of a network of timm where a person writes it: ``timm:resnet18``."""
 
 
 def paths_of(name: str, base: type | None = None) -> list[str]:
@@ -72,6 +76,14 @@ def _fits(path: str, base: type) -> bool:
     except ImportError:  # of an optional package
         return False
     return isinstance(found, type) and issubclass(found, base)
+
+
+def timm_name(path: Any, arguments: Any) -> str | None:
+    """Return ``timm:resnet18`` for the spec of such a learner, None for any other."""
+    if path != TIMM:
+        return None
+    model = arguments.get("model") if isinstance(arguments, Mapping) else None
+    return f"{TIMM_PREFIX}{model or 'resnet18'}"
 
 
 def snake_case(name: str) -> str:

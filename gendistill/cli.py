@@ -50,9 +50,13 @@ COMMANDS = {
     "verify": ("gendistill.commands.verify", "does a published set give the published number, and if not, why?"),
     "diagnose": ("gendistill.commands.diagnose", "has a generator collapsed, and how? class by class, with pictures"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
+    "doctor": ("gendistill.commands.doctor", "what is installed and found here, what is missing and how to get it"),
     "torchrun": ("gendistill.commands.torchrun", "start several processes that train one model together"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
 }
+
+UNITS = {"judge-part": "gendistill.commands.judge_part", "nas-part": "gendistill.commands.nas_part"}
+"""Commands that this program gives itself on other machines."""
 
 
 def usage() -> str:
@@ -143,7 +147,7 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(f"gendistill {__version__}")
         return 0
-    if name not in COMMANDS:
+    if name not in COMMANDS and name not in UNITS:
         what = "option" if name.startswith("-") else "command"
         hint = did_you_mean(name, COMMANDS)
         raise UserError(f"gendistill has no {what} '{name}'; {hint}it has the commands: {', '.join(COMMANDS)}")
@@ -151,7 +155,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     keep_freed_memory()
     notes.begin()
-    command = importlib.import_module(COMMANDS[name][0])
+    command = importlib.import_module(UNITS[name] if name in UNITS else COMMANDS[name][0])
     with written(of_config if name in OF_CONFIGS else of_command):
         return int(command.main(arguments[1:]))
 

@@ -34,6 +34,10 @@ SAID_BY = {
         ("import", "verify"),
     ),
     "commands/judge.py": ("evaluate", "compare"),
+    "commands/cluster.py": ("replicate", "sweep"),
+    "commands/away.py": ("replicate", "sweep"),
+    "commands/compare_away.py": ("compare",),
+    "commands/nas_away.py": ("nas",),
 }
 """Rooms of a few commands alone, whose sentences may name options that all of them have."""
 
@@ -87,7 +91,9 @@ def options_of(command: str) -> set[str]:
     constants = (
         node.value for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Constant)
     )
-    own = {str(value) for value in constants if re.fullmatch(r"--[a-z-]+", str(value))}
+    own = {str(value) for value in constants if re.fullmatch(r"--[a-z-]+", str(value))} | set(
+        getattr(module, "OWN", ())
+    )
     return own | ({name.split()[0] for name, _ in GENERAL} | {"--KEY"} if command in OF_CONFIGS else set())
 
 
@@ -141,7 +147,7 @@ def test_every_option_that_is_asked_for_exists_in_each_way_of_writing() -> None:
         assert of_command(name) in options_of("evaluate") and of_command(name) in options_of("export")
         assert name in DATA_TYPES and of_config(name) == f"--data.{name}"
     for command in COMMANDS:
-        if command not in (*OF_CONFIGS, "quickstart", "tensorboard", "torchrun"):
+        if command not in (*OF_CONFIGS, "quickstart", "tensorboard", "torchrun", "doctor"):
             assert {of_command(name) for name in asked} <= options_of(command), command
 
 

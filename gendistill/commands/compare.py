@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.baselines import OF_CONDENSED_SETS, baselines
+from gendistill.commands.cluster import add_cluster, cluster_of_namespace, crew
 from gendistill.commands.judge import (
     REFERENCES,
     add_data,
@@ -23,13 +24,14 @@ from gendistill.commands.judge import (
     short_name,
 )
 from gendistill.commands.keeping import keeping
-from gendistill.commands.options import Options, add_json, positive
+from gendistill.commands.options import Options, add_json, positive, words_of
 from gendistill.commands.output import hand_over, read_results, result_only
 from gendistill.commands.report import pictures_of
 from gendistill.errors import UserError
 from gendistill.words import counted
 
 if TYPE_CHECKING:
+    from gendistill.commands.cluster import Crew
     from gendistill.data.real import RealData
     from gendistill.report.rows import Score
 
@@ -59,16 +61,18 @@ def parser() -> Options:
     options.add_argument("--report", metavar="FILE", help="write a self-contained HTML report to this file")
     add_json(options)
     add_judging(options)
+    add_cluster(options)
     return options
 
 
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill compare``."""
     given = parser().parse(argv)
+    cluster = cluster_of_namespace(given)
     from gendistill.report.terminal import text_table
 
-    with result_only(given.json), keeping(given.output or given.report):
-        found, data = judge_all(given)
+    with result_only(given.json), keeping(given.output or given.report), crew(cluster) as workers:
+        found, data = judge_all(given, workers)
         results: dict[str, Any] = {"teachers": rank(found, given.rank_at), "notes": rank_notes(found, given.rank_at)}
         if given.rank_at is not None:
             results["rank_at"] = given.rank_at
@@ -83,8 +87,12 @@ def main(argv: Sequence[str]) -> int:
     )
 
 
-def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData | None]:
+def judge_all(given: argparse.Namespace, workers: Crew | None = None) -> tuple[list[dict[str, Any]], RealData | None]:
     """Judge or read every teacher, in the order given.
+
+    Args:
+        given: The command's options.
+        workers: Those of a cluster, who do it; None: it is done here.
 
     Returns:
         The results, and the real data unless all results were read.
@@ -140,9 +148,23 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
         # Distances of different numbers of images cannot be compared.
         count = common_count([one for one in opened if not isinstance(one, list)], data)
     found: list[dict[str, Any]] = []
+    away: list[list[dict[str, Any]]] = []
+    if workers is not None and data is not None:
+        from gendistill.commands.compare_away import OWN, judge_away
+
+        asked = [
+            (name or short_name(reference), reference, one)
+            for (name, reference), one in zip(named, opened, strict=True)
+            if not isinstance(one, list)
+        ]
+        words = words_of(parser(), given, OWN)
+        away = judge_away(workers, words, given.ablate_rates, asked, data, count)
     for (name, reference), teacher in zip(named, opened, strict=True):
         if isinstance(teacher, list):
             found += teacher
+            continue
+        if away:
+            found += away.pop(0)
             continue
         assert data is not None
         print(f"judging {reference}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from gendistill import budget
@@ -91,6 +91,34 @@ class Options(argparse.ArgumentParser):
             place = getattr(given, action.dest, None)
             if action.dest in WRITTEN and isinstance(place, str) and place:
                 require_place(place, folder=action.metavar == "DIR")
+
+
+def words_of(parser: Options, given: argparse.Namespace, without: Collection[str] = ()) -> list[str]:
+    """Return the options that were typed as words that say the same to a command with the same options.
+
+    Args:
+        parser: The command's options.
+        given: What :meth:`Options.parse` returned.
+        without: Options that are left out, those of a cluster among them.
+    """
+    words: list[str] = []
+    for action in parser._actions:
+        name = action.dest
+        if name in without or name.startswith("cluster") or name not in given.explicit or not action.option_strings:
+            continue
+        value = getattr(given, name)
+        if action.nargs == 0:
+            # A flag that has a negative form lists it second.
+            words += action.option_strings[:1] if value else action.option_strings[1:2]
+        elif value is not None:
+            words.append(f"{action.option_strings[0]}={_word(value)}")
+    return words
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={one}" for key, one in value.items())
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

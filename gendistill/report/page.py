@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from gendistill.files import atomic_write
 from gendistill.plain import plain
-from gendistill.report.cells import byte_size
+from gendistill.report.architectures import architecture_cells, architecture_sentences
 from gendistill.report.facts import (
     accuracy_words,
+    byte_words,
     chosen_anew,
     has_spread,
     learners_of,
@@ -85,6 +86,9 @@ def render(
     if modes := mode_cells(results):
         parts += ["<h2>Modes captured</h2>", plain_table(modes)]
         parts += [f'<p class="note">{escaped(sentence)}</p>' for sentence in mode_sentences(results)]
+    if across := architecture_cells(results):
+        parts += ["<h2>Other kinds of learners</h2>", plain_table(across)]
+        parts += [f'<p class="note">{escaped(sentence)}</p>' for sentence in architecture_sentences(results)]
     if any(row.scores for row in table):
         parts += ["<h2>Accuracy against learner updates</h2>", _curves(table, looks)]
     if any(row.epoch_updates for row in table):
@@ -191,7 +195,7 @@ def _grids(table: Sequence[Row], looks: Mapping[str, Style], images: Mapping[str
         if row is not None:
             stored = "fresh images" if row.images is None else counted(row.images, "image")
             stored += f" that show {row.decoded:,}" if row.decoded not in (None, row.images) else ""
-            mark, cost = swatch(looks[name]), f"{stored}, {byte_size(row.bytes)}"
+            mark, cost = swatch(looks[name]), f"{stored}, {byte_words(row)}"
         figures.append(
             f'<figure><img src="{data_address(png)}" width="{width}" height="{height}" '
             f'alt="Grid of {pictures} of {escaped(name)}">'

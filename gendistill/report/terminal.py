@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gendistill.plain import plain
+from gendistill.report.architectures import architecture_cells, architecture_sentences
 from gendistill.report.cells import distance, duration, image_count, per_update, percent
 from gendistill.report.facts import (
     accuracy_words,
@@ -51,7 +52,9 @@ def text_table(results: Mapping[str, Any]) -> str:
     columns = _columns(found, update_counts(table, wanted=results.get("columns")))
     lines = aligned([[heading for heading, _ in columns], *zip(*(cells for _, cells in columns), strict=True)])
     shown, modes = [*lines, "", *_notes(table), *(results.get("notes") or ()), *findings(found)], mode_cells(results)
-    return "\n".join([*shown, *(["", *aligned(modes), "", *mode_sentences(results)] if modes else [])])
+    shown += ["", *aligned(modes), "", *mode_sentences(results)] if modes else []
+    across = architecture_cells(results)
+    return "\n".join([*shown, *(["", *aligned(across), "", *architecture_sentences(results)] if across else [])])
 
 
 def time_columns(table: Sequence[Row]) -> list[tuple[str, list[float | None]]]:
