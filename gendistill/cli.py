@@ -18,6 +18,7 @@ from typing import NoReturn
 from gendistill import budget, notes
 from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
+from gendistill.own_trainers import use_own
 from gendistill.plain import readable
 from gendistill.runs.signals import Told, leave, obeyed
 from gendistill.spelling import of_command, of_config, written
@@ -151,6 +152,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     keep_freed_memory()
     notes.begin()
+    use_own()
     command = importlib.import_module(COMMANDS[name][0])
     with written(of_config if name in OF_CONFIGS else of_command):
         return int(command.main(arguments[1:]))

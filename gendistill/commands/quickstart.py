@@ -23,6 +23,7 @@ from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.runs.progress import last_step
 from gendistill.runs.signals import going_on
+from gendistill.shipped import config_folder
 from gendistill.words import counted
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     options = _options().parse(argv)
     with result_only(options.json), going_on(lambda: KEPT):
         learning = {"updates": options.updates, "seeds": options.seeds, "lr": options.lr}
-        results = run(Path(options.root), options.name, Path(options.configs), options.scale, options.seed, learning)
+        results = run(Path(options.root), options.name, _configs(options.configs), options.scale, options.seed, learning)
     if options.json:
         print(to_json(results))
     return 0
@@ -72,7 +73,9 @@ def _options() -> Options:
     options.add_argument("--root", default="checkpoints", metavar="DIR", help="directory that holds all runs")
     options.add_argument("--name", default="quickstart", help="directory of this job below the root")
     options.add_argument(
-        "--configs", default="configs/quickstart", metavar="DIR", help="directory with gan.yaml, gtn.yaml, latent.yaml"
+        "--configs",
+        metavar="DIR",
+        help="directory with gan.yaml, gtn.yaml and latent.yaml; None: those of the project",
     )
     options.add_argument("--scale", default=None, help="named scale of the configs; smoke takes seconds")
     options.add_argument("--seed", type=int, default=0, help="seed of the three runs and of the random real subset")
@@ -90,6 +93,10 @@ def _options() -> Options:
     )
     add_json(options)
     return options
+
+
+def _configs(given: str | None) -> Path:
+    return config_folder("quickstart") if given is None else Path(given)
 
 
 def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, learning: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +120,7 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
     for stage in STAGES:
         if not (configs / f"{stage}.yaml").is_file():
             raise UserError(
-                f"there is no {configs / stage}.yaml; run in a checkout of the project or give --configs DIR"
+                f"there is no {configs / stage}.yaml; leave --configs out to take those of the project"
             )
     planned = _plan(root, name, configs, scale, seed)
     with claimed(root / name, "running the quickstart", "choose another --name", FILES):
