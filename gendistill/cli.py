@@ -51,6 +51,9 @@ COMMANDS = {
     "verify": ("gendistill.commands.verify", "does a published set give the published number, and if not, why?"),
     "diagnose": ("gendistill.commands.diagnose", "has a generator collapsed, and how? class by class, with pictures"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
+    "configs": ("gendistill.commands.configs", "list the configs that come with the project, or copy one"),
+    "trainers": ("gendistill.commands.trainers", "list the trainers, one line each, with their pages"),
+    "completion": ("gendistill.commands.completion", "print a script that completes commands and options in a shell"),
     "torchrun": ("gendistill.commands.torchrun", "start several processes that train one model together"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
 }
@@ -70,7 +73,7 @@ def usage() -> str:
         f"Every command takes {budget.OPTION} N: the megabytes of memory to which a file that you trust may expand",
         f"(usually {budget.MULTIPLE} times its size and {budget.words(budget.CONSTANT)}).",
     ]
-    lines += ["", "gendistill COMMAND --help shows a command's options; gendistill --version shows the version."]
+    lines += ["", "gendistill COMMAND --help shows a command's options; gendistill -V shows the version."]
     return "\n".join(lines)
 
 
@@ -139,7 +142,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(usage())
         return 0 if arguments else 2
     name = arguments[0]
-    if name in ("--version", "version"):
+    if name in ("--version", "-V", "version"):
         from gendistill import __version__
 
         print(f"gendistill {__version__}")

@@ -80,7 +80,7 @@ def hidden(module: str) -> str:
     inner = Path(*module.split(".")[1:])
     for entry in sys.path:
         place = Path(entry or ".").absolute() / NAME
-        if not place.is_dir() or _same(place, folder(NAME)):
+        if not place.is_dir() or _same(place, folder(NAME)) or _untouched(place):
             continue
         found = place / inner
         if found.is_dir() or found.with_suffix(".py").is_file():

@@ -59,7 +59,7 @@ class Made:
 
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill quickstart``."""
-    options = _options().parse(argv)
+    options = parser().parse(argv)
     with result_only(options.json), going_on(lambda: KEPT):
         learning = {"updates": options.updates, "seeds": options.seeds, "lr": options.lr}
         results = run(Path(options.root), options.name, _configs(options.configs), options.scale, options.seed, learning)
@@ -68,7 +68,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _options() -> Options:
+def parser() -> Options:
+    """Return the command's options."""
     options = Options(prog="gendistill quickstart", description=(__doc__ or "").split("\n\n")[1])
     options.add_argument("--root", default="checkpoints", metavar="DIR", help="directory that holds all runs")
     options.add_argument("--name", default="quickstart", help="directory of this job below the root")

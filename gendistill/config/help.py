@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
@@ -31,6 +32,11 @@ GENERAL = (
     ("--print_config", "print the complete config as YAML and leave"),
     ("--json", "print one JSON object on stdout, all else on stderr"),
 )
+
+
+ROLE = re.compile(r":[a-z]+:`[~.!]*([^`]+)`")
+NO_DEFAULT = re.compile(r"( \(type:[^()]*?),\s+default:\s+null(?=\))")
+NONE = re.compile(r"\bNone(?::|\s+for)\s")
 
 
 class _Wide(DefaultHelpFormatter):
@@ -87,4 +93,11 @@ def _describe(experiment: Experiment | None) -> str:
     for action in parser._actions:
         if action.metavar == "CONFIG" or action.dest in ("run", "trainer"):
             action.help = argparse.SUPPRESS
-    return parser.format_help().replace("``", "").strip() + "\n"
+    return words_alone(parser.format_help()).strip() + "\n"
+
+
+def words_alone(text: str) -> str:
+    """Return a docstring's text without the marks of reStructuredText, and without defaults that say nothing."""
+    text = ROLE.sub(lambda found: found[1].rpartition(".")[2], text).replace("``", "")
+    text = NO_DEFAULT.sub(lambda found: found[1], text)
+    return NONE.sub(r"without it: ", text)
