@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +159,7 @@ def _run(
     print(text_table(results))
     print("")
     print(f"report       open {directory / 'report.html'} in a browser")
-    print(f"tensorboard  make tensorboard    (or: gendistill tensorboard --logdir {root})")
+    print(f"tensorboard  gendistill tensorboard --logdir {shlex.quote(str(root))}")
     return results
 
 
