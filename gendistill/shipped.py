@@ -1,7 +1,7 @@
 """What comes with the project beside its code: configs and small generators, found in a checkout and when installed.
 
-In a checkout they are ``configs/`` and ``checkpoints/``. An installed package has them in ``gendistill/shipped_files/``,
-where no other package writes; ``setup.py`` puts them there.
+In a checkout they are ``configs/`` and ``checkpoints/``. An installed package has them in
+``gendistill/shipped_files/``, where no other package writes; ``setup.py`` puts them there.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def config(given: str | Path) -> Path:
 
 
 def teacher(given: str | Path) -> Path:
-    """Return the teacher file or folder that somebody means, or a shipped generator by its name, such as ``digits-gan``.
+    """Return the teacher file or folder that somebody means, or a shipped generator by its name (``digits-gan``).
 
     Args:
         given: A path or a name, as for :func:`config`.

@@ -1,4 +1,4 @@
-"""What the source of this project's trainers says of them, read without importing it, which takes seconds with torch."""
+"""What the source of this project's trainers says of them, read without importing it, which would take seconds."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         import shtab
     except ImportError as error:
-        raise UserError("completion is made by shtab, which is missing; pip install 'gendistill[completion]'") from error
+        raise UserError("completion is made by shtab; pip install 'gendistill[completion]'") from error
     from gendistill.cli import COMMANDS
 
     program = everything(COMMANDS, {name: getattr(shtab, name) for name in ("FILE", "DIRECTORY")})

@@ -24,7 +24,6 @@ from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.runs.progress import last_step
 from gendistill.runs.signals import going_on
-from gendistill.shipped import config_folder
 from gendistill.words import counted
 
 if TYPE_CHECKING:
@@ -63,7 +62,9 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse(argv)
     with result_only(options.json), going_on(lambda: KEPT):
         learning = {"updates": options.updates, "seeds": options.seeds, "lr": options.lr}
-        results = run(Path(options.root), options.name, _configs(options.configs), options.scale, options.seed, learning)
+        results = run(
+            Path(options.root), options.name, _configs(options.configs), options.scale, options.seed, learning
+        )
     if options.json:
         print(to_json(results))
     return 0
@@ -97,10 +98,6 @@ def parser() -> Options:
     return options
 
 
-def _configs(given: str | None) -> Path:
-    return config_folder("quickstart") if given is None else Path(given)
-
-
 def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, learning: dict[str, Any]) -> dict[str, Any]:
     """Do the whole job, or what is left of it.
 
@@ -121,9 +118,7 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
     """
     for stage in STAGES:
         if not (configs / f"{stage}.yaml").is_file():
-            raise UserError(
-                f"there is no {configs / stage}.yaml; leave --configs out to take those of the project"
-            )
+            raise UserError(f"there is no {configs / stage}.yaml; leave --configs out to take those of the project")
     planned = _plan(root, name, configs, scale, seed)
     with claimed(root / name, "running the quickstart", "choose another --name", FILES):
         return _run(root, name, planned, seed, learning)

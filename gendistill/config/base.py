@@ -18,8 +18,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """Read a config file and everything that it stands on.
 
     Args:
-        path: A YAML file, or the name of one that comes with the project. Its key ``base``, where it has one, names a file as seen from the folder of this one, which
-            may have a base of its own.
+        path: A YAML file, or the name of one that comes with the project. Its key ``base``, where it has one, names a
+            file as seen from the folder of this one, which may have a base of its own.
 
     Returns:
         The merged config, without ``base``.

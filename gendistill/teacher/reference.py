@@ -28,10 +28,10 @@ Kind = TypeVar("Kind", bound=Teacher)
 LABELS = ",labels="
 """What stands between a teacher and the one whose labeller it gets."""
 FORMS = (
-    "a .safetensors file, a run directory, 'digits-gan' or 'mnist-gan' (they come with the project), 'real', 'real:subset=K' (K images in total), 'real:ipc=K' (K images a "
-    "class), a coreset such as 'real:herding=K' (also kcenter, kmeans, kmeans-mean), a folder of images, an export or "
-    "a generator's .pth checkpoint of torch-mimicry; any of them takes the labeller of another teacher: "
-    "'real:ipc=10,labels=FILE'"
+    "a .safetensors file, a run directory, 'digits-gan' or 'mnist-gan' (they come with the project), 'real', "
+    "'real:subset=K' (K images in total), 'real:ipc=K' (K images a class), a coreset such as 'real:herding=K' (also "
+    "kcenter, kmeans, kmeans-mean), a folder of images, an export or a generator's .pth checkpoint of torch-mimicry; "
+    "any of them takes the labeller of another teacher: 'real:ipc=10,labels=FILE'"
 )
 
 
@@ -45,7 +45,7 @@ def open_teacher(
     """Open the teacher that a reference names.
 
     Args:
-        reference: One of :data:`FORMS`, or a generator that comes with the project (``digits-gan``). A run directory stands for the ``teacher.safetensors`` in it. Coresets are
+        reference: One of :data:`FORMS`. A run directory stands for the ``teacher.safetensors`` in it. Coresets are
             chosen in the features of the trained classifier, or in those named behind an @: ``real:herding=10@pixels``.
         data: The real data: source of ``real...``, and what every other teacher is checked against. An image folder
             takes its class names and normalisation.

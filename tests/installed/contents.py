@@ -1,4 +1,4 @@
-"""What a wheel and an sdist must hold and must not: ``python tests/installed/contents.py dist/*``, as ``make dist`` does."""
+"""What a wheel and an sdist must hold and must not: ``python tests/installed/contents.py dist/*``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ def faults(archive: Path) -> list[str]:
             held = {name: opened.read(name) for name in opened.namelist()}
         wanted, said = _of_wheel(), []
         known = {"gendistill", "trainers"}
-        said += [f"{name} has no place in a wheel" for name in held if name.split("/")[0] not in known and ".dist-info/" not in name]
+        said += [
+            f"{name} has no place in a wheel"
+            for name in held
+            if name.split("/")[0] not in known and ".dist-info/" not in name
+        ]
     else:
         with tarfile.open(archive) as opened:
             files = [one for one in opened.getmembers() if one.isfile()]
@@ -44,8 +48,12 @@ def _of_wheel() -> dict[str, Path]:
     found = {f"{shipped}{_name(path)}": path for path in _shipped()}
     methods = sorted((ROOT / "trainers").rglob("*.py"))
     found |= {f"{shipped}{_name(path)}": path for path in methods} | {_name(path): path for path in methods}
-    found |= {_name(path): path for path in sorted((ROOT / "gendistill").rglob("*.py")) if "shipped_files" not in path.parts}
-    return found | {name: ROOT / name for name in ("gendistill/py.typed", "trainers/py.typed", "gendistill/report/style.css")}
+    found |= {
+        _name(path): path for path in sorted((ROOT / "gendistill").rglob("*.py")) if "shipped_files" not in path.parts
+    }
+    return found | {
+        name: ROOT / name for name in ("gendistill/py.typed", "trainers/py.typed", "gendistill/report/style.css")
+    }
 
 
 def _of_sdist() -> dict[str, Path]:

@@ -11,11 +11,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import contents  # noqa: E402
-import tour  # noqa: E402
+import contents
+import tour
 
-from gendistill import __version__  # noqa: E402
-from gendistill.cli import COMMANDS  # noqa: E402
+from gendistill import __version__
+from gendistill.cli import COMMANDS
 
 THEIRS = "raise SystemExit('this is the trainers of somebody else')\n"
 

@@ -1,8 +1,8 @@
 """The newcomer's path: builds the wheel, installs it in a fresh environment and runs every block of docs/tour.md.
 
-    python tests/installed/tour.py                 # the dependencies are those of this interpreter's environment
-    python tests/installed/tour.py --real          # pip installs them, too: needs a package index, minutes and gigabytes
-    python tests/installed/tour.py --real PYTHON   # with another interpreter
+python tests/installed/tour.py                 # the dependencies are those of this interpreter's environment
+python tests/installed/tour.py --real          # pip installs them, too: minutes and gigabytes
+python tests/installed/tour.py --real PYTHON   # with another interpreter
 """
 
 from __future__ import annotations
