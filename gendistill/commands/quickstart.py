@@ -62,9 +62,8 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse(argv)
     with result_only(options.json), going_on(lambda: KEPT):
         learning = {"updates": options.updates, "seeds": options.seeds, "lr": options.lr}
-        results = run(
-            Path(options.root), options.name, _configs(options.configs), options.scale, options.seed, learning
-        )
+        configs = config_folder("quickstart") if options.configs is None else Path(options.configs)
+        results = run(Path(options.root), options.name, configs, options.scale, options.seed, learning)
     if options.json:
         print(to_json(results))
     return 0
