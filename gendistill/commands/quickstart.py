@@ -24,6 +24,7 @@ from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.runs.progress import last_step
 from gendistill.runs.signals import going_on
+from gendistill.shipped import config_folder
 from gendistill.words import counted
 
 if TYPE_CHECKING:
