@@ -38,6 +38,9 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"gendistill latent-search takes one generator, not also '{words.positional[1]}'")
     if words.positional:
         words.overrides.insert(0, ("--trainer.generator", words.positional[0]))
+    if "--help" in words.flags and not (words.configs or words.trainer or words.overrides):
+        print(show("latent-search", SUMMARY, TRAINER, positional="GENERATOR "))
+        return 0
     if not words.configs:
         words.overrides.insert(0, ("--run.name", "latent-search"))
     experiment = assemble(words, default_trainer=TRAINER)
