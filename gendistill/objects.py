@@ -43,7 +43,7 @@ def locate(path: str, base: type | None = None) -> Any:
     except ImportError as error:
         raise UserError(f"'{path}' cannot be imported: {error}; {suggestion(path, base)}".rstrip("; ")) from error
     if not hasattr(module, name):
-        hides = hidden(module_name) if module_name.partition(".")[0] == TRAINERS else ""
+        hides = hidden(module_name, name) if module_name.partition(".")[0] == TRAINERS else ""
         hint = hides or did_you_mean(name, vars(module)) or suggestion(path, base)
         raise UserError(f"module '{module_name}' has no '{name}'; {hint}".rstrip("; "))
     found = getattr(module, name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import filecmp
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gendistill.errors import UserError
+from gendistill.regular import read_text
 from gendistill.shipped import HERE, TRAINERS, folder
 
 NAME = TRAINERS
@@ -71,11 +73,12 @@ def import_module(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def hidden(module: str) -> str:
+def hidden(module: str, name: str = "") -> str:
     """Return what to do about a module of another ``trainers`` that this project's package hides, or an empty string.
 
     Args:
         module: Its dotted path, such as ``trainers.mine``.
+        name: What is looked for in it; a module whose source has no such word is not meant. Empty: the module itself.
     """
     inner = Path(*module.split(".")[1:])
     for entry in sys.path:
@@ -83,12 +86,20 @@ def hidden(module: str) -> str:
         if not place.is_dir() or _same(place, folder(NAME)) or _untouched(place):
             continue
         found = place / inner
-        if found.is_dir() or found.with_suffix(".py").is_file():
+        source = found / "__init__.py" if found.is_dir() else found.with_suffix(".py")
+        if (found.is_dir() or source.is_file()) and (not name or _says(source, name)):
             return (
                 f"'{module}' is in {place}, which gendistill's own package '{NAME}' hides; rename that folder, to "
                 f"my_{NAME} for example, and write my_{module}"
             )
     return ""
+
+
+def _says(source: Path, name: str) -> bool:
+    try:
+        return re.search(rf"\b{re.escape(name)}\b", read_text(source)) is not None
+    except (OSError, UnicodeDecodeError, UserError):
+        return False
 
 
 def _is_own(known: ModuleType) -> bool:
