@@ -7,7 +7,6 @@ two are values of different types: what was read from a file is a :class:`gendis
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -15,6 +14,8 @@ from typing import Any, TypeVar
 from gendistill.class_names import paths_of, suggestion
 from gendistill.declared import accepted_arguments, require_types
 from gendistill.errors import UserError, did_you_mean
+from gendistill.own_trainers import hidden, import_module
+from gendistill.shipped import TRAINERS
 from gendistill.untrusted import UntrustedSpec
 
 T = TypeVar("T")
@@ -38,11 +39,12 @@ def locate(path: str, base: type | None = None) -> Any:
         hint = suggestion(path, base)
         raise UserError(f"'{path}' is not a dotted path; {hint}write it as package.module.Name")
     try:
-        module = importlib.import_module(module_name)
+        module = import_module(module_name)
     except ImportError as error:
         raise UserError(f"'{path}' cannot be imported: {error}; {suggestion(path, base)}".rstrip("; ")) from error
     if not hasattr(module, name):
-        hint = did_you_mean(name, vars(module)) or suggestion(path, base)
+        hides = hidden(module_name, name) if module_name.partition(".")[0] == TRAINERS else ""
+        hint = hides or did_you_mean(name, vars(module)) or suggestion(path, base)
         raise UserError(f"module '{module_name}' has no '{name}'; {hint}".rstrip("; "))
     found = getattr(module, name)
     if base is not None and not (isinstance(found, type) and issubclass(found, base)):

@@ -27,6 +27,8 @@ from trainers.student_training import StudentInner
 ROOT = Path(__file__).resolve().parents[1]
 ERRORS = ("UserError", "StorageError", "DivergenceError", "GendistillError")
 LOADING = {name for name in inspect.signature(gendistill.data.load).parameters if name not in ("device", "seed")}
+WITHOUT_DATA = ("quickstart", "tensorboard", "torchrun", "doctor", "configs", "trainers", "completion")
+"""Commands that load no data set of the person's choice."""
 SAID_BY = {
     **dict.fromkeys(("nas/ledger.py", "nas/study.py", "commands/option_file.py"), ("nas",)),
     **dict.fromkeys(
@@ -147,7 +149,7 @@ def test_every_option_that_is_asked_for_exists_in_each_way_of_writing() -> None:
         assert of_command(name) in options_of("evaluate") and of_command(name) in options_of("export")
         assert name in DATA_TYPES and of_config(name) == f"--data.{name}"
     for command in COMMANDS:
-        if command not in (*OF_CONFIGS, "quickstart", "tensorboard", "torchrun", "doctor"):
+        if command not in (*OF_CONFIGS, *WITHOUT_DATA):
             assert {of_command(name) for name in asked} <= options_of(command), command
 
 

@@ -3,7 +3,7 @@
 Projected gradient descent on the sphere of radius sqrt(d) (Bradley 2020, section 6.1; PULSE, Menon et al. 2020): the
 generator stays as it is, and a few latents of each class move so that their images teach a random network what real
 images of that class teach it. What is asked of the images is in ``latent_objectives/``, the parts of the search are in
-``latents/``.
+``latents/``. docs/methods/latent-search.md tells the rest.
 """
 
 from __future__ import annotations

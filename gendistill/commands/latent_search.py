@@ -46,6 +46,9 @@ def main(argv: Sequence[str]) -> int:
         words.overrides.insert(0, ("--trainer.generator", words.positional[0]))
         if any(option.endswith("generator") for option in words.typed):
             raise UserError(f"the generator is given twice, as '{words.positional[0]}' and as an option; give it once")
+    if "--help" in words.flags and not (words.configs or words.trainer or words.overrides):
+        print(show("latent-search", SUMMARY, TRAINER, positional="GENERATOR "))
+        return 0
     if not words.configs:
         words.overrides.insert(0, ("--run.name", "latent-search"))
     experiment = assemble(words, default_trainer=TRAINER)

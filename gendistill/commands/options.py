@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -13,15 +14,31 @@ from gendistill.spelling import in_one_spelling, require_one_spelling
 
 WRITTEN = ("output", "report", "page")
 """The options, of whatever command, that name a file or a folder to write."""
+NOTHING = re.compile(r"; None: (.+)$")
+"""How the help of an option says what happens where it is not given."""
 RATE_WORDS = ("grid", "teacher", "learned")
 """What stands for learning rates; gendistill.evaluation.rates says what they mean."""
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows every default; wide enough for a sentence beside the option."""
+class _Help(argparse.HelpFormatter):
+    """Shows every default as it would be typed; wide enough for a sentence beside the option."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=110)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        """Return what an option means, and its default; of one without a default, what happens without it."""
+        text = NOTHING.sub(r" (default: \1)", action.help or "")
+        shown = action.default
+        if not action.option_strings or text != action.help or "%(default)" in text:
+            return text
+        if shown is None or shown is False or shown is argparse.SUPPRESS:
+            return text
+        if isinstance(shown, bool):
+            return f"{text} (default: on)"
+        if isinstance(shown, list | tuple):
+            shown = ",".join(map(str, shown))
+        return f"{text} (default: {shown})".replace("%", "%%") if "%" in str(shown) else f"{text} (default: {shown})"
 
 
 class Options(argparse.ArgumentParser):

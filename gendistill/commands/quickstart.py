@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.runs.progress import last_step
 from gendistill.runs.signals import going_on
+from gendistill.shipped import config_folder
 from gendistill.words import counted
 
 if TYPE_CHECKING:
@@ -58,21 +60,25 @@ class Made:
 
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill quickstart``."""
-    options = _options().parse(argv)
+    options = parser().parse(argv)
     with result_only(options.json), going_on(lambda: KEPT):
         learning = {"updates": options.updates, "seeds": options.seeds, "lr": options.lr}
-        results = run(Path(options.root), options.name, Path(options.configs), options.scale, options.seed, learning)
+        configs = config_folder("quickstart") if options.configs is None else Path(options.configs)
+        results = run(Path(options.root), options.name, configs, options.scale, options.seed, learning)
     if options.json:
         print(to_json(results))
     return 0
 
 
-def _options() -> Options:
+def parser() -> Options:
+    """Return the command's options."""
     options = Options(prog="gendistill quickstart", description=(__doc__ or "").split("\n\n")[1])
     options.add_argument("--root", default="checkpoints", metavar="DIR", help="directory that holds all runs")
     options.add_argument("--name", default="quickstart", help="directory of this job below the root")
     options.add_argument(
-        "--configs", default="configs/quickstart", metavar="DIR", help="directory with gan.yaml, gtn.yaml, latent.yaml"
+        "--configs",
+        metavar="DIR",
+        help="directory with gan.yaml, gtn.yaml and latent.yaml; None: those of the project",
     )
     options.add_argument("--scale", default=None, help="named scale of the configs; smoke takes seconds")
     options.add_argument("--seed", type=int, default=0, help="seed of the three runs and of the random real subset")
@@ -112,9 +118,7 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
     """
     for stage in STAGES:
         if not (configs / f"{stage}.yaml").is_file():
-            raise UserError(
-                f"there is no {configs / stage}.yaml; run in a checkout of the project or give --configs DIR"
-            )
+            raise UserError(f"there is no {configs / stage}.yaml; leave --configs out to take those of the project")
     planned = _plan(root, name, configs, scale, seed)
     with claimed(root / name, "running the quickstart", "choose another --name", FILES):
         return _run(root, name, planned, seed, learning)
@@ -150,7 +154,7 @@ def _run(
     print(text_table(results))
     print("")
     print(f"report       open {directory / 'report.html'} in a browser")
-    print(f"tensorboard  make tensorboard    (or: gendistill tensorboard --logdir {root})")
+    print(f"tensorboard  gendistill tensorboard --logdir {shlex.quote(str(root))}")
     return results
 
 

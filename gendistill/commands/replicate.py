@@ -18,6 +18,7 @@ from gendistill.config.plan import Reported, is_real
 from gendistill.errors import UserError
 from gendistill.files import require_place
 from gendistill.runs.signals import going_on
+from gendistill.shipped import config_folder
 from gendistill.words import counted
 
 HELP = f"""usage: gendistill replicate ID [--scale NAME] [--seeds N] [--KEY VALUE ...]
@@ -36,7 +37,7 @@ options:
 {CLUSTER}
   --root DIR          directory that holds all runs (default: checkpoints); results are in
                       DIR/replication/SCALE/DATASET/ID, runs and evaluations are shared by replications
-  --configs DIR       directory with the configs (default: configs/replication)
+  --configs DIR       directory with the configs (default: those of the project)
   --output FILE       write the results to this JSON file too
   --json              print one JSON object on stdout, all else on stderr
   --KEY VALUE         any option of gendistill train, for all runs, such as --data.name mnist --data.root DIR"""
@@ -175,7 +176,7 @@ def _own(words: Words) -> tuple[dict[str, str | None], Replications]:
         if value is None and option != "--list":
             raise UserError(f"{option} needs a value")
     return own, Replications(
-        configs=Path(own.get("--configs") or "configs/replication"),
+        configs=Path(own.get("--configs") or config_folder("replication")),
         scale=words.scale or "reduced",
         root=Path(own.get("--root") or "checkpoints"),
         overrides=[(option, value) for option, value in words.overrides if option not in OWN],

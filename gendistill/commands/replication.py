@@ -62,12 +62,12 @@ class Replications:
         """Return all ids, sorted.
 
         Raises:
-            UserError: There is no directory of configs, as in an installed package.
+            UserError: There is no directory of configs.
         """
         if not self.configs.is_dir():
             raise UserError(
-                f"there is no folder '{self.configs}': replications are described by configs that come with a checkout "
-                "of the project and not with the installed package; run in a checkout or give --configs DIR"
+                f"there is no folder '{self.configs}' of configs that describe replications; leave --configs out to "
+                "take those of the project"
             )
         return sorted(path.stem for path in self.configs.glob("*.yaml"))
 

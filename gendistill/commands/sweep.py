@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gendistill import shipped
 from gendistill.claims import claimed
 from gendistill.commands.cluster import HELP as CLUSTER
 from gendistill.commands.cluster import OPTIONS, cluster_of, crew
@@ -190,7 +191,7 @@ def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
             own[option] = value
     if len(words.positional) != 1 or words.configs or words.trainer:
         raise UserError("gendistill sweep takes one config, such as configs/dd/mnist-layers.yaml, as its first word")
-    path = Path(words.positional[0])
+    path = shipped.config(words.positional[0])
     if path.suffix != ".yaml" or not path.is_file():
         raise UserError(f"there is no config '{path}'; name a .yaml file")
     option, equals, listed = own.get("--over", "").partition("=")

@@ -10,6 +10,7 @@ from gendistill.config.command_line import assemble, take_apart
 from gendistill.config.experiment import Experiment
 from gendistill.config.help import show
 from gendistill.errors import DivergenceError, UserError
+from gendistill.sources import options
 from gendistill.spelling import typed
 from gendistill.yaml_file import dump_yaml
 
@@ -28,7 +29,9 @@ def main(argv: Sequence[str]) -> int:
             f"gendistill train takes no argument '{words.positional[0]}'; write --config FILE or --KEY VALUE"
         )
     if "--help" in words.flags:
-        chosen = assemble(words) if words.configs or words.trainer else None
+        alone = words.trainer is not None and not (words.configs or words.overrides or words.scale)
+        from_source = words.trainer if alone and options(str(words.trainer)) is not None else None
+        chosen = from_source or (assemble(words) if words.configs or words.trainer else None)
         print(show("train", SUMMARY, chosen))
         return 0
     experiment = assemble(words)
