@@ -16,7 +16,7 @@ from gendistill.files import atomic_write, place_sentence, storage_sentence
 from gendistill.visible import visible
 
 SECONDS_BETWEEN_LINES = 10.0
-STEP = re.compile(r"(?:warning at |interrupted after |continued at )?step (\d{1,18})\b")
+STEP = re.compile(r"(?:warning at |interrupted after |continued at |ended after )?step (\d{1,18})\b")
 """Beginning of a log's lines that tell of a step."""
 
 
