@@ -46,6 +46,23 @@ def source_option() -> str:
     return "--source" if _form.get() is of_command else "source"
 
 
+def same_again(directory: object, *, fresh: bool = False) -> str:
+    """Return what is given again to go on with a run, as a person gives it here: a command, or a call in a script.
+
+    Args:
+        directory: The run's.
+        fresh: Whether it was told to discard what the directory held, which is left out then.
+    """
+    if _form.get() is in_python:
+        return f"the same call with directory='{directory}'" + (" and without fresh" if fresh else "")
+    return "the same command without run.fresh" if fresh else "the same command"
+
+
+def same_judging() -> str:
+    """Return what is given again to go on with an evaluation: a command, or a call in a script."""
+    return "make the same call" if _form.get() is in_python else "give the same command"
+
+
 @contextmanager
 def written(form: Form) -> Iterator[None]:
     """Write options in this form while inside."""
