@@ -34,6 +34,7 @@ class Claim:
     def __init__(self, folder: Path, doing: str, way_out: str, files: Iterable[str] = ()) -> None:
         self.folder, self.doing, self.way_out, self.files = folder, doing, way_out, tuple(files)
         self._lock: IO[bytes] | None = None
+        self._made: list[Path] = []
 
     def take(self) -> None:
         """Claim the folder until :meth:`release` or the process's end, and take away what killed writers left there.
@@ -43,6 +44,7 @@ class Claim:
             UserError: Another process has claimed it.
         """
         try:
+            self._made = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
             while not self._open():
                 pass
@@ -84,13 +86,17 @@ class Claim:
         return True
 
     def release(self) -> None:
-        """Give the folder free."""
+        """Give the folder free, and take it away where it was made here and nothing came into it."""
         if self._lock is not None:
             # While it is locked: whoever has opened it already sees that it has gone, and makes another.
             with contextlib.suppress(OSError):
                 os.unlink(self.folder / LOCK)
             self._lock.close()
             self._lock = None
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # something was written there
+                folder.rmdir()
+        self._made = []
 
 
 @contextlib.contextmanager

@@ -136,7 +136,7 @@ class BatchCondensationTrainer(Trainer):
             raise UserError(f"lr and lr_labels must be positive, got {lr} and {lr_labels}")
         if probes is not None and not probes:
             raise UserError("probes is an empty list; name at least one, or leave it out")
-        self.sizes = sizes(batch_size, condensed_size, rounds)
+        self.sizes, self.condensed_size = sizes(batch_size, condensed_size, rounds), condensed_size
         self.num_batches = num_batches
         self.start, self.features, self.optimise = start, features, optimise
         self.label_rule = labels
@@ -151,6 +151,7 @@ class BatchCondensationTrainer(Trainer):
     def build(self) -> None:
         """Cut one epoch into batches, prepare the probes and begin the first round."""
         rounds = len(self.sizes) - 1
+        self.sizes = sizes(self.batch_size, self.condensed_size, rounds)  # a batch may be lowered to small data
         if not self.optimise and (self.terms or self.has_own_loss):
             raise UserError("optimise is false, and the batches stay as they start; leave terms and extra_loss out")
         if self.run.processes.world > 1:

@@ -26,6 +26,7 @@ from gendistill.mimicry import (
     write_checkpoint,
 )
 from gendistill.notes import note
+from gendistill.objects import laid_over
 from gendistill.runs.attributes import not_finite
 from gendistill.runs.watch import Watched
 from gendistill.spelling import option
@@ -91,8 +92,10 @@ class MimicryTrainer(Trainer):
             raise UserError(f"betas are {betas}; give two numbers of at least 0 and below 1")
         if lr_decay not in LR_DECAYS:
             raise UserError(f"lr_decay is '{lr_decay}'; use one of: {', '.join(LR_DECAYS)}")
-        self.generator_spec: Spec = generator or {"class_path": "torch_mimicry.nets.sngan.SNGANGenerator32"}
-        self.discriminator_spec: Spec = discriminator or {"class_path": "torch_mimicry.nets.sngan.SNGANDiscriminator32"}
+        self.generator_spec: Spec = laid_over(generator, {"class_path": "torch_mimicry.nets.sngan.SNGANGenerator32"})
+        self.discriminator_spec: Spec = laid_over(
+            discriminator, {"class_path": "torch_mimicry.nets.sngan.SNGANDiscriminator32"}
+        )
         self.n_dis = n_dis
         self.lr_generator = lr_generator
         self.lr_discriminator = lr_discriminator

@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     if output is None and (Path(given.teacher) / "config.yaml").is_file():
         output = str(Path(given.teacher) / "results.json")
     with result_only(given.json), keeping(output):
-        data = load_data(given)
+        data = load_data(given, given.teacher)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         result = judge(teacher, data, given, given.teacher, short_name(given.teacher))
         if given.protocol in OF_CONDENSED_SETS and not is_real(given.teacher) and baselines([teacher], data):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gendistill.commands.judge import REFERENCES, add_data_files, load_data
+from gendistill.commands.judge import REFERENCES, add_data_files, data_given, load_data
 from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import result_only, to_json
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.teacher.reference import open_teacher
 
     with result_only(given.json):
-        data = load_data(given) if given.dataset else None
+        data = load_data(given, given.teacher) if data_given(given) else None
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         result = export(
             teacher,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +35,17 @@ SAME_NAME = (
 )  # fmt: skip
 
 
+OF_DATA = (
+    "image_size", "channels", "background", "whitening", "length", "vocabulary", "embedding", "text_column",
+    "label_column",
+)  # fmt: skip
+"""Options of the data that are called alike everywhere."""
+
+
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the real data."""
-    parser.add_argument("--dataset", default="digits", metavar="NAME", help="real data set, or a folder of images")
+    parser.add_argument("--dataset", metavar="NAME", help="real data set, or a folder of images; None: that which the "
+                        "teacher was made from, with the options below, else digits")  # fmt: skip
     add_data_files(parser)
 
 
@@ -142,22 +150,51 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "are their means")  # fmt: skip
 
 
-def load_data(options: argparse.Namespace) -> RealData:
-    """Load the data set that the options of :func:`add_data` name."""
-    import gendistill.data
+def data_given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of :func:`add_data` that were given, by the names of :func:`gendistill.data.load`."""
+    given = {name: getattr(options, name) for name in OF_DATA}
+    given |= {"name": options.dataset, "root": options.data_root}
+    return {name: value for name, value in given.items() if value is not None}
 
-    names = ("image_size", "channels", "background", "whitening", "length", "vocabulary", "embedding",
-             "text_column", "label_column")  # fmt: skip
-    given = {name: getattr(options, name) for name in names}
-    return gendistill.data.load(options.dataset, options.data_root, **given)
+
+def load_data(
+    options: argparse.Namespace,
+    *references: str,
+    results: Sequence[tuple[str, Mapping[str, Any]]] = (),
+    without: Sequence[str] = (),
+) -> RealData:
+    """Load the data set that the options of :func:`add_data` name, and what they leave out as teachers remember it.
+
+    Args:
+        options: What was given; it wins.
+        *references: Teachers that are judged on the data.
+        results: Earlier results that stand beside them, each with its file.
+        without: Options that teachers have no say in.
+
+    Raises:
+        UserError: Teachers were made from different data and no ``--dataset`` says which is meant; see also
+            :func:`gendistill.data.recorded.load_recorded`.
+    """
+    from gendistill.data.recorded import Recorded, agreed, load_recorded
+    from gendistill.teacher.reference import recorded_data
+
+    given = data_given(options)
+    try:
+        noted = [*map(recorded_data, references), *(Recorded.read(one.get("data"), file) for file, one in results)]
+        recorded = agreed([one for one in noted if one is not None])
+    except UserError:
+        if options.dataset is None:
+            raise
+        recorded = None
+    return load_recorded(None if recorded is None else recorded.without(*without), given)
 
 
 def dataset_name(dataset: str) -> str:
     """Return what results call the data set of ``--dataset``: a folder by its last name."""
-    from gendistill.data.load import FOLDER_PREFIX, NAMES
+    from gendistill.data.load import FOLDER_PREFIX, NAMES, known_name
 
-    path = expanded(dataset.removeprefix(FOLDER_PREFIX))
-    return dataset if dataset in NAMES else readable(real_path(path).name)
+    known = known_name(dataset)
+    return known if known in NAMES else readable(real_path(expanded(dataset.removeprefix(FOLDER_PREFIX))).name)
 
 
 def learner_spec(text: str | None) -> Any:

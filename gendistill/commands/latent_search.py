@@ -85,6 +85,7 @@ def search(experiment: Experiment, evaluating: bool = True) -> tuple[dict[str, A
         ``norms.png`` in the run's ``samples``. The teacher before the search is kept beside the other as
         ``start.safetensors``.
     """
+    from gendistill.data.recorded import remember
     from gendistill.report.film import gif, path_plot
     from gendistill.runs.loop import train
     from gendistill.teacher import load, save
@@ -111,6 +112,8 @@ def search(experiment: Experiment, evaluating: bool = True) -> tuple[dict[str, A
         results[kind] = str(target)
     results["curves"] = norm_curve(after)
     start = context.directory.path / "start.safetensors"
+    if (noted := remember(data)) is not None:
+        before.metadata.setdefault("data", noted)
     save(before, start)
     if evaluating:
         options = _judging_defaults(experiment)

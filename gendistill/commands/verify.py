@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     with result_only(given.json), keeping(given.output):
         result = verify(
             given.source,
-            load_data(given),
+            load_data(given, given.source, without=("whitening",)),
             protocol=given.protocol,
             learning=learning,
             reading=Reading(

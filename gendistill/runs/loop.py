@@ -133,13 +133,18 @@ def train(
     directory = RunDirectory(options.root, options.name)
     run = RunContext(options, directory, device, Streams(options.seed, device), processes)
     randomness = GlobalRandomness(options.seed, device)
+    refused: list[BaseException] = []
     with ExitStack() as closing:
+        closing.callback(lambda: directory.leave_as_found() if refused else None)
         closing.callback(directory.unlock)
         closing.enter_context(randomness.lent())
         try:
             processes.connect(options.timeout)
             _Loop(trainer, run, randomness, closing, beside).train(data, plain(config or {"run": options.to_dict()}))
         except BaseException as error:
+            # What was refused before its first step was no run.
+            if isinstance(error, UserError) and not run.step and processes.main:
+                refused.append(error)
             if (instead := failure(error, run)) is error:
                 raise
             raise instead from error
@@ -563,7 +568,8 @@ class _Loop:
         with untouched(self.trainer.modules().values(), self.run.streams):
             teacher = self.trainer.teacher()
             # Not of a teacher that another run made and this one hands on: it brings its own.
-            teacher.metadata.setdefault("data", {part: self.contents[part] for part in PARTS})
+            loaded = {"options": dict(self.data.options)} if self.data.options else {}
+            teacher.metadata.setdefault("data", loaded | {part: self.contents[part] for part in PARTS})
             self.watch.judge(teacher)
             if self.watch.sentences:
                 teacher.metadata["warnings"] = self.watch.sentences

@@ -8,17 +8,19 @@ from typing import TypeVar
 import torch
 
 from gendistill.data.real import RealData
+from gendistill.data.recorded import Recorded
 from gendistill.errors import UserError, did_you_mean
 from gendistill.regular import expanded, regular
 from gendistill.seeds import stream
 from gendistill.spelling import option
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.coreset import METHODS, coreset
-from gendistill.teacher.files import load
+from gendistill.teacher.files import describe, load
 from gendistill.teacher.fit import fitted
 from gendistill.teacher.folder import is_image_folder, read_image_folder
 from gendistill.teacher.labeller import Labeller, labelled
 from gendistill.teacher.mimicry import generator_teacher
+from gendistill.teacher.own_exports import read_notes
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 
@@ -91,6 +93,34 @@ def open_teacher(
     if data is not None:
         return fitted(teacher, data.description, str(reference))
     return teacher
+
+
+def recorded_data(reference: str | Path) -> Recorded | None:
+    """Return what a teacher's file, run or export says of the data that it was made from, before it is opened.
+
+    Args:
+        reference: As :func:`open_teacher` takes it.
+
+    Returns:
+        What it says; None where it says nothing, or is no file of ours: opening it has the sentence then.
+
+    Raises:
+        UserError: It says what cannot be.
+    """
+    text = str(reference)
+    base, between, _ = text.rpartition(LABELS)
+    if between and not expanded(text).exists():
+        return recorded_data(base)
+    path = expanded(reference)
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        if file.suffix == ".safetensors" and file.is_file():
+            metadata = describe(file).get("metadata")
+        else:
+            metadata = (read_notes(path if path.is_dir() else path.parent) or {}).get("metadata")
+    except (UserError, OSError):
+        return None
+    return Recorded.read(metadata.get("data"), text) if isinstance(metadata, dict) else None
 
 
 def with_labeller(teacher: Kind, other: str, data: RealData | None) -> Kind:
