@@ -288,15 +288,14 @@ def judge(
         count: Images drawn for fidelity; None: what the options say.
 
     Returns:
-        The result of :func:`gendistill.evaluation.evaluate.evaluate`.
+        The result of :func:`gendistill.evaluation.judging.judged`.
     """
-    from gendistill.evaluation.evaluate import evaluate
+    from gendistill.evaluation.judging import judged
 
     learning = learning_options(options) | running(options)
-    device = learning["device"]
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "draws", "reference", "seed")}
-    fidelity |= {"device": device, "count": options.count if count is None else count}
-    result = evaluate(
+    fidelity |= {"device": learning["device"], "count": options.count if count is None else count}
+    return judged(
         teacher,
         data,
         path=path,
@@ -304,25 +303,9 @@ def judge(
         learning=learning,
         fidelity=fidelity if options.fidelity else None,
         seed=options.seed,
+        continual=options.continual,
+        robust=options.robust,
     )
-    return result | _more(teacher, data, options, learning)
-
-
-def _more(teacher: Teacher, data: RealData, options: argparse.Namespace, learning: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``--continual`` and ``--robust`` ask for, by the options of learning."""
-    if not (options.continual or options.robust):
-        return {}
-    from gendistill.evaluation.continual import continual_learning
-    from gendistill.evaluation.protocols import expand
-    from gendistill.evaluation.robust_scores import robust_scores
-
-    given = expand(learning, data.description) | {"progress": None}
-    more: dict[str, Any] = {}
-    if options.continual:
-        more["continual"] = continual_learning(teacher, data, stages=options.continual, seed=options.seed, **given)
-    if options.robust:
-        more["robust"] = robust_scores(teacher, data, seed=options.seed, **given)
-    return more
 
 
 def more_words(result: Mapping[str, Any]) -> str:

@@ -125,7 +125,7 @@ class KeepBest:
         # Not even by accident can anything look at the test images.
         unseen = replace(data, test=data.validation)
         if self.metric in ("accuracy", "balanced"):
-            options = expand(LEARNING | self.learning, data.description) | {"split": "validation"}
+            options = expand({**LEARNING, **self.learning}, data.description) | {"split": "validation"}
             accuracy = learning_curve(teacher, unseen, **options)["accuracy"]
             found = (accuracy if self.metric == "accuracy" else accuracy["balanced"])["mean"][-1]
         elif self.metric == "distance":

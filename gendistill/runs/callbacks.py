@@ -2,8 +2,7 @@
 
 A callback derives from :class:`Callback` and overrides what it waits for, or is a function given to :class:`Every`,
 :class:`OnSave` or :class:`AtEnd`. It is given to :func:`gendistill.train`, or named in ``run.callbacks`` of a config by
-dotted path. It finds networks in eval mode and without gradients; whatever it draws or runs, the run stays the same to
-the bit.
+dotted path. It finds networks in eval mode; whatever it draws, judges or runs, the run stays the same to the bit.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+import torch
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
@@ -57,7 +58,8 @@ class Now:
 
     def teacher(self) -> Teacher:
         """Return what was learned so far."""
-        made: Teacher = self.trainer.teacher()
+        with torch.no_grad():
+            made: Teacher = self.trainer.teacher()
         return made
 
     def stop(self, reason: str = "a callback asked for it") -> None:

@@ -451,7 +451,7 @@ class _Loop:
         """Call callbacks in the first process; training does not notice."""
         if not callbacks or not self.processes.main:
             return
-        with untouched(self.trainer.modules().values(), self.run.streams):
+        with untouched(self.trainer.modules().values(), self.run.streams), torch.enable_grad():
             for one in callbacks:
                 getattr(one, what)(self.now)
 
@@ -459,7 +459,8 @@ class _Loop:
         """See how good the teacher is on the validation split; training does not notice."""
         with untouched(self.trainer.modules().values(), self.run.streams):
             teacher = self.trainer.teacher()
-            name, value = self.best.look(self.run.step, lambda asked: asked.measure(teacher, self.data))
+            with torch.enable_grad():  # learners train on it
+                name, value = self.best.look(self.run.step, lambda asked: asked.measure(teacher, self.data))
         if self.logger is not None:
             self.logger.log_scalars(self.run.step, {f"validation/{name}": value})
         so_far = ", the best so far" if self.best.improved else f"; the best is {self.best.value:.4g}"
