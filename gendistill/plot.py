@@ -27,10 +27,9 @@ from gendistill.report.drawing import (
     DASHES,
     PRINT,
     differences_figure,
+    dress,
     learning_figure,
-    new_axes,
     styles,
-    with_legend,
 )
 from gendistill.report.facts import accuracy_words
 from gendistill.report.pictures import by_class, picture_grid
@@ -123,16 +122,25 @@ def training(run: InDirectory | str | Path, tags: str | Sequence[str] | None = N
     if not shown:
         hint = did_you_mean(wanted[0], logged)
         raise UserError(f"'{_directory(run)}' has logged no {', '.join(wanted)}; {hint}it has: {', '.join(logged)}")
-    figure, axes = new_axes(PRINT, 3.4)
+    # A panel for each kind of curve: a loss and an accuracy have no axis in common.
+    kinds = list(dict.fromkeys(tag.partition("/")[0] for tag in shown))
+    figure = new_figure(PRINT.width, 1.9 * len(kinds) + 0.3)
+    panels = dict(zip(kinds, figure.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0], strict=True))
+    for axes in panels.values():
+        dress(axes, PRINT)
+    looks = list(styles(list(shown)).values())
     for place, (tag, points) in enumerate(shown.items()):
         steps, values = zip(*points, strict=True)
-        look = list(styles(list(shown)).values())[place]
+        look, axes = looks[place], panels[tag.partition("/")[0]]
         axes.plot(
             steps, values, color=PRINT.colour(look), linestyle=DASHES[place % len(DASHES)], linewidth=1.5,
-            marker="o" if len(steps) == 1 else None, markersize=3, label=figure_text(tag.removeprefix("train/")),
+            marker="o" if len(steps) == 1 else None, markersize=3, label=figure_text(tag.partition("/")[2]),
         )  # fmt: skip
+    for kind, axes in panels.items():
+        axes.set_ylabel(figure_text(kind))
+        axes.legend(fontsize=PRINT.letters - 1, frameon=False)
     axes.set_xlabel("training step")
-    return _shown(with_legend(figure, axes, PRINT))
+    return _shown(figure)
 
 
 def film(
@@ -171,7 +179,8 @@ def film(
                 file, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0
             ),
         )
-    places = sorted({round(place * (len(steps) - 1) / max(most - 1, 1)) for place in range(min(most, len(steps)))})
+    count = min(most, len(steps))
+    places = sorted({round(place * (len(steps) - 1) / max(count - 1, 1)) for place in range(count)})
     chosen = [steps[place] for place in places]
     return _of_pictures([read_picture(file) for _, file in chosen], [f"step {step:,}" for step, _ in chosen])
 
@@ -197,12 +206,10 @@ def _directory(run: InDirectory | str | Path) -> Path:
 
 def _of_pictures(pictures: Sequence[Any], titles: Sequence[str]) -> Figure:
     """Draw pictures side by side, each pixel as it is."""
-    from matplotlib.figure import Figure
-
     widest = max(picture.width for picture in pictures)
     height = max(picture.height / picture.width for picture in pictures)
     width = min(max(3.2, 2.1 * len(pictures)), 11.0) if len(pictures) > 1 else min(max(2.4, widest / 110), 6.4)
-    figure = Figure(figsize=(width, width / len(pictures) * height + 0.3 * bool(any(titles))), layout="constrained")
+    figure = new_figure(width, width / len(pictures) * height + 0.3 * bool(any(titles)))
     for axes, picture, title in zip(figure.subplots(1, len(pictures), squeeze=False)[0], pictures, titles, strict=True):
         axes.imshow(np.asarray(picture.convert("RGBA")))
         axes.set_axis_off()
@@ -210,12 +217,21 @@ def _of_pictures(pictures: Sequence[Any], titles: Sequence[str]) -> Figure:
     return _shown(figure)
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches, which pyplot knows nothing of."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def _shown(figure: Figure) -> Figure:
     """Let a notebook show a figure, which otherwise shows those of pyplot alone."""
 
+    figure.patch.set(facecolor=PRINT.paper, alpha=1)  # also on the dark page of a notebook
+
     def png() -> bytes:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
+        figure.savefig(buffer, format="png", dpi=DPI)
         return buffer.getvalue()
 
     figure._repr_png_ = png  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from gendistill.commands.options import image_number, momentum, named_numbers, p
 from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.regular import expanded, real_path
+from gendistill.spelling import option
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -214,9 +215,11 @@ def learner_spec(text: str | None) -> Any:
         path = full_path(text, nn.Module)
         _refuse_others(path)
         return path
-    spec = parse_yaml(text, "--learner")
+    spec = parse_yaml(text, option("learner"))
     if not isinstance(spec, dict):
-        raise UserError(f"--learner is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}")
+        raise UserError(
+            f"{option('learner')} is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}"
+        )
     spec = full_paths(spec)
     _refuse_others(str(spec.get("class_path", "")))
     return spec
@@ -231,7 +234,7 @@ def _refuse_others(path: str) -> None:
     ours = path.split(".")[0] in PACKAGES and path in paths_of(name)
     if "." not in path or (ours and path not in paths_of(name, Learner)):
         raise UserError(
-            f"--learner is '{path}'{', which is no learner' if ours else ''}; {suggestion(path, Learner)}write the "
+            f"{option('learner')} is '{path}'{', which is no learner' if ours else ''}; {suggestion(path, Learner)}write the "
             "name of a learner such as ConvNet, or package.module.Name"
         )
 

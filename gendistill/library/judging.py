@@ -22,6 +22,7 @@ from gendistill.evaluation.judging import judged
 from gendistill.library.opening import DataLike, TeacherLike, data_of, load, reference_of
 from gendistill.library.results import Comparison, Result
 from gendistill.library.training import as_keyboard_interrupt
+from gendistill.objects import full_paths
 from gendistill.report.page import write_report
 from gendistill.report.rows import told_apart
 from gendistill.runs.counter import Counter
@@ -213,7 +214,10 @@ def _learning(
     if protocol is not None:
         given["protocol"] = protocol
     if learner is not None:
-        given["learner"] = learner_spec(learner) if isinstance(learner, str) else held(learner, "learner")
+        spec = held(learner, "learner")
+        if not isinstance(spec, str | Mapping):
+            raise UserError(f"learner is {learner!r}; give a learner's class, its name or class_path and init_args")
+        given["learner"] = learner_spec(spec) if isinstance(spec, str) else full_paths(spec)
     if seeds is not None:
         given["seeds"] = seeds
     check_options(given, None)
@@ -261,8 +265,8 @@ def _baselines(
     found = baselines(stored, data)
     if wanted and not found:
         raise UserError(
-            "baselines needs a teacher with as many stored images of every class, and no more than there are real ones; "
-            "none of these has them"
+            "baselines needs a teacher with as many stored images of every class, and no more than there are "
+            "real ones; none of these has them"
         )
     known = [given for _, given, _ in opened if isinstance(given, str)]
     return [(None, one, load(one, data, seed=seed)) for one in found if one not in known]

@@ -17,7 +17,7 @@ import torch
 
 from gendistill.commands.train import run_experiment
 from gendistill.config.base import read_config
-from gendistill.config.experiment import Experiment, check, trainer_class, trainer_path
+from gendistill.config.experiment import DATA_TYPES, Experiment, check, trainer_class, trainer_path
 from gendistill.config.keywords import held, sections
 from gendistill.config.merge import at_scale, lay
 from gendistill.data.real import RealData
@@ -240,6 +240,10 @@ def train(
             says how to go on.
     """
     experiment = _experiment(trainer, steps, scale, keep_best, progress, options)
+    if isinstance(data, RealData) and (
+        own := [name for name in options if name in DATA_TYPES and name in experiment.data]
+    ):
+        raise UserError(f"{own[0]} is for data that is still to be loaded; give it where this data was loaded")
     if data is not None and experiment.data and not isinstance(data, RealData):
         data = experiment.data | ({"name": str(data)} if isinstance(data, str | Path) else dict(data))
     loaded = load_data(data) if data is not None else experiment.load_data()

@@ -240,6 +240,12 @@ def new_axes(form: Form, height: float) -> tuple[Any, Any]:
     figure = Figure(figsize=(form.width, height * form.tall * form.width / SCREEN.width), layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
+    dress(axes, form)
+    return figure, axes
+
+
+def dress(axes: Any, form: Form) -> None:
+    """Give a set of axes the look of a form: a grid, one line below, letters of its size."""
     axes.patch.set_alpha(0)
     axes.grid(True, color=form.rule, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -249,7 +255,6 @@ def new_axes(form: Form, height: float) -> tuple[Any, Any]:
     axes.tick_params(which="both", colors=form.ink, length=0, labelsize=form.letters, pad=6)
     axes.xaxis.label.set(color=form.ink, fontsize=form.letters + 0.5)
     axes.yaxis.label.set(color=form.ink, fontsize=form.letters + 0.5)
-    return figure, axes
 
 
 def with_legend(figure: Any, axes: Any, form: Form) -> Any:

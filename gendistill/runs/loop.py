@@ -451,8 +451,8 @@ class _Loop:
         """Call callbacks in the first process; training does not notice."""
         if not callbacks or not self.processes.main:
             return
-        with untouched(self.trainer.modules().values(), self.run.streams), torch.enable_grad():
-            for one in callbacks:
+        for one in callbacks:  # none of them notices another one either
+            with untouched(self.trainer.modules().values(), self.run.streams), torch.enable_grad():
                 getattr(one, what)(self.now)
 
     def judge(self) -> None:
