@@ -39,7 +39,7 @@ from gendistill.report.verdict import verdict
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 120
+DPI = 90
 STEP = re.compile(r"(?P<name>.+)-(?P<step>\d{7,})\.png")
 
 ResultsLike = Result | Comparison | Mapping[str, Any] | Iterable[Result]
