@@ -23,8 +23,8 @@ GROUPS = {
 }
 HEAD = """# The library, name by name
 
-Made by `make docs` (`tools/api_page.py`) from the docstrings; a test says when it is old. How the names are used together is on the page
-[From Python](library.md).
+Made by `make docs` (`tools/api_page.py`) from the docstrings; a test says when it is old. How the names are used
+together is on the page [From Python](library.md).
 """
 ROLE = re.compile(r":(?:func|class|meth|attr|mod|data):`~?([^`]+)`")
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Source):$")

@@ -233,9 +233,10 @@ def _refuse_others(path: str) -> None:
     name = path.rpartition(".")[2]
     ours = path.split(".")[0] in PACKAGES and path in paths_of(name)
     if "." not in path or (ours and path not in paths_of(name, Learner)):
+        what = ", which is no learner" if ours else ""
         raise UserError(
-            f"{option('learner')} is '{path}'{', which is no learner' if ours else ''}; {suggestion(path, Learner)}write "
-            "the name of a learner such as ConvNet, or package.module.Name"
+            f"{option('learner')} is '{path}'{what}; {suggestion(path, Learner)}write the "
+            "name of a learner such as ConvNet, or package.module.Name"
         )
 
 
