@@ -125,7 +125,7 @@ class Run:
 
     @property
     def _best(self) -> Mapping[str, Any]:
-        found: dict[str, Any] = read_state(self._require_best(self._place.best_state), CPU, mapped=True)["best"]
+        found: dict[str, Any] = read_state(self._require_best(self._place.best_state), CPU, mapped=True)["kept_best"]
         return found
 
     def _require_best(self, path: Path) -> Path:

@@ -191,7 +191,7 @@ STATE = Keys(
         **{name: Is(mapping, "an object") for name in ("software", "config", "data")},
         "other_data": Is(table_of(mapping), "what other data sets hold"),
         "watch": WATCH,
-        "best": RECORD,
+        "kept_best": RECORD,
         "tuned": Is(text, "what the run's trial chose, as text"),
     },
     # What a later version saves is no use without that version.
@@ -364,7 +364,7 @@ class _Loop:
         self.trainer.load_state_dict(state["trainer"])
         self.metrics.load_state_dict(state["metrics"])
         run.metrics = dict(state["reported"])
-        self.best.load_state_dict(state.get("best") or {})
+        self.best.load_state_dict(state.get("kept_best") or {})
         if self.best.step == run.step:  # killed before it was kept as the best, or kept already
             self.processes.on_main(lambda: self.best.keep(run.directory))
         if state.get("watch") is not None:
@@ -549,7 +549,7 @@ class _Loop:
                 "streams": self.run.streams.state_dict(),
                 "global": self.randomness.state_dict(),
                 "watch": self.watch.state_dict(),
-                **({"best": best} if (best := self.best.state_dict()) else {}),
+                **({"kept_best": best} if (best := self.best.state_dict()) else {}),
                 "metrics": self.metrics.state_dict(),
                 "reported": self.run.metrics,
             },

@@ -75,7 +75,7 @@ def test_callbacks_hear_of_steps_saves_and_the_end_and_change_nothing(tmp_path: 
     assert one.heard[0] == ("start", 0) and one.heard[-1] == ("end", 12)
     assert {("save", step) for step in (4, 8, 12)} <= set(one.heard)
     there = state_of(tmp_path, "beside")
-    assert there.pop("best")["metric"] == KEEP["metric"]
+    assert there.pop("kept_best")["metric"] == KEEP["metric"]
     same(there, state_of(tmp_path, "alone"))
 
 
@@ -150,7 +150,9 @@ def test_the_best_step_is_kept_with_the_state_that_made_it(tmp_path: Path) -> No
     step = max(curve, key=lambda one: curve[one])
     assert 2 <= step < 12 or len(set(curve.values())) > 1
     best = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
-    assert best["step"] == best["best"]["step"] == step and best["best"]["value"] == pytest.approx(curve[step])
+    assert best["step"] == best["kept_best"]["step"] == step and best["kept_best"]["value"] == pytest.approx(
+        curve[step]
+    )
     kept = load(tmp_path / "run" / "best.safetensors")
     assert abs(float(kept.everything()[0].mean()) - 0.53) == pytest.approx(curve[step], rel=1e-5)
     # A run of so many steps has the same state.
@@ -168,8 +170,8 @@ def test_a_run_in_parts_keeps_the_same_best_step(tmp_path: Path) -> None:
         run(tmp_path, "parts", steps=steps, keep_best=lower)
     whole, parts = (torch.load(tmp_path / name / "best.pt", weights_only=True) for name in ("whole", "parts"))
     if whole["step"] not in (3, 7):  # a part's last step is looked at, too
-        assert whole["best"]["value"] >= parts["best"]["value"]
-    assert state_of(tmp_path, "parts")["best"] == parts["best"]
+        assert whole["kept_best"]["value"] >= parts["kept_best"]["value"]
+    assert state_of(tmp_path, "parts")["kept_best"] == parts["kept_best"]
 
 
 def test_killed_before_the_best_was_kept_it_is_kept_when_the_run_goes_on(tmp_path: Path) -> None:
