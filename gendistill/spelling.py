@@ -95,6 +95,11 @@ def option(name: str) -> str:
     return _form.get()(name)
 
 
+def judging_option(name: str) -> str:
+    """Return how an option of judging is written here: ``--learner``, or ``learner`` in a script."""
+    return name if _form.get() is in_python else of_command(name)
+
+
 def source_option() -> str:
     """Return how the data set is named here that networks are trained on before the one they are adapted to."""
     return "--source" if _form.get() is of_command else "source"

@@ -11,7 +11,7 @@ from gendistill.commands.options import image_number, momentum, named_numbers, p
 from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.regular import expanded, real_path
-from gendistill.spelling import option
+from gendistill.spelling import judging_option
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -215,10 +215,10 @@ def learner_spec(text: str | None) -> Any:
         path = full_path(text, nn.Module)
         _refuse_others(path)
         return path
-    spec = parse_yaml(text, option("learner"))
+    spec = parse_yaml(text, judging_option("learner"))
     if not isinstance(spec, dict):
         raise UserError(
-            f"{option('learner')} is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}"
+            f"{judging_option('learner')} is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}"
         )
     spec = full_paths(spec)
     _refuse_others(str(spec.get("class_path", "")))
@@ -235,7 +235,7 @@ def _refuse_others(path: str) -> None:
     if "." not in path or (ours and path not in paths_of(name, Learner)):
         what = ", which is no learner" if ours else ""
         raise UserError(
-            f"{option('learner')} is '{path}'{what}; {suggestion(path, Learner)}write the "
+            f"{judging_option('learner')} is '{path}'{what}; {suggestion(path, Learner)}write the "
             "name of a learner such as ConvNet, or package.module.Name"
         )
 
