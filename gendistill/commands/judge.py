@@ -218,7 +218,8 @@ def learner_spec(text: str | None) -> Any:
     spec = parse_yaml(text, judging_option("learner"))
     if not isinstance(spec, dict):
         raise UserError(
-            f"{judging_option('learner')} is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}"
+            f"{judging_option('learner')} is {text!r}, expected a dotted path or "
+            "{class_path: ..., init_args: {...}}"
         )
     spec = full_paths(spec)
     _refuse_others(str(spec.get("class_path", "")))

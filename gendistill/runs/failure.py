@@ -80,6 +80,8 @@ def kept(run: RunContext) -> str:
 
 def again(run: RunContext) -> str:
     """Return what is to be given to go on."""
+    if run.processes.world > 1:  # which a launcher started, and so a command
+        return "the same command without run.fresh" if run.options.fresh else "the same command"
     return same_again(run.directory, fresh=run.options.fresh)
 
 
