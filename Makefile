@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run install test lint types tests format tensorboard benchmarks dist clean
+.PHONY: run install test lint types tests format docs tensorboard benchmarks dist clean
 
 run: install
 	$(BIN)/python tools/quickstart.py
@@ -40,6 +40,9 @@ tests: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install
+	$(BIN)/python tools/api_page.py
 
 tensorboard: install
 	$(BIN)/gendistill tensorboard --logdir checkpoints

@@ -110,7 +110,7 @@ def build(spec: str | Mapping[str, Any] | UntrustedSpec, base: type[T], **provid
     if unknown or not isinstance(spec.get("class_path"), str):
         raise UserError(f"expected class_path and init_args, got {sorted(map(str, spec))}")
     path = str(spec["class_path"])
-    return _build(locate(path, base), path, dict(spec.get("init_args") or {}), provided)
+    return construct(locate(path, base), path, dict(spec.get("init_args") or {}), provided)
 
 
 def laid_over(spec: Any, default: Mapping[str, Any]) -> Any:
@@ -141,7 +141,7 @@ def _build_named(spec: UntrustedSpec, base: type[T], provided: Mapping[str, Any]
             )
     try:
         with bounded(spec.where, spec.values, spec.parts):
-            return _build(target, spec.class_path, given, provided)
+            return construct(target, spec.class_path, given, provided)
     except UserError:
         raise
     except Exception as error:  # whatever a constructor does with arguments that nobody vouches for
@@ -162,7 +162,18 @@ def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, list | tuple) else value
 
 
-def _build(target: type[T], path: str, given: dict[str, Any], provided: Mapping[str, Any]) -> T:
+def construct(target: type[T], path: str, given: Mapping[str, Any], provided: Mapping[str, Any]) -> T:
+    """Build an object of a class that is at hand; see :func:`build`.
+
+    Args:
+        target: The class.
+        path: What it is called, for errors and in the object's ``spec``.
+        given: Its arguments; they win.
+        provided: Arguments that it is passed where it takes them.
+
+    Raises:
+        UserError: Unknown or missing arguments, or a value that the class refuses.
+    """
     accepted = accepted_arguments(target)
     for name in given:
         # What was called otherwise once is read by the class itself: gendistill.renamed.
@@ -170,7 +181,7 @@ def _build(target: type[T], path: str, given: dict[str, Any], provided: Mapping[
             raise UserError(
                 f"{path} has no option '{name}'; {did_you_mean(name, accepted)}it takes: {', '.join(accepted)}"
             )
-    arguments = {name: value for name, value in provided.items() if name in accepted} | given
+    arguments = {name: value for name, value in provided.items() if name in accepted} | dict(given)
     missing = [
         name for name, parameter in accepted.items() if parameter.default is parameter.empty and name not in arguments
     ]

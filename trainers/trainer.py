@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,16 @@ class Trainer(ABC):
     other_data: dict[str, dict[str, Any]]
     """What data sets besides the run's own hold (:func:`gendistill.data.fingerprint.contents`), by name; a run that is
     continued asks whether they changed. ``build`` adds to it."""
+
+    given: dict[str, Any]
+    """The arguments that it was made with, by name: what a config of it has as ``init_args``."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Note the arguments, so that a run of a trainer that was made by hand has a config, too."""
+        made = super().__new__(cls)
+        names = list(inspect.signature(cls.__init__).parameters)[1:]
+        made.given = dict(zip(names, args, strict=False)) | kwargs
+        return made
 
     def __init__(self, batch_size: int = 64, terms: Sequence[str | Mapping[str, Any]] | None = None) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -217,7 +228,7 @@ class Trainer(ABC):
         """Return the state of every attribute that training changes."""
         state: dict[str, Any] = {}
         for name, value in vars(self).items():
-            if name in ("run", "data", "_built_plain", "_records"):
+            if name in ("run", "data", "given", "_built_plain", "_records"):
                 continue
             changed = name in self._built_plain and value != self._built_plain[name]
             if holds_state(value) or (changed and is_plain(value)):

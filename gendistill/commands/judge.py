@@ -11,7 +11,7 @@ from gendistill.commands.options import image_number, momentum, named_numbers, o
 from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.regular import expanded, real_path
-from gendistill.spelling import typed
+from gendistill.spelling import judging_option, typed
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -251,9 +251,12 @@ def learner_spec(text: str | None) -> Any:
         path = full_path(text, nn.Module)
         _refuse_others(path)
         return path
-    spec = parse_yaml(text, "--learner")
+    spec = parse_yaml(text, judging_option("learner"))
     if not isinstance(spec, dict):
-        raise UserError(f"--learner is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}")
+        raise UserError(
+            f"{judging_option('learner')} is {text!r}, expected a dotted path or "
+            "{class_path: ..., init_args: {...}}"
+        )
     spec = full_paths(spec)
     _refuse_others(str(spec.get("class_path", "")))
     return spec
@@ -267,8 +270,9 @@ def _refuse_others(path: str) -> None:
     name = path.rpartition(".")[2]
     ours = path.split(".")[0] in PACKAGES and path in paths_of(name)
     if "." not in path or (ours and path not in paths_of(name, Learner)):
+        what = ", which is no learner" if ours else ""
         raise UserError(
-            f"--learner is '{path}'{', which is no learner' if ours else ''}; {suggestion(path, Learner)}write the "
+            f"{judging_option('learner')} is '{path}'{what}; {suggestion(path, Learner)}write the "
             "name of a learner such as ConvNet, or package.module.Name"
         )
 
@@ -325,9 +329,9 @@ def judge(
         count: Images drawn for fidelity; None: what the options say.
 
     Returns:
-        The result of :func:`gendistill.evaluation.evaluate.evaluate`.
+        The result of :func:`gendistill.evaluation.judging.judged`.
     """
-    from gendistill.evaluation.evaluate import evaluate
+    from gendistill.evaluation.judging import judged
 
     if options.robust and teacher.label_counts is None:
         many = str(10 * data.description.num_classes)
@@ -337,10 +341,9 @@ def judge(
             f"them: {how}"
         )
     learning = learning_options(options) | running(options)
-    device = learning["device"]
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "draws", "reference", "seed")}
-    fidelity |= {"device": device, "count": options.count if count is None else count}
-    result = evaluate(
+    fidelity |= {"device": learning["device"], "count": options.count if count is None else count}
+    return judged(
         teacher,
         data,
         path=path,
@@ -348,36 +351,10 @@ def judge(
         learning=learning,
         fidelity=fidelity if options.fidelity else None,
         seed=options.seed,
+        continual=options.continual,
+        robust=options.robust,
+        others=learner_specs(options.learner)[1:],
     )
-    return result | _more(teacher, data, options, learning, result)
-
-
-def _more(
-    teacher: Teacher,
-    data: RealData,
-    options: argparse.Namespace,
-    learning: dict[str, Any],
-    result: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return what ``--continual``, ``--robust`` and several learners ask for, by the options of learning."""
-    specs = learner_specs(options.learner)
-    if not (options.continual or options.robust or len(specs) > 1):
-        return {}
-    from gendistill.evaluation.continual import continual_learning
-    from gendistill.evaluation.protocols import expand
-    from gendistill.evaluation.robust_scores import robust_scores
-
-    given = expand(learning, data.description) | {"progress": None}
-    more: dict[str, Any] = {}
-    if len(specs) > 1:
-        from gendistill.evaluation.architectures import other_learners
-
-        more["architectures"] = other_learners(teacher, data, result["learning"], specs[1:], given)
-    if options.continual:
-        more["continual"] = continual_learning(teacher, data, stages=options.continual, seed=options.seed, **given)
-    if options.robust:
-        more["robust"] = robust_scores(teacher, data, seed=options.seed, **given)
-    return more
 
 
 def more_words(result: Mapping[str, Any]) -> str:

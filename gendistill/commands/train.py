@@ -48,12 +48,22 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def run_experiment(experiment: Experiment, trainer: Any = None) -> Any:
+def run_experiment(
+    experiment: Experiment,
+    trainer: Any = None,
+    data: Any = None,
+    *,
+    callbacks: Sequence[Any] = (),
+    loggers: Sequence[Any] = (),
+) -> Any:
     """Run an experiment to its end, or continue it.
 
     Args:
         experiment: What to run.
         trainer: The trainer, when the caller has built it to ask it something afterwards.
+        data: The real data, when the caller has loaded it; None: it is loaded as the experiment says.
+        callbacks: See :func:`gendistill.runs.loop.train`.
+        loggers: See there.
 
     Returns:
         The :class:`gendistill.runs.context.RunContext` of the finished run.
@@ -65,7 +75,8 @@ def run_experiment(experiment: Experiment, trainer: Any = None) -> Any:
 
     config = experiment.to_dict()
     trainer = trainer or experiment.build_trainer()
-    return train(trainer, experiment.load_data(), experiment.options, config=config)
+    data = experiment.load_data() if data is None else data
+    return train(trainer, data, experiment.options, config=config, callbacks=callbacks, loggers=loggers)
 
 
 def announce(context: Any, data: Mapping[str, Any]) -> None:

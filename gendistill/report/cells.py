@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from gendistill.report.rows import Fidelity, Score
+from gendistill.words import byte_size
+
+__all__ = ["byte_size", "distance", "duration", "image_count", "number", "per_update", "percent", "points"]
 
 
 def percent(score: Score | None) -> str:
@@ -37,18 +40,6 @@ def per_update(images: float | None) -> str:
     if images is None:
         return "–"
     return f"{images:,.0f}" if abs(images - round(images)) < 0.05 else f"{images:,.1f}"
-
-
-def byte_size(count: int | None) -> str:
-    """Write a number of bytes in decimal units."""
-    if count is None:
-        return "–"
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5 or unit == "GB":
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
 
 
 def duration(seconds: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
@@ -47,6 +48,13 @@ class RunOptions:
         progress: Show a bar on a terminal, or a line now and then elsewhere.
         timeout: Seconds that one of several processes waits for the others in a step, after which the run ends.
         fresh: Discard what the run's directory holds and start anew.
+        callbacks: What is done while the run goes on, each a dotted path or ``class_path`` and ``init_args`` of a
+            subclass of :class:`gendistill.runs.callbacks.Callback`.
+        loggers: Where curves and pictures go beside TensorBoard, each likewise a subclass of
+            :class:`gendistill.runs.loggers.Logger`.
+        keep_best: Keep state and teacher of the step that is best on the validation split, as ``best.pt`` and
+            ``best.safetensors``: ``metric``, ``every``, ``higher``, ``learning`` and ``fidelity``, of which ``{}``
+            leaves all as they are; see :class:`gendistill.runs.best.KeepBest`. None: keep the last one alone.
     """
 
     name: str = "run"
@@ -67,6 +75,9 @@ class RunOptions:
     progress: bool = True
     timeout: float = TIMEOUT
     fresh: bool = False
+    callbacks: Sequence[str | Mapping[str, Any]] | None = None
+    loggers: Sequence[str | Mapping[str, Any]] | None = None
+    keep_best: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for key, least in (("steps", 1), ("seed", 0), ("save_every", 1), ("log_every", 1), ("sample_every", 0)):
