@@ -15,6 +15,7 @@ from gendistill.data.description import Normalisation
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler, EpochSampler
 from gendistill.errors import UserError
+from gendistill.grids import Grid, grid_of_classes
 from gendistill.nets.chance import Chance
 from gendistill.runs.attributes import UNFIT, capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
@@ -177,15 +178,18 @@ class Trainer(ABC):
         self._records.clear()
         return records
 
-    def samples(self) -> dict[str, Tensor]:
-        """Return picture grids by name, pixels in [0, 1] (N, C, H, W); called in eval mode without gradients.
+    def samples(self) -> Mapping[str, Tensor | Grid]:
+        """Return picture grids by name; called in eval mode without gradients.
+
+        Each is pixels in [0, 1] (N, C, H, W), or a :class:`~gendistill.grids.Grid` of them, which says what each is of.
 
         Every call finds all random streams where they were, so a grid always shows the same noise.
         """
         teacher = self.teacher()
         count = min(10 * self.data.description.num_classes, 100)
-        images, _ = teacher.sample(count, self.run.streams["samples"])
-        return {"teacher": teacher.description.normalisation.invert(images).clamp(0, 1)}
+        images, labels = teacher.sample(count, self.run.streams["samples"])
+        pixels = teacher.description.normalisation.invert(images).clamp(0, 1)
+        return {"teacher": grid_of_classes(pixels, labels, teacher.description.class_names)}
 
     def watched(self) -> Watched:
         """Return what is to be watched beside NaN: learned rates, gradients, what is to move; by default nothing."""

@@ -17,7 +17,7 @@ from gendistill.plain import plain
 from gendistill.visible import seen
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from gendistill.grids import Grid
 
 
 def to_json(result: Mapping[str, Any]) -> str:
@@ -66,7 +66,7 @@ def hand_over(
     as_json: bool,
     output: str | Path | None = None,
     report: str | Path | None = None,
-    pictures: Callable[[], Mapping[str, Tensor]] = dict,
+    pictures: Callable[[], Mapping[str, Grid]] = dict,
 ) -> int:
     """Write a command's result where it is asked for, and print it.
 

@@ -26,9 +26,8 @@ from gendistill.runs.signals import going_on
 from gendistill.words import counted
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from gendistill.data.real import RealData
+    from gendistill.grids import Grid
     from gendistill.teacher import Teacher
 
 KEPT = "finished stages are kept; give the same command again to go on"
@@ -295,8 +294,9 @@ def _latent_curves(directory: Path) -> dict[str, Any]:
     }
 
 
-def _grids(made: Sequence[Made], data: RealData, seed: int) -> dict[str, Tensor]:
+def _grids(made: Sequence[Made], data: RealData, seed: int) -> dict[str, Grid]:
     """Return up to six rows of ten pictures of every teacher, one column a class."""
+    from gendistill.grids import grid_of_classes
     from gendistill.seeds import stream
     from gendistill.teacher import open_teacher
 
@@ -304,9 +304,8 @@ def _grids(made: Sequence[Made], data: RealData, seed: int) -> dict[str, Tensor]
     for one in made:
         teacher = open_teacher(one.reference, data, seed=seed)
         images, labels = teacher.sample(GRID_IMAGES, stream(0, "grid"))
-        hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
-        order = hard.argsort(stable=True).view(data.description.num_classes, -1).T.flatten()
-        grids[one.name] = teacher.description.normalisation.invert(images[order]).clamp(0, 1)
+        pixels = teacher.description.normalisation.invert(images).clamp(0, 1)
+        grids[one.name] = grid_of_classes(pixels, labels, data.description.class_names)
     return grids
 
 

@@ -16,9 +16,8 @@ from gendistill.regular import real_path
 from gendistill.visible import sentence
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from gendistill.data.real import RealData
+    from gendistill.grids import Grid
     from gendistill.teacher import Teacher
 
 
@@ -49,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     require_place(output)
     from gendistill.report.page import write_report
 
-    images: dict[str, Tensor] = {}
+    images: dict[str, Grid] = {}
     if not given.no_images:
         data = load_data(given) if given.dataset else None
         below = Path(given.teachers) if given.teachers else None
@@ -67,7 +66,7 @@ def pictures_of(
     named: Collection[str] = (),
     folders: Sequence[Path] = (),
     runs_here: bool = True,
-) -> dict[str, Tensor]:
+) -> dict[str, Grid]:
     """Draw images of every teacher in the results that can still be opened, and that a file of results may open.
 
     Args:
@@ -79,7 +78,7 @@ def pictures_of(
         runs_here: Whether runs and teacher files below the current folder are opened, too.
 
     Returns:
-        Pixels (N, C, H, W) by teacher's name. A teacher that has gone is named on stderr and left out.
+        Grids by teacher's name. A teacher that has gone is named on stderr and left out.
     """
     import gendistill.data
     from gendistill.data.load import check_named_by_file
@@ -88,7 +87,7 @@ def pictures_of(
     from gendistill.teacher.reference import open_teacher
 
     loaded = {} if data is None else {data.description.name: data}
-    pictures = {}
+    pictures: dict[str, Grid] = {}
     for result, name in zip(results["teachers"], [row.name for row in rows(results)], strict=True):
         reference = result["teacher"].get("path")
         if not reference:
@@ -109,11 +108,11 @@ def pictures_of(
     return pictures
 
 
-def stored_sheet(teacher: Teacher) -> Tensor | None:
+def stored_sheet(teacher: Teacher) -> Grid | None:
     """Return the first hundred stored images of a teacher that shows several of each, as pixels; None for any other."""
     import torch
 
-    from gendistill.report.pictures import by_class
+    from gendistill.grids import grid_of_classes
     from gendistill.teacher import StoredImages
 
     if not isinstance(teacher, StoredImages) or teacher.decode is None or teacher.decode.cells == 1:
@@ -122,7 +121,8 @@ def stored_sheet(teacher: Teacher) -> Tensor | None:
     values = teacher.values(chosen)
     if tuple(values.shape[1:]) != tuple(teacher.description.image_shape):
         return None
-    return by_class(teacher.description.normalisation.invert(values).clamp(0, 1), teacher.labels[chosen])
+    pixels = teacher.description.normalisation.invert(values).clamp(0, 1)
+    return grid_of_classes(pixels, teacher.labels[chosen], teacher.description.class_names)
 
 
 def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> None:
@@ -148,19 +148,25 @@ def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> No
         raise UserError(f"the results name '{reference}', and a file chooses no place; name its folder with --teachers")
 
 
-def grid_of(teacher: Teacher, seed: int = 0) -> Tensor:
-    """Return up to a hundred of a teacher's images as pixels (N, C, H, W) in the order of :func:`png_grid`.
+def grid_of(teacher: Teacher, seed: int = 0, most: int = 100) -> Grid:
+    """Return up to a hundred of a teacher's images by class, as pixels.
 
     Of points it is one picture: a scatter plot.
+
+    Args:
+        teacher: The teacher.
+        seed: Of the draw.
+        most: How many images.
     """
-    from gendistill.report.pictures import by_class
+    from gendistill.grids import Grid, grid_of_classes
     from gendistill.seeds import stream
     from gendistill.teacher.clouds import plot
 
     if teacher.description.embedding is not None:
         raise UserError("it holds sentences, which gendistill tokens prints")
     if teacher.description.cloud is not None:
-        return plot(teacher, stream(seed, "pictures", teacher.device))
-    count = min(100, teacher.decoded_images or 100)
+        return Grid(plot(teacher, stream(seed, "pictures", teacher.device)), 1)
+    count = min(most, teacher.decoded_images or most)
     images, labels = teacher.sample(count, stream(seed, "pictures", teacher.device))
-    return by_class(teacher.description.normalisation.invert(images).clamp(0, 1), labels)
+    pixels = teacher.description.normalisation.invert(images).clamp(0, 1)
+    return grid_of_classes(pixels, labels, teacher.description.class_names)

@@ -30,7 +30,7 @@ NEAR_THE_TOP = 0.8
 
 @dataclass(frozen=True)
 class Style:
-    """How one teacher looks in every figure: ``colour`` is a number of a form's colours, the others are matplotlib's."""
+    """How one teacher looks in every figure: ``colour`` is a number of a form's, the others are matplotlib's."""
 
     colour: int
     marker: str

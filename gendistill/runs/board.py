@@ -7,7 +7,6 @@ Tags: ``train/<metric>`` (mean since the last point), ``lr/<optimiser>``, ``spee
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,8 +17,12 @@ from torch import Tensor, nn
 from gendistill.data.pictures import read_picture
 from gendistill.errors import PlaceError, StorageError
 from gendistill.files import atomic_write, place_sentence, storage_sentence
+from gendistill.grids import Grid, as_grid, drawn
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.events import continue_events, event_files
+
+PICTURE_WIDTH = 480
+"""Least width of a grid in pixels: TensorBoard shows it as large as it is."""
 
 
 class Board:
@@ -68,19 +71,22 @@ class Board:
         except OSError as error:
             raise StorageError(storage_sentence(self._directory.path, error)) from error
 
-    def pictures(self, step: int, grids: Mapping[str, Tensor]) -> None:
-        """Log picture grids and write each as ``samples/<name>-<step>.png``.
+    def pictures(self, step: int, grids: Mapping[str, Tensor | Grid]) -> None:
+        """Log picture grids and write each as ``samples/<name>-<step>.png``, with the step and what each is of.
 
         Args:
             step: The step.
-            grids: Pixels in [0, 1] by name, (N, C, H, W) each.
+            grids: By name; pixels in [0, 1], (N, C, H, W), alone or as a grid that says what they are of.
         """
-        for name, pixels in grids.items():
-            image = tile(pixels)
+        for name, pictures in grids.items():
+            image = drawn(as_grid(pictures), f"{name}, step {step:,}", PICTURE_WIDTH)
             file_name = f"{name.replace('/', '-')}-{step:07d}.png"
-            write_png(image, self._directory.samples / file_name)
+            atomic_write(self._directory.samples / file_name, lambda file, image=image: image.save(file, format="PNG"))
+            pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
             try:
-                self._writer.add_image(f"samples/{name}", image, step)
+                self._writer.add_image(
+                    f"samples/{name}", pixels.view(image.height, image.width, 3), step, dataformats="HWC"
+                )
             except OSError as error:
                 raise StorageError(storage_sentence(self._directory.path, error)) from error
 
@@ -139,36 +145,3 @@ class Board:
         # TensorBoard writes in a thread; what fails there is raised again at the next call here, and said then.
         if not isinstance(failure.exc_value, OSError) or type(failure.thread).__name__ != "_AsyncWriterThread":
             self._excepthook(failure)
-
-
-def tile(pixels: Tensor, columns: int | None = None, padding: int = 1) -> Tensor:
-    """Arrange pictures in a grid.
-
-    Args:
-        pixels: (N, C, H, W) in [0, 1]; values outside are clamped.
-        columns: Pictures a row; ``None`` for a square.
-        padding: White pixels between pictures.
-
-    Returns:
-        (3, H', W') uint8 on the CPU.
-    """
-    pixels = pixels.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
-    count, channels, height, width = pixels.shape
-    pixels = pixels[:, :3] if channels >= 3 else pixels[:, :1].expand(-1, 3, -1, -1)
-    columns = columns or math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    grid = torch.full((3, rows * (height + padding) + padding, columns * (width + padding) + padding), 255)
-    grid = grid.to(torch.uint8)
-    for index, picture in enumerate(pixels):
-        top = padding + index // columns * (height + padding)
-        left = padding + index % columns * (width + padding)
-        grid[:, top : top + height, left : left + width] = picture
-    return grid
-
-
-def write_png(image: Tensor, path: Any) -> None:
-    """Write a picture (3, H, W) uint8 as PNG, completely or not at all."""
-    from PIL import Image
-
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    atomic_write(path, lambda file: picture.save(file, format="PNG"))

@@ -14,6 +14,7 @@ import gendistill
 from gendistill.data.fingerprint import PARTS, contents, require_unchanged
 from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
+from gendistill.grids import Grid
 from gendistill.json_file import Is, Keys, check, mapping, real, size, table_of, text, truth, whole
 from gendistill.notes import collected
 from gendistill.plain import plain
@@ -62,7 +63,7 @@ class Trainable(Protocol):
     def recorded(self) -> Mapping[str, Tensor]:
         """Return what was logged beside it in that step."""
 
-    def samples(self) -> Mapping[str, Tensor]:
+    def samples(self) -> Mapping[str, Tensor | Grid]:
         """Return picture grids by name."""
 
     def teacher(self) -> Teacher:
