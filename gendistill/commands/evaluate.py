@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     with result_only(given.json), keeping(output):
         data = load_data(given)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
-        result = judge(teacher, data, given, given.teacher, short_name(given.teacher))
+        result = judge(teacher, data, given, given.teacher, short_name(given.teacher)) | {"command": given.command}
         if given.protocol in OF_CONDENSED_SETS and not is_real(given.teacher) and baselines([teacher], data):
             print(
                 "gendistill compare with the same words judges random real images, herding and k-center, too",

@@ -60,7 +60,8 @@ def main(argv: Sequence[str]) -> int:
     options = _options().parse(argv)
     with result_only(options.json), going_on(lambda: KEPT):
         learning = {"updates": options.updates, "seeds": options.seeds, "lr": options.lr}
-        results = run(Path(options.root), options.name, Path(options.configs), options.scale, options.seed, learning)
+        places = Path(options.root), options.name, Path(options.configs)
+        results = run(*places, options.scale, options.seed, learning, command=options.command)
     if options.json:
         print(to_json(results))
     return 0
@@ -91,7 +92,16 @@ def _options() -> Options:
     return options
 
 
-def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, learning: dict[str, Any]) -> dict[str, Any]:
+def run(
+    root: Path,
+    name: str,
+    configs: Path,
+    scale: str | None,
+    seed: int,
+    learning: dict[str, Any],
+    *,
+    command: str | None = None,
+) -> dict[str, Any]:
     """Do the whole job, or what is left of it.
 
     Args:
@@ -101,6 +111,7 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
         scale: Named scale of the configs; ``None`` for their own settings.
         seed: Seed of the three runs and of the random real subset, from 0.
         learning: ``updates``, ``seeds`` and ``lr`` of :func:`gendistill.evaluation.learning.learning_curve`.
+        command: What was typed, for the record.
 
     Returns:
         What ``results.json`` holds: ``{"teachers": [...], "curves": {...}}``.
@@ -116,11 +127,16 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
             )
     planned = _plan(root, name, configs, scale, seed)
     with claimed(root / name, "running the quickstart", "choose another --name", FILES):
-        return _run(root, name, planned, seed, learning)
+        return _run(root, name, planned, seed, learning, command)
 
 
 def _run(
-    root: Path, name: str, planned: Mapping[str, tuple[list[str], int]], seed: int, learning: dict[str, Any]
+    root: Path,
+    name: str,
+    planned: Mapping[str, tuple[list[str], int]],
+    seed: int,
+    learning: dict[str, Any],
+    command: str | None,
 ) -> dict[str, Any]:
     from gendistill.data import load
     from gendistill.evaluation.fidelity import common_count
@@ -137,6 +153,7 @@ def _run(
     count = common_count([open_teacher(one.reference, data, seed=seed) for one in made], data)
     judged = [_judge(one, data, directory, seed, learning, {"count": count}) for one in made]
     judged += [row for one in made for row in _ablations(one, data, directory, seed, learning)]
+    judged = [{**one, "command": command} for one in judged]
     curves = _latent_curves(directory)
     results: dict[str, Any] = {"teachers": judged, "notes": _notes(judged), "curves": curves}
     if set(COLUMNS) <= set(learning["updates"]):

@@ -26,6 +26,10 @@ def parser() -> Options:
     options = Options(prog="gendistill report", description="Write a self-contained HTML report of results.")
     options.add_argument("results", metavar="RESULTS", help="results.json, or the directory of a run that holds one")
     options.add_argument("--output", metavar="FILE", help="the HTML file; None: report.html beside the results")
+    options.add_argument("--export", metavar="DIR", help="write the figures as SVG and PDF and the tables as CSV and "
+                         "LaTeX into this folder, too, for a paper; None: do not")  # fmt: skip
+    options.add_argument("--export-width", type=float, default=5.5, metavar="INCHES", help="width of the exported "
+                         "figures, 1 to 20")  # fmt: skip
     options.add_argument("--title", help="headline; None: it names the data set")
     options.add_argument("--no-images", action="store_true", help="leave out the grids of images")
     options.add_argument("--dataset", metavar="NAME", help="real data set that the teachers were judged on, for the "
@@ -46,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
     folder = source if source.is_dir() else source.parent
     output = Path(given.output) if given.output else folder / "report.html"
     require_place(output)
+    if not 1 <= given.export_width <= 20:
+        raise UserError(f"--export-width is {given.export_width:g}; give inches from 1 to 20, such as 5.5")
     from gendistill.report.page import write_report
 
     images: dict[str, Grid] = {}
@@ -55,7 +61,21 @@ def main(argv: Sequence[str]) -> int:
         images = pictures_of(results, given.data_root, data, folders=[below or folder], runs_here=below is None)
     write_report(results, output, images, title=given.title)
     print(f"report   {output}  (open it in a browser)")
+    if given.export:
+        write_export(results, given.export, images, given.export_width)
     return 0
+
+
+def write_export(results: Mapping[str, Any], folder: str, images: Mapping[str, Any], width: float = 5.5) -> None:
+    """Write the files for a paper, and say where.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    from gendistill.report.export import export
+
+    written = export(results, folder, images, width=width)
+    print(f"export   {len(written)} files in {folder}: pdflatex preview.tex there shows them all")
 
 
 def pictures_of(

@@ -224,6 +224,7 @@ RESULT = Keys(
         "dataset": Is(text, "a name"),
         "dataset_fingerprint": Is(text, "text"),
         "software": Is(table_of(maybe(text)), "versions by name"),
+        "command": Is(maybe(text), "a command line"),
         "notes": Is(list_of(text), "a list of sentences"),
         "seconds": Is(size, "a number of seconds"),
         "modes": Is(_modes, "total, of, n and views of the modes that are captured"),

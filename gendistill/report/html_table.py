@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gendistill.report.cells import distance, duration, image_count, per_update, score_words
 from gendistill.report.facts import accuracy_words, byte_columns, fidelity_columns
 from gendistill.report.figures import Style, swatch
-from gendistill.report.markup import escaped
+from gendistill.report.markup import SPACE, escaped
 from gendistill.report.rows import Row, Score, update_counts
 from gendistill.report.terminal import time_columns
 from gendistill.report.verdict import Verdict
@@ -83,7 +83,7 @@ def html_table(found: Verdict, looks: Mapping[str, Style], columns: Sequence[int
         else ""
     )
     first, last = 1 + len(budgets), 1 + len(budgets) + len(counts)
-    counted = "".join(_heading(f"n = {count:,}", first + at) for at, count in enumerate(counts))
+    counted = "".join(_heading(f"n{SPACE}={SPACE}{count:,}", first + at) for at, count in enumerate(counts))
     return _scrolled(
         '<table class="sorted">\n<thead><tr>'
         + _heading("teacher", 0, 'class="name" rowspan="2" ')
@@ -108,7 +108,7 @@ def rate_cells(table: Sequence[Row]) -> list[list[str]]:
         return [["teacher", "learning rate"], *([row.name, next(iter(row.rates.values()))] for row in shown)]
     counts = update_counts(shown, most=MOST_RATES)
     return [
-        ["teacher", *(f"n = {count:,}" for count in counts)],
+        ["teacher", *(f"n{SPACE}={SPACE}{count:,}" for count in counts)],
         *([row.name, *(row.rates.get(count, "–") for count in counts)] for row in shown),
     ]
 

@@ -156,7 +156,8 @@ def _curves(table: Sequence[Row], looks: Mapping[str, Style], *, by_epoch: bool 
     over = over_words(measured)
     caption = [f"Mean over {over}." if over else "Means."]
     if spread := [row for row in measured if has_spread(row)]:
-        bands = ("ands" if len(spread) <= MOST_BANDS else "ars") + " are one standard deviation"
+        many = len(spread) > MOST_BANDS
+        bands = ("ars, beside one another for legibility," if many else "ands") + " are one standard deviation"
         of = over_words(spread)
         # A teacher of one learner has no band.
         bands += f", over {of}" if of and of != over else ""

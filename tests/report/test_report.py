@@ -85,9 +85,7 @@ def test_every_picture_has_words(page: str) -> None:
     outline.feed(page)
     pictures = [attributes for tag, attributes in outline.tags if tag == "img"]
     figures = [attributes for tag, attributes in outline.tags if str(attributes.get("class")).startswith("figure ")]
-    assert (
-        len(pictures) == 2 and len(figures) == 2 * 4
-    )  # each for a phone, too
+    assert len(pictures) == 2 and len(figures) == 2 * 4  # each for a phone, too
     assert all(len(str(one.get("alt"))) > 10 for one in pictures)
     assert all(one.get("role") == "img" and len(str(one.get("aria-label"))) > 10 for one in figures)
 
