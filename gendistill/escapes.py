@@ -20,6 +20,7 @@ LATEX = {
     "\u00a0": "~", "–": "--", "—": "---", "…": r"\ldots{}",
     "“": "``", "”": "''", "’": "'", "±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "∞": r"$\infty$", "‖": r"$\|$",
     "≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$", "→": r"$\to$", "√": r"$\surd$", "µ": r"$\mu$",
+    "\u200b": "{}",
 }  # fmt: skip
 """What LaTeX reads for a character as itself. Brackets and stars are those of options after a line's end."""
 LACKED = "ĦħĸĿŀŉŦŧſ"
@@ -62,8 +63,12 @@ def latex(text: str) -> str:
     replaces by their number; :data:`OTHER_LETTER` defines it.
     """
     shown = unicodedata.normalize("NFC", visible(text, LONGEST_NAME))
-    # Several hyphens would be a dash; the dash of a character that is one is written after.
-    return "".join(map(_in_latex, re.sub(r"-(?=-)", "-\u200b", shown))).replace(r"\otherletter{\u200b}{200B}", "{}")
+    # Several hyphens of a name would become a dash; a dash is written as several of them.
+    return "".join(map(_in_latex, re.sub(r"-(?=-)", f"-{APART}", shown)))
+
+
+APART = "\u200b"
+"""Between hyphens: an empty group."""
 
 
 OTHER_LETTER = (

@@ -111,8 +111,8 @@ def learning_figure(
 ) -> Any:
     """Draw accuracy against the number of updates (logarithmic), with one standard deviation.
 
-    Up to :data:`MOST_BANDS` teachers have a band; more of them have a bar at each point, and stand a little aside of one
-    another.
+    Up to :data:`MOST_BANDS` teachers have a band; more of them have a bar at each point, and stand a little aside of
+    one another.
 
     Args:
         table: The teachers.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from gendistill.grids import Grid
 
 FORMS = ("svg", "pdf")
+FURTHER_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans",
+    "Microsoft YaHei", "Arial Unicode MS", "Noto Sans Arabic", "Noto Sans Devanagari",
+)  # fmt: skip
 MOST = 6
 """Numbers of updates in the LaTeX table."""
 
@@ -141,10 +146,19 @@ def _drawn(figure: Any, ending: str, name: str) -> bytes:
     buffer = io.BytesIO()
     metadata = {"Date": None} if ending == "svg" else {"CreationDate": None}
     # TrueType letters are embedded in a PDF and can be searched there; in an SVG letters are shapes.
-    settings = {"svg.fonttype": "path", "svg.hashsalt": name, "pdf.fonttype": 42, "font.family": "DejaVu Sans"}
-    with matplotlib.rc_context(settings):
+    settings = {"svg.fonttype": "path", "svg.hashsalt": name, "pdf.fonttype": 42, "font.family": fonts()}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # an empty box says it, too
         figure.savefig(buffer, format=ending, metadata=metadata, dpi=300)
     return buffer.getvalue()
+
+
+def fonts() -> list[str]:
+    """Return the font of figures, and behind it those of further scripts that this machine has."""
+    from matplotlib.font_manager import get_font_names
+
+    there = set(get_font_names())
+    return ["DejaVu Sans", *(font for font in FURTHER_FONTS if font in there)]
 
 
 def _numbers(results: Mapping[str, Any], found: Verdict) -> dict[str, list[list[Any]]]:
@@ -217,8 +231,9 @@ def _scores(results: Mapping[str, Any], found: Verdict) -> Cells:
     if counts:
         first, last = 2 + len(budgets), 1 + len(budgets) + len(counts)
         words = latex(f"{accuracy_words(table)} in % after n learner updates")
-        empty = "& " * (1 + len(budgets))
-        above = rf"{empty}\multicolumn{{{len(counts)}}}{{c}}{{{words}}}{' &' * len(after)} \\ \cmidrule(lr){{{first}-{last}}}"
+        before, behind = "& " * (1 + len(budgets)), " &" * len(after)
+        rule = rf"\cmidrule(lr){{{first}-{last}}}"
+        above = rf"{before}\multicolumn{{{len(counts)}}}{{c}}{{{words}}}{behind} \\ {rule}"
     return Cells(rows, above)
 
 
@@ -265,18 +280,14 @@ def _preview(figures: Sequence[str], tables: Sequence[str]) -> str:
         r"\usepackage[margin=2.5cm]{geometry}",
         r"\begin{document}",
     ]
+    fitting = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
     for name in tables:
-        wide = name == "settings"
-        table = (
-            rf"\input{{{name}.tex}}"
-            if wide
-            else rf"\resizebox{{\ifdim\width>\linewidth\linewidth\else\width\fi}}{{!}}{{\input{{{name}.tex}}}}"
-        )
-        parts.append(rf"\section*{{{name}}}\begin{{center}}{table}\end{{center}}")
+        table = rf"\input{{{name}.tex}}"
+        shown = table if name == "settings" else f"{fitting}{{{table}}}"
+        parts.append(rf"\section*{{{name}}}\begin{{center}}{shown}\end{{center}}")
     for name in figures:
-        parts.append(
-            rf"\section*{{{latex(name)}}}\begin{{center}}\includegraphics[width=\linewidth]{{{name}.pdf}}\end{{center}}"
-        )
+        shown = rf"\includegraphics[width=\linewidth]{{{name}.pdf}}"
+        parts.append(rf"\section*{{{latex(name)}}}\begin{{center}}{shown}\end{{center}}")
     return "\n".join([*parts, r"\end{document}", ""])
 
 
@@ -292,9 +303,9 @@ def _file_name(name: str) -> str:
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:
-    return next(
-        one for number in range(1, len(taken) + 2) if (one := name if number == 1 else f"{name}-{number}") not in taken
-    )
+    """Return a name that is not taken: itself, or with a number."""
+    names = (name if number == 1 else f"{name}-{number}" for number in range(1, len(taken) + 2))
+    return next(one for one in names if one not in taken)
 
 
 def _written(path: Path, content: bytes) -> Path:
