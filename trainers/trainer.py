@@ -23,6 +23,7 @@ from gendistill.runs.watch import Watched
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher import Teacher
 from trainers.batch import Batch, Made
+from trainers.measured import Measured
 from trainers.real_images import any_images, class_sampler, images_alike
 from trainers.terms.assemble import attach_terms, build_terms
 from trainers.terms.over_groups import over_groups
@@ -139,6 +140,7 @@ class Trainer(ABC):
         self.other_data = {}
         self._records: dict[str, Tensor] = {}
         self._alike: ClassSampler | None = None
+        self._measured: Measured | None = None
         self._check_terms()
         if self.batch_size % run.processes.world:
             raise UserError(
@@ -191,6 +193,15 @@ class Trainer(ABC):
         pixels = teacher.description.normalisation.invert(images).clamp(0, 1)
         return {"teacher": grid_of_classes(pixels, labels, teacher.description.class_names)}
 
+    def measured(self) -> Mapping[str, float]:
+        """Return how good the teacher is now, by name; called every ``run.evaluate_every`` steps, as :meth:`samples`.
+
+        They are logged as ``evaluation/<name>``. By default Fréchet distances, or the modes of points.
+        """
+        if self._measured is None:
+            self._measured = Measured(self)
+        return self._measured.now()
+
     def watched(self) -> Watched:
         """Return what is to be watched beside NaN: learned rates, gradients, what is to move; by default nothing."""
         return Watched()
@@ -207,7 +218,7 @@ class Trainer(ABC):
         """Return the state of every attribute that training changes."""
         state: dict[str, Any] = {}
         for name, value in vars(self).items():
-            if name in ("run", "data", "_built_plain", "_records"):
+            if name in ("run", "data", "_built_plain", "_records", "_measured"):
                 continue
             changed = name in self._built_plain and value != self._built_plain[name]
             if holds_state(value) or (changed and is_plain(value)):

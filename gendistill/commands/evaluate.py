@@ -54,7 +54,17 @@ def main(argv: Sequence[str]) -> int:
                 "gendistill compare with the same words judges random real images, herding and k-center, too",
                 file=sys.stderr,
             )
+        _log_to_tensorboard(result, Path(given.teacher))
     return hand_over(result, text, as_json=given.json, output=output)
+
+
+def _log_to_tensorboard(result: Mapping[str, Any], run: Path) -> None:
+    """Let TensorBoard show the result beside the run that made the teacher, where it is one."""
+    if (run / "config.yaml").is_file():
+        from gendistill.report.evaluation_events import write_evaluation_events
+        from gendistill.runs.overview import EVALUATION
+
+        write_evaluation_events([result], run / EVALUATION)
 
 
 def text(result: Mapping[str, Any]) -> str:

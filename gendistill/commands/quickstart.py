@@ -327,21 +327,9 @@ def _grids(made: Sequence[Made], data: RealData, seed: int) -> dict[str, Grid]:
 
 
 def _log_to_tensorboard(judged: Sequence[dict[str, Any]], directory: Path) -> None:
-    """Write each teacher's learning curve as a run of its own, so that TensorBoard draws them in one plot."""
-    from torch.utils.tensorboard import SummaryWriter
+    """Write each teacher's numbers as a run of its own, and a figure of all of them."""
+    from gendistill.report.evaluation_events import write_evaluation_events
 
     for result in judged:
-        target = directory / "evaluations" / result["name"]
-        for old in target.glob("events.out.tfevents.*"):
-            old.unlink()
-        with SummaryWriter(str(target)) as writer:
-            learning = result["learning"]
-            for count, mean, std in zip(
-                learning["updates"], learning["accuracy"]["mean"], learning["accuracy"]["std"], strict=True
-            ):
-                writer.add_scalar("evaluation/accuracy", mean, count)
-                if std is not None:
-                    writer.add_scalar("evaluation/accuracy_std", std, count)
-            fidelity = result["fidelity"]
-            if fidelity and fidelity["value"] is not None:
-                writer.add_scalar(f"evaluation/{fidelity['name']}", fidelity["value"], 0)
+        write_evaluation_events([result], directory / "evaluations" / result["name"])
+    write_evaluation_events(judged, directory / "evaluations")

@@ -1,8 +1,6 @@
 """TensorBoard logs and pictures of a run.
 
-Tags: ``train/<metric>`` (mean since the last point), ``lr/<optimiser>``, ``speed/steps_per_second``, ``samples/<name>``
-(grids of always the same noise; of a text, sentences in words; of points, plots) and, on request,
-``weights/<network>.<parameter>`` histograms.
+docs/tensorboard.md has the tags; a test holds them against those that every trainer writes.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from gendistill.files import atomic_write, place_sentence, storage_sentence
 from gendistill.grids import Grid, as_grid, drawn
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.events import continue_events, event_files
+from gendistill.runs.hyperparameters import hyperparameters
 
 PICTURE_WIDTH = 480
 """Least width of a grid in pixels: TensorBoard shows it as large as it is."""
@@ -52,16 +51,16 @@ class Board:
             raise PlaceError(place_sentence(directory.path, error)) from error
 
     def configuration(self, config: Mapping[str, Any]) -> None:
-        """Log the configuration for TensorBoard's comparison of runs (HPARAMS)."""
-        from torch.utils.tensorboard.summary import hparams
+        """Log the configuration for TensorBoard's comparison of runs (HPARAMS).
 
-        plain = {
-            key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in config.items()
-        }
+        Which options differ and which numbers stand beside them is for all runs together to say, see
+        :mod:`gendistill.runs.overview`; without that TensorBoard finds it out by itself, and shows every number.
+        """
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
         writer = self._writer.file_writer
-        if writer is not None:
-            for summary in hparams(plain, {"speed/steps_per_second": 0.0}):
-                writer.add_summary(summary)
+        if writer is not None:  # runs of the same options are runs of their own
+            writer.add_summary(hparams_pb(hyperparameters(config), trial_id=str(self._directory.path)))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Log numbers under their tags at a step."""

@@ -69,6 +69,9 @@ class Trainable(Protocol):
     def teacher(self) -> Teacher:
         """Return what was learned so far."""
 
+    def measured(self) -> Mapping[str, float]:
+        """Return how good it is, by name."""
+
     def modules(self) -> dict[str, nn.Module]:
         """Return the networks by name."""
 
@@ -167,6 +170,10 @@ STATE = Keys(
         **{name: Is(mapping, "an object") for name in ("software", "config", "data")},
         "other_data": Is(table_of(mapping), "what other data sets hold"),
         "watch": WATCH,
+        "best": Is(
+            table_of(lambda one: isinstance(one, list) and len(one) == 2 and whole(one[0]) and real(one[1])),
+            "steps and numbers by name",
+        ),
         "tuned": Is(text, "what the run's trial chose, as text"),
     },
     # What a later version saves is no use without that version.
@@ -227,7 +234,7 @@ class _Loop:
             self.board = Board(run.directory, run.step if notes else None)
             self.closing.callback(self.board.close)
             if not notes:
-                self.board.configuration(flatten(config))
+                self.board.configuration(config)
         for note in notes or [f"started on {run.device}, {options.steps} steps"]:
             self.progress.say(note, above_bar=bool(notes), once=True)
         with StopSignals(grace=2.0 if self.processes.world > 1 else 0.0) as signals:
@@ -320,6 +327,7 @@ class _Loop:
         self.trainer.load_state_dict(state["trainer"])
         self.metrics.load_state_dict(state["metrics"])
         run.metrics = dict(state["reported"])
+        run.best = {name: (int(step), float(value)) for name, (step, value) in (state.get("best") or {}).items()}
         if state.get("watch") is not None:
             self.watch.load_state_dict(state["watch"])
         else:
@@ -377,6 +385,9 @@ class _Loop:
             if options.sample_every and (last or run.step % options.sample_every == 0):
                 self.finite_or_stop(self.metrics.fold)
                 self.processes.on_main(self.look)
+            if options.evaluate_every and (last or run.step % options.evaluate_every == 0):
+                self.finite_or_stop(self.metrics.fold)
+                self.processes.on_main(self.measure)
             stop = self.processes.highest(signals.received)
             if last or stop or run.step % options.save_every == 0:
                 self.finite_or_stop(self.metrics.fold)
@@ -448,6 +459,16 @@ class _Loop:
         if self.run.options.histograms:
             self.board.histograms(self.run.step, networks.items())
 
+    def measure(self) -> None:
+        """Measure what was made so far; training does not notice."""
+        with untouched(self.trainer.modules().values(), self.run.streams):
+            self.run.take(self.trainer.measured())
+        if self.board is not None:
+            tags = {f"evaluation/{name}": value for name, value in self.run.measured.items()}
+            self.board.scalars(self.run.step, tags)
+        said = ", ".join(f"{name} {value:.4g}" for name, value in self.run.measured.items())
+        self.progress.say(f"step {self.run.step:,}: {said}", above_bar=True)
+
     def save(self) -> None:
         """Save the teacher, then the state: a state at the last step then means that its teacher is there, too."""
         self.save_teacher()
@@ -472,6 +493,7 @@ class _Loop:
                 "watch": self.watch.state_dict(),
                 "metrics": self.metrics.state_dict(),
                 "reported": self.run.metrics,
+                **({"best": {name: list(one) for name, one in self.run.best.items()}} if self.run.best else {}),
             },
         )
 

@@ -45,16 +45,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def first_column(tab: Browser) -> list[str]:
-    script = (
-        "[...document.querySelector('table.sorted').tBodies[0].rows].map(r => r.cells[0].innerText.split('\\n')[0])"
-    )
-    return [str(name).strip() for name in tab.value(script)]
+    rows = "[...document.querySelector('table.sorted').tBodies[0].rows]"
+    return [str(name).strip() for name in tab.value(f"{rows}.map(r => r.cells[0].innerText.split('\\n')[0])")]
 
 
 def click(tab: Browser, heading: str) -> None:
-    tab.value(
-        f"[...document.querySelectorAll('table.sorted th button')].find(b => b.innerText.startsWith({heading!r})).click()"
-    )
+    buttons = "[...document.querySelectorAll('table.sorted th button')]"
+    tab.value(f"{buttons}.find(b => b.innerText.startsWith({heading!r})).click()")
 
 
 @pytest.mark.parametrize("dark", [False, True])
