@@ -196,7 +196,7 @@ class Trainer(ABC):
     def measured(self) -> Mapping[str, float]:
         """Return how good the teacher is now, by name; called every ``run.evaluate_every`` steps, as :meth:`samples`.
 
-        They are logged as ``evaluation/<name>``. By default Fréchet distances, or the modes of points.
+        They are logged as ``measured/<name>``. By default Fréchet distances, or the modes of points.
         """
         if self._measured is None:
             self._measured = Measured(self)

@@ -60,7 +60,8 @@ class Board:
 
         writer = self._writer.file_writer
         if writer is not None:  # runs of the same options are runs of their own
-            writer.add_summary(hparams_pb(hyperparameters(config), trial_id=str(self._directory.path)))
+            name = "/".join(self._directory.path.parts[-2:])
+            writer.add_summary(hparams_pb(hyperparameters(config), trial_id=name))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Log numbers under their tags at a step."""

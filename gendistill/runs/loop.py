@@ -464,7 +464,7 @@ class _Loop:
         with untouched(self.trainer.modules().values(), self.run.streams):
             self.run.take(self.trainer.measured())
         if self.board is not None:
-            tags = {f"evaluation/{name}": value for name, value in self.run.measured.items()}
+            tags = {f"measured/{name}": value for name, value in self.run.measured.items()}
             self.board.scalars(self.run.step, tags)
         said = ", ".join(f"{name} {value:.4g}" for name, value in self.run.measured.items())
         self.progress.say(f"step {self.run.step:,}: {said}", above_bar=True)

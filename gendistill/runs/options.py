@@ -43,7 +43,7 @@ class RunOptions:
         save_every: Steps between two saved states; the last step is always saved.
         log_every: Steps over which a logged metric is averaged.
         sample_every: Steps between two picture grids; 0 makes none.
-        evaluate_every: Steps between two measurements of what was made so far, logged as ``evaluation/...``: the
+        evaluate_every: Steps between two measurements of what was made so far, logged as ``measured/...``: the
             Fréchet distance to training and to validation images, of points the modes captured; 0 makes none. The run
             stays the same to the bit.
         evaluate_samples: Images of such a measurement, at least 2.

@@ -23,7 +23,8 @@ EVALUATION = "evaluation"
 LOOKED_AT = 400
 """Events of a run among which the names of its losses are looked for."""
 MOST_LOSSES = 6
-ACCURACY, FD, FD_VALIDATION = "evaluation/accuracy", "evaluation/fd", "evaluation/fd_validation"
+ACCURACY, DISTANCE = "evaluation/accuracy", "evaluation/fd"
+FD, FD_VALIDATION = "measured/fd", "measured/fd_validation"
 
 
 def runs_below(folder: Path) -> dict[str, dict[str, Any]]:
@@ -55,7 +56,7 @@ def metrics_of(folder: Path, runs: Mapping[str, Any]) -> list[tuple[str, str, st
     losses = list(dict.fromkeys(tag for name in runs for tag in losses_of(folder / name)))[:MOST_LOSSES]
     return [
         (EVALUATION, ACCURACY, "accuracy"),
-        (EVALUATION, FD, "FD"),
+        (EVALUATION, DISTANCE, "FD"),
         ("", FD, "FD in training"),
         ("", FD_VALIDATION, "FD to validation images in training"),
         *(("", tag, tag.removeprefix("train/").replace("/", " ")) for tag in losses),

@@ -86,9 +86,9 @@ def test_a_short_run_writes_the_tags_of_the_page(config: str, tmp_path: Path, mo
     assert unknown(tags, "While a run trains") == []
     wanted = {"train/", "speed/", "samples/", "_hparams_/"}
     assert all(any(tag.startswith(start) for tag in tags) for start in wanted)
-    measured = {tag for tag in tags if tag.startswith("evaluation/")}
-    assert measured == {f"evaluation/{name}" for name in run.measured} and measured
-    assert ("evaluation/fd" in measured) == (config != "gan/ring")
+    measured = {tag for tag in tags if tag.startswith("measured/")}
+    assert measured == {f"measured/{name}" for name in run.measured} and measured
+    assert ("measured/fd" in measured) == (config != "gan/ring")
     assert all(step in (1, 2) for step, _ in run.best.values())
 
 
