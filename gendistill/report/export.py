@@ -146,7 +146,7 @@ def _drawn(figure: Any, ending: str, name: str) -> bytes:
     buffer = io.BytesIO()
     metadata = {"Date": None} if ending == "svg" else {"CreationDate": None}
     # TrueType letters are embedded in a PDF and can be searched there; in an SVG letters are shapes.
-    settings = {"svg.fonttype": "path", "svg.hashsalt": name, "pdf.fonttype": 42, "font.family": fonts()}
+    settings: Any = {"svg.fonttype": "path", "svg.hashsalt": name, "pdf.fonttype": 42, "font.family": fonts()}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # an empty box says it, too
         figure.savefig(buffer, format=ending, metadata=metadata, dpi=300)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from gendistill.grids import Grid, as_grid, drawn
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.events import continue_events, event_files
 from gendistill.runs.hyperparameters import hyperparameters
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PICTURE_WIDTH = 480
 """Least width of a grid in pixels: TensorBoard shows it as large as it is."""
@@ -80,8 +84,7 @@ class Board:
         """
         for name, pictures in grids.items():
             image = drawn(as_grid(pictures), f"{name}, step {step:,}", PICTURE_WIDTH)
-            file_name = f"{name.replace('/', '-')}-{step:07d}.png"
-            atomic_write(self._directory.samples / file_name, lambda file, image=image: image.save(file, format="PNG"))
+            write_png(image, self._directory.samples / f"{name.replace('/', '-')}-{step:07d}.png")
             pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
             try:
                 self._writer.add_image(
@@ -145,3 +148,8 @@ class Board:
         # TensorBoard writes in a thread; what fails there is raised again at the next call here, and said then.
         if not isinstance(failure.exc_value, OSError) or type(failure.thread).__name__ != "_AsyncWriterThread":
             self._excepthook(failure)
+
+
+def write_png(image: Image.Image, path: Path) -> None:
+    """Write a picture as PNG, completely or not at all."""
+    atomic_write(path, lambda file: image.save(file, format="PNG"))
