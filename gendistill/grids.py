@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 12
 """Classes that have a column each; more are shown ten to a row, each under its name."""
+ROOM_FOR_A_NAME = 72
+"""Least width in pixels of a picture that has a name of its own above it."""
 LONGEST = 24
 """Characters of a name on a picture."""
 INK, SOFT, WHITE = (28, 29, 31), (85, 88, 94), (255, 255, 255)
@@ -142,18 +144,18 @@ def drawn(grid: Grid, title: str = "", width: int = 480) -> Image.Image:
 
     if grid.pixels.ndim != 4 or len(grid.pixels) == 0:
         raise UserError(f"a grid shows images (N, 1 or 3, H, W), got {tuple(grid.pixels.shape)}")
-    factor = factor_of(grid, width)
+    each = bool(grid.names) and not grid.headings and not grid.row_names
+    columns = min(grid.columns, len(grid.pixels))
+    factor = factor_of(grid, max(width, columns * ROOM_FOR_A_NAME) if each else width)
     values = enlarged(grid, factor)
     count, _, tall, broad = values.shape
-    gap, columns = max(1, factor // 2), min(grid.columns, count)
-    rows = math.ceil(count / columns)
+    gap, rows = max(1, factor // 2), math.ceil(count / columns)
     names = [visible(name, LONGEST) for name in grid.names]
     headings = [visible(name, LONGEST) for name in grid.headings]
     at_rows = [visible(name, LONGEST) for name in grid.row_names]
     font = font_of(max(11, min(16, tall // 3)))
     line = round(1.35 * font.size)
     upright = bool(headings) and max(font.getlength(name) for name in headings) > broad
-    each = bool(names) and not headings and not at_rows
     longest = max((font.getlength(name) for name in headings), default=0.0)
     top = (line if title else 0) + (0 if not headings else math.ceil(longest) + 6 if upright else line)
     left = math.ceil(max((font.getlength(name) for name in at_rows), default=0.0)) + (8 if at_rows else 0)

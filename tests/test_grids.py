@@ -48,7 +48,7 @@ def test_many_classes_stand_under_their_names() -> None:
     names = [f"kind {number}" for number in range(30)]
     grid = grid_of_classes(torch.zeros(30, 1, 4, 4), torch.arange(30), names)
     assert grid.columns == 10 and grid.names == tuple(names) and not grid.headings and not grid.row_names
-    plain = drawn(Grid(grid.pixels, 10))
+    plain = drawn(Grid(grid.pixels, 10), width=720)  # each has room for its name
     assert drawn(grid).height > plain.height and drawn(grid).width == plain.width
 
 
