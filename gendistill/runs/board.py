@@ -24,7 +24,7 @@ from gendistill.runs.hyperparameters import hyperparameters
 if TYPE_CHECKING:
     from PIL import Image
 
-PICTURE_WIDTH = 480
+PICTURE_WIDTH = 420
 """Least width of a grid in pixels: TensorBoard shows it as large as it is."""
 
 
