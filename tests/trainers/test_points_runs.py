@@ -31,7 +31,7 @@ def test_a_run_of_groups_shows_each_and_all_and_a_film(scale: list[str], tmp_pat
     assert teacher.description.cloud is not None and len(members(teacher)) == 2
     points, _ = teacher.sample(50, torch.Generator().manual_seed(0))
     assert points.shape == (50, 2, 1, 1)
-    assert grid_of(teacher).shape == (1, 3, 420, 420)
+    assert grid_of(teacher).pixels.shape == (1, 3, 420, 420)
 
 
 @pytest.mark.parametrize("scale", ["smoke", "reduced", "veegan"])
