@@ -20,6 +20,7 @@ from gendistill.data.pictures import read_picture
 from gendistill.errors import UserError, did_you_mean
 from gendistill.escapes import figure_text
 from gendistill.files import atomic_write
+from gendistill.grids import as_grid, grid_of_classes
 from gendistill.library.opening import DataLike, InDirectory, TeacherLike, load
 from gendistill.library.results import Comparison, Result
 from gendistill.library.training import Run
@@ -32,7 +33,7 @@ from gendistill.report.drawing import (
     styles,
 )
 from gendistill.report.facts import accuracy_words
-from gendistill.report.pictures import by_class, picture_grid
+from gendistill.report.picture_figures import grid_figure
 from gendistill.report.rows import Row
 from gendistill.report.verdict import verdict
 
@@ -60,11 +61,12 @@ def images(
     Raises:
         UserError: Sentences, or images of another shape.
     """
-    if isinstance(teacher, Tensor):
-        pixels = teacher if labels is None else by_class(teacher, labels, columns)
-    else:
-        pixels = grid_of(load(teacher, data))
-    return _of_pictures([picture_grid(pixels, columns)], [""])
+    if not isinstance(teacher, Tensor):
+        return _shown(grid_figure(grid_of(load(teacher, data))))
+    if labels is None:
+        return _shown(grid_figure(as_grid(teacher, columns)))
+    kinds = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    return _shown(grid_figure(grid_of_classes(teacher, labels, [str(kind) for kind in range(kinds)], columns=columns)))
 
 
 def curves(results: ResultsLike, *, error: bool = False, by_epoch: bool = False) -> Figure:

@@ -59,6 +59,8 @@ def parser() -> Options:
                          "every one")  # fmt: skip
     options.add_argument("--output", metavar="FILE", help='write {"teachers": [...]} to this JSON file')
     options.add_argument("--report", metavar="FILE", help="write a self-contained HTML report to this file")
+    options.add_argument("--export", metavar="DIR", help="write the report's figures as SVG and PDF and its tables as "
+                         "CSV and LaTeX into this folder, for a paper")  # fmt: skip
     add_json(options)
     add_judging(options)
     add_cluster(options)
@@ -83,6 +85,7 @@ def main(argv: Sequence[str]) -> int:
         as_json=given.json,
         output=given.output,
         report=given.report,
+        export=given.export,
         pictures=lambda: pictures_of(results, "the results", data_given(given), data, named=typed),
     )
 
@@ -169,10 +172,12 @@ def judge_all(given: argparse.Namespace, workers: Crew | None = None) -> tuple[l
         assert data is not None
         print(f"judging {reference}", file=sys.stderr)
         name = name or short_name(reference)
-        found.append(judge(teacher, data, given, reference, name, count=count))
+        ours = [judge(teacher, data, given, reference, name, count=count)]
         if given.ablate_rates:
             learning = learning_options(given) | running(given)
-            found += judge_ablations(name, teacher, data, learning, path=reference)
+            ours += judge_ablations(name, teacher, data, learning, path=reference)
+        # Earlier results keep the command that measured them.
+        found += [one | {"command": given.command} for one in ours]
     for one, distinct in zip(found, told_apart([str(one["name"]) for one in found]), strict=True):
         one["name"] = distinct
     return found, data

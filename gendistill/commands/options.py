@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -12,7 +13,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.files import require_place
 from gendistill.spelling import in_one_spelling, require_one_spelling
 
-WRITTEN = ("output", "report", "page")
+WRITTEN = ("output", "report", "page", "export")
 """The options, of whatever command, that name a file or a folder to write."""
 NOTHING = re.compile(r"; None: (.+)$")
 """How the help of an option says what happens where it is not given."""
@@ -60,7 +61,8 @@ class Options(argparse.ArgumentParser):
         """Parse all of ``argv``.
 
         Returns:
-            The values; beside them ``explicit``, the names of those that were on the command line.
+            The values; beside them ``explicit``, the names of those that were on the command line, and ``command``, all
+            of it as it is typed in a shell.
 
         Raises:
             UserError: An unknown option (the nearest right one is named), a missing or a wrong value, or a place for
@@ -74,6 +76,7 @@ class Options(argparse.ArgumentParser):
         marked = argparse.Namespace(**{action.dest: unset for action in self._actions})
         words = vars(self.parse_known_args(argv, marked)[0])
         given.explicit = {name for name, value in words.items() if value is not unset}
+        given.command = shlex.join([*str(self.prog).split(), *argv])
         if unknown:
             word = unknown[0].split("=")[0]
             what = "option" if word.startswith("-") else "argument"

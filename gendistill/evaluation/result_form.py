@@ -235,6 +235,7 @@ RESULT = Keys(
         "dataset_fingerprint": Is(text, "text"),
         "data": Is(mapping, "how the data was loaded"),
         "software": Is(table_of(maybe(text)), "versions by name"),
+        "command": Is(maybe(text), "a command line"),
         "notes": Is(list_of(text), "a list of sentences"),
         "seconds": Is(size, "a number of seconds"),
         "architectures": Each(ARCHITECTURE),

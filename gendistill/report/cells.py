@@ -12,8 +12,13 @@ def percent(score: Score | None) -> str:
     """Write ``81.2 ± 1.0``, without the spread where there is none, ``–`` for what was not measured."""
     if score is None:
         return "–"
-    spread = "" if score.std is None or score.runs == 1 else f" ± {100 * score.std:.1f}"
-    return f"{100 * score.mean:.1f}{spread}"
+    mean, spread = score_words(score)
+    return f"{mean} ± {spread}" if spread else mean
+
+
+def score_words(score: Score) -> tuple[str, str]:
+    """Return a mean and its spread in percent; no spread where there is none, or of one learner."""
+    return f"{100 * score.mean:.1f}", "" if score.std is None or score.runs == 1 else f"{100 * score.std:.1f}"
 
 
 def distance(measured: Fidelity | None) -> str:

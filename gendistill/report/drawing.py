@@ -22,7 +22,7 @@ MOST_BANDS = 4
 """Bands over one another that leave each other to be seen; of more teachers each point has a bar instead."""
 DODGE = 0.011
 """How far the bars of two teachers at one number of updates stand apart at most, as a share of the axis."""
-CROWDED = 0.6
+CROWDED = 0.4
 """Share of the space between two numbers of updates that the bars of all teachers take at most."""
 NEAR_THE_TOP = 0.8
 """Accuracy from which differences are read better off the error on a logarithmic axis."""
@@ -111,7 +111,8 @@ def learning_figure(
 ) -> Any:
     """Draw accuracy against the number of updates (logarithmic), with one standard deviation.
 
-    Up to :data:`MOST_BANDS` teachers have a band, more of them a bar at each point.
+    Up to :data:`MOST_BANDS` teachers have a band; more of them have a bar at each point, and stand a little aside of
+    one another.
 
     Args:
         table: The teachers.
@@ -141,8 +142,8 @@ def learning_figure(
         if spread and bands:
             axes.fill_between(x, low, high, color=colour, alpha=BAND, linewidth=0)
         elif spread:
-            moved = _moved(x, across, place, len(shown), logarithmic=not by_epoch)
-            axes.vlines(moved[::marks], low[::marks], high[::marks], color=colour, linewidth=1.0, alpha=0.75)
+            x = _moved(x, across, place, len(shown), logarithmic=not by_epoch)
+            axes.vlines(x[::marks], low[::marks], high[::marks], color=colour, linewidth=1.1, alpha=0.8)
         axes.plot(
             x, mean, color=colour, marker=look.marker, markersize=size * form.letters / 9, markevery=marks,
             linewidth=1.8 * form.letters / 9, linestyle=look.dashes, label=figure_text(row.name),

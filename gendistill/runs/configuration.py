@@ -20,6 +20,8 @@ SHOWN_OR_PLACED = (
     "save_every",
     "log_every",
     "sample_every",
+    "evaluate_every",
+    "evaluate_samples",
     "histograms",
     "progress",
     "tune",  # what was chosen stands in the state

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gendistill.grids import Grid
 from gendistill.runs.board import Board
 from gendistill.runs.directory import RunDirectory
 
@@ -31,8 +32,8 @@ class Logger:
     def log_scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Take numbers by tag, such as ``train/loss`` or ``validation/accuracy``, at a step."""
 
-    def log_images(self, step: int, images: Mapping[str, Tensor]) -> None:
-        """Take picture grids by name, pixels (N, C, H, W) in [0, 1]."""
+    def log_images(self, step: int, images: Mapping[str, Tensor | Grid]) -> None:
+        """Take pictures by name: pixels (N, C, H, W) in [0, 1], or these with what they are of, a ``Grid``."""
 
     def log_text(self, step: int, texts: Mapping[str, str]) -> None:
         """Take lines of text by name: the sentences of a distilled text."""
@@ -55,11 +56,10 @@ class TensorBoard(Logger):
 
     Args:
         directory: The run's.
-        config: What TensorBoard compares runs by, with dotted keys.
     """
 
-    def __init__(self, directory: RunDirectory, config: Mapping[str, Any]) -> None:
-        self._directory, self._config = directory, config
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
         self._board: Board | None = None
 
     @property
@@ -72,13 +72,13 @@ class TensorBoard(Logger):
         """Open the event files, and take out what they hold of later steps."""
         self._board = Board(self._directory, step)
         if step is None:
-            self._board.configuration(self._config)
+            self._board.configuration(config)
 
     def log_scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Write numbers under their tags."""
         self.board.scalars(step, values)
 
-    def log_images(self, step: int, images: Mapping[str, Tensor]) -> None:
+    def log_images(self, step: int, images: Mapping[str, Tensor | Grid]) -> None:
         """Write picture grids, each also as a PNG."""
         self.board.pictures(step, images)
 
@@ -121,7 +121,7 @@ class Loggers(Logger):
         for one in self._loggers:
             one.log_scalars(step, values)
 
-    def log_images(self, step: int, images: Mapping[str, Tensor]) -> None:
+    def log_images(self, step: int, images: Mapping[str, Tensor | Grid]) -> None:
         """Tell all."""
         for one in self._loggers:
             one.log_images(step, images)

@@ -15,6 +15,7 @@ import gendistill
 from gendistill.data.fingerprint import PARTS, contents, require_unchanged
 from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
+from gendistill.grids import Grid
 from gendistill.json_file import Is, Keys, check, mapping, real, size, table_of, text, truth, whole
 from gendistill.notes import collected
 from gendistill.plain import plain
@@ -68,11 +69,14 @@ class Trainable(Protocol):
     def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
         """Return what to say of a run that goes on to another number of steps than it was begun with."""
 
-    def samples(self) -> Mapping[str, Tensor]:
+    def samples(self) -> Mapping[str, Tensor | Grid]:
         """Return picture grids by name."""
 
     def teacher(self) -> Teacher:
         """Return what was learned so far."""
+
+    def measured(self) -> Mapping[str, float]:
+        """Return how good it is, by name."""
 
     def modules(self) -> dict[str, nn.Module]:
         """Return the networks by name."""
@@ -195,6 +199,10 @@ STATE = Keys(
         "other_data": Is(table_of(mapping), "what other data sets hold"),
         "watch": WATCH,
         "kept_best": RECORD,
+        "best": Is(
+            table_of(lambda one: isinstance(one, list) and len(one) == 2 and whole(one[0]) and real(one[1])),
+            "steps and numbers by name",
+        ),
         "tuned": Is(text, "what the run's trial chose, as text"),
     },
     # What a later version saves is no use without that version.
@@ -273,7 +281,7 @@ class _Loop:
             self.conclude()
             return
         if main:
-            self.logger = Loggers([TensorBoard(run.directory, flatten(config)), *self.beside.loggers])
+            self.logger = Loggers([TensorBoard(run.directory), *self.beside.loggers])
             self.closing.callback(self.logger.close)
             self.logger.begin(run.directory.path, config, run.step if notes else None)
         for note in notes or [f"started on {run.device}, {options.steps} steps"]:
@@ -374,6 +382,7 @@ class _Loop:
         self.best.load_state_dict(state.get("kept_best") or {})
         if self.best.step == run.step:  # killed before it was kept as the best, or kept already
             self.processes.on_main(lambda: self.best.keep(run.directory))
+        run.best = {name: (int(step), float(value)) for name, (step, value) in (state.get("best") or {}).items()}
         if state.get("watch") is not None:
             self.watch.load_state_dict(state["watch"])
         else:
@@ -433,6 +442,9 @@ class _Loop:
             if options.sample_every and (last or run.step % options.sample_every == 0):
                 self.finite_or_stop(self.metrics.fold)
                 self.processes.on_main(self.look)
+            if options.evaluate_every and (last or run.step % options.evaluate_every == 0):
+                self.finite_or_stop(self.metrics.fold)
+                self.processes.on_main(self.measure)
             if best := self.best.due(run.step, last=last):
                 self.finite_or_stop(self.metrics.fold)
                 self.finite_or_stop(self.require_finite)
@@ -536,6 +548,15 @@ class _Loop:
         if self.run.options.histograms:
             self.logger.log_histograms(self.run.step, networks.items())
 
+    def measure(self) -> None:
+        """Measure what was made so far; training does not notice."""
+        with untouched(self.trainer.modules().values(), self.run.streams):
+            self.run.take(self.trainer.measured())
+        assert self.logger is not None  # of the main process, which measures
+        self.logger.log_scalars(self.run.step, {f"measured/{name}": value for name, value in self.run.measured.items()})
+        said = ", ".join(f"{name} {value:.4g}" for name, value in self.run.measured.items())
+        self.progress.say(f"step {self.run.step:,}: {said}", above_bar=True)
+
     def save(self) -> None:
         """Save the teacher, then the state: a state at the last step then means that its teacher is there, too."""
         self.save_teacher()
@@ -561,6 +582,7 @@ class _Loop:
                 **({"kept_best": best} if (best := self.best.state_dict()) else {}),
                 "metrics": self.metrics.state_dict(),
                 "reported": self.run.metrics,
+                **({"best": {name: list(one) for name, one in self.run.best.items()}} if self.run.best else {}),
             },
         )
 

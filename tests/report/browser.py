@@ -13,6 +13,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +23,15 @@ from typing import Any
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PATIENCE = 60.0
 """Seconds for one answer; the machine may be busy."""
+
+START = """
+import fcntl, os, sys
+reading, writing = (fcntl.fcntl(int(word), fcntl.F_DUPFD, 60) for word in sys.argv[1:3])
+os.dup2(reading, 3)
+os.dup2(writing, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""A program that puts two pipes where the browser looks for them, and becomes it."""
 
 
 def program() -> str | None:
@@ -139,15 +149,9 @@ def browser() -> Iterator[Browser]:
              "--disable-extensions", "--disable-background-networking", "--hide-scrollbars",
              "--force-color-profile=srgb", f"--user-data-dir={profile}", "--remote-debugging-pipe"]  # fmt: skip
 
-    def connect() -> None:
-        # Out of the way first: a pipe may have one of the two numbers.
-        reading, writing = os.dup(to_browser[0]), os.dup(from_browser[1])
-        high = [os.dup2(reading, 60), os.dup2(writing, 61)]
-        os.dup2(high[0], 3)
-        os.dup2(high[1], 4)
-
     process = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(3, 4), preexec_fn=connect,
+        [sys.executable, "-S", "-c", START, str(to_browser[0]), str(from_browser[1]), *words],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(to_browser[0], from_browser[1]),
         start_new_session=True,
     )  # fmt: skip
     os.close(to_browser[0])

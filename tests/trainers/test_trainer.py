@@ -165,7 +165,7 @@ def test_a_state_that_lacks_a_part_is_said(tiny_data: RealData, tmp_path: Path) 
 
 def test_the_default_grid_is_the_teachers(tiny_data: RealData, tmp_path: Path) -> None:
     trainer = attached(Plain(batch_size=12), tiny_data, tmp_path)
-    grid = trainer.samples()["teacher"]
+    grid = trainer.samples()["teacher"].pixels
     assert grid.shape == (30, 1, 8, 8)
     # Normalised zero is the mean pixel, 0.3.
     torch.testing.assert_close(grid, torch.full_like(grid, 0.3))

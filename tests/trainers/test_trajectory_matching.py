@@ -149,7 +149,7 @@ def test_a_run_leaves_a_teacher_that_evaluation_takes(tiny_data: RealData, tmp_p
 
 
 def test_pictures_are_pixels(tiny_data: RealData, tmp_path: Path) -> None:
-    pixels = attached(tiny(), tiny_data, tmp_path).samples()["distilled"]
+    pixels = attached(tiny(), tiny_data, tmp_path).samples()["distilled"].pixels
     assert pixels.shape == (6, 1, 8, 8) and pixels.min() >= 0 and pixels.max() <= 1
 
 
