@@ -33,7 +33,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 THREADS = 1
-TIMES = ("seconds", "pilot_seconds")
+TIMES = ("seconds", "cpu_seconds", "pilot_seconds")
 CHECKSUMS = ("sha256", "sums")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 POLITE = SIGNALS[2:]

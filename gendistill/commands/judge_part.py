@@ -18,7 +18,8 @@ JOB = Keys(
         "data": Is(mapping, "options of data"),
         "reference": Is(maybe(text), "text"),
         "seed": Is(whole, "a seed"),
-    }
+    },
+    optional={"further": Is(mapping, "options")},
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -90,7 +91,8 @@ def replicate(replication: Replication, workers: Crew | None = None) -> dict[str
     Returns:
         Plain values that ``report`` reads too: ``id``, ``scale``, ``dataset``, ``seeds``, ``teachers`` (results of the
         evaluators, pooled over seeds), ``columns``, ``replicated`` (for each of them ``name``, ``accuracy`` and
-        ``fidelity`` at the end with ``mean``, ``std`` and ``runs``, the latter with ``n`` images each, and
+        ``fidelity`` at the end with ``mean``, ``std`` and ``runs``, the latter with ``n`` images each,
+        ``further`` measures, ``cpu_seconds`` of making and judging all its runs (None: not counted), and
         ``reported``), ``notes``.
 
     Raises:
@@ -142,7 +144,7 @@ def _replicate(replication: Replication, judge: Judge, workers: Crew | None) -> 
         "seeds": list(judge.seeds),
         "teachers": teachers,
         "columns": sorted({*asked, *ends}),
-        "replicated": [_row(result, said) for result, (_, said, _) in zip(teachers, named, strict=True)],
+        "replicated": [_row(result, said, found) for result, (_, said, found) in zip(teachers, named, strict=True)],
         "notes": _notes(replication, judge),
     }
 
@@ -164,9 +166,16 @@ def text(results: Mapping[str, Any]) -> str:
                 _number(said.get("fid"), 1),
             ]
         )
+    further = [["", "measured", "reported"]]
+    for row in results["replicated"]:
+        said = (row["reported"] or {}).get("scores") or {}
+        for name, value in row["further"].items():
+            told = f"{said[name]:.4g}" if name in said else "–"
+            further.append([f"{row['name']}: {name}", _pair(value, 1, 3), told])
     runs = counted(len(results["seeds"]), "run")
     where = f"{results['id']}, scale {results['scale']}, {results['dataset']}, {runs}"
-    return "\n".join([text_table(results), "", where, *aligned(lines)])
+    more = ["", *aligned(further)] if len(further) > 1 else []
+    return "\n".join([text_table(results), "", where, *aligned(lines), *more])
 
 
 def _own(words: Words) -> tuple[dict[str, str | None], Replications]:
@@ -198,7 +207,7 @@ def _list(known: Replications, as_json: bool) -> int:
     return 0
 
 
-def _row(result: Mapping[str, Any], said: Reported | None) -> dict[str, Any]:
+def _row(result: Mapping[str, Any], said: Reported | None, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     learning, fidelity = result["learning"], result["fidelity"]
     last = {key: learning["accuracy"][key][-1] for key in ("mean", "std", "runs")} if learning else None
     measured = (
@@ -210,8 +219,25 @@ def _row(result: Mapping[str, Any], said: Reported | None) -> dict[str, Any]:
         "name": result["name"],
         "accuracy": last,
         "fidelity": measured,
+        "further": {name: _spread([one["further"][name] for one in runs]) for name in runs[0].get("further") or {}},
+        "cpu_seconds": _cpu(runs),
         "reported": asdict(said) if said else None,
     }
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, Any]:
+    known = [value for value in values if value is not None]
+    std = statistics.stdev(known) if len(known) > 1 else None
+    return {"mean": statistics.fmean(known) if known else None, "std": std, "runs": list(values)}
+
+
+def _cpu(runs: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the CPU seconds of making and judging all runs; None where a part of them was not counted."""
+    counted_parts = [one.get("cpu_seconds") or {} for one in runs]
+    made = [one.get("seconds") is None or part.get("making") is not None for one, part in zip(runs, counted_parts, strict=True)]
+    if not all(made) or any("judging" not in part for part in counted_parts):
+        return None
+    return sum((part.get("making") or 0.0) + part["judging"] for part in counted_parts)
 
 
 def _notes(replication: Replication, judge: Judge) -> list[str]:
@@ -227,15 +253,16 @@ def _notes(replication: Replication, judge: Judge) -> list[str]:
 def _sentence(said: Reported) -> str:
     parts = [] if said.accuracy is None else [f"accuracy {100 * said.accuracy:.2f} %"]
     parts += [] if said.fid is None else [f"FID {said.fid:g}"]
+    parts += [f"{name} {value:g}" for name, value in said.scores.items()]
     parts += [] if said.claim is None else [said.claim]
     return "; ".join(parts)
 
 
-def _pair(value: Mapping[str, Any] | None, factor: float) -> str:
+def _pair(value: Mapping[str, Any] | None, factor: float, digits: int = 2) -> str:
     if value is None or value["mean"] is None:
         return "–"
-    spread = "" if value["std"] is None else f" ± {factor * value['std']:.2f}"
-    return f"{factor * value['mean']:.2f}{spread}"
+    spread = "" if value["std"] is None else f" ± {factor * value['std']:.{digits}f}"
+    return f"{factor * value['mean']:.{digits}f}{spread}"
 
 
 def _distance(fidelity: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendistill.commands.further import check_further, measured_further
 from gendistill.commands.kept import read_evaluation, write_evaluation
 from gendistill.commands.output import to_json
 from gendistill.config.base import read_config
@@ -85,7 +87,9 @@ class Replications:
         config = at_scale(read_config(path), self.scale, path)
         if self.scale == "smoke":
             config["evaluation"] = at_smoke(config.get("evaluation"))
-        return Replication(name, path, plan(config, path), reported(config, path), self)
+        found = Replication(name, path, plan(config, path), reported(config, path), self)
+        check_further(found.plan.further, path)
+        return found
 
 
 @dataclass
@@ -221,13 +225,17 @@ class Judge:
             each = int(learning.pop("seeds", 1))
             learning["seeds"] = list(range(seed * each, (seed + 1) * each))
         fidelity = None if planned.fidelity is None or is_real(name) else {"seed": seed} | planned.fidelity
+        # Real data is no distilled set: it adapts, attacks and ranks nothing.
+        further = {} if is_real(name) else {one: how for one, how in planned.further.items() if how is not None}
         what = {"version": __version__, "seed": seed, "learning": learning, "fidelity": fidelity, **made}
+        what |= {"further": further} if further else {}
         what["dataset"] = self.data.description.name
         text = json.dumps(json.loads(to_json(what)), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         kept = self.replication.of.root / self.replication.folder / "evaluations"
         file = kept / f"{name.replace(':', '-').replace('=', '-')}-seed-{seed}-{digest}.json"
-        job = {"path": reference, "name": name, "learning": learning, "fidelity": fidelity}
+        job = {"path": reference, "name": name, "learning": learning, "fidelity": fidelity, "further": further}
+        job["seed"] = seed
         job["device"] = self.replication.experiment(seed).options.device
         return Part(name, seed, reference, experiment, file, json.loads(text), contents(self.data), job)
 
@@ -282,21 +290,25 @@ class Part:
 
     def keep(self, result: dict[str, Any]) -> dict[str, Any]:
         """Keep a result with the seconds of making the teacher, and return it."""
-        result = result | {"seconds": self._seconds()}
+        seconds, cpu = self._seconds()
+        result = result | {"seconds": seconds, "cpu_seconds": {"making": cpu} | result.get("cpu_seconds", {})}
         write_evaluation(self.file, {"what": self.what, "data": self.data, "result": result})
         shutil.rmtree(self.file.with_suffix(".parts"), ignore_errors=True)
         return result
 
-    def _seconds(self) -> float | None:
+    def _seconds(self) -> tuple[float | None, float | None]:
+        """Return the seconds of making the teacher, of the clock and of the processor."""
         if self.experiment is None:
-            return None
+            return None, None
         import torch
 
         from gendistill.runs.checkpoint import read_state
         from gendistill.runs.directory import RunDirectory
 
         options = self.experiment.options
-        return float(read_state(RunDirectory(options.root, options.name).state, torch.device("cpu"))["seconds"])
+        state = read_state(RunDirectory(options.root, options.name).state, torch.device("cpu"))
+        cpu = state.get("cpu_seconds")  # runs of earlier versions did not count them
+        return float(state["seconds"]), None if cpu is None else float(cpu)
 
 
 @contextmanager
@@ -312,13 +324,15 @@ def judged(job: Mapping[str, Any], teacher: Teacher, data: RealData) -> dict[str
     """Judge a teacher.
 
     Args:
-        job: ``path`` and ``name`` for the record, ``learning`` and ``fidelity`` (None leaves one out), ``device`` (a
-            name), and ``progress``, whether to count updates on stderr.
+        job: ``path`` and ``name`` for the record, ``learning`` and ``fidelity`` (None leaves one out), ``further`` (see
+            :func:`gendistill.commands.further.measured_further`) with ``seed``, ``device`` (a name), and ``progress``,
+            whether to count updates on stderr.
         teacher: The teacher.
         data: The real data.
 
     Returns:
-        See :func:`gendistill.evaluation.evaluate.evaluate`.
+        See :func:`gendistill.evaluation.evaluate.evaluate`; beside it ``further`` where something is asked, and under
+        ``cpu_seconds`` those of ``judging``, of all threads of this process.
     """
     from gendistill.evaluation.evaluate import evaluate
     from gendistill.runs.counter import Counter
@@ -327,7 +341,8 @@ def judged(job: Mapping[str, Any], teacher: Teacher, data: RealData) -> dict[str
     device = {"device": choose_device(job["device"])}
     shown = {"progress": Counter("learners", "updates")} if job.get("progress") else {}
     learning, fidelity = job["learning"], job["fidelity"]
-    return evaluate(
+    began = time.process_time()
+    result = evaluate(
         teacher,
         data,
         path=job["path"],
@@ -335,6 +350,9 @@ def judged(job: Mapping[str, Any], teacher: Teacher, data: RealData) -> dict[str
         learning=None if learning is None else learning | device | shown,
         fidelity=None if fidelity is None else fidelity | device,
     )
+    if job.get("further"):
+        result["further"] = measured_further(job["further"], teacher, data, int(job["seed"]), device["device"])
+    return result | {"cpu_seconds": {"judging": time.process_time() - began}}
 
 
 def beside(replication: Replication, images: int | None, training_images: int) -> list[tuple[str, str | Replication]]:

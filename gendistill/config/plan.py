@@ -12,6 +12,8 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import full_path, full_paths, locate
 
 RUN = "run"
+FURTHER = ("adaptation", "attack", "architecture", "ranking")
+"""What a replication may measure beside learning and fidelity; ``gendistill/commands/further.py`` does."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Plan:
             as the teacher shows), or the id of another replication, which is run at the same scale.
         learning: Options of the learning evaluator, and ``protocol``; None leaves it out.
         fidelity: Options of the fidelity evaluator; None leaves it out. Real data is not asked for it.
+        further: What else is measured, by name of :data:`FURTHER`, with its options; None for one leaves it out.
 
     Raises:
         UserError: No seed, or an option that an evaluator does not have.
@@ -41,12 +44,19 @@ class Plan:
     beside: dict[str, str] = field(default_factory=dict)
     learning: dict[str, Any] | None = field(default_factory=dict)
     fidelity: dict[str, Any] | None = None
+    further: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         from gendistill.evaluation.evaluate import check_options
 
         if self.seeds < 1:
             raise UserError(f"evaluation.seeds is {self.seeds}; give at least 1")
+        for name, options in self.further.items():
+            if name not in FURTHER:
+                hint = did_you_mean(name, FURTHER)
+                raise UserError(f"there is no measure '{name}'; {hint}evaluation.further takes: {', '.join(FURTHER)}")
+            if options is not None and not isinstance(options, Mapping):
+                raise UserError(f"evaluation.further.{name} is {options!r}; write its options as keys and values")
         check_options(self.learning, self.fidelity)
         if self.learning is not None and self.learning.get("learner") is not None:
             object.__setattr__(self, "learning", self.learning | {"learner": _learner(self.learning["learner"])})
@@ -61,17 +71,25 @@ class Reported:
         accuracy: Test accuracy at the end, a fraction.
         accuracy_std: Its standard deviation, a fraction.
         fid: Fréchet Inception Distance.
+        scores: Other numbers, by the names that ``evaluation.further`` gives them.
+        ahead: What it says of an order: by a row's name those that it is ahead of; ``run`` is the row itself.
         claim: What it says in words.
+        gpu: Whether a run at the published scale takes a GPU, or days.
+        lacks: What of the experiment this project does not have, in words; None: nothing.
 
     Raises:
-        UserError: An accuracy that is no fraction.
+        UserError: An accuracy that is no fraction, or an order that is not written as one.
     """
 
     source: str
     accuracy: float | None = None
     accuracy_std: float | None = None
     fid: float | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    ahead: dict[str, list[str]] = field(default_factory=dict)
     claim: str | None = None
+    gpu: bool = False
+    lacks: str | None = None
 
     def __post_init__(self) -> None:
         if self.accuracy is not None and not 0.0 <= self.accuracy <= 1.0:

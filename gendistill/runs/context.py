@@ -29,6 +29,7 @@ class RunContext:
         processes: This process among those of the run.
         step: Completed training steps.
         seconds: Wall seconds of training up to the last saved state, over all parts of a run that was continued.
+        cpu_seconds: The same in seconds of the processor, of all threads of this process.
         saved: The step of the last saved state; None: none was saved.
         metrics: Means of the metrics over the last logged interval.
         measured: The last numbers that ``run.evaluate_every`` asked for, by name.
@@ -44,6 +45,7 @@ class RunContext:
     processes: Processes = field(default_factory=Processes)
     step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     saved: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     measured: dict[str, float] = field(default_factory=dict)

@@ -196,6 +196,7 @@ STATE = Keys(
     },
     optional={
         **{name: Is(mapping, "an object") for name in ("software", "config", "data")},
+        "cpu_seconds": Is(size, "a number of seconds"),
         "other_data": Is(table_of(mapping), "what other data sets hold"),
         "watch": WATCH,
         "kept_best": RECORD,
@@ -363,6 +364,7 @@ class _Loop:
         if state is not None:
             run.step = run.saved = int(state["step"])
             run.seconds = float(state["seconds"])
+            run.cpu_seconds = float(state.get("cpu_seconds", 0.0))
         if self.processes.highest(run.step) != run.step:
             raise UserError(
                 f"process {self.processes.rank} does not see the state of the others in '{run.directory}'; put "
@@ -421,6 +423,7 @@ class _Loop:
         run, options, trainer = self.run, self.run.options, self.trainer
         began, began_at = time.perf_counter(), run.step
         self.started = began - run.seconds
+        self.cpu_started = time.process_time() - run.cpu_seconds
         while run.step < options.steps:
             now = time.perf_counter()
             values = {**trainer.train_step(trainer.next_batch()), **trainer.recorded()}
@@ -564,12 +567,14 @@ class _Loop:
         if self.logger is not None:
             self.logger.flush()
         self.run.seconds = time.perf_counter() - self.started
+        self.run.cpu_seconds = time.process_time() - self.cpu_started
         save_state(
             self.run.directory,
             {
                 "step": self.run.step,
                 "tuned": self.tuning.word,
                 "seconds": self.run.seconds,
+                "cpu_seconds": self.run.cpu_seconds,
                 "device": self.run.device.type,
                 "software": software(),
                 "config": bound(self.config),
