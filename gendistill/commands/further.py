@@ -142,7 +142,9 @@ def architecture(
 
     name = teacher.noted("architecture", str)
     if name is None:
-        raise UserError("the run found no architecture; give a trainer that searches, such as trainers.enas.ENASTrainer")
+        raise UserError(
+            "the run found no architecture; give a trainer that searches, such as trainers.enas.ENASTrainer"
+        )
     kind: type[Any] = LearnerSpace
     found: LearnerSpace = build(space, kind)
     truth = TrainedTruth(found, data, epochs=epochs, batch_size=64, lr=list(lr), seeds=learners, device=device)
@@ -209,8 +211,8 @@ def ranking(
     one = results["rankings"]["teacher"]
     spent, took = results["truth"]["seconds"], one["seconds"]
     return {
-        "spearman": one.get("all", {}).get("spearman"),
-        "spearman of the top half": one.get("top_half_by_score", {}).get("spearman"),
+        "spearman": one.get("all", {}).get("spearman", {}).get("value"),
+        "spearman of the top half": one.get("top_half_by_score", {}).get("spearman", {}).get("value"),
         "times faster": spent / took if spent and took else None,
     }
 

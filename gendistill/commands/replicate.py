@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,18 @@ from gendistill.shipped import config_folder
 from gendistill.words import counted
 
 HELP = f"""usage: gendistill replicate ID [--scale NAME] [--seeds N] [--KEY VALUE ...]
-       gendistill replicate --list
+       gendistill replicate --all [PATTERN ...] [--scale NAME] [--KEY VALUE ...]
+       gendistill replicate --list [PATTERN ...]
+       gendistill replicate --summary [FILE] [PATTERN ...]
 
 Run an experiment of the literature over several seeds, judge it by its protocol beside its baselines, and print what
 was measured beside what was reported. Every finished part is kept: the same command goes on where it stopped.
 
 options:
-  --list              name all replications
+  --list              name all replications by source and table: reported, measured below --root, status, and what is
+                      missing to run them as published; PATTERN, such as 'dd-*', names some
+  --all               run all, one after the other, and end with that list; finished parts are kept
+  --summary [FILE]    write a page of what was measured below --root (default: docs/results.md)
   --scale NAME        smoke (seconds), reduced (minutes on two cores), paper (the published settings, for a GPU), or
                       another one that the config has; default: reduced
   --seeds N           number of runs (default: what the config says)
@@ -45,19 +50,20 @@ options:
 
 KEPT = "finished runs and evaluations are kept; give the same command again to go on"
 FILES = ("results.json", "report.html")
-OWN = ("--seeds", "--jobs", "--root", "--configs", "--output", "--list", *OPTIONS)
+OWN = ("--seeds", "--jobs", "--root", "--configs", "--output", "--summary", *OPTIONS)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill replicate``."""
-    words = take_apart(argv)
+    words = take_apart(argv, flags=("--list", "--all"))
     if "--help" in words.flags:
         print(HELP)
         return 0
     own, known = _own(words)
     as_json = "--json" in words.flags
-    if "--list" in own:
-        return _list(known, as_json)
+    for option, called in (("--list", listed), ("--all", all_of_them), ("--summary", summary)):
+        if option in own or option in words.flags:
+            return called(known, words, own, as_json)
     if len(words.positional) != 1 or words.configs or words.trainer:
         raise UserError(
             "gendistill replicate takes the id of one replication, such as bradley-4.1-gan; --list names all of them"
@@ -67,18 +73,75 @@ def main(argv: Sequence[str]) -> int:
     with result_only(as_json), going_on(lambda: KEPT):
         replication = known.open(words.positional[0])
         results = replicate(replication)
-        write_json(results, replication.directory / "results.json")
+        report = write_replicated(results, replication)
         if output:
             write_json(results, output)
-        from gendistill.report.page import write_report
-
-        report = write_report(results, replication.directory / "report.html", title=f"{replication.name}, replicated")
     if as_json:
         print(to_json(results))
         return 0
     print(in_words(results, text))
     print(f"\nresults  {replication.directory / 'results.json'}\nreport   {report}")
     return 0
+
+
+def listed(known: Replications, words: Words, own: Mapping[str, str | None], as_json: bool) -> int:
+    """Run ``gendistill replicate --list``."""
+    from gendistill.commands import register
+    from gendistill.commands.standing import standings
+
+    names = register.matching(known, words.positional)
+    found = [one for one in standings(known) if one.name in names]
+    print(to_json(register.as_values(found)) if as_json else register.text(found))
+    return 0
+
+
+def all_of_them(known: Replications, words: Words, own: Mapping[str, str | None], as_json: bool) -> int:
+    """Run ``gendistill replicate --all``: every replication, or those whose ids patterns name."""
+    from gendistill.commands import register
+    from gendistill.commands.standing import standings
+
+    names = register.matching(known, words.positional)
+    with result_only(as_json), going_on(lambda: KEPT):
+        result = register.run_all(known, names)
+        found = [one for one in standings(known) if one.name in names]
+    result |= register.as_values(found)
+    if output := own.get("--output"):
+        write_json(result, output)
+    if as_json:
+        print(to_json(result))
+    else:
+        print(register.text(found))
+        print(f"\nscale {result['scale']}: {len(result['done'])} of {len(names)} run")
+        for name, why in result["left_out"].items():
+            print(f"left out: {name}: {why}")
+    return 1 if result["left_out"] else 0
+
+
+def summary(known: Replications, words: Words, own: Mapping[str, str | None], as_json: bool) -> int:
+    """Run ``gendistill replicate --summary``: write a page of all results below the root."""
+    from gendistill.commands import register
+    from gendistill.commands.standing import standings
+    from gendistill.commands.summary import page
+    from gendistill.files import atomic_write
+
+    file = own["--summary"] or "docs/results.md"
+    require_place(file)
+    names = register.matching(known, words.positional)
+    found = [one for one in standings(known) if one.name in names]
+    content = page(found, known).encode()
+    atomic_write(Path(file), lambda out: out.write(content))
+    print(to_json(register.as_values(found) | {"files": {"page": file}}) if as_json else f"page     {file}")
+    if not as_json:
+        print(register.totals(found))
+    return 0
+
+
+def write_replicated(results: Mapping[str, Any], replication: Replication) -> Path:
+    """Write what :func:`replicate` returned, and its report, into the replication's folder; return the report's file."""
+    from gendistill.report.page import write_report
+
+    write_json(results, replication.directory / "results.json")
+    return write_report(results, replication.directory / "report.html", title=f"{replication.name}, replicated")
 
 
 def replicate(replication: Replication, workers: Crew | None = None) -> dict[str, Any]:
@@ -160,7 +223,7 @@ def text(results: Mapping[str, Any]) -> str:
         lines.append(
             [
                 row["name"],
-                _pair(row["accuracy"], 100),
+                spread(row["accuracy"], 100),
                 _number(said.get("accuracy"), 100),
                 _distance(fidelity) if fidelity else "–",
                 _number(said.get("fid"), 1),
@@ -171,7 +234,7 @@ def text(results: Mapping[str, Any]) -> str:
         said = (row["reported"] or {}).get("scores") or {}
         for name, value in row["further"].items():
             told = f"{said[name]:.4g}" if name in said else "–"
-            further.append([f"{row['name']}: {name}", _pair(value, 1, 3), told])
+            further.append([f"{row['name']}: {name}", spread(value, 1, 3), told])
     runs = counted(len(results["seeds"]), "run")
     where = f"{results['id']}, scale {results['scale']}, {results['dataset']}, {runs}"
     more = ["", *aligned(further)] if len(further) > 1 else []
@@ -182,7 +245,7 @@ def _own(words: Words) -> tuple[dict[str, str | None], Replications]:
     """Take this command's own options out of the words."""
     own = {option: value for option, value in words.overrides if option in OWN}
     for option, value in own.items():
-        if value is None and option != "--list":
+        if value is None and option != "--summary":
             raise UserError(f"{option} needs a value")
     return own, Replications(
         configs=Path(own.get("--configs") or config_folder("replication")),
@@ -193,18 +256,6 @@ def _own(words: Words) -> tuple[dict[str, str | None], Replications]:
         jobs=(jobs := whole_number(own, "--jobs")) or 1,
         cluster=cluster_of(own, jobs),
     )
-
-
-def _list(known: Replications, as_json: bool) -> int:
-    known = replace(known, scale=None)
-    found = {name: known.open(name).reported for name in known.ids()}
-    if as_json:
-        print(to_json({"replications": {name: said and asdict(said) for name, said in found.items()}}))
-        return 0
-    width = max(map(len, found), default=0)
-    for name, said in found.items():
-        print(f"{name:<{width}}  {_sentence(said) if said else ''}".rstrip())
-    return 0
 
 
 def _row(result: Mapping[str, Any], said: Reported | None, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -234,7 +285,10 @@ def _spread(values: Sequence[float | None]) -> dict[str, Any]:
 def _cpu(runs: Sequence[Mapping[str, Any]]) -> float | None:
     """Return the CPU seconds of making and judging all runs; None where a part of them was not counted."""
     counted_parts = [one.get("cpu_seconds") or {} for one in runs]
-    made = [one.get("seconds") is None or part.get("making") is not None for one, part in zip(runs, counted_parts, strict=True)]
+    made = [
+        one.get("seconds") is None or part.get("making") is not None
+        for one, part in zip(runs, counted_parts, strict=True)
+    ]
     if not all(made) or any("judging" not in part for part in counted_parts):
         return None
     return sum((part.get("making") or 0.0) + part["judging"] for part in counted_parts)
@@ -244,13 +298,14 @@ def _notes(replication: Replication, judge: Judge) -> list[str]:
     several = "; ± is the standard deviation over runs" if len(judge.seeds) > 1 else ""
     notes = [f"{counted(len(judge.seeds), 'run')}{several}."]
     if replication.reported is not None:
-        notes.append(f"Reported ({replication.reported.source}): {_sentence(replication.reported)}.")
+        notes.append(f"Reported ({replication.reported.source}): {sentence(replication.reported) or 'nothing'}.")
     if replication.of.scale != "paper":
         notes.append(f"Scale '{replication.of.scale}' is not that of the source: its numbers are shown, not matched.")
     return notes
 
 
-def _sentence(said: Reported) -> str:
+def sentence(said: Reported) -> str:
+    """Return what a source says in one line: numbers first."""
     parts = [] if said.accuracy is None else [f"accuracy {100 * said.accuracy:.2f} %"]
     parts += [] if said.fid is None else [f"FID {said.fid:g}"]
     parts += [f"{name} {value:g}" for name, value in said.scores.items()]
@@ -258,17 +313,18 @@ def _sentence(said: Reported) -> str:
     return "; ".join(parts)
 
 
-def _pair(value: Mapping[str, Any] | None, factor: float, digits: int = 2) -> str:
-    if value is None or value["mean"] is None:
+def spread(value: Mapping[str, Any] | None, factor: float, digits: int = 2) -> str:
+    """Return a mean with its standard deviation, both times a factor."""
+    if value is None or value.get("mean") is None:
         return "–"
-    spread = "" if value["std"] is None else f" ± {factor * value['std']:.{digits}f}"
-    return f"{factor * value['mean']:.{digits}f}{spread}"
+    std = "" if value.get("std") is None else f" ± {factor * value['std']:.{digits}f}"
+    return f"{factor * value['mean']:.{digits}f}{std}"
 
 
 def _distance(fidelity: Mapping[str, Any]) -> str:
     """Return a distance with what it is of: those of different numbers of images cannot be compared."""
     images = "" if fidelity.get("n") is None else f", n={fidelity['n']:,}"
-    return f"{_pair(fidelity, 1)} ({fidelity['name']}{images})"
+    return f"{spread(fidelity, 1)} ({fidelity['name']}{images})"
 
 
 def _number(value: float | None, factor: float) -> str:

@@ -85,7 +85,7 @@ class Reported:
     accuracy: float | None = None
     accuracy_std: float | None = None
     fid: float | None = None
-    scores: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float | None] = field(default_factory=dict)
     ahead: dict[str, list[str]] = field(default_factory=dict)
     claim: str | None = None
     gpu: bool = False
@@ -94,6 +94,8 @@ class Reported:
     def __post_init__(self) -> None:
         if self.accuracy is not None and not 0.0 <= self.accuracy <= 1.0:
             raise UserError(f"reported.accuracy is {self.accuracy}; write it as a fraction, such as 0.7513")
+        # None takes away what a config stands on.
+        object.__setattr__(self, "scores", {name: one for name, one in self.scores.items() if one is not None})
 
 
 def _learner(learner: Any) -> Any:

@@ -1,0 +1,208 @@
+"""Where each replication stands: what its source says, what lies measured under a root, and what is missing to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gendistill.commands.replication import Replications
+from gendistill.config.base import read_config
+from gendistill.config.merge import at_scale
+from gendistill.config.plan import Reported, is_real
+from gendistill.errors import UserError
+from gendistill.evaluation.agreement import Agreement, agreements
+from gendistill.evaluation.result_form import check_results
+from gendistill.json_file import Each, Is, JsonError, Keys, list_of, mapping, maybe, number, read_json, text, whole
+from gendistill.notes import note
+
+AGREES, DISAGREES, UNDECIDED = "agrees", "disagrees", "too few runs"
+SHOWN, OTHER, NOT, CANNOT = "nothing to compare", "runs on other data", "not measured", "cannot be run here"
+STATUSES = (AGREES, DISAGREES, UNDECIDED, OTHER, SHOWN, NOT, CANNOT)
+SCALES = ("paper", "two-cores", "mnist", "reduced", "smoke")
+"""The nearest to a source first; of a replication that was run at several, the first is shown."""
+NO_SOURCE = "runs that others show"
+_SPREAD = Keys(
+    optional={
+        "mean": Is(number, "a number"),
+        "std": Is(number, "a number"),
+        "runs": Is(list_of(maybe(number)), "a list of numbers"),
+        "name": Is(text, "text"),
+        "n": Is(whole, "a number of images"),
+    }
+)
+SHAPE = Keys(
+    required={
+        "id": Is(text, "text"),
+        "scale": Is(maybe(text), "text"),
+        "dataset": Is(text, "text"),
+        "seeds": Is(list_of(whole), "a list of seeds"),
+        "teachers": Is(list_of(mapping), "a list of results"),
+        "replicated": Each(
+            Keys(
+                required={"name": Is(text, "text")},
+                optional={
+                    "accuracy": _SPREAD,
+                    "fidelity": _SPREAD,
+                    "further": Keys(others=_SPREAD),
+                    "cpu_seconds": Is(number, "seconds"),
+                    "reported": Is(mapping, "what is reported"),
+                },
+            ),
+            at_least=1,
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one replication stands.
+
+    Attributes:
+        name: Its id.
+        path: Its config.
+        source: Such as ``Bradley 2020``.
+        table: Such as ``Table 4.1``.
+        said: What the source says; None: it is a run that others show.
+        data: The data set of the source.
+        results: What was measured nearest to the source; None: nothing.
+        found: What of it can be held against the source.
+        missing: What a run as published lacks on this machine, one sentence each.
+        status: One of :data:`STATUSES`.
+    """
+
+    name: str
+    path: str
+    source: str
+    table: str
+    said: Reported | None
+    data: str
+    results: Mapping[str, Any] | None = None
+    found: tuple[Agreement, ...] = ()
+    missing: tuple[str, ...] = field(default=())
+    status: str = NOT
+
+
+def standings(known: Replications) -> list[Standing]:
+    """Return all replications by source, table and id, those of one table in the order of their names.
+
+    Args:
+        known: Where they are; under its root results are looked for, whatever the scale.
+    """
+    measured = _measured(known.root)
+    found = [_standing(known, name, measured.get(name, [])) for name in known.ids()]
+    return sorted(found, key=lambda one: (one.source == NO_SOURCE, one.source, natural(one.table), natural(one.name)))
+
+
+def natural(name: str) -> tuple[tuple[bool, float, str], ...]:
+    """Return a key by which ``Table 10`` comes after ``Table 9``."""
+    parts: list[str] = []
+    for letter in name:
+        if parts and letter.isdigit() == parts[-1][-1].isdigit():
+            parts[-1] += letter
+        else:
+            parts.append(letter)
+    return tuple((part.isdigit(), float(part) if part.isdigit() and part.isascii() else 0.0, part) for part in parts)
+
+
+def missing(config: Mapping[str, Any], said: Reported | None, root: str | None) -> tuple[str, ...]:
+    """Return what a run as published lacks on this machine.
+
+    Args:
+        config: Of the published scale.
+        said: What the source says.
+        root: Where files of data sets are; None: the default place.
+    """
+    sentences = [] if said is None or said.lacks is None else [f"it lacks {said.lacks}"]
+    trainer = (config.get("trainer") or {}).get("init_args") or {}
+    for options, word in (
+        (config.get("data"), "--data.root DIR"),
+        (trainer.get("source"), "--trainer.source.root DIR"),
+    ):
+        name = options.get("name") if isinstance(options, Mapping) else None
+        if isinstance(name, str) and not _is_there(name, root or options.get("root")):
+            sentences.append(f"the files of '{name}' are not there ({word})")
+    if said is not None and said.gpu and not _gpu():
+        sentences.append("the published settings take a GPU")
+    return tuple(sentences)
+
+
+def _standing(known: Replications, name: str, results: list[Mapping[str, Any]]) -> Standing:
+    replication = replace(known, scale=None).open(name)
+    config = read_config(replication.path)
+    scale = "paper" if "paper" in (config.get("scales") or {}) else None
+    config = at_scale(config, scale, replication.path)
+    said = replication.reported
+    source, _, table = said.source.partition(", ") if said else (NO_SOURCE, "", "")
+    data = str((config.get("data") or {}).get("name") or "digits")
+    root = next((value for option, value in reversed(known.overrides) if option == "--data.root"), None)
+    # Judging real data needs no trainer, and so no source of networks.
+    judged = config if not is_real(replication.plan.teacher) else {"data": config.get("data")}
+    lacking = missing(judged, said, root)
+    nearest = min(results, key=lambda one: (one["dataset"] != data, _rank(one["scale"])), default=None)
+    one = Standing(name, replication.path, source, table, said, data, nearest, (), lacking)
+    if nearest is None:
+        return replace(one, status=CANNOT if lacking else NOT)
+    if nearest["dataset"] != data or nearest["scale"] == "smoke":
+        return replace(one, status=OTHER)
+    # What is said today, should the config have been mended since.
+    rows = [dict(row) for row in nearest["replicated"]]
+    rows[0]["reported"] = None if said is None else vars(said)
+    found = tuple(agreements({**nearest, "replicated": rows}))
+    return replace(one, found=found, status=status(found))
+
+
+def status(found: tuple[Agreement, ...]) -> str:
+    """Return the status of what was measured on the source's data."""
+    if not found:
+        return SHOWN
+    told = [one.agrees for one in found]
+    return DISAGREES if False in told else UNDECIDED if None in told else AGREES
+
+
+def _measured(root: Path) -> dict[str, list[Mapping[str, Any]]]:
+    """Return all results below a root by id; a file that cannot be used is left out, with a note."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for file in sorted((root / "replication").glob("*/*/*/results.json")):
+        try:
+            values = read_json(file, SHAPE)
+            check_results(values, f"'{file}'")
+            if len(values["teachers"]) != len(values["replicated"]):
+                raise JsonError(f"'{file}' has not a row for each of its teachers")
+        except FileNotFoundError:
+            continue
+        except UserError as error:
+            note(f"{error}; it is left out")
+            continue
+        found.setdefault(values["id"], []).append(values)
+    return found
+
+
+def _rank(scale: str | None) -> int:
+    return SCALES.index(scale) if scale in SCALES else len(SCALES) - 1
+
+
+def _is_there(name: str, root: Any) -> bool:
+    """Return whether the files of a data set are on this machine; nothing is downloaded."""
+    from gendistill.data import sources, text
+    from gendistill.data.load import FOLDER_PREFIX, default_root, known_name
+    from gendistill.data.stacked import BASES
+
+    name = known_name(name)
+    place = Path(str(root)) if root else default_root()
+    name = BASES.get(name, name)
+    if name in sources.SOURCES:
+        return sources.is_there(name, place)
+    if name == "mhist":
+        return any((one / "annotations.csv").is_file() for one in (place, place / "mhist", place / "MHIST"))
+    if name in text.NAMES:
+        return name != "text" or root is not None
+    return not name.startswith(FOLDER_PREFIX) or Path(name.removeprefix(FOLDER_PREFIX)).is_dir()
+
+
+def _gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,122 @@
+"""The page of all results of replications below a root, each number with the config that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gendistill import __version__
+from gendistill.commands.register import cells, counts, measured_words
+from gendistill.commands.replicate import sentence
+from gendistill.commands.replication import Replications
+from gendistill.commands.standing import AGREES, CANNOT, DISAGREES, NO_SOURCE, NOT, OTHER, SHOWN, UNDECIDED, Standing
+from gendistill.escapes import markdown
+from gendistill.evaluation.agreement import Agreement
+from gendistill.words import counted
+
+MEANING = {
+    AGREES: "what is reported lies in the 95 % interval of one more run, and orders are decided as the source says",
+    DISAGREES: "a reported number lies outside of that interval, or an order is not confirmed",
+    UNDECIDED: "on the source's data, with too few runs, or with runs too far apart, to tell",
+    OTHER: "measured on other data than the source's, or at the scale `smoke`: shown, not compared",
+    SHOWN: "on the source's data; the source gives no number and no order",
+    NOT: "nothing lies below the root, and nothing is missing to run it",
+    CANNOT: "nothing lies below the root, and something is missing on this machine to run it as published",
+}
+
+
+def page(found: Sequence[Standing], known: Replications) -> str:
+    """Return the page in Markdown.
+
+    Args:
+        found: Where each replication stands, those of one table behind each other.
+        known: Where they are.
+    """
+    lines = [
+        "# Results of the replications",
+        "",
+        f"Made by `gendistill replicate --summary` of version {__version__} from what was measured; every word follows from "
+        "the numbers. [Replication](replication.md) says how a row is run.",
+        "",
+        "| status | replications | meaning |",
+        "|---|---|---|",
+        *(f"| {status} | {number} | {MEANING[status]} |" for status, number in counts(found).items()),
+        "",
+        f"{counted(len(found), 'replication')} in all. ± is the standard deviation over runs. The interval is Student's t "
+        "over the runs, for one run more, as a source runs each row once; orders are decided by "
+        "[the rule of comparisons](evaluation-comparing.md). CPU time is of making and judging the row's runs.",
+    ]
+    before: tuple[str, str] | None = None
+    for one in found:
+        if before is None or one.source != before[0]:
+            lines += ["", f"## {markdown(one.source)}"]
+        if (group := (one.source, one.table)) != before:
+            before = group
+            head = "| id | reported | measured | scale, data, runs | CPU time, s | status |"
+            lines += ["", *([f"### {markdown(one.table)}", ""] if one.table else []), head, "|---|---|---|---|---|---|"]
+        lines.append(_row(one, known))
+    measured = [one for one in found if one.results is not None]
+    if measured:
+        lines += ["", "## How each number was made", ""]
+        for one in measured:
+            lines += _how(one)
+    lacking = [one for one in found if one.missing and one.source != NO_SOURCE]
+    if lacking:
+        lines += ["", "## What is missing on this machine to run rows as published", "", "| what | rows |", "|---|---|"]
+        reasons = dict.fromkeys(part for one in lacking for part in one.missing)
+        for reason in reasons:
+            rows = [one.name for one in lacking if reason in one.missing]
+            lines.append(f"| {markdown(reason)} | {len(rows)}: {markdown(', '.join(rows))} |")
+    return "\n".join(lines) + "\n"
+
+
+def words(one: Agreement) -> str:
+    """Return what an agreement is in words: the value, the interval and what follows from them."""
+    if one.said is None:
+        return _order(one)
+    if one.mean is None:
+        return f"{one.what}: not measured"
+    factor, unit = (100, " %") if one.what == "accuracy" else (1, "")
+    digits = 2 if unit or abs(one.said) >= 10 else 3
+    said, mean = (f"{factor * value:.{digits}f}{unit}" for value in (one.said, one.mean))
+    if one.low is None or one.high is None:
+        return f"{one.what}: {said} reported, {mean} measured in one run, which has no interval"
+    reach = f"[{factor * one.low:.{digits}f}, {factor * one.high:.{digits}f}]"
+    if one.agrees:
+        return f"{one.what}: {said} reported lies in {reach}"
+    side = "above" if one.said > one.high else "below"
+    return f"{one.what}: {said} reported lies {side} {reach}"
+
+
+def _order(one: Agreement) -> str:
+    if one.mean is None:
+        return f"{one.what}: too few runs to tell"
+    reach = "" if one.low is None or one.high is None else f" [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+    points = f"{100 * one.mean:+.1f} points{reach}"
+    told = {True: "confirmed", False: "the other way round", None: "not decided"}[one.agrees]
+    return f"{one.what}: {told}, {points}"
+
+
+def _row(one: Standing, known: Replications) -> str:
+    measured, of, cpu = cells(one)
+    status = one.status
+    if one.found:
+        status += ": " + "; ".join(words(part) for part in one.found)
+    elif one.results is None and one.missing:
+        status += ": " + "; ".join(one.missing)
+    said = sentence(one.said) if one.said else ""
+    row = [f"`{one.name}`", *map(markdown, (said or "–", measured or "–", of or "–", cpu or "–", status))]
+    return f"| {' | '.join(row)} |"
+
+
+def _how(one: Standing) -> Iterator[str]:
+    """Yield the lines that say how a measured row was made: its command, its seeds, and what stands beside it."""
+    assert one.results is not None
+    results = one.results
+    seeds = ", ".join(map(str, results["seeds"]))
+    config = Path(one.path).name
+    yield f"- `{one.name}`: `configs/replication/{config}`, scale `{markdown(str(results['scale']))}`, data "
+    yield f"  {markdown(results['dataset'])}, seeds {seeds}."
+    beside = [f"{row['name']} {measured_words(row)}" for row in results["replicated"][1:] if measured_words(row)]
+    if beside:
+        yield f"  Beside it: {markdown('; '.join(beside))}."
