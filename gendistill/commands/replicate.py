@@ -137,7 +137,7 @@ def summary(known: Replications, words: Words, own: Mapping[str, str | None], as
 
 
 def write_replicated(results: Mapping[str, Any], replication: Replication) -> Path:
-    """Write what :func:`replicate` returned, and its report, into the replication's folder; return the report's file."""
+    """Write what :func:`replicate` returned into the replication's folder with its report; return the report's file."""
     from gendistill.report.page import write_report
 
     write_json(results, replication.directory / "results.json")

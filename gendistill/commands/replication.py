@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gendistill.commands.further import check_further, measured_further
 from gendistill.commands.kept import read_evaluation, write_evaluation
 from gendistill.commands.output import to_json
-from gendistill.config.base import read_config
+from gendistill.config.base import Known, read_config
 from gendistill.config.command_line import Words, assemble
 from gendistill.config.experiment import Experiment
 from gendistill.config.merge import at_scale
@@ -50,6 +50,7 @@ class Replications:
         seeds: Number of runs; None: what the replication says.
         jobs: Runs that train at once, each in a process of its own; with 1, in this one.
         cluster: The cluster whose workers do runs and evaluations; None: they are done here.
+        read: Configs that were read before, by file.
     """
 
     configs: Path
@@ -59,6 +60,7 @@ class Replications:
     seeds: int | None = None
     jobs: int = 1
     cluster: Cluster | None = None
+    read: Known = field(default_factory=dict, repr=False, compare=False)
 
     def ids(self) -> list[str]:
         """Return all ids, sorted.
@@ -84,7 +86,7 @@ class Replications:
             hint = did_you_mean(name, known) or "gendistill replicate --list names all of them"
             raise UserError(f"there is no replication '{name}'; {hint.rstrip()}")
         path = str(self.configs / f"{name}.yaml")
-        config = at_scale(read_config(path), self.scale, path)
+        config = at_scale(read_config(path, self.read), self.scale, path)
         if self.scale == "smoke":
             config["evaluation"] = at_smoke(config.get("evaluation"))
         found = Replication(name, path, plan(config, path), reported(config, path), self)
@@ -234,7 +236,13 @@ class Judge:
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         kept = self.replication.of.root / self.replication.folder / "evaluations"
         file = kept / f"{name.replace(':', '-').replace('=', '-')}-seed-{seed}-{digest}.json"
-        job = {"path": reference, "name": name, "learning": learning, "fidelity": fidelity, "further": further}
+        job: dict[str, Any] = {
+            "path": reference,
+            "name": name,
+            "learning": learning,
+            "fidelity": fidelity,
+            "further": further,
+        }
         job["seed"] = seed
         job["device"] = self.replication.experiment(seed).options.device
         return Part(name, seed, reference, experiment, file, json.loads(text), contents(self.data), job)

@@ -1,4 +1,4 @@
-"""Where each replication stands: what its source says, what lies measured under a root, and what is missing to run it."""
+"""Where each replication stands: what its source says, what lies measured below a root, what is missing to run it."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def missing(config: Mapping[str, Any], said: Reported | None, root: str | None) 
 
 def _standing(known: Replications, name: str, results: list[Mapping[str, Any]]) -> Standing:
     replication = replace(known, scale=None).open(name)
-    config = read_config(replication.path)
+    config = read_config(replication.path, known.read)
     scale = "paper" if "paper" in (config.get("scales") or {}) else None
     config = at_scale(config, scale, replication.path)
     said = replication.reported

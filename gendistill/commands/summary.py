@@ -35,15 +35,15 @@ def page(found: Sequence[Standing], known: Replications) -> str:
     lines = [
         "# Results of the replications",
         "",
-        f"Made by `gendistill replicate --summary` of version {__version__} from what was measured; every word follows from "
-        "the numbers. [Replication](replication.md) says how a row is run.",
+        f"Made by `gendistill replicate --summary` of version {__version__} from what was measured; every word follows "
+        "from the numbers. [Replication](replication.md) says how a row is run.",
         "",
         "| status | replications | meaning |",
         "|---|---|---|",
         *(f"| {status} | {number} | {MEANING[status]} |" for status, number in counts(found).items()),
         "",
-        f"{counted(len(found), 'replication')} in all. ± is the standard deviation over runs. The interval is Student's t "
-        "over the runs, for one run more, as a source runs each row once; orders are decided by "
+        f"{counted(len(found), 'replication')} in all. ± is the standard deviation over runs. The interval is "
+        "Student's t over the runs, for one run more, as a source runs each row once; orders are decided by "
         "[the rule of comparisons](evaluation-comparing.md). CPU time is of making and judging the row's runs.",
     ]
     before: tuple[str, str] | None = None
@@ -115,8 +115,8 @@ def _how(one: Standing) -> Iterator[str]:
     results = one.results
     seeds = ", ".join(map(str, results["seeds"]))
     config = Path(one.path).name
-    yield f"- `{one.name}`: `configs/replication/{config}`, scale `{markdown(str(results['scale']))}`, data "
-    yield f"  {markdown(results['dataset'])}, seeds {seeds}."
+    yield f"- `{one.name}`: `configs/replication/{config}`, scale {markdown(str(results['scale']))},"
+    yield f"  data {markdown(results['dataset'])}, seeds {seeds}."
     beside = [f"{row['name']} {measured_words(row)}" for row in results["replicated"][1:] if measured_words(row)]
     if beside:
         yield f"  Beside it: {markdown('; '.join(beside))}."

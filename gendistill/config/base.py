@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from gendistill.regular import real_path
 from gendistill.yaml_file import read_yaml
 
 KEY = "base"
+Known = dict[Path, dict[str, Any]]
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
+def read_config(path: str | Path, known: Known | None = None) -> dict[str, Any]:
     """Read a config file and everything that it stands on.
 
     Args:
         path: A YAML file, or the name of one that comes with the project. Its key ``base``, where it has one, names a
             file as seen from the folder of this one, which may have a base of its own.
+        known: What was read before, by file: many configs stand on few. It is looked up, and added to.
 
     Returns:
         The merged config, without ``base``.
@@ -29,7 +32,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """
     found = shipped.config(path)
     try:
-        return _read(found, ())
+        return _read(found, (), {} if known is None else known)
     except UserError as error:
         if found.exists() or found.is_symlink():
             raise
@@ -38,18 +41,23 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{error}; {hint}gendistill configs lists those of the project") from error
 
 
-def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+def _read(path: Path, above: tuple[Path, ...], known: Known) -> dict[str, Any]:
     here = real_path(path)
+    if (before := known.get(here)) is not None:
+        return deepcopy(before)
     if here in above:
         circle = " -> ".join(str(one.name) for one in (*above[above.index(here) :], here))
         raise UserError(f"{path} stands on itself: {circle}; take one 'base' away")
     config = read_yaml(path)
     base = config.pop(KEY, None)
     if base is None:
+        known[here] = deepcopy(config)
         return config
     if not isinstance(base, str):
         raise UserError(f"{path}: base is {base!r}; give the name of one YAML file, seen from {path.parent}")
     below = path.parent / base
     if not below.is_file():
         raise UserError(f"{path}: its base '{base}' is not there; expected {below}")
-    return lay(_read(below, (*above, here)), config)
+    found = lay(_read(below, (*above, here), known), config)
+    known[here] = deepcopy(found)
+    return found

@@ -1,0 +1,129 @@
+"""The page of results: its words follow from made-up numbers, and every number has its config beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gendistill.cli import main
+
+TRAINER = "trainer: {class_path: trainers.gan.ConditionalGANTrainer}\nrun: {steps: 1}\nscales: {smoke: {}, paper: {}}\n"
+
+
+def teacher(name: str, runs: list[float]) -> dict[str, Any]:
+    mean = sum(runs) / len(runs)
+    accuracy = {"mean": [mean], "std": [None], "runs": [runs]}
+    learning = {"updates": [10], "accuracy": accuracy, "seeds": list(range(len(runs))), "class_sizes": [40] * 10}
+    return {"name": name, "teacher": {"kind": "RealImages", "images": 10}, "learning": learning, "fidelity": None}
+
+
+def row(name: str, runs: list[float], **more: Any) -> dict[str, Any]:
+    accuracy = {"mean": sum(runs) / len(runs), "std": 0.01, "runs": runs}
+    return {
+        "name": name,
+        "accuracy": accuracy,
+        "fidelity": None,
+        "further": {},
+        "cpu_seconds": 12.3,
+        "reported": None,
+    } | more
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Configs of a made-up source, and results of some of its rows."""
+    configs = tmp_path / "configs"
+    configs.mkdir()
+
+    def config(name: str, reported: str) -> None:
+        (configs / f"{name}.yaml").write_text(f"{TRAINER}reported: {reported}\n")
+
+    config("a-1", "{source: 'Nobody 1999, Table 9', accuracy: 0.82}")
+    config("a-2", "{source: 'Nobody 1999, Table 10', accuracy: 0.5, ahead: {run: [other]}}")
+    config("a-3", "{source: 'Nobody 1999, Table 10', claim: 'a <b>picture</b> | alone'}")
+    config("a-4", "{source: 'Nobody 1999, Table 10', accuracy: 0.4, lacks: 'a telescope'}")
+    config("a-5", "{source: 'Somebody 2001, Figure 1', accuracy: 0.9}")
+    config("a-6", "{source: 'Somebody 2001, Figure 1', scores: {rank: 0.5}}")
+
+    def results(name: str, rows: list[dict], scale: str = "paper", dataset: str = "digits") -> None:
+        folder = tmp_path / "replication" / scale / dataset / name
+        folder.mkdir(parents=True)
+        runs = [one["accuracy"]["runs"] for one in rows]
+        teachers = [teacher(one["name"], values) for one, values in zip(rows, runs, strict=True)]
+        seeds = list(range(len(runs[0])))
+        values = {
+            "id": name,
+            "scale": scale,
+            "dataset": dataset,
+            "seeds": seeds,
+            "teachers": teachers,
+            "replicated": rows,
+        }
+        (folder / "results.json").write_text(json.dumps(values))
+
+    results("a-1", [row("a-1", [0.80, 0.82, 0.84])])
+    results("a-1", [row("a-1", [0.10, 0.12])], scale="smoke")
+    results("a-2", [row("a-2", [0.80, 0.82, 0.84]), row("other", [0.70, 0.72, 0.74])])
+    results("a-3", [row("a-3", [0.3, 0.4])])
+    results("a-5", [row("a-5", [0.3, 0.4])], scale="reduced", dataset="mnist")
+    rank = {"rank": {"mean": 0.4, "std": None, "runs": [0.4]}}
+    results("a-6", [row("a-6", [0.3], further=rank)])
+    return tmp_path
+
+
+def made(place: Path, *words: str) -> str:
+    file = place / "page.md"
+    where = ["--configs", str(place / "configs"), "--root", str(place)]
+    assert main(["replicate", "--summary", str(file), *words, *where]) == 0
+    return file.read_text()
+
+
+def test_words_follow_from_the_values(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = made(place)
+    assert (
+        "6 replications: 1 agrees, 1 disagrees, 1 too few runs, 1 runs on other data, 1 nothing to compare and 1 "
+        in (capsys.readouterr().out)
+    )
+    lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    # Student's t for 3 runs: 4.303 * 0.02 * sqrt(4/3) = 0.0994.
+    assert "agrees: accuracy: 82.00 % reported lies in [72.06, 91.94]" in lines["a-1"].replace("\\", "")
+    assert "| 82.00 ± 1.00 % | paper, digits, 3 runs | 12 |" in lines["a-1"].replace("\\", "")
+    told = lines["a-2"].replace("\\", "")
+    assert "disagrees: accuracy: 50.00 % reported lies below [72.06, 91.94]" in told
+    assert "a-2 ahead of other: confirmed, +10.0 points" in told
+    assert "<b>" not in page and "nothing to compare" in lines["a-3"]
+    assert "cannot be run here: it lacks a telescope" in lines["a-4"].replace("\\", "")
+    assert "runs on other data" in lines["a-5"] and "lies" not in lines["a-5"]
+    assert "rank: 0.500 reported, 0.400 measured in one run, which has no interval" in lines["a-6"].replace("\\", "")
+    assert page.index("### Table 9") < page.index("### Table 10") < page.index("## Somebody 2001")
+    assert "`configs/replication/a-2.yaml`, scale paper," in page and "Beside it: other 72.00 ± 1.00 %" in page.replace(
+        "\\", ""
+    )
+    assert "seeds 0, 1, 2." in page and "| it lacks a telescope | 1: a-4 |" in page.replace("\\", "")
+
+
+def test_some_rows_alone_and_the_list_says_the_same(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = made(place, "a-[12]")
+    assert "`a-1`" in page and "`a-3`" not in page
+    capsys.readouterr()
+    where = ["--configs", str(place / "configs"), "--root", str(place), "--json"]
+    assert main(["replicate", "--list", *where]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["standing"]["a-2"]["status"] == "disagrees" and found["counts"]["agrees"] == 1
+    assert found["standing"]["a-1"]["measured"]["scale"] == "paper"
+
+
+def test_a_damaged_result_is_left_out_with_a_note(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = place / "replication" / "paper" / "digits"
+    (folder / "a-1" / "results.json").write_text("{")
+    values = json.loads((folder / "a-2" / "results.json").read_text())
+    values["replicated"] = values["replicated"][:1]
+    (folder / "a-2" / "results.json").write_text(json.dumps(values))
+    page = made(place)
+    said = capsys.readouterr().err
+    assert "a-1" in said and "a row for each of its teachers" in said
+    lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert "runs on other data" in lines["a-1"] and "not measured" in lines["a-2"]  # of a-1 the scale smoke is left
