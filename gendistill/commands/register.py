@@ -100,7 +100,7 @@ def cells(one: Standing) -> tuple[str, str, str]:
     row = results["replicated"][0]
     cpu = row.get("cpu_seconds")
     of = f"{results['scale']}, {results['dataset']}, {counted(len(results['seeds']), 'run')}"
-    return measured_words(row), of, "" if cpu is None else f"{cpu:,.0f}"
+    return measured_words(row), of, "" if cpu is None else f"{cpu:,.1f}" if cpu < 10 else f"{cpu:,.0f}"
 
 
 def measured_words(row: Mapping[str, Any]) -> str:

@@ -121,8 +121,9 @@ def missing(config: Mapping[str, Any], said: Reported | None, root: str | None) 
         (config.get("data"), "--data.root DIR"),
         (trainer.get("source"), "--trainer.source.root DIR"),
     ):
-        name = options.get("name") if isinstance(options, Mapping) else None
-        if isinstance(name, str) and not _is_there(name, root or options.get("root")):
+        given: Mapping[str, Any] = options if isinstance(options, Mapping) else {}
+        name = given.get("name")
+        if isinstance(name, str) and not _is_there(name, root or given.get("root")):
             sentences.append(f"the files of '{name}' are not there ({word})")
     if said is not None and said.gpu and not _gpu():
         sentences.append("the published settings take a GPU")

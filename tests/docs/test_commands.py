@@ -27,7 +27,9 @@ STARTS = re.compile(r"^(?:\.venv/bin/)?(?:gendistill|(?:\.venv/bin/)?python (?:t
 OF_TRAINER = {"train": (), "latent-search": ("--no_evaluate",), "replicate": (), "sweep": ()}
 LATER = () if "doctor" in COMMANDS else ("doctor",)
 OWN = {
-    "replicate": ("--seeds", "--jobs", "--root", "--configs", "--output", "--list", "--cluster"),
+    "replicate": (
+        "--seeds", "--jobs", "--root", "--configs", "--output", "--list", "--all", "--summary", "--cluster",
+    ),  # fmt: skip
     "sweep": ("--over", "--label", "--seeds", "--jobs", "--root", "--output", "--cluster"),
 }
 PLACEHOLDER = re.compile(r"^[A-Z][A-Z_,=.]*$|^\.\.\.$|^\$|^\[|^COMMAND$|\bDIR\b|\bFILE\b|\bRUN\b|<")
