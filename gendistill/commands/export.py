@@ -8,10 +8,11 @@ from typing import Any
 
 from gendistill.commands.judge import REFERENCES, add_data_files, data_given, load_data
 from gendistill.commands.options import Options, add_json, positive
-from gendistill.commands.output import result_only, to_json
+from gendistill.commands.output import read_results, result_only, to_json
+from gendistill.commands.published import published
 from gendistill.spelling import typed
 
-FORMATS = ("png", "pt", "parquet", "safetensors", "dc", "mtt", "datm", "dd", "idc")
+FORMATS = ("png", "pt", "parquet", "safetensors", "hub", "dc", "mtt", "datm", "dd", "idc")
 
 
 def parser() -> Options:
@@ -19,7 +20,8 @@ def parser() -> Options:
     options = Options(
         prog="gendistill export",
         description="Write a teacher's images to a new folder: png (a folder a class), pt (images.pt and labels.pt), "
-        "parquet, safetensors, or as the public code of DC, DSA and DM (dc), MTT (mtt), DATM (datm), Dataset "
+        "parquet, safetensors, hub (what Hugging Face datasets loads, with the teacher and checksums), or as public "
+        "code of DC, DSA and DM (dc), MTT (mtt), DATM (datm), Dataset "
         "Distillation (dd) or IDC (idc, as stored) does, with a data card. Where stored images are decoded, all but "
         "safetensors and idc hold the decoded ones.",
     )
@@ -29,6 +31,10 @@ def parser() -> Options:
     options.add_argument("--count", type=positive, metavar="N", help="images to draw, balanced over the classes; None: "
                          "all stored ones, in stored order")  # fmt: skip
     options.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw")
+    options.add_argument("--results", metavar="FILE", help="what gendistill evaluate or compare wrote of this teacher: "
+                         "its accuracies and budgets are put into the data card")  # fmt: skip
+    options.add_argument("--license", metavar="NAME", help="licence of the real data, for the data card, such as "
+                         "cc-by-4.0; None: what is known of the data set")  # fmt: skip
     options.add_argument("--dataset", metavar="NAME", help="real data set, needed for 'real...' and image folders")
     add_data_files(options)
     add_json(options)
@@ -42,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.teacher.export import export
     from gendistill.teacher.reference import open_teacher
 
+    facts = published(read_results(given.results), given.results, given.teacher) if given.results else None
     with result_only(given.json):
         data = load_data(given, given.teacher) if data_given(given) else None
         teacher = open_teacher(given.teacher, data, seed=given.seed)
@@ -51,6 +58,8 @@ def main(argv: Sequence[str]) -> int:
             given.format,
             count=given.count,
             generator=stream(given.seed, "export", teacher.device),
+            licence=given.license,
+            facts=facts,
         )
     if given.json:
         print(to_json(result))
@@ -60,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
         print(_changed(result, given))
     for sentence in result["lost"]:
         print(f"lost: {sentence}")
+    for name, value in result.get("sha256", {}).items():
+        print(f"sha256 {value}  {name}")
     return 0
 
 

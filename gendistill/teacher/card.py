@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from gendistill.escapes import markdown
+from gendistill.teacher.own_exports import PARQUET_FILE
 from gendistill.teacher.stored import StoredImages
 from gendistill.visible import visible
 
@@ -16,6 +18,8 @@ LONGEST = 200
 """Characters of a name in the front matter."""
 TASKS = {"pictures": "image", "sentences": "text", "points": "tabular"}
 """What the tasks of a data set are called there, by what it holds."""
+LICENCES = {"digits": "cc-by-4.0", "fashion-mnist": "mit"}
+"""Of data sets whose owners state one; of others a person says it."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 CONTENT = {
@@ -24,6 +28,9 @@ CONTENT = {
     "with `torch.load(path, weights_only=True)`.",
     "parquet": "`data/*.parquet` with the columns image (PNG bytes), label and, if learned, soft_label.",
     "safetensors": "`teacher.safetensors`: float32 images without loss, labels and all metadata in one file.",
+    "hub": "`data/*.parquet` with the columns image (PNG bytes), label and, if learned, soft_label, which "
+    "`datasets.load_dataset` reads; `teacher.safetensors`: the same images without loss, for `gendistill import`; "
+    "`sha256sum -c SHA256SUMS` checks the files.",
     "dc": "`res.pt` as the public code of DC, DSA and DM writes it.",
     "mtt": "`images_best.pt` and `labels_best.pt` as MTT writes them; a learned rate is in `lr_best.pt` (one for each "
     "step: `learning_rates.pt`) and, if whitened, `whitening.pt` (mean, matrix) and `images_zca_best.pt` (pixels) "
@@ -43,23 +50,37 @@ def _bytes(images: StoredImages) -> str:
     return ", ".join(f"{cost[f'{part}_bytes']:,} of {part}s" for part in parts if cost[f"{part}_bytes"])
 
 
-def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> None:
+def write_card(
+    folder: Path,
+    images: StoredImages,
+    notes: Mapping[str, Any],
+    *,
+    licence: str | None = None,
+    facts: Mapping[str, str] = MappingProxyType({}),
+    sums: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write ``README.md``: YAML front matter for data hubs, then what a person needs to use the images rightly.
 
     Args:
         folder: The folder of the export.
         images: What was exported.
         notes: What :func:`gendistill.teacher.export.export` notes.
+        licence: Of the source data; None: what its owners state, where this project knows it.
+        facts: Further lines of the table.
+        sums: SHA-256 of files, by name.
     """
     description, result = images.description, notes["export"]
+    licence = licence or LICENCES.get(description.name)
     front: dict[str, Any] = {
         "pretty_name": f"{visible(description.name, LONGEST)}, {images.images_stored} images for training",
-        "license": "unknown",
+        "license": visible(licence or "unknown", LONGEST),
         "task_categories": [f"{TASKS[description.kind]}-classification"],
         "size_categories": [next((name for limit, name in SIZES if images.images_stored < limit), "n>1M")],
         "source_datasets": [visible(description.name, LONGEST)],
         "tags": ["dataset-distillation", "synthetic" if images.kind == "stored-images" else "real"],
     }
+    if result["format"] == "hub":
+        front["configs"] = [{"config_name": "default", "data_files": [{"split": "train", "path": PARQUET_FILE}]}]
     normalisation = description.normalisation
     lines = [
         "---",
@@ -103,5 +124,10 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
     for name in ("learner", "augmentation", "seed"):
         if images.metadata.get(name) is not None:
             lines.append(f"| {name} | {markdown(str(images.metadata[name]))} |")
+    if result["format"] == "hub":
+        source = markdown(licence) if licence else "not known here; ask its owners before you publish this"
+        lines.append(f"| licence of the source data | {source} |")
+    lines += [f"| {markdown(name)} | {markdown(value)} |" for name, value in facts.items()]
+    lines += [f"| sha256 of `{name}` | `{value}` |" for name, value in sums.items()]
     lines += ["", f"Written by gendistill {notes['software_version']}; `teacher.json` holds all metadata.", ""]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from gendistill.teacher.card import write_card
 from gendistill.teacher.files import describe_teacher
 from gendistill.teacher.own_exports import EMBEDDING_FILE, NOTES
 from gendistill.teacher.stored import StoredImages
+from gendistill.teacher.sums import write_sums
 from gendistill.teacher.torch_files import own, write
 
 FORMATS: dict[str, Callable[[StoredImages, Path], dict[str, Any]]] = {
@@ -30,6 +31,7 @@ FORMATS: dict[str, Callable[[StoredImages, Path], dict[str, Any]]] = {
     "pt": export_formats.write_pt,
     "parquet": export_formats.write_parquet,
     "safetensors": export_formats.write_safetensors,
+    "hub": export_formats.write_hub,
     "dc": public_formats.write_dc,
     "mtt": public_formats.write_mtt,
     "datm": public_formats.write_datm,
@@ -53,19 +55,24 @@ def export(
     count: int | None = None,
     generator: torch.Generator | None = None,
     normalisation: Normalisation | None = None,
+    licence: str | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write a teacher's images to a new folder, with a data card and the teacher's notes beside them.
 
     Args:
         teacher: Any teacher.
         path: The folder; it must not exist or be empty. It appears complete or not at all.
-        format: ``png``, ``pt``, ``parquet``, ``safetensors``, or that of the public code of a method: ``dc`` (DC, DSA,
+        format: ``png``, ``pt``, ``parquet``, ``safetensors``, ``hub`` (Parquet with the teacher itself and checksums),
+            or that of the public code of a method: ``dc`` (DC, DSA,
             DM), ``mtt``, ``datm``, ``dd``, ``idc``.
         count: Images to draw, balanced over classes. ``None``: all stored ones, in stored order.
         generator: Draws them. ``None``: the stream of seed 0, so that the same images are drawn each time.
         normalisation: What images in ``pt``, ``safetensors`` and the public formats are normalised by. ``None``: for
             ``safetensors`` the teacher's own, for the others what public evaluators use for the data set
             (the teacher's own for other data). A whitening is inverted but in ``safetensors``, ``mtt`` and ``datm``.
+        licence: Of the source data, for the card. None: what is known of the data set.
+        facts: Further lines of the card's table, such as accuracies.
 
     Returns:
         ``format``, ``path``, ``images``, ``images_per_class``, ``normalisation`` and what the format adds: for ``png``
@@ -111,7 +118,9 @@ def export(
             if (values := getattr(images, name)) is not None:
                 notes[name] = values.tolist()
         (folder / NOTES).write_text(json.dumps(notes, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        write_card(folder, images, notes)
+        if format == "hub":
+            result["sha256"] = write_sums(folder)
+        write_card(folder, images, notes, licence=licence, facts=facts or {}, sums=result.get("sha256", {}))
     return result
 
 

@@ -37,11 +37,14 @@ from gendistill.teacher.public_formats import (
 )
 from gendistill.teacher.result_files import read_result
 from gendistill.teacher.stored import StoredImages
+from gendistill.teacher.sums import check_sums
 from gendistill.teacher.torch_files import beside, read
 
 NOTES, INDEX = "teacher.json", "metadata.csv"
 """Beside every export: all metadata; beside PNG: file name and label of each image."""
 PARQUET_FILE, TEACHER_FILE = "data/train-00000-of-00001.parquet", "teacher.safetensors"
+WHOLE = ("safetensors", "hub")
+"""Formats that hold the teacher's file."""
 EMBEDDING_FILE = "embedding.pt"
 """Beside sentences as tensors: ``vectors`` and ``words``, as a teacher's file has them."""
 TENSOR_FILES = {
@@ -117,7 +120,8 @@ def read_export(folder: Path) -> StoredImages:
         raise UserError(f"'{folder}' is no export: it has no {NOTES}")
     form = notes["export"]["format"]
     try:
-        if form == "safetensors":
+        check_sums(folder)
+        if form in WHOLE:
             teacher = files.load(folder / TEACHER_FILE)
             if not isinstance(teacher, StoredImages):
                 raise UserError(f"{TEACHER_FILE} holds no stored images")

@@ -28,7 +28,15 @@ OF_TRAINER = {"train": (), "latent-search": ("--no_evaluate",), "replicate": (),
 LATER = () if "doctor" in COMMANDS else ("doctor",)
 OWN = {
     "replicate": (
-        "--seeds", "--jobs", "--root", "--configs", "--output", "--list", "--all", "--summary", "--cluster",
+        "--seeds",
+        "--jobs",
+        "--root",
+        "--configs",
+        "--output",
+        "--list",
+        "--all",
+        "--summary",
+        "--cluster",
     ),  # fmt: skip
     "sweep": ("--over", "--label", "--seeds", "--jobs", "--root", "--output", "--cluster"),
 }

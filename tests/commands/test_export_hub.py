@@ -1,0 +1,101 @@
+"""``export --format hub``: a folder that a data hub takes, that comes back whole, or is refused once it is changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from scipy import stats
+
+from gendistill.cli import main
+from gendistill.commands.published import interval, published
+from gendistill.errors import UserError
+from gendistill.teacher import load
+
+pytest.importorskip("pyarrow")
+
+
+def learned(runs: list[float], name: str = "subset") -> dict:
+    accuracy = {"mean": [sum(runs) / len(runs)], "std": [0.01], "runs": [runs]}
+    learner = {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {}}
+    learning = {"updates": [10], "accuracy": accuracy, "seeds": list(range(len(runs))), "learner": learner}
+    learning["protocol"] = "condensation"
+    fidelity = {"name": "FD[digits]", "value": 3.25, "n": 20}
+    teacher = {"kind": "real-subset", "images": 20, "path": name}
+    return {"name": name, "teacher": teacher, "learning": learning, "fidelity": fidelity, "seconds": 12.0}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    (tmp_path / "results.json").write_text(json.dumps({"teachers": [learned([0.70, 0.72, 0.77])]}))
+    words = ["--format", "hub", "--output", str(tmp_path / "hub"), "--results", str(tmp_path / "results.json")]
+    assert main(["export", "real:ipc=2", "--dataset", "digits", *words]) == 0
+    said = capsys.readouterr().out
+    digest = hashlib.sha256((tmp_path / "hub" / "teacher.safetensors").read_bytes()).hexdigest()
+    assert f"sha256 {digest}  teacher.safetensors" in said
+    return tmp_path / "hub"
+
+
+def test_the_card_says_what_how_and_under_which_licence(hub: Path) -> None:
+    card = (hub / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["license"] == "cc-by-4.0" and front["source_datasets"] == ["digits"]
+    assert front["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-00000-of-00001.parquet"}]
+    reach = stats.t.ppf(0.975, 2) * torch.tensor([0.70, 0.72, 0.77], dtype=torch.float64).std().item() / 3**0.5
+    low, high = interval([0.70, 0.72, 0.77])
+    assert (low, high) == pytest.approx((0.73 - reach, 0.73 + reach)) and interval([0.5]) is None
+    plain = card.replace("\\", "")
+    assert f"| test accuracy after 10 updates | 73.0 % [{100 * low:.1f}, {100 * high:.1f}] |" in plain
+    assert "protocol condensation; learner ConvNet; 3 learners" in plain and "FD[digits] 3.25 of 20 images" in plain
+    assert "| licence of the source data | cc-by-4.0 |" in plain and "| sha256 of `teacher.safetensors` |" in card
+    listed = dict(reversed(line.split("  ")) for line in (hub / "SHA256SUMS").read_text().splitlines())
+    assert set(listed) == {"data/train-00000-of-00001.parquet", "teacher.json", "teacher.safetensors"}
+    for name, value in listed.items():
+        assert hashlib.sha256((hub / name).read_bytes()).hexdigest() == value
+
+
+def test_it_comes_back_to_the_bit(hub: Path, tmp_path: Path) -> None:
+    assert main(["import", str(hub), "--dataset", "digits", "--output", str(tmp_path / "back.safetensors")]) == 0
+    back, there = load(tmp_path / "back.safetensors"), load(hub / "teacher.safetensors")
+    assert torch.equal(back.everything()[0], there.everything()[0])
+    assert torch.equal(back.everything()[1], there.everything()[1]) and back.images_stored == 20
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: (folder / "teacher.json").open("a").write(" "), "'teacher.json' is not the file"),
+        (lambda folder: (folder / "data" / "train-00000-of-00001.parquet").unlink(), "is missing, which SHA256SUMS"),
+        (lambda folder: (folder / "SHA256SUMS").write_text("x  ../y\n"), "SHA256SUMS is damaged"),
+        (lambda folder: (folder / "SHA256SUMS").write_text("0" * 64 + "  ../results.json\n"), "SHA256SUMS is damaged"),
+    ],
+)
+def test_a_changed_folder_is_refused(
+    spoil, said: str, hub: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(hub)
+    assert main(["import", str(hub), "--dataset", "digits", "--output", str(tmp_path / "back.safetensors")]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "back.safetensors").exists()
+
+
+def test_a_card_may_be_edited(hub: Path, tmp_path: Path) -> None:
+    (hub / "README.md").write_text("mine")
+    assert main(["import", str(hub), "--dataset", "digits", "--output", str(tmp_path / "back.safetensors")]) == 0
+
+
+def test_it_is_read_by_the_library_of_the_hub(hub: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    found = datasets.load_dataset(str(hub), split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(found) == 20 and found.features["label"].num_classes == 10
+    assert found[0]["image"].size == (8, 8)
+
+
+def test_results_are_of_this_teacher() -> None:
+    both = {"teachers": [learned([0.5, 0.6], "one"), learned([0.7, 0.8], "two")]}
+    assert "75.0 %" in published(both, "f", "two")["test accuracy after 10 updates"]
+    with pytest.raises(UserError, match="has results of one and two"):
+        published(both, "f", "three")
