@@ -9,7 +9,7 @@ from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import Any
 
-from gendistill.commands.replicate import replicate, sentence, spread, write_replicated
+from gendistill.commands.replicated import replicate, sentence, spread, write_replicated
 from gendistill.commands.replication import Replications
 from gendistill.commands.standing import STATUSES, Standing
 from gendistill.errors import UserError, did_you_mean

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gendistill import __version__
 from gendistill.commands.register import cells, counts, measured_words
-from gendistill.commands.replicate import sentence
+from gendistill.commands.replicated import sentence
 from gendistill.commands.replication import Replications
 from gendistill.commands.standing import AGREES, CANNOT, DISAGREES, NO_SOURCE, NOT, OTHER, SHOWN, UNDECIDED, Standing
 from gendistill.escapes import markdown

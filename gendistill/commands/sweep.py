@@ -13,7 +13,8 @@ from gendistill.commands.cluster import HELP as CLUSTER
 from gendistill.commands.cluster import OPTIONS, cluster_of, crew
 from gendistill.commands.options import whole_number
 from gendistill.commands.output import in_words, result_only, to_json, write_json
-from gendistill.commands.replicate import KEPT, replicate, trained_beside
+from gendistill.commands.replicate import KEPT
+from gendistill.commands.replicated import replicate, trained_beside
 from gendistill.commands.replication import Judge, Replication, Replications
 from gendistill.config.command_line import Words, take_apart
 from gendistill.errors import UserError

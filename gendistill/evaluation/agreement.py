@@ -46,7 +46,7 @@ def agreements(results: Mapping[str, Any]) -> list[Agreement]:
     where the rule of comparisons finds the first ahead, and disagrees where it finds the other.
 
     Args:
-        results: What :func:`gendistill.commands.replicate.replicate` returned.
+        results: What :func:`gendistill.commands.replicated.replicate` returned.
 
     Returns:
         One for each thing said that can be held against something; none where nothing was said in numbers.

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gendistill.cli import main
-from gendistill.commands.replicate import replicate
+from gendistill.commands.replicated import replicate
 from gendistill.commands.sweep import Sweep, sweep, text
 from gendistill.errors import UserError
 from gendistill.report.sweep_figure import draw_sweep, positions
