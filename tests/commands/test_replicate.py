@@ -211,10 +211,7 @@ def test_mistakes_are_explained(words: list[str], said: str, capsys) -> None:
     assert said in capsys.readouterr().err
 
 
-def test_an_installed_package_has_no_configs(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["replicate", "bradley-4.1-gan"]) == 2
-    assert "come with a checkout of the project" in capsys.readouterr().err
+def test_a_folder_of_configs_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder"):
         Replications(tmp_path / "nowhere").ids()
 
