@@ -126,6 +126,14 @@ class Trainer(ABC):
 
     # What the loop calls.
 
+    def known_of(self, data: RealData) -> RealData:
+        """Return what the run may know of its data: all of it; a private method keeps images back.
+
+        Args:
+            data: The data set, as it was loaded; called once, before anything else looks at it.
+        """
+        return data
+
     def attach(self, run: RunContext, data: RealData) -> None:
         """Take the run and the data, and build.
 

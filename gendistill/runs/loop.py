@@ -50,6 +50,9 @@ class Trainable(Protocol):
     other_data: dict[str, dict[str, Any]]
     """What data sets besides the run's own hold, by name, from :meth:`attach` on."""
 
+    def known_of(self, data: RealData) -> RealData:
+        """Return what the run may know of its data."""
+
     def attach(self, run: RunContext, data: RealData) -> None:
         """Take the run and the data; make networks and optimisers."""
 
@@ -113,6 +116,7 @@ def train(
     directory = RunDirectory(options.root, options.name)
     run = RunContext(options, directory, device, Streams(options.seed, device), processes)
     randomness = GlobalRandomness(options.seed, device)
+    data = trainer.known_of(data)
     with ExitStack() as closing:
         closing.callback(directory.unlock)
         closing.enter_context(randomness.lent())

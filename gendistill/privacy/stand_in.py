@@ -1,0 +1,50 @@
+"""What a run may know of private data: their description as it was declared, and grey images in the place of real ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from gendistill.data.description import Description, symmetric
+from gendistill.data.real import RealData, Split
+from gendistill.errors import UserError
+
+GREY = 128
+PUBLIC = (
+    "name of the data set",
+    "class names and their order",
+    "image size and channels",
+    "normalisation to [-1, 1]",
+    "config and seed of the run",
+)
+"""What is treated as public, whatever the method; a method adds its own."""
+
+
+def public_description(description: Description) -> Description:
+    """Return a data set's description without anything that is measured from images.
+
+    Raises:
+        UserError: The data are no pictures, or whitened.
+    """
+    if description.kind != "pictures":
+        raise UserError(
+            f"private teachers are made of pictures; '{description.name}' holds {description.kind}, whose vocabulary or "
+            "modes would be taken from private data"
+        )
+    if description.normalisation.whitening is not None:
+        raise UserError("data.whitening is fitted to all images, so it would tell of private ones; leave it out")
+    return description.with_normalisation(symmetric(description.image_shape[0]))
+
+
+def stand_in(data: RealData) -> RealData:
+    """Return what a run is given instead of private data: the public description, and one grey image a class.
+
+    Whatever reads the run's data, a picture, a log, a checksum, a sampler, reads these.
+    """
+    description = public_description(data.description)
+    labels = torch.arange(description.num_classes)
+    images = torch.full((description.num_classes, *description.image_shape), GREY, dtype=torch.uint8)
+    device = data.train.images.device
+    parts = {name: Split(images.clone(), labels.clone()).to(device) for name in ("train", "validation", "test")}
+    return replace(RealData(description, **parts), notes=())
