@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from gendistill.data.fingerprint import text_fingerprint
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
 from gendistill.nets.modes import running_layers
+from gendistill.plain import plain
 from gendistill.privacy.ledger import FILE_NAME, Budget, Ledger
 from gendistill.privacy.mechanism import PrivateSums
 from gendistill.privacy.promise import KEY, promise
@@ -100,6 +103,15 @@ class PrivateTrainer(Trainer):
     def promised(self) -> dict[str, Any]:
         """Return the entries of a teacher's metadata that say what it promises; of the data nothing is said."""
         return {KEY: promise(self.sums.ledger, self.public), "data": {}}
+
+    def name_of(self, name: str, **public: Any) -> str:
+        """Return a name for one sum that is that of no sum made in another way, after run.fresh with other options.
+
+        Args:
+            name: Of the sum, among those of the run.
+            **public: All that the sum is made by, in plain values.
+        """
+        return f"{name}-{text_fingerprint(json.dumps(plain(public), sort_keys=True))}"
 
     def require_no_statistics(self, network: nn.Module) -> None:
         """Refuse a network whose normalisation mixes records."""

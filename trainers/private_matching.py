@@ -161,8 +161,15 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
                 found[rows] = vectors
             return found if len(labels) else unit_features(network, images)
 
-        total = self.sums.release(
+        name = self.name_of(
             f"network-{place:05d}",
+            seed=self.run.options.seed,
+            learner=self.spec,
+            augment=[self.strategy, self.strength_given],
+            noise=self.noise_multiplier,
+        )
+        total = self.sums.release(
+            name,
             contribution,
             purpose="mean features of a random network",
             bound=BOUND,
@@ -202,8 +209,8 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
             return [self.features(network, self.in_memory_format(part))]
 
         wanted = self.means[self.chosen, first_class : first_class + len(shown)]
-        at_once = {"at_once": self.chunk, "keep": self.chunk}
-        (found,) = class_means(features, change(shown, first_class), network=network, **at_once)
+        images = change(shown, first_class)
+        (found,) = class_means(features, images, network=network, at_once=self.chunk, keep=self.chunk)
         return feature_matching(wanted[:, None], found[:, None])
 
     def teacher(self) -> Teacher:

@@ -254,18 +254,21 @@ def judge(
         The result of :func:`gendistill.evaluation.evaluate.evaluate`.
     """
     from gendistill.evaluation.evaluate import evaluate
+    from gendistill.evaluation.private_teachers import is_private
 
     learning = learning_options(options) | running(options)
     device = learning["device"]
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "draws", "reference", "seed")}
     fidelity |= {"device": device, "count": options.count if count is None else count}
+    # Fidelity compares with training images; of a private teacher it is measured when it is asked for by name.
+    looks = not is_private(teacher) or "fidelity" in options.explicit
     result = evaluate(
         teacher,
         data,
         path=path,
         name=name,
         learning=learning,
-        fidelity=fidelity if options.fidelity else None,
+        fidelity=fidelity if options.fidelity and looks else None,
         seed=options.seed,
     )
     return result | _more(teacher, data, options, learning)

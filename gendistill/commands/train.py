@@ -74,6 +74,8 @@ def announce(context: Any, data: Mapping[str, Any]) -> None:
     words = [f"{of_command(name)} {shlex.quote(str(value))}" for name, value in data.items() if value is not None]
     print(f"run      {directory}  ({context.step} steps)")
     print(f"teacher  {directory.teacher}")
+    if (promised := promise_of(context)) is not None:
+        print(f"privacy  {promised}")
     print(f"judge    gendistill evaluate {shlex.quote(str(directory))} {' '.join(words)}")
     print(f"curves   gendistill tensorboard --logdir {context.options.root}")
     if dataset in TEXTS:
@@ -82,6 +84,15 @@ def announce(context: Any, data: Mapping[str, Any]) -> None:
 
         print(f"words    gendistill tokens {directory}")
         print(listing(load(directory.teacher), count=SENTENCES), end="")
+
+
+def promise_of(context: Any) -> str | None:
+    """Return what the teacher of a run promises, None where its method promises nothing."""
+    from gendistill.privacy.promise import KEY, sentence
+    from gendistill.teacher.files import describe
+
+    noted = describe(context.directory.teacher)["metadata"].get(KEY)
+    return None if noted is None else sentence(noted)
 
 
 def summary(context: Any) -> dict[str, Any]:

@@ -37,12 +37,12 @@ class Call(NamedTuple):
     Attributes:
         noise: Standard deviation of the noise over the sensitivity; 0: none, which costs without bound.
         rate: Chance of each record to be in a sum; 1: all are.
-        count: How many sums.
+        times: How many sums.
     """
 
     noise: float
     rate: float = 1.0
-    count: int = 1
+    times: int = 1
 
 
 def gaussian_delta(epsilon: float, mu: float) -> float:
@@ -91,13 +91,13 @@ def epsilon_of(calls: Sequence[Call], delta: float, accountant: str = "rdp") -> 
     Raises:
         UserError: Opacus is not installed, or an accountant of another name was asked for.
     """
-    calls = [call for call in calls if call.count]
+    calls = [call for call in calls if call.times]
     if not calls:
         return 0.0
     if any(call.noise <= 0 for call in calls):
         return math.inf
     if name_of(calls) == ANALYTIC:
-        return gaussian_epsilon(math.sqrt(sum(call.count / call.noise**2 for call in calls)), delta)
+        return gaussian_epsilon(math.sqrt(sum(call.times / call.noise**2 for call in calls)), delta)
     return _prv(tuple(calls), delta) if _known(accountant) == "prv" else _rdp(calls, delta)
 
 
@@ -161,7 +161,7 @@ def _divergences(noise: float, rate: float) -> Any:
 def _rdp(calls: Sequence[Call], delta: float) -> float:
     import warnings
 
-    total = sum(call.count * _divergences(call.noise, call.rate) for call in calls)
+    total = sum(call.times * _divergences(call.noise, call.rate) for call in calls)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the best order is the first or the last: a looser bound, a sound one
         found, _ = _opacus(".analysis.rdp").get_privacy_spent(orders=ORDERS, rdp=total, delta=delta)
@@ -171,5 +171,5 @@ def _rdp(calls: Sequence[Call], delta: float) -> float:
 @lru_cache(maxsize=256)
 def _prv(calls: tuple[Call, ...], delta: float) -> float:
     accountant = _opacus("").PRVAccountant()
-    accountant.history = [(call.noise, call.rate, call.count) for call in calls]
+    accountant.history = [(call.noise, call.rate, call.times) for call in calls]
     return float(accountant.get_epsilon(delta))

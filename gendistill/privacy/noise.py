@@ -16,7 +16,7 @@ from torch import Tensor
 
 PARTS = 4
 """Normal numbers that make one. In floating point not every value can come about, and which can tells of the sum below
-(Mironov 2012); a sum of several hides it (Holohan and Braghin 2021, "Secure Random Sampling in Differential Privacy")."""
+(Mironov 2012); a sum of several hides it (Holohan and Braghin 2021)."""
 AT_ONCE = 1 << 20
 SOURCE = "os.urandom, sums of 4 normals (Holohan and Braghin 2021)"
 
@@ -48,5 +48,5 @@ def system_normal(count: int) -> Tensor:
 
 
 def system_choice(count: int, rate: float) -> Tensor:
-    """Return which of ``count`` records are in a Poisson sample, (count,) bool: each on its own, with chance ``rate``."""
+    """Return which records are in a Poisson sample, (count,) bool: each on its own, with chance ``rate``."""
     return torch.ones(count, dtype=torch.bool) if rate >= 1 else torch.from_numpy(system_uniform(count) < rate)

@@ -1,4 +1,4 @@
-"""What a run may know of private data: their description as it was declared, and grey images in the place of real ones."""
+"""What a run may know of private data: their description as declared, and grey images in the place of real ones."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def public_description(description: Description) -> Description:
     """
     if description.kind != "pictures":
         raise UserError(
-            f"private teachers are made of pictures; '{description.name}' holds {description.kind}, whose vocabulary or "
-            "modes would be taken from private data"
+            f"private teachers are made of pictures; '{description.name}' holds {description.kind}, whose vocabulary "
+            "or modes would be taken from private data"
         )
     if description.normalisation.whitening is not None:
         raise UserError("data.whitening is fitted to all images, so it would tell of private ones; leave it out")
@@ -45,6 +45,10 @@ def stand_in(data: RealData) -> RealData:
     description = public_description(data.description)
     labels = torch.arange(description.num_classes)
     images = torch.full((description.num_classes, *description.image_shape), GREY, dtype=torch.uint8)
-    device = data.train.images.device
-    parts = {name: Split(images.clone(), labels.clone()).to(device) for name in ("train", "validation", "test")}
-    return replace(RealData(description, **parts), notes=())
+    grey = Split(images, labels).to(data.train.images.device)
+    return RealData(description, grey, grey, grey)
+
+
+def without_training(data: RealData) -> RealData:
+    """Return data whose training and validation images are grey ones, for judging a private teacher on test images."""
+    return replace(stand_in(data), test=data.test)
