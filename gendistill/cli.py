@@ -49,6 +49,7 @@ COMMANDS = {
     "import": ("gendistill.commands.import_teacher", "read results of the public code of DC, DSA, DM, MTT and DD"),
     "verify": ("gendistill.commands.verify", "does a published set give the published number, and if not, why?"),
     "diagnose": ("gendistill.commands.diagnose", "has a generator collapsed, and how? class by class, with pictures"),
+    "audit": ("gendistill.commands.audit", "what does a teacher tell of the images that it was made from?"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
     "torchrun": ("gendistill.commands.torchrun", "start several processes that train one model together"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
