@@ -73,7 +73,7 @@ class PrivateTrainer(Trainer):
 
     def known_of(self, data: RealData) -> RealData:
         """Keep the training images back, and return what the run may know."""
-        known = stand_in(data)
+        known = stand_in(data, self.batch_size)
         self._withheld = Withheld(data.train)
         return known
 

@@ -1,4 +1,4 @@
-"""What a teacher tells of the images that it was made from: attacks, memorised images, and its promise put to the test."""
+"""What a teacher tells of the images that it was made from: attacks, memorised images, its promise put to the test."""
 
 from __future__ import annotations
 
@@ -171,7 +171,8 @@ def verdict(result: Mapping[str, Any]) -> str:
     caught = [name for name, found in result["attacks"].items() if found["low"] > 0.5]
     strongest = max(result["attacks"], key=lambda name: result["attacks"][name]["auc"])
     best = result["attacks"][strongest]
-    words = f"the strongest attack ({strongest}) reaches an AUC of {best['auc']:.3f} [{best['low']:.3f}, {best['high']:.3f}]"
+    band = f"[{best['low']:.3f}, {best['high']:.3f}]"
+    words = f"the strongest attack ({strongest}) reaches an AUC of {best['auc']:.3f} {band}"
     if same := result["memorised"]["same"]:
         words += f", and {same:,} of its images are training images"
     if caught or same:

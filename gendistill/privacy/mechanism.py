@@ -105,9 +105,8 @@ class PrivateSums:
         """Return the sum of clipped contributions without noise; nothing but :meth:`release` may see it."""
         chosen = system_choice(len(self.__records), rate)
         index = chosen.nonzero().flatten().to(self.__records.labels.device)
-        total: Tensor | None = None
-        # A first pass without records tells the shape, so that an empty sample gives a sum like any other.
-        for part in (index[:0], *index.split(self.at_once)) if len(index) else (index,):
+        total = torch.zeros(self._shape(contribution, by_class), dtype=torch.float64)
+        for part in index.split(self.at_once):
             images, labels = self.__records.batch(part, self.normalisation)
             try:
                 vectors = contribution(images, labels)
@@ -124,14 +123,20 @@ class PrivateSums:
                     f"a contribution has the shape {tuple(vectors.shape)}, expected one row for each record"
                 )
             rows = clipped(vectors, bound).cpu()
-            if total is None:
-                total = torch.zeros((self.num_classes, rows.shape[1]) if by_class else rows.shape[1:], dtype=rows.dtype)
             if by_class:
                 total.index_add_(0, labels.cpu(), rows)
             else:
                 total += rows.sum(0)
-        assert total is not None
         return total
+
+    def _shape(self, contribution: Contribution, by_class: bool) -> tuple[int, ...]:
+        """Return the shape of a sum, from what a black image would add: what fails with it may be shown in full."""
+        records = self.__records
+        black = torch.zeros((1, *records.images.shape[1:]), dtype=records.images.dtype, device=records.images.device)
+        vectors = contribution(self.normalisation.apply(black), records.labels.new_zeros(1))
+        if vectors.ndim != 2 or len(vectors) != 1:
+            raise UserError(f"a contribution has the shape {tuple(vectors.shape)}, expected one row for each record")
+        return (self.num_classes, vectors.shape[1]) if by_class else (vectors.shape[1],)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_classes} classes)"

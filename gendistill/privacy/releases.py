@@ -6,6 +6,8 @@ and goes on with the same values: that makes the run repeatable to the bit from 
 
 from __future__ import annotations
 
+import glob
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +31,7 @@ class Releases:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self._kept: dict[str, int] = {}
         remove_leftovers(self.folder)
 
     def get(self, name: str) -> Tensor | None:
@@ -66,9 +69,20 @@ class Releases:
         self.keep(name, noisy)
         return noisy
 
-    def forget(self, name: str) -> None:
-        """Delete a sum that no saved state will ask for again."""
-        self._path(name).unlink(missing_ok=True)
+    def forget_before(self, prefix: str, number: int) -> None:
+        """Delete sums that no saved state will ask for again: of a numbered kind, all under a number.
+
+        Args:
+            prefix: What their names begin with, before the number.
+            number: The first that is kept.
+        """
+        if number <= self._kept.get(prefix, 0):
+            return
+        self._kept[prefix] = number
+        for path in self.folder.glob(f"{glob.escape(prefix)}*.safetensors"):
+            digits = re.match(r"\d+", path.name[len(prefix) :])
+            if digits is not None and int(digits[0]) < number:
+                path.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"

@@ -37,14 +37,19 @@ def public_description(description: Description) -> Description:
     return description.with_normalisation(symmetric(description.image_shape[0]))
 
 
-def stand_in(data: RealData) -> RealData:
-    """Return what a run is given instead of private data: the public description, and one grey image a class.
+def stand_in(data: RealData, at_least: int = 1) -> RealData:
+    """Return what a run is given instead of private data: the public description, and grey images of every class.
 
     Whatever reads the run's data, a picture, a log, a checksum, a sampler, reads these.
+
+    Args:
+        data: The data.
+        at_least: How many images a part has at least, such as a batch; public.
     """
     description = public_description(data.description)
-    labels = torch.arange(description.num_classes)
-    images = torch.full((description.num_classes, *description.image_shape), GREY, dtype=torch.uint8)
+    classes = description.num_classes
+    labels = torch.arange(classes).repeat(-(-at_least // classes))
+    images = torch.full((len(labels), *description.image_shape), GREY, dtype=torch.uint8)
     grey = Split(images, labels).to(data.train.images.device)
     return RealData(description, grey, grey, grey)
 

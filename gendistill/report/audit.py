@@ -36,8 +36,8 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     memory, found = result["memorised"], []
     found.append(result["promise"])
     found.append(
-        f"asked about {result['members']:,} members ({result['members_are']}) and {result['others']:,} images that were "
-        "not used; guessing reaches an AUC of 0.5 and finds as many members as it raises false alarms"
+        f"asked about {result['members']:,} members ({result['members_are']}) and {result['others']:,} images that "
+        "were not used; guessing reaches an AUC of 0.5 and finds as many members as it raises false alarms"
     )
     found.append(
         f"of {memory['looked_at']:,} images of the teacher {memory['same']:,} are training images, and "
@@ -46,8 +46,8 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     if (one := result["one_run"]) is not None:
         kept = "keeps" if one["bound"] <= one["promised"] else "BREAKS"
         found.append(
-            f"one run on {one['canaries']:,} canaries: {one['right']} of {one['guesses']} guesses were right, so epsilon "
-            f"is at least {one['bound']:.2f} (95 %), which {kept} the promise of {one['promised']:.3g}; with the noise "
+            f"one run on {one['canaries']:,} canaries: {one['right']} of {one['guesses']} guesses were right, so "
+            f"epsilon is at least {one['bound']:.2f} (95 %), which {kept} the promise of {one['promised']:.3g}; with the noise "
             f"off the same audit says at least {one['without_noise']:.2f}"
         )
     return found
