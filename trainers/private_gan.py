@@ -189,7 +189,7 @@ def sample_rate(batch_size: int, class_size: int, num_classes: int) -> float:
     rate = batch_size / (class_size * num_classes)
     if rate > 1:
         raise UserError(
-            f"a sample of {batch_size} records is more than {num_classes} classes of {class_size} images have; choose a "
-            "smaller one"
+            f"a sample of {batch_size} records is more than {num_classes} classes of {class_size} images have; choose "
+            "a smaller one"
         )
     return rate

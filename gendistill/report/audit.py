@@ -47,8 +47,8 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
         kept = "keeps" if one["bound"] <= one["promised"] else "BREAKS"
         found.append(
             f"one run on {one['canaries']:,} canaries: {one['right']} of {one['guesses']} guesses were right, so "
-            f"epsilon is at least {one['bound']:.2f} (95 %), which {kept} the promise of {one['promised']:.3g}; with the noise "
-            f"off the same audit says at least {one['without_noise']:.2f}"
+            f"epsilon is at least {one['bound']:.2f} (95 %), which {kept} the promise of {one['promised']:.3g}; with "
+            f"the noise off the same audit says at least {one['without_noise']:.2f}"
         )
     return found
 
