@@ -105,7 +105,9 @@ def rehearse(
             # Sums of all records repeat each other; what the attacker learns of T of them is their mean.
             weight = call["rate"] / max(call["noise"], 1e-9) ** 2
             for number in range(times):
-                found = sums.release(str(number), contribution, purpose="canaries", bound=1.0, **call)
+                found = sums.release(
+                    str(number), contribution, purpose="canaries", bound=1.0, noise=call["noise"], rate=call["rate"]
+                )
                 scores += weight * found.numpy()
     made = guess(scores, guesses)
     truth = np.where(included.numpy(), 1, -1)
