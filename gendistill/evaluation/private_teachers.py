@@ -9,7 +9,6 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.privacy.promise import KEY, sentence
 from gendistill.privacy.stand_in import without_training
-from gendistill.spelling import option
 from gendistill.teacher.base import Teacher
 
 RATE = 0.01
@@ -56,7 +55,7 @@ def without_choice(teacher: Teacher, learning: Mapping[str, Any]) -> Mapping[str
         return {**learning, "lr": "teacher" if teacher.learning_rates is not None else RATE}
     if rate == "grid" or not isinstance(rate, str | int | float):
         raise UserError(
-            f"{option('lr')} has several rates, of which the validation images choose one, and they are private, too; "
-            f"give one rate, such as {RATE}"
+            "several learning rates are to be tried, of which the validation images choose one, and they are private, "
+            f"too; give one number for lr, such as {RATE}"
         )
     return learning
