@@ -100,7 +100,8 @@ def quick_format(x: Tensor, network: nn.Module) -> Tensor:
     On the CPU that is channels-last, which each layer then hands on to the next; elsewhere it is that of the weights.
     """
     last = torch.channels_last
-    if torch._C._functorch.is_functorch_wrapped_tensor(x):  # inside vmap, which knows no other format than its own
+    # Inside vmap, which knows no other format than its own; a compiler cannot look through the question.
+    if not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(x):
         return x
     if x.device.type != "cpu":
         # A parameter itself, not a layer's weight: asking for a spectrally normalised weight makes an iteration.
