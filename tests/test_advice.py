@@ -27,6 +27,8 @@ from trainers.student_training import StudentInner
 ROOT = Path(__file__).resolve().parents[1]
 ERRORS = ("UserError", "StorageError", "DivergenceError", "GendistillError")
 LOADING = {name for name in inspect.signature(gendistill.data.load).parameters if name not in ("device", "seed")}
+WITHOUT_DATA = ("quickstart", "tensorboard", "torchrun", "doctor", "configs", "trainers", "completion")
+"""Commands that load no data set of the person's choice."""
 SAID_BY = {
     **dict.fromkeys(("nas/ledger.py", "nas/study.py", "commands/option_file.py"), ("nas",)),
     **dict.fromkeys(
@@ -34,6 +36,10 @@ SAID_BY = {
         ("import", "verify"),
     ),
     "commands/judge.py": ("evaluate", "compare"),
+    "commands/cluster.py": ("replicate", "sweep"),
+    "commands/away.py": ("replicate", "sweep"),
+    "commands/compare_away.py": ("compare",),
+    "commands/nas_away.py": ("nas",),
 }
 """Rooms of a few commands alone, whose sentences may name options that all of them have."""
 
@@ -87,7 +93,9 @@ def options_of(command: str) -> set[str]:
     constants = (
         node.value for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Constant)
     )
-    own = {str(value) for value in constants if re.fullmatch(r"--[a-z-]+", str(value))}
+    own = {str(value) for value in constants if re.fullmatch(r"--[a-z-]+", str(value))} | set(
+        getattr(module, "OWN", ())
+    )
     return own | ({name.split()[0] for name, _ in GENERAL} | {"--KEY"} if command in OF_CONFIGS else set())
 
 
@@ -141,7 +149,7 @@ def test_every_option_that_is_asked_for_exists_in_each_way_of_writing() -> None:
         assert of_command(name) in options_of("evaluate") and of_command(name) in options_of("export")
         assert name in DATA_TYPES and of_config(name) == f"--data.{name}"
     for command in COMMANDS:
-        if command not in (*OF_CONFIGS, "quickstart", "tensorboard", "torchrun"):
+        if command not in (*OF_CONFIGS, *WITHOUT_DATA):
             assert {of_command(name) for name in asked} <= options_of(command), command
 
 
@@ -193,8 +201,11 @@ def test_sizes_that_are_advised_go_with_the_bottom_width(size: int, width: int, 
 def test_an_argument_of_a_network_is_an_option_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "--config", str(ROOT / "configs" / "gan" / "mnist-dcgan.yaml"), "--scale", "smoke"]
     words += ["--dataset", "digits", "--run.root", str(tmp_path), "--run.device", "cpu", "--run.progress", "false"]
-    assert main(words) == 2
+    assert main([*words, "--generator.bottom_width", "7"]) == 2
     advice = re.search(r"(--trainer\.generator\.\S+) (\d+), or null$", capsys.readouterr().err.strip())
     assert advice is not None
     for number, value in enumerate((advice[2], "null")):
         assert main([*words, advice[1], value, "--run.steps", "1", "--run.name", str(number)]) == 0
+    # What a config says for images of another size is left out with a note.
+    assert main([*words, "--run.steps", "1", "--run.name", "as given"]) == 0
+    assert "bottom_width is 7, which leads to no image of 8 pixels: left out" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.evaluation.condensation_controls import CONTROLS, control
 from gendistill.evaluation.condensation_metrics import image_gradients
+from gendistill.grids import Grid
 from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.losses.class_gradients import class_gradient_distance
 from gendistill.losses.matching import DISTANCES
@@ -32,8 +33,10 @@ from gendistill.teacher import Teacher, open_teacher
 from gendistill.teacher.decoded import teacher_of
 from gendistill.teacher.generated import Generated
 from gendistill.teacher.stored import Order
+from gendistill.words import counted
 from trainers.batch import Made
 from trainers.checks import check_words
+from trainers.class_sizes import lowered
 from trainers.decoding import Shown, decoded, pixels_of
 from trainers.filled_cells import fill_cells
 from trainers.stored_start import check_start, is_stored, stored_values
@@ -136,7 +139,7 @@ class BatchCondensationTrainer(Trainer):
             raise UserError(f"lr and lr_labels must be positive, got {lr} and {lr_labels}")
         if probes is not None and not probes:
             raise UserError("probes is an empty list; name at least one, or leave it out")
-        self.sizes = sizes(batch_size, condensed_size, rounds)
+        self.sizes, self.condensed_size = sizes(batch_size, condensed_size, rounds), condensed_size
         self.num_batches = num_batches
         self.start, self.features, self.optimise = start, features, optimise
         self.label_rule = labels
@@ -151,6 +154,9 @@ class BatchCondensationTrainer(Trainer):
     def build(self) -> None:
         """Cut one epoch into batches, prepare the probes and begin the first round."""
         rounds = len(self.sizes) - 1
+        if self.condensed_size >= self.batch_size > 1:
+            lowered(self, "condensed_size", self.batch_size // 2, f"a batch has {self.batch_size} images")
+        self.sizes = sizes(self.batch_size, self.condensed_size, rounds)  # a batch may be lowered to small data
         if not self.optimise and (self.terms or self.has_own_loss):
             raise UserError("optimise is false, and the batches stay as they start; leave terms and extra_loss out")
         if self.run.processes.world > 1:
@@ -159,6 +165,8 @@ class BatchCondensationTrainer(Trainer):
             raise UserError(f"run.precision is {self.run.options.precision}; gradients are matched in float32 only")
         if self.steps % rounds:
             raise UserError(f"run.steps is {self.steps}, which {rounds} rounds cannot share; choose a multiple")
+        if self.num_batches is not None and (most := len(self.data.train) // self.sizes[0]):
+            lowered(self, "num_batches", most, f"the training images make {counted(most, 'batch', 'batches')}")
         self.index = batch_order(self.data.train.labels, self.num_batches, self.sizes[0], self.run.options.seed)
         self.decode.attach(self.data, self.device)
         for place, probes in enumerate(self.probes):
@@ -462,11 +470,13 @@ class BatchCondensationTrainer(Trainer):
             },
         )
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return the first condensed batches, one row each, pixels in [0, 1]."""
         columns = min(10, self.sizes[self.round + 1])
         with torch.no_grad():
             images = self._images(0)[:10, :columns].flatten(0, 1)
-        pictures = {"condensed": self.normalisation.invert(images).clamp(0, 1)}
+        class_names = self.data.description.class_names
+        names = tuple(class_names[kind] for kind in self.classes[:10, :columns].flatten().tolist())
+        pictures = {"condensed": Grid(self.normalisation.invert(images).clamp(0, 1), columns, names)}
         stored = pixels_of(self.decode, self.values[0][:10, :columns].flatten(0, 1))
-        return pictures if stored is None else pictures | {"stored": stored}
+        return pictures if stored is None else pictures | {"stored": Grid(stored, columns, names)}

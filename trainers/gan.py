@@ -17,15 +17,18 @@ from gendistill.data.augment import parse
 from gendistill.data.description import Normalisation
 from gendistill.declared import accepted_arguments
 from gendistill.errors import UserError
+from gendistill.grids import Grid
 from gendistill.losses.adversarial import RELATIVISTIC, check_loss_type
 from gendistill.losses.penalty import gradient_penalty, zero_centred_penalty
 from gendistill.nets.ema import EMA
 from gendistill.nets.modes import frozen, untracked
+from gendistill.objects import laid_over
 from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.batch import Batch, Made
 from trainers.diff_augment import diff_augment as augmented
 from trainers.initial_networks import Beginning, new_network, start_from
+from trainers.length import linear_decay
 from trainers.packing import completed, packed, repeated
 from trainers.penalty_check import no_penalty
 from trainers.terms.assemble import with_terms
@@ -122,8 +125,8 @@ class GANTrainer(Trainer):
                 raise UserError(f"{name} is {weight}; give a weight of 0 or more")
         if isinstance(packing, bool) or not isinstance(packing, int) or packing < 1:
             raise UserError(f"packing is {packing!r}; give a whole number from 1")
-        self.generator_spec: Spec = generator or {"class_path": self.default_generator}
-        self.discriminator_spec: Spec = discriminator or {"class_path": self.default_discriminator}
+        self.generator_spec: Spec = laid_over(generator, {"class_path": self.default_generator})
+        self.discriminator_spec: Spec = laid_over(discriminator, {"class_path": self.default_discriminator})
         self.loss_type = check_loss_type(loss_type)
         self.n_dis = n_dis
         self.lr_generator = lr_generator
@@ -133,6 +136,7 @@ class GANTrainer(Trainer):
         self.ema_decay = ema_decay
         self.gradient_penalty = gradient_penalty
         self.r1, self.r2, self.packing = r1, r2, packing
+        self.batch_unit = packing
         self.term_only = term_only
         self.initial_generator = initial_generator
         self.diff_augment = diff_augment if parse(diff_augment) else None
@@ -391,6 +395,10 @@ class GANTrainer(Trainer):
 
         return zero_centred_penalty(critic, batch.images)
 
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Say how learning rates that fall to 0 at the end change with the length of the run."""
+        return linear_decay(self.lr_decay, step, before, now)
+
     def _set_learning_rates(self) -> None:
         # Computed from the step alone: no scheduler whose state could be lost, or that a longer run would upset.
         factor = 1 - self.step / self.steps if self.lr_decay == "linear" else 1.0
@@ -420,14 +428,16 @@ class GANTrainer(Trainer):
             metadata={"source": f"{type(self).__name__}, step {self.step}", "seed": self.run.options.seed},
         )
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return generated images of the same noise each time, pixels in [0, 1]: a square with one column a class."""
         classes = min(self.data.description.num_classes, 10)
         noise = torch.randn(classes**2, self.generator.nz, generator=self.run.streams["samples"], device=self.device)
         labels = torch.arange(classes**2, device=self.device) % classes
         with torch.no_grad():
             images = self.ema.module(noise, *self._told(labels))
-        return {"generator": self.normalisation.invert(images.float()).clamp(0, 1)}
+        pixels = self.normalisation.invert(images.float()).clamp(0, 1)
+        names = self.data.description.class_names[:classes] * classes if self.labelled else ()
+        return {"generator": Grid(pixels, classes, tuple(names))}
 
 
 class ConditionalGANTrainer(GANTrainer):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
+from gendistill.grids import Grid
 from gendistill.nets.mixture import GeneratorMixture
 from gendistill.objects import build
 from gendistill.runs.context import RunContext
@@ -124,6 +125,10 @@ class MGGANTrainer(Trainer):
         updates = max(seat.n_dis for seat in self.seats)
         epoch = max(1, len(self.data.train) // (self.batch_size * updates))
         self.regrouping = Regrouping(self.schedule, len(self.seats), epoch)
+
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Return what the groups say, each sentence once."""
+        return list(dict.fromkeys(one for seat in self.seats for one in seat.notes_on_length(step, before, now)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the groups, of their streams and of the exchanges."""
@@ -278,7 +283,7 @@ class MGGANTrainer(Trainer):
         metadata = {"source": source, "seed": self.run.options.seed, "mggan": facts}
         return GeneratorTeacher(network, teachers[0].description, metadata=metadata)
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return each group's pictures."""
         if len(self.seats) == 1:
             return self.seats[0].samples()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gendistill.data.description import Normalisation, symmetric
 from gendistill.errors import UserError
+from gendistill.grids import Grid
 from gendistill.mimicry import (
     Checkpoint,
     GeneratorAdapter,
@@ -26,11 +27,13 @@ from gendistill.mimicry import (
     write_checkpoint,
 )
 from gendistill.notes import note
+from gendistill.objects import laid_over
 from gendistill.runs.attributes import not_finite
 from gendistill.runs.watch import Watched
 from gendistill.spelling import option
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.teacher.network import snapshot
+from trainers.length import linear_decay
 from trainers.penalty_check import no_penalty
 from trainers.trainer import Trainer
 
@@ -91,8 +94,10 @@ class MimicryTrainer(Trainer):
             raise UserError(f"betas are {betas}; give two numbers of at least 0 and below 1")
         if lr_decay not in LR_DECAYS:
             raise UserError(f"lr_decay is '{lr_decay}'; use one of: {', '.join(LR_DECAYS)}")
-        self.generator_spec: Spec = generator or {"class_path": "torch_mimicry.nets.sngan.SNGANGenerator32"}
-        self.discriminator_spec: Spec = discriminator or {"class_path": "torch_mimicry.nets.sngan.SNGANDiscriminator32"}
+        self.generator_spec: Spec = laid_over(generator, {"class_path": "torch_mimicry.nets.sngan.SNGANGenerator32"})
+        self.discriminator_spec: Spec = laid_over(
+            discriminator, {"class_path": "torch_mimicry.nets.sngan.SNGANDiscriminator32"}
+        )
         self.n_dis = n_dis
         self.lr_generator = lr_generator
         self.lr_discriminator = lr_discriminator
@@ -248,6 +253,10 @@ class MimicryTrainer(Trainer):
             self._write_checkpoints(done)
         return log.scalars()
 
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Say how learning rates that fall to 0 at the end change with the length of the run."""
+        return linear_decay(self.lr_decay, step, before, now)
+
     def _rate(self, start: float, step: int) -> float:
         # In torch-mimicry's order of operations, for the same bits.
         return start if self.lr_decay == "none" else start + step / self.steps * (0.0 - start)
@@ -285,14 +294,14 @@ class MimicryTrainer(Trainer):
             adapter, self.data.description.with_normalisation(self.normalisation), metadata=metadata
         )
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return generated images of the same noise each time, pixels in [0, 1]: a square with one column a class."""
         classes = min(self.data.description.num_classes, 10)
         generator = self.run.streams["samples"]
         noise = torch.randn(classes**2, self.generator.nz, generator=generator, device=self.device)
         with torch.no_grad():
             images = GeneratorAdapter(self.generator)(noise, torch.arange(classes**2, device=self.device) % classes)
-        return {"generator": self.normalisation.invert(images.float()).clamp(0, 1)}
+        return {"generator": Grid(self.normalisation.invert(images.float()).clamp(0, 1), classes)}
 
 
 def accepted_extras(train_step: Callable[..., Any]) -> dict[str, Any]:

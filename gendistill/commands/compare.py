@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.baselines import OF_CONDENSED_SETS, baselines
+from gendistill.commands.cluster import add_cluster, cluster_of_namespace, crew
 from gendistill.commands.judge import (
     REFERENCES,
     add_data,
     add_judging,
+    data_given,
     dataset_name,
     judge,
     learning_options,
@@ -22,13 +24,14 @@ from gendistill.commands.judge import (
     short_name,
 )
 from gendistill.commands.keeping import keeping
-from gendistill.commands.options import Options, add_json, positive
+from gendistill.commands.options import Options, add_json, positive, words_of
 from gendistill.commands.output import hand_over, read_results, result_only
 from gendistill.commands.report import pictures_of
 from gendistill.errors import UserError
 from gendistill.words import counted
 
 if TYPE_CHECKING:
+    from gendistill.commands.cluster import Crew
     from gendistill.data.real import RealData
     from gendistill.report.rows import Score
 
@@ -56,18 +59,22 @@ def parser() -> Options:
                          "every one")  # fmt: skip
     options.add_argument("--output", metavar="FILE", help='write {"teachers": [...]} to this JSON file')
     options.add_argument("--report", metavar="FILE", help="write a self-contained HTML report to this file")
+    options.add_argument("--export", metavar="DIR", help="write the report's figures as SVG and PDF and its tables as "
+                         "CSV and LaTeX into this folder, for a paper")  # fmt: skip
     add_json(options)
     add_judging(options)
+    add_cluster(options)
     return options
 
 
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill compare``."""
     given = parser().parse(argv)
+    cluster = cluster_of_namespace(given)
     from gendistill.report.terminal import text_table
 
-    with result_only(given.json), keeping(given.output or given.report):
-        found, data = judge_all(given)
+    with result_only(given.json), keeping(given.output or given.report), crew(cluster) as workers:
+        found, data = judge_all(given, workers)
         results: dict[str, Any] = {"teachers": rank(found, given.rank_at), "notes": rank_notes(found, given.rank_at)}
         if given.rank_at is not None:
             results["rank_at"] = given.rank_at
@@ -78,12 +85,17 @@ def main(argv: Sequence[str]) -> int:
         as_json=given.json,
         output=given.output,
         report=given.report,
-        pictures=lambda: pictures_of(results, given.data_root, data, named=typed),
+        export=given.export,
+        pictures=lambda: pictures_of(results, "the results", data_given(given), data, named=typed),
     )
 
 
-def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData | None]:
+def judge_all(given: argparse.Namespace, workers: Crew | None = None) -> tuple[list[dict[str, Any]], RealData | None]:
     """Judge or read every teacher, in the order given.
+
+    Args:
+        given: The command's options.
+        workers: Those of a cluster, who do it; None: it is done here.
 
     Returns:
         The results, and the real data unless all results were read.
@@ -99,15 +111,21 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
     from gendistill.teacher.subset import is_everything
 
     named = [named_reference(word) for word in given.teachers]
-    data = None
+    _require_different([name for name, _ in named if name is not None])
+    data: RealData | None = None
     opened: list[Any] = []
     # Everything is opened before anything is trained: a misspelt last teacher shall not cost an hour.
     for name, reference in named:
-        if reference.endswith(".json"):
-            opened.append(_earlier(name, reference, dataset_name(given.dataset)))
-            continue
-        data = data or load_data(given)
-        opened.append(open_teacher(reference, data, seed=given.seed))
+        opened.append(_earlier(name, reference) if reference.endswith(".json") else reference)
+    teachers = [one for one in opened if isinstance(one, str)]
+    earlier = [
+        (reference, one) for (_, reference), found in zip(named, opened, strict=True) if isinstance(found, list)
+        for one in found
+    ]  # fmt: skip
+    if teachers:
+        data = load_data(given, *teachers, results=earlier)
+        opened = [open_teacher(one, data, seed=given.seed) if isinstance(one, str) else one for one in opened]
+    _check_same_data(given, earlier, data)
     if given.baselines or (given.baselines is None and given.protocol in OF_CONDENSED_SETS):
         known = [reference for _, reference in named]
         # All real images are no choice of some, and earlier results are no teachers any more.
@@ -133,17 +151,33 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
         # Distances of different numbers of images cannot be compared.
         count = common_count([one for one in opened if not isinstance(one, list)], data)
     found: list[dict[str, Any]] = []
+    away: list[list[dict[str, Any]]] = []
+    if workers is not None and data is not None:
+        from gendistill.commands.compare_away import OWN, judge_away
+
+        asked = [
+            (name or short_name(reference), reference, one)
+            for (name, reference), one in zip(named, opened, strict=True)
+            if not isinstance(one, list)
+        ]
+        words = words_of(parser(), given, OWN)
+        away = judge_away(workers, words, given.ablate_rates, asked, data, count)
     for (name, reference), teacher in zip(named, opened, strict=True):
         if isinstance(teacher, list):
             found += teacher
             continue
+        if away:
+            found += away.pop(0)
+            continue
         assert data is not None
         print(f"judging {reference}", file=sys.stderr)
         name = name or short_name(reference)
-        found.append(judge(teacher, data, given, reference, name, count=count))
+        ours = [judge(teacher, data, given, reference, name, count=count)]
         if given.ablate_rates:
             learning = learning_options(given) | running(given)
-            found += judge_ablations(name, teacher, data, learning, path=reference)
+            ours += judge_ablations(name, teacher, data, learning, path=reference)
+        # Earlier results keep the command that measured them.
+        found += [one | {"command": given.command} for one in ours]
     for one, distinct in zip(found, told_apart([str(one["name"]) for one in found]), strict=True):
         one["name"] = distinct
     return found, data
@@ -153,6 +187,12 @@ def named_reference(word: str) -> tuple[str | None, str]:
     """Take ``NAME=TEACHER`` apart; ``real:subset=100`` and paths with ``=`` have no name."""
     match = re.match(r"^([\w-]+)=(.+)$", word)
     return (match[1], match[2]) if match else (None, word)
+
+
+def _require_different(names: Sequence[str]) -> None:
+    """Refuse one name for two teachers, which nobody could tell apart in a table."""
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise UserError(f"two teachers are called '{twice[0]}'; give each NAME=TEACHER a name of its own")
 
 
 def rank(results: list[dict[str, Any]], updates: int | None) -> list[dict[str, Any]]:
@@ -235,14 +275,25 @@ def _warn(opened: Sequence[Any], references: Sequence[str], given: argparse.Name
                 )
 
 
-def _earlier(name: str | None, reference: str, dataset: str) -> list[dict[str, Any]]:
+def _earlier(name: str | None, reference: str) -> list[dict[str, Any]]:
     found = read_results(reference)["teachers"]
-    for one in found:
-        if one.get("dataset") not in (None, dataset):
-            raise UserError(f"{reference} was measured on '{one['dataset']}', the comparison is on '{dataset}'")
     if name is not None:
         found = [{**one, "name": name} for one in found]
     return [{"name": short_name(str(one["teacher"].get("path") or Path(reference).stem)), **one} for one in found]
+
+
+def _check_same_data(
+    given: argparse.Namespace, earlier: Sequence[tuple[str, Mapping[str, Any]]], data: RealData | None
+) -> None:
+    """Refuse earlier results that were measured on another data set than that of the comparison."""
+    dataset: str | None
+    if data is not None or given.dataset is not None:
+        dataset = dataset_name(given.dataset) if data is None else data.description.name
+    else:
+        dataset = next((one["dataset"] for _, one in earlier if one.get("dataset") is not None), None)
+    for reference, one in earlier:
+        if one.get("dataset") not in (None, dataset):
+            raise UserError(f"{reference} was measured on '{one['dataset']}', the comparison is on '{dataset}'")
 
 
 def _check_rank_at(given: argparse.Namespace, opened: Sequence[Any]) -> None:

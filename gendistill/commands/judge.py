@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendistill.commands.options import image_number, momentum, named_numbers, positive, rate_list, update_list
+from gendistill.commands.options import image_number, momentum, named_numbers, or_none, positive, rate_list, update_list
 from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.regular import expanded, real_path
+from gendistill.spelling import judging_option, typed
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -35,24 +36,38 @@ SAME_NAME = (
 )  # fmt: skip
 
 
+SMOKE = {"updates": "5,10", "seeds": "2"}
+"""How teachers are judged at ``--scale smoke``, which is to show in seconds that everything works."""
+OF_DATA = (
+    "image_size", "channels", "background", "whitening", "length", "vocabulary", "embedding", "text_column",
+    "label_column",
+)  # fmt: skip
+"""Options of the data that are called alike everywhere."""
+
+
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the real data."""
-    parser.add_argument("--dataset", default="digits", metavar="NAME", help="real data set, or a folder of images")
+    parser.add_argument("--dataset", metavar="NAME", help="real data set, or a folder of images; None: that which the "
+                        "teacher was made from, with the options below, else digits")  # fmt: skip
     add_data_files(parser)
 
 
 def add_data_files(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the real data's files are and how to read images and texts of one's own."""
+    """Add the options that say where the real data's files are and how to read images and texts of one's own.
+
+    ``none`` for one of them is its default, also where a teacher remembers something else.
+    """
+    count = or_none(positive)
     parser.add_argument("--data-root", metavar="DIR", help="where its files are; None: see docs/data.md")
-    parser.add_argument("--image-size", type=positive, metavar="N", help="height and width in pixels that the images "
+    parser.add_argument("--image-size", type=count, metavar="N", help="height and width in pixels that the images "
                         "of a data folder are brought to; None: as they are")  # fmt: skip
-    parser.add_argument("--channels", type=positive, metavar="N", help="1 or 3: bring the images of a data folder to "
+    parser.add_argument("--channels", type=count, metavar="N", help="1 or 3: bring the images of a data folder to "
                         "grey or colour; None: as they are")  # fmt: skip
     parser.add_argument("--background", metavar="COLOUR", help="what transparent pixels of the images of a data folder "
                         "let through, such as black or #8040ff; None: white")  # fmt: skip
-    parser.add_argument("--length", type=positive, metavar="N", help="words of a sentence of a text; None: what most "
+    parser.add_argument("--length", type=count, metavar="N", help="words of a sentence of a text; None: what most "
                         "have")  # fmt: skip
-    parser.add_argument("--vocabulary", type=positive, metavar="N", help="words of a text that are kept, the most "
+    parser.add_argument("--vocabulary", type=count, metavar="N", help="words of a text that are kept, the most "
                         "frequent; None: 5000")  # fmt: skip
     parser.add_argument("--embedding", metavar="WHAT", help="numbers of a word's vector, learned from a text, or a "
                         "file of vectors in GloVe's form; None: see docs/data.md")  # fmt: skip
@@ -60,8 +75,8 @@ def add_data_files(parser: argparse.ArgumentParser) -> None:
                         "from 1; None: found out")  # fmt: skip
     parser.add_argument("--label-column", metavar="NAME", help="column of a table that holds the classes, or its "
                         "number from 1; None: found out")  # fmt: skip
-    parser.add_argument("--whitening", type=float, metavar="EPS", help="ZCA-whiten the real data with this epsilon, "
-                        "such as 0.1; None: mean and standard deviation")  # fmt: skip
+    parser.add_argument("--whitening", type=or_none(float), metavar="EPS", help="ZCA-whiten the real data with this "
+                        "epsilon, such as 0.1; None: mean and standard deviation")  # fmt: skip
 
 
 def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> argparse._ArgumentGroup:
@@ -78,7 +93,9 @@ def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> arg
     add(
         "--learner",
         metavar="SPEC",
-        help="name (ConvNet), dotted path or {class_path: ..., init_args: ...}; None: the data set's own",
+        help="name (ConvNet), timm:NAME (such as timm:resnet18; pip install 'gendistill[timm]'), dotted path or "
+        "{class_path: ..., init_args: ...}; evaluate and compare also take several, A,B,C: a table of what each "
+        "of them learns, the first being the main one; None: the data set's own",
     )
     add("--updates", type=update_list, default="10,30,100,300,1000", metavar="N,N", help="updates to test after")
     add("--epochs", type=positive, metavar="N", help="length of the training in passes over the teacher; None: the "
@@ -132,42 +149,99 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add = fidelity.add_argument
     add("--fidelity", action=argparse.BooleanOptionalAction, default=True, help="measure it")
     add("--extractor", default="classifier", metavar="NAME", help="features to compare in: classifier (trained on real "
-        "images), inception, or a dotted path")  # fmt: skip
+        "images), inception, dinov2 (with --weights), or a dotted path")  # fmt: skip
     add("--reference", choices=("train", "test", "both"), default="train", help="real images to compare with; both: "
         "train, and beside it the distance to test, which tells of memorising")  # fmt: skip
-    add("--weights", metavar="FILE", help="weights of inception; None: torch's hub folder, else a download")
+    add("--weights", metavar="FILE", help="weights of inception (pytorch-fid's file, or "
+        "torch-fidelity's), None: torch's hub folder, else a download; of dinov2, its authors' file")  # fmt: skip
     add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000; "
         "compare: as many as the smallest set has, so that distances can be compared")  # fmt: skip
     add("--draws", type=positive, default=5, metavar="N", help="draws of so many images where there are more; scores "
         "are their means")  # fmt: skip
 
 
-def load_data(options: argparse.Namespace) -> RealData:
-    """Load the data set that the options of :func:`add_data` name."""
-    import gendistill.data
+def data_given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of :func:`add_data` that were given, by the names of :func:`gendistill.data.load`."""
+    given = {name: getattr(options, name) for name in OF_DATA}
+    given |= {"name": options.dataset, "root": options.data_root}
+    return {name: value for name, value in given.items() if value is not None}
 
-    names = ("image_size", "channels", "background", "whitening", "length", "vocabulary", "embedding",
-             "text_column", "label_column")  # fmt: skip
-    given = {name: getattr(options, name) for name in names}
-    return gendistill.data.load(options.dataset, options.data_root, **given)
+
+def load_data(
+    options: argparse.Namespace,
+    *references: str,
+    results: Sequence[tuple[str, Mapping[str, Any]]] = (),
+    without: Sequence[str] = (),
+) -> RealData:
+    """Load the data set that the options of :func:`add_data` name, and what they leave out as teachers remember it.
+
+    Args:
+        options: What was given; it wins.
+        *references: Teachers that are judged on the data.
+        results: Earlier results that stand beside them, each with its file.
+        without: Options that teachers have no say in.
+
+    Raises:
+        UserError: Teachers were made from different data and no ``--dataset`` says which is meant; see also
+            :func:`gendistill.data.recorded.load_recorded`.
+    """
+    from gendistill.data.recorded import Recorded, agreed, load_recorded
+    from gendistill.teacher.reference import recorded_data
+
+    given = data_given(options)
+    try:
+        noted = [*map(recorded_data, references), *(Recorded.read(one.get("data"), file) for file, one in results)]
+        recorded = agreed([one for one in noted if one is not None])
+    except UserError:
+        if options.dataset is None:
+            raise
+        recorded = None
+    return load_recorded(None if recorded is None else recorded.without(*without), given)
 
 
 def dataset_name(dataset: str) -> str:
     """Return what results call the data set of ``--dataset``: a folder by its last name."""
-    from gendistill.data.load import FOLDER_PREFIX, NAMES
+    from gendistill.data.load import FOLDER_PREFIX, NAMES, known_name
 
-    path = expanded(dataset.removeprefix(FOLDER_PREFIX))
-    return dataset if dataset in NAMES else readable(real_path(path).name)
+    known = known_name(dataset)
+    return known if known in NAMES else readable(real_path(expanded(dataset.removeprefix(FOLDER_PREFIX))).name)
+
+
+def learner_specs(text: str | None) -> list[Any]:
+    """Read ``--learner`` with perhaps several learners, ``A,B,C``; see :func:`learner_spec`.
+
+    Raises:
+        UserError: One is no learner, or two are the same.
+    """
+    if text is None:
+        return [None]
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "{[") - (letter in "}]")
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    parts = [part.strip() for part in parts]
+    if len(set(parts)) < len(parts) or not all(parts):
+        raise UserError(
+            f"--learner is '{text}'; give one learner, or different ones with commas between, such as ConvNet,MLP"
+        )
+    return [learner_spec(part) for part in parts]
 
 
 def learner_spec(text: str | None) -> Any:
-    """Read ``--learner``: a class of this project by its name, a dotted path or a mapping in YAML.
+    """Read one learner: a class of this project by its name, ``timm:NAME``, a dotted path or a mapping in YAML.
 
     Raises:
         UserError: It is none of them, or several classes have the name.
     """
     if text is None:
         return None
+    from gendistill.class_names import TIMM, TIMM_PREFIX
+
+    if text.startswith(TIMM_PREFIX):
+        return {"class_path": TIMM, "init_args": {"model": text.removeprefix(TIMM_PREFIX)}}
     from torch import nn
 
     from gendistill.objects import full_path, full_paths
@@ -177,9 +251,12 @@ def learner_spec(text: str | None) -> Any:
         path = full_path(text, nn.Module)
         _refuse_others(path)
         return path
-    spec = parse_yaml(text, "--learner")
+    spec = parse_yaml(text, judging_option("learner"))
     if not isinstance(spec, dict):
-        raise UserError(f"--learner is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}")
+        raise UserError(
+            f"{judging_option('learner')} is {text!r}, expected a dotted path or "
+            "{class_path: ..., init_args: {...}}"
+        )
     spec = full_paths(spec)
     _refuse_others(str(spec.get("class_path", "")))
     return spec
@@ -193,8 +270,9 @@ def _refuse_others(path: str) -> None:
     name = path.rpartition(".")[2]
     ours = path.split(".")[0] in PACKAGES and path in paths_of(name)
     if "." not in path or (ours and path not in paths_of(name, Learner)):
+        what = ", which is no learner" if ours else ""
         raise UserError(
-            f"--learner is '{path}'{', which is no learner' if ours else ''}; {suggestion(path, Learner)}write the "
+            f"{judging_option('learner')} is '{path}'{what}; {suggestion(path, Learner)}write the "
             "name of a learner such as ConvNet, or package.module.Name"
         )
 
@@ -225,7 +303,7 @@ def learning_options(options: argparse.Namespace) -> dict[str, Any]:
 def named_learning(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of :func:`gendistill.evaluation.learning.learning_curve` that a command line has."""
     rates = options.lr
-    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
+    learning = {"learner": learner_specs(options.learner)[0], "lr": rates[0] if rates and len(rates) == 1 else rates}
     return learning | {name: getattr(options, name) for name in SAME_NAME}
 
 
@@ -251,18 +329,24 @@ def judge(
         count: Images drawn for fidelity; None: what the options say.
 
     Returns:
-        The result of :func:`gendistill.evaluation.evaluate.evaluate`.
+        The result of :func:`gendistill.evaluation.judging.judged`.
     """
-    from gendistill.evaluation.evaluate import evaluate
+    from gendistill.evaluation.judging import judged
     from gendistill.evaluation.private_teachers import is_private
 
+    if options.robust and teacher.label_counts is None:
+        many = str(10 * data.description.num_classes)
+        how = typed("export", path, "--format", "safetensors", "--count", many, "--output", f"{many}-images")
+        raise UserError(
+            f"--robust compares with as many random real images, and '{path}' makes images without end; judge some of "
+            f"them: {how}"
+        )
     learning = learning_options(options) | running(options)
-    device = learning["device"]
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "draws", "reference", "seed")}
-    fidelity |= {"device": device, "count": options.count if count is None else count}
+    fidelity |= {"device": learning["device"], "count": options.count if count is None else count}
     # Fidelity compares with training images; of a private teacher it is measured when it is asked for by name.
     looks = not is_private(teacher) or "fidelity" in options.explicit
-    result = evaluate(
+    return judged(
         teacher,
         data,
         path=path,
@@ -270,25 +354,10 @@ def judge(
         learning=learning,
         fidelity=fidelity if options.fidelity and looks else None,
         seed=options.seed,
+        continual=options.continual,
+        robust=options.robust,
+        others=learner_specs(options.learner)[1:],
     )
-    return result | _more(teacher, data, options, learning)
-
-
-def _more(teacher: Teacher, data: RealData, options: argparse.Namespace, learning: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``--continual`` and ``--robust`` ask for, by the options of learning."""
-    if not (options.continual or options.robust):
-        return {}
-    from gendistill.evaluation.continual import continual_learning
-    from gendistill.evaluation.protocols import expand
-    from gendistill.evaluation.robust_scores import robust_scores
-
-    given = expand(learning, data.description) | {"progress": None}
-    more: dict[str, Any] = {}
-    if options.continual:
-        more["continual"] = continual_learning(teacher, data, stages=options.continual, seed=options.seed, **given)
-    if options.robust:
-        more["robust"] = robust_scores(teacher, data, seed=options.seed, **given)
-    return more
 
 
 def more_words(result: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,8 @@ from gendistill.config.command_line import assemble, take_apart
 from gendistill.config.experiment import Experiment
 from gendistill.config.help import show
 from gendistill.errors import DivergenceError, UserError
-from gendistill.spelling import of_command
+from gendistill.sources import options
+from gendistill.spelling import typed
 from gendistill.yaml_file import dump_yaml
 
 TEXTS = ("toytext", "text")
@@ -29,7 +29,9 @@ def main(argv: Sequence[str]) -> int:
             f"gendistill train takes no argument '{words.positional[0]}'; write --config FILE or --KEY VALUE"
         )
     if "--help" in words.flags:
-        chosen = assemble(words) if words.configs or words.trainer else None
+        alone = words.trainer is not None and not (words.configs or words.overrides or words.scale)
+        from_source = words.trainer if alone and options(str(words.trainer)) is not None else None
+        chosen = from_source or (assemble(words) if words.configs or words.trainer else None)
         print(show("train", SUMMARY, chosen))
         return 0
     experiment = assemble(words)
@@ -46,12 +48,22 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def run_experiment(experiment: Experiment, trainer: Any = None) -> Any:
+def run_experiment(
+    experiment: Experiment,
+    trainer: Any = None,
+    data: Any = None,
+    *,
+    callbacks: Sequence[Any] = (),
+    loggers: Sequence[Any] = (),
+) -> Any:
     """Run an experiment to its end, or continue it.
 
     Args:
         experiment: What to run.
         trainer: The trainer, when the caller has built it to ask it something afterwards.
+        data: The real data, when the caller has loaded it; None: it is loaded as the experiment says.
+        callbacks: See :func:`gendistill.runs.loop.train`.
+        loggers: See there.
 
     Returns:
         The :class:`gendistill.runs.context.RunContext` of the finished run.
@@ -63,26 +75,26 @@ def run_experiment(experiment: Experiment, trainer: Any = None) -> Any:
 
     config = experiment.to_dict()
     trainer = trainer or experiment.build_trainer()
-    return train(trainer, experiment.load_data(), experiment.options, config=config)
+    data = experiment.load_data() if data is None else data
+    return train(trainer, data, experiment.options, config=config, callbacks=callbacks, loggers=loggers)
 
 
 def announce(context: Any, data: Mapping[str, Any]) -> None:
     """Say where the run's files are and how to look at them, with the options that give the same data."""
     if not context.processes.main:
         return
-    directory, dataset = context.directory, data["name"]
-    words = [f"{of_command(name)} {shlex.quote(str(value))}" for name, value in data.items() if value is not None]
+    directory = context.directory
     print(f"run      {directory}  ({context.step} steps)")
     print(f"teacher  {directory.teacher}")
     if (promised := promise_of(context)) is not None:
         print(f"privacy  {promised}")
-    print(f"judge    gendistill evaluate {shlex.quote(str(directory))} {' '.join(words)}")
-    print(f"curves   gendistill tensorboard --logdir {context.options.root}")
-    if dataset in TEXTS:
+    print(f"judge    {typed('evaluate', str(directory), **data)}")
+    print(f"curves   {typed('tensorboard', '--logdir', str(context.options.root))}")
+    if data["name"] in TEXTS:
         from gendistill.teacher import load
         from gendistill.teacher.sentences import listing
 
-        print(f"words    gendistill tokens {directory}")
+        print(f"words    {typed('tokens', str(directory))}")
         print(listing(load(directory.teacher), count=SENTENCES), end="")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from gendistill import __version__
 from gendistill.data.classes import listed
 from gendistill.data.fingerprint import PARTS, contents, fingerprint
 from gendistill.data.real import RealData
+from gendistill.data.recorded import remember
 from gendistill.data.stacked import BASES
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation import private_teachers
@@ -60,7 +62,8 @@ def evaluate(
         Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``, ``images``,
         ``decoded_images``, ``bytes`` and its parts (:meth:`gendistill.teacher.Teacher.budget`), and ``everything``
         if it is all real training images, whatever it is called), ``dataset``,
-        ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``software`` (versions),
+        ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``data``, how it was loaded
+        (:func:`gendistill.data.recorded.remember`), ``software`` (versions),
         ``learning``, ``fidelity``, ``modes`` (of points and stacked digits;
         :func:`gendistill.evaluation.modes.point_modes`), ``budget`` (that of the teacher, ``learner_updates``) and
         ``notes``: sentences on what a reader of the numbers should know.
@@ -70,7 +73,7 @@ def evaluate(
     """
     notes = teacher_notes(teacher, data)
     data = may_see(teacher, data, all_of_it=fidelity is not None)
-    teacher, found = fitted(teacher, data.description), fingerprint(data)
+    teacher, found, loaded = fitted(teacher, data.description), fingerprint(data), remember(data)
     if teacher.description.embedding is not None:
         # A text's words are seen as the teacher saw them, should another machine have learned other last digits.
         data = data.with_normalisation(teacher.description.normalisation)
@@ -92,7 +95,8 @@ def evaluate(
         },
         "dataset": data.description.name,
         "dataset_fingerprint": found,
-        "software": {"gendistill": __version__, "torch": str(torch.__version__)},
+        **({} if loaded is None else {"data": loaded}),
+        "software": {"gendistill": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
         "learning": judged_learning,
         "fidelity": judged_fidelity,
         **({} if modes is None else {"modes": modes}),

@@ -28,6 +28,8 @@ class RunDirectory:
         self.path = Path(root) / name
         names = (path.name for path in (*self._files(), self.path / INCOMING))
         self._claim = Claim(self.path, "training", WAY_OUT, names)
+        self._found: frozenset[Path] | None = None
+        self._made: list[Path] = []
 
     def __str__(self) -> str:
         return str(self.path)
@@ -58,6 +60,16 @@ class RunDirectory:
         return self.path / "teacher.safetensors"
 
     @property
+    def best_state(self) -> Path:
+        """The state of the best teacher (``run.keep_best``); in the place of :attr:`state` the run goes on from it."""
+        return self.path / "best.pt"
+
+    @property
+    def best_teacher(self) -> Path:
+        """The teacher that was best on the validation split."""
+        return self.path / "best.safetensors"
+
+    @property
     def samples(self) -> Path:
         """Directory of the pictures, or of a text's sentences in words."""
         return self.path / "samples"
@@ -84,6 +96,8 @@ class RunDirectory:
             StorageError: It cannot be made.
         """
         try:
+            self._found = frozenset(self.path.iterdir()) if self.path.is_dir() else frozenset()
+            self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise PlaceError(place_sentence(self.path, error)) from error
@@ -105,6 +119,17 @@ class RunDirectory:
         """Give the directory free."""
         self._claim.release()
 
+    def leave_as_found(self) -> None:
+        """Take away what this process wrote before the run began: a refused command leaves nothing behind."""
+        if self._found is None:
+            return
+        for path in {*self._files(), *self.path.glob("events.out.tfevents.*")} - self._found:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # something of others has come into it
+                folder.rmdir()
+
     def discard(self) -> None:
         """Delete what an earlier run wrote here; files that no run writes stay."""
         found = [*self._files(), *self.path.glob("events.out.tfevents.*"), *self.path.glob("failure-*.txt")]
@@ -119,7 +144,8 @@ class RunDirectory:
     def _files(self) -> tuple[Path, ...]:
         """Return the files that every run has."""
         states = (self.state, self.previous_state, self.damaged_state)
-        return (*states, self.teacher, self.log, self.results, self.config)
+        best = (self.best_state, self.best_teacher)
+        return (*states, *best, self.teacher, self.log, self.results, self.config)
 
     def sweep(self) -> None:
         """Delete what a killed process left half written."""

@@ -37,6 +37,13 @@ CONTENT = {
 }
 
 
+def _bytes(images: StoredImages) -> str:
+    """Return what the teacher stores, its labels beside its images."""
+    cost = images.budget()
+    parts = ("image", "label", "labeller")
+    return ", ".join(f"{cost[f'{part}_bytes']:,} of {part}s" for part in parts if cost[f"{part}_bytes"])
+
+
 def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> None:
     """Write ``README.md``: YAML front matter for data hubs, then what a person needs to use the images rightly.
 
@@ -69,6 +76,7 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
         f"| made from | {markdown(description.name)} |",
         f"| kind of teacher | {notes['exported_from']} |",
         f"| images | {images.images_stored}, shape {tuple(description.image_shape)} |",
+        f"| bytes as a teacher | {_bytes(images)} |",
         *([] if images.decode is None else [f"| shown | {images.decoded_images}: {images.decode.words()} |"]),
         *([] if images.labeller is None else ["| labeller | a network in the file labels augmented images |"]),
         f"| classes | {markdown(', '.join(description.class_names))} |",
@@ -81,6 +89,8 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
         lines.append(f"| whitening | ZCA, then (image - mean) @ matrix; sha256 {normalisation.whitening.sha256} |")
     if "max_quantisation_error" in result:
         lines.append(f"| largest change of a pixel by 8 bits | {result['max_quantisation_error']:.4g} of 1 |")
+        if result["clipped"]:
+            lines.append(f"| values outside [0, 1], which are clipped | {max(result['clipped'], 0.001):.1%} |")
     lines += [f"| lost | {markdown(sentence)} |" for sentence in result["lost"]]
     for name in ("learning_rates", "momenta"):
         if name in notes:

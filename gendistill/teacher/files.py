@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 import gendistill
+from gendistill import shipped
 from gendistill.data.description import Description
 from gendistill.data.embedding import VECTORS, WORDS, Embedding
 from gendistill.data.whitening import Whitening
@@ -21,6 +22,7 @@ from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.files import atomic_write
 from gendistill.finite import check_finite
 from gendistill.regular import regular
+from gendistill.spelling import typed
 from gendistill.teacher.base import Teacher, first_line
 from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.labeller import PREFIX, Labeller
@@ -75,7 +77,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
     """Read a teacher of any kind. Nothing in the file is run.
 
     Args:
-        path: A file that :func:`save` wrote.
+        path: A file that :func:`save` wrote, or a generator that comes with the project (``digits-gan``).
         device: Where its tensors go.
 
     Returns:
@@ -84,7 +86,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
     Raises:
         UserError: The file is missing, damaged, of another format or version, or does not fit itself.
     """
-    path = Path(path)
+    path = shipped.teacher(path)
     header, tensors = _read(path, with_tensors=True)
     try:
         if header.get("sha256") != _digest(header, tensors):
@@ -129,7 +131,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: As :func:`load`.
     """
-    return _read(Path(path), with_tensors=False)[0]
+    return _read(shipped.teacher(path), with_tensors=False)[0]
 
 
 def describe_teacher(teacher: Teacher) -> dict[str, Any]:
@@ -221,8 +223,8 @@ def _check_is_safetensors(path: Path) -> None:
     if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and b"\x02" <= start[1:2] <= b"\x05" and start[8:] != b"{"):
         raise UserError(
             f"'{path}' is a pickle or torch.save file, which may run code when it is opened; gendistill reads only "
-            "safetensors; bring in what public code saved with: gendistill import FILE --dataset NAME --output "
-            "t.safetensors"
+            "safetensors; bring in what public code saved, with the name of its data set if that is not digits: "
+            f"{typed('import', str(path), '--output', f'{path.stem}-imported.safetensors')}"
         )
     if start[8:] != b"{":
         raise UserError(f"'{path}' is not a safetensors file (or is cut off); give a teacher.safetensors")
