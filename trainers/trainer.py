@@ -18,6 +18,7 @@ from gendistill.errors import UserError
 from gendistill.nets.chance import Chance
 from gendistill.runs.attributes import UNFIT, capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
+from gendistill.runs.processes import Processes
 from gendistill.runs.watch import Watched
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher import Teacher
@@ -126,6 +127,25 @@ class Trainer(ABC):
 
     # What the loop calls.
 
+    reads_in_part: ClassVar[bool] = False
+    """Whether some processes do without real data, so that not all of them read it."""
+
+    def read(self, data: Callable[[], RealData], processes: Processes) -> RealData:
+        """Return the data, read by those processes that need it.
+
+        Args:
+            data: Reads it.
+            processes: Those of the run, which are given the same config.
+        """
+        return data()
+
+    def sharing(self) -> Processes:
+        """Return the processes, this one among them, that share a batch out and whose metrics of a step are averaged."""
+        return self.run.processes
+
+    def collect(self) -> None:
+        """Bring to the main process what it saves and shows; called in every process, before either."""
+
     def attach(self, run: RunContext, data: RealData) -> None:
         """Take the run and the data, and build.
 
@@ -139,9 +159,9 @@ class Trainer(ABC):
         self._records: dict[str, Tensor] = {}
         self._alike: ClassSampler | None = None
         self._check_terms()
-        if self.batch_size % run.processes.world:
+        if self.batch_size % (world := self.sharing().world):
             raise UserError(
-                f"batch_size {self.batch_size} does not divide among {run.processes.world} processes; choose a multiple"
+                f"batch_size {self.batch_size} does not divide among {world} processes; choose a multiple"
             )
         if self.batch_size > len(data.train):
             raise UserError(
@@ -176,6 +196,10 @@ class Trainer(ABC):
         records = dict(self._records)
         self._records.clear()
         return records
+
+    def expected(self, steps: int) -> dict[str, int]:
+        """Return the bytes that so many steps of all processes must send, by kind; nothing where that is not known."""
+        return {}
 
     def samples(self) -> dict[str, Tensor]:
         """Return picture grids by name, pixels in [0, 1] (N, C, H, W); called in eval mode without gradients.

@@ -40,11 +40,13 @@ def parser() -> Options:
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill evaluate``."""
     given = parser().parse(argv)
+    from gendistill.links.record import KEY, read_links
     from gendistill.teacher.reference import open_teacher
 
-    output = given.output
+    output, links = given.output, None
     if output is None and (Path(given.teacher) / "config.yaml").is_file():
         output = str(Path(given.teacher) / "results.json")
+        links = read_links(Path(output))
     with result_only(given.json), keeping(output):
         data = load_data(given)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
@@ -54,6 +56,8 @@ def main(argv: Sequence[str]) -> int:
                 "gendistill compare with the same words judges random real images, herding and k-center, too",
                 file=sys.stderr,
             )
+    if links is not None:
+        result[KEY] = links
     return hand_over(result, text, as_json=given.json, output=output)
 
 

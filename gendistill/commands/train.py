@@ -63,7 +63,8 @@ def run_experiment(experiment: Experiment, trainer: Any = None) -> Any:
 
     config = experiment.to_dict()
     trainer = trainer or experiment.build_trainer()
-    return train(trainer, experiment.load_data(), experiment.options, config=config)
+    data = experiment.load_data if trainer.reads_in_part else experiment.load_data()
+    return train(trainer, data, experiment.options, config=config)
 
 
 def announce(context: Any, data: Mapping[str, Any]) -> None:

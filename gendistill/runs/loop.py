@@ -15,6 +15,8 @@ from gendistill.data.fingerprint import PARTS, contents, require_unchanged
 from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
 from gendistill.json_file import Is, Keys, check, mapping, real, size, table_of, text, truth, whole
+from gendistill.links.exchanges import OWN
+from gendistill.links.record import ROWS, write_links
 from gendistill.notes import collected
 from gendistill.plain import plain
 from gendistill.runs.attributes import UNFIT, not_finite
@@ -50,8 +52,17 @@ class Trainable(Protocol):
     other_data: dict[str, dict[str, Any]]
     """What data sets besides the run's own hold, by name, from :meth:`attach` on."""
 
+    def read(self, data: Callable[[], RealData], processes: Processes) -> RealData:
+        """Return the data, read by those processes that need it."""
+
     def attach(self, run: RunContext, data: RealData) -> None:
         """Take the run and the data; make networks and optimisers."""
+
+    def sharing(self) -> Processes:
+        """Return the processes whose metrics of a step are averaged, this one among them."""
+
+    def collect(self) -> None:
+        """Bring to the main process what it saves and shows; called in every process."""
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
         """Return this process's part of the next batch."""
@@ -61,6 +72,9 @@ class Trainable(Protocol):
 
     def recorded(self) -> Mapping[str, Tensor]:
         """Return what was logged beside it in that step."""
+
+    def expected(self, steps: int) -> Mapping[str, int]:
+        """Return the bytes that so many steps must send, by kind; nothing where that is not known."""
 
     def samples(self) -> Mapping[str, Tensor]:
         """Return picture grids by name."""
@@ -85,13 +99,16 @@ class Trainable(Protocol):
 
 
 def train(
-    trainer: Trainable, data: RealData, options: RunOptions, config: Mapping[str, Any] | None = None
+    trainer: Trainable,
+    data: RealData | Callable[[], RealData],
+    options: RunOptions,
+    config: Mapping[str, Any] | None = None,
 ) -> RunContext:
     """Train, or continue what the run's directory holds; started again after its end it returns at once.
 
     Args:
         trainer: The method.
-        data: The data set, on any device.
+        data: The data set, on any device; or what reads it, where the trainer lets some processes only read it.
         options: Where, how and how long.
         config: The complete configuration, stored as ``config.yaml``; ``None`` stores the options alone.
 
@@ -117,7 +134,9 @@ def train(
         closing.callback(directory.unlock)
         closing.enter_context(randomness.lent())
         try:
+            OWN.begin()
             processes.connect(options.timeout)
+            OWN.look = processes.partners.look if processes.world > 1 else OWN.look
             _Loop(trainer, run, randomness, closing).train(data, plain(config or {"run": options.to_dict()}))
         except BaseException as error:
             if (instead := failure(error, run)) is error:
@@ -166,6 +185,7 @@ STATE = Keys(
         **{name: Is(mapping, "an object") for name in ("software", "config", "data")},
         "other_data": Is(table_of(mapping), "what other data sets hold"),
         "watch": WATCH,
+        "links": ROWS,
         "tuned": Is(text, "what the run's trial chose, as text"),
     },
     # What a later version saves is no use without that version.
@@ -195,10 +215,16 @@ class _Loop:
         """The state that is continued, as the process that saves has looked at it."""
         self.fallen_back: str | None = None
         self.config: dict[str, Any] = {}
+        self.counted: list[dict[str, Any]] = []
+        """What all processes have sent up to the last saved state, as rows."""
 
-    def train(self, data: RealData, config: dict[str, Any]) -> None:
+    def train(self, data: RealData | Callable[[], RealData], config: dict[str, Any]) -> None:
         """Prepare, then make the steps that are left."""
         run, options, main = self.run, self.run.options, self.processes.main
+        if callable(data):
+            # Who reads is a matter of the config: it must be the same one before anybody waits for another to read.
+            self.processes.require_alike(flatten(config))
+            data = self.trainer.read(data, self.processes)
         if self.processes.world > 1:
             self.contents = contents(data)
             self.processes.require_alike(flatten(config) | flatten({"data": self.contents}))
@@ -279,6 +305,7 @@ class _Loop:
         began = time.perf_counter()
         with collected() as said:
             self.trainer.attach(self.run, self.data)
+        self.metrics = Metrics(self.trainer.sharing())
         self.tuning.building = time.perf_counter() - began
         self.never_finite = set(not_finite(self.trainer.state_dict()))
         return list(said)
@@ -288,7 +315,7 @@ class _Loop:
         self.progress.say("looking for what is faster on this machine (run.tune)")
         found = self.tuning.find(self.data, lambda: bool(signals.received))
         self.attach()
-        self.metrics, self.watch = Metrics(self.processes), Watch(self.watch.chance)
+        self.watch = Watch(self.watch.chance)
         self.watch.begin(0, self.trainer.watched())
         self.closing.enter_context(threads_of(self.run.options))
         self.processes.on_main(self.write_choice)
@@ -319,6 +346,8 @@ class _Loop:
         self.trainer.load_state_dict(state["trainer"])
         self.metrics.load_state_dict(state["metrics"])
         run.metrics = dict(state["reported"])
+        if self.processes.main:
+            OWN.ledger.take(state.get("links") or [])
         if state.get("watch") is not None:
             self.watch.load_state_dict(state["watch"])
         else:
@@ -375,11 +404,14 @@ class _Loop:
                 self.finite_or_stop(self.metrics.fold)
             if options.sample_every and (last or run.step % options.sample_every == 0):
                 self.finite_or_stop(self.metrics.fold)
+                self.trainer.collect()
                 self.processes.on_main(self.look)
             stop = self.processes.highest(signals.received)
             if last or stop or run.step % options.save_every == 0:
                 self.finite_or_stop(self.metrics.fold)
                 self.finite_or_stop(self.require_finite)
+                self.trainer.collect()
+                self.counted = self.processes.counted()
                 self.processes.on_main(self.save)
                 run.saved = run.step
             if stop and not last:
@@ -402,8 +434,8 @@ class _Loop:
         if first is None:
             return
         if first != self.processes.rank:
-            raise StoppedByAnother(self.processes.rank, first)
-        where = f" in process {first}" if self.processes.world > 1 else ""
+            raise StoppedByAnother(self.processes.rank, first, name=self.processes.name(first))
+        where = f" in {self.processes.name(first)}" if self.processes.world > 1 else ""
         raise DivergenceError(f"'{bad[0]}' was found NaN or infinite at step {self.run.step}{where}")
 
     def bad_values(self, state: dict[str, Any]) -> list[str]:
@@ -454,6 +486,8 @@ class _Loop:
         if self.board is not None:
             self.board.flush()
         self.run.seconds = time.perf_counter() - self.started
+        if self.counted:
+            self.write_counts()
         save_state(
             self.run.directory,
             {
@@ -471,8 +505,18 @@ class _Loop:
                 "watch": self.watch.state_dict(),
                 "metrics": self.metrics.state_dict(),
                 "reported": self.run.metrics,
+                "links": self.counted,
             },
         )
+
+    def write_counts(self) -> None:
+        """Log what all processes have sent, and let ``results.json`` say it beside what must be sent."""
+        run = self.run
+        if self.board is not None:
+            tags = {f"links/{row['link']}/{row['role']}/{row['kind']}": float(row["bytes"]) for row in self.counted}
+            self.board.scalars(run.step, {name.replace(" ", "-"): size for name, size in tags.items()})
+        sent = {"steps": run.step, "processes": self.processes.world, "seconds": run.seconds, "rows": self.counted}
+        write_links(run.directory.results, sent | {"expected": self.trainer.expected(run.step)})
 
     def mend_teacher(self) -> None:
         """Write the teacher of a finished run again, should it be lost or damaged."""

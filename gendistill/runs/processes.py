@@ -19,6 +19,8 @@ from torch import Tensor
 
 from gendistill.errors import GendistillError, UserError
 from gendistill.exchange import means_over_processes
+from gendistill.links.exchanges import OWN, Circle, all_reduce, everyone
+from gendistill.links.ledger import together
 from gendistill.runs.partners import Partners, end_with_launcher, require_alike
 
 
@@ -29,8 +31,8 @@ class StoppedByAnother(GendistillError):
         exit_code: The other's.
     """
 
-    def __init__(self, rank: int, other: int, exit_code: int = 1) -> None:
-        super().__init__(f"process {rank} stops because process {other} did; its message says why")
+    def __init__(self, rank: int, other: int, exit_code: int = 1, name: str | None = None) -> None:
+        super().__init__(f"process {rank} stops because {name or f'process {other}'} did; its message says why")
         self.exit_code = exit_code
 
 
@@ -42,12 +44,14 @@ class Processes:
         world: How many processes there are.
         local_rank: Number of this process on its machine.
         main: Whether this process writes the files.
+        circle: Those with which it exchanges.
     """
 
-    def __init__(self, rank: int = 0, world: int = 1, local_rank: int = 0) -> None:
+    def __init__(self, rank: int = 0, world: int = 1, local_rank: int = 0, circle: Circle | None = None) -> None:
         self.rank = rank
         self.world = world
         self.local_rank = local_rank
+        self.circle = circle or Circle(None, rank, world)
         self._partners: Partners | None = None
 
     @property
@@ -80,6 +84,25 @@ class Processes:
             self._partners = Partners(self.rank, self.world)
         return self._partners
 
+    def name(self, place: int) -> str:
+        """Return what the process in a place among these is called in a sentence."""
+        return self.partners.name(self.circle.ranks[place])
+
+    @property
+    def number(self) -> int:
+        """This process's number among all of the run, also where these are some of them."""
+        return int(self.circle.ranks[self.rank])
+
+    def groups(self, members: Sequence[Sequence[int]], timeout: float) -> list[Any]:
+        """Make groups of torch; every process of the run makes all of them, whether it is in one or not.
+
+        Args:
+            members: Ranks of each.
+            timeout: Seconds that an exchange in one waits for the others before it fails.
+        """
+        limit = timedelta(seconds=timeout)
+        return [dist.new_group(list(ranks), timeout=limit) for ranks in members]
+
     def connect(self, timeout: float = 600.0) -> None:
         """Join the other processes: gloo for CPU tensors, nccl for GPU tensors.
 
@@ -99,6 +122,7 @@ class Processes:
         limit = timedelta(seconds=timeout)
         store, rank, world = next(iter(dist.rendezvous("env://", self.rank, self.world, timeout=limit)))
         self._partners = Partners(rank, world, store)
+        self._partners.here()
         group = dist.PrefixStore("group", store)
         dist.init_process_group(backend, store=group, rank=rank, world_size=world, timeout=limit)
         atexit.register(_leave)
@@ -120,11 +144,25 @@ class Processes:
         if not gradients:
             return
         flat = torch.cat([gradient.detach().reshape(-1) for gradient in gradients])
-        dist.all_reduce(flat)
+        self.sum(flat, "gradients")
         flat /= self.world
         parts = flat.split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
+
+    def sum(self, tensor: Tensor, kind: str) -> None:
+        """Sum a tensor over the processes, in place; ``kind`` is what it is in the ledger."""
+        if self.world > 1:
+            all_reduce(tensor, self.circle, kind)
+
+    def everyone(self, mine: Any, kind: str, *, to: int | None = None) -> list[Any] | None:
+        """Return every process's value; see :func:`gendistill.links.exchanges.everyone`."""
+        return everyone(mine, self.circle, kind, to=to)
+
+    def counted(self) -> list[dict[str, Any]]:
+        """Return what all processes have sent so far, in the main one; what this one has sent in the others."""
+        mine = OWN.ledger.rows()
+        return together(self.everyone(mine, "control", to=0) or [mine])
 
     def shard(self, tensor: Tensor) -> Tensor:
         """Return this process's slice of the first dimension: (B, ...) to (B / world, ...).
@@ -170,7 +208,7 @@ class Processes:
         if self.world == 1:
             return tensor
         total = tensor.detach().clone()
-        dist.all_reduce(total)
+        self.sum(total, "metrics")
         return total / self.world
 
     def means(self, values: Sequence[Tensor]) -> list[Tensor]:
@@ -204,7 +242,7 @@ class Processes:
         if self.world == 1:
             return value
         flag = torch.tensor([value])
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        all_reduce(flag, self.circle, "control", dist.ReduceOp.MAX)
         return int(flag)
 
 
