@@ -19,7 +19,7 @@ from gendistill.data.fingerprint import without_images
 from gendistill.data.real import RealData
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.links.cost import Sizes, cut
-from gendistill.links.exchanges import OWN
+from gendistill.links.exchanges import OWN, Circle
 from gendistill.links.link import BetweenProcesses, InProcess, Link, Spoiled
 from gendistill.nets.mixture import GeneratorMixture
 from gendistill.objects import build
@@ -29,7 +29,7 @@ from gendistill.runs.processes import Processes, StoppedByAnother
 from gendistill.runs.watch import Watched
 from gendistill.seeds import Streams, derive_seed
 from gendistill.teacher import GeneratorTeacher, Teacher, save
-from trainers.gan import GANTrainer, trained_numbers
+from trainers.gan import GANTrainer, statistics, trained_numbers
 from trainers.gan_blocks import DiscriminatorBlock, GeneratorBlock, Layout, Members, Server, require_cuttable
 from trainers.initial_networks import new_network
 from trainers.trainer import Trainer
@@ -155,7 +155,9 @@ class BPGANTrainer(Trainer):
                 f"from 0 to {layout.pairs - 1}"
             )
         self._members = self._connect(processes, run.options.timeout)
-        OWN.circle = self._members.circle
+        # Generators that differ have a batch of their own each, and share no statistics of it.
+        apart = self.role == "generator" and self.generator_sync != "all_reduce"
+        OWN.circle = Circle() if apart else self._members.circle
         super().attach(run, data)
 
     def sharing(self) -> Processes:
@@ -398,6 +400,9 @@ class BPGANTrainer(Trainer):
         sizes = Sizes(
             discriminator=trained_numbers(self.judge.gan.discriminator),
             generator=trained_numbers(network),
+            discriminator_norms=statistics(self.judge.gan.discriminator),
+            width=next(self.judge.gan.discriminator.parameters()).element_size(),
+            generator_norms=statistics(network),
             weights=weights,
             image=math.prod(self.data.description.image_shape),
             batch=self.batch_size,

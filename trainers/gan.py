@@ -21,6 +21,7 @@ from gendistill.links.cost import Sizes, data_parallel
 from gendistill.losses.adversarial import RELATIVISTIC, check_loss_type
 from gendistill.losses.penalty import gradient_penalty, zero_centred_penalty
 from gendistill.nets.ema import EMA
+from gendistill.nets.layers import BatchNorm2d
 from gendistill.nets.modes import frozen, untracked
 from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
@@ -439,7 +440,9 @@ class GANTrainer(Trainer):
         return Sizes(
             discriminator=trained_numbers(self.discriminator),
             generator=trained_numbers(self.generator),
-            weights=0,
+            discriminator_norms=statistics(self.discriminator),
+            width=next(self.discriminator.parameters()).element_size(),
+            generator_norms=statistics(self.generator),
             image=math.prod(self.data.description.image_shape),
             batch=self.batch_size,
             updates=self.n_dis,
@@ -467,6 +470,11 @@ class GANTrainer(Trainer):
 def trained_numbers(network: nn.Module) -> int:
     """Return how many numbers of a network are trained."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def statistics(network: nn.Module) -> int:
+    """Return how many numbers the batch norms of a network exchange in a forward pass, where a batch is shared out."""
+    return sum(2 * module.num_features + 1 for module in network.modules() if isinstance(module, BatchNorm2d))
 
 
 class ConditionalGANTrainer(GANTrainer):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FLOAT = 4
-"""Bytes of a number."""
 CLASS = 8
 """Bytes of a class index."""
 
@@ -17,31 +15,52 @@ class Sizes:
     Attributes:
         discriminator: Its trained numbers.
         generator: Its trained numbers.
-        weights: The generator's numbers that are averaged where weights are: trained ones and running statistics.
         image: Numbers of an image.
         batch: Images a step, over all processes.
         updates: Of the discriminator in a step, ``n_dis``.
         labelled: Whether the networks are told classes.
+        discriminator_norms: Numbers that its batch norms exchange in a forward pass; backwards they are as many.
+        generator_norms: The generator's.
+        weights: The generator's numbers that are averaged where weights are: trained ones and running statistics.
+        width: Bytes of a number.
     """
 
     discriminator: int
     generator: int
-    weights: int
     image: int
     batch: int
     updates: int = 1
     labelled: bool = False
+    discriminator_norms: int = 0
+    generator_norms: int = 0
+    weights: int = 0
+    width: int = 4
 
     @property
     def fakes(self) -> int:
         """Bytes of all images of a step, F of every pair together."""
-        return FLOAT * self.image * self.batch
+        return self.width * self.image * self.batch
 
 
 def data_parallel(sizes: Sizes, processes: int, steps: int) -> dict[str, int]:
     """Return the bytes that data-parallel training sends, by kind: a ring for each gradient."""
-    ring = 2 * (processes - 1) * FLOAT
-    return {"gradients": steps * ring * (sizes.updates * sizes.discriminator + sizes.generator)}
+    ring = 2 * (processes - 1) * sizes.width
+    found = {"gradients": steps * ring * (sizes.updates * sizes.discriminator + sizes.generator)}
+    return found | _present({"statistics": steps * ring * (_judged(sizes) + _made(sizes, sizes.updates))})
+
+
+def _judged(sizes: Sizes) -> int:
+    """Return the numbers that the discriminator's batch norms exchange in a step: two passes an update, one more."""
+    return 2 * (2 * sizes.updates + 1) * sizes.discriminator_norms
+
+
+def _made(sizes: Sizes, without_graph: int) -> int:
+    """Return those of the generator's, of so many passes without a graph and of one with it."""
+    return (without_graph + 2) * sizes.generator_norms
+
+
+def _present(found: dict[str, int]) -> dict[str, int]:
+    return {kind: size for kind, size in found.items() if size}
 
 
 def cut(
@@ -54,7 +73,7 @@ def cut(
     generator_sync: str = "none",
     sync_every: int = 1,
 ) -> dict[str, int]:
-    """Return the bytes that a GAN cut in two sends, by kind.
+    """Return the bytes that a GAN cut in two sends, by kind; losses alone, without what terms exchange.
 
     Args:
         sizes: Of the GAN.
@@ -69,16 +88,14 @@ def cut(
     found = {"fakes": steps * batches * sizes.fakes, "feedback": steps * sizes.fakes}
     if sizes.labelled:
         found["classes"] = steps * batches * CLASS * sizes.batch
-    times = 2 * pairs if served else 2 * (pairs - 1)
-    gradients = times * FLOAT * sizes.updates * sizes.discriminator
-    ring = 2 * (pairs - 1) * FLOAT
+    ring = 2 * (pairs - 1) * sizes.width
+    gradients = (2 * pairs * sizes.width if served else ring) * sizes.updates * sizes.discriminator
+    statistics = ring * _judged(sizes)
     if generator_sync == "all_reduce":
         gradients += ring * sizes.generator
-    if gradients:
-        found["gradients"] = steps * gradients
-    if generator_sync == "average_every_n" and pairs > 1:
-        found["weights"] = steps // sync_every * ring * sizes.weights
-    return found
+        statistics += ring * _made(sizes, batches - 1)
+    weights = steps // sync_every * ring * sizes.weights if generator_sync == "average_every_n" else 0
+    return found | _present({"gradients": steps * gradients, "statistics": steps * statistics, "weights": weights})
 
 
 @dataclass(frozen=True)
@@ -110,7 +127,7 @@ def thesis(sizes: Sizes, processes: int, machines: Machines, *, labels: int = 0)
         labels: L, bytes; the thesis takes them for nothing.
     """
     m, v = processes, machines.bandwidth
-    g = w = FLOAT * sizes.discriminator
+    g = w = sizes.width * sizes.discriminator
     fakes = sizes.fakes / (m / 2)
     compute = machines.discriminator_seconds + machines.generator_seconds
     parallel = machines.data / v + m * 2 * w / v + m * 2 * g / v + compute / m + machines.server_seconds * (g + w) * m
@@ -141,8 +158,8 @@ def corrected(sizes: Sizes, processes: int, *, generator_sync: bool = False) -> 
         ``data parallel``, ``cut in two``, and ``break-even``: images of a pair's batch below which the latter is less.
     """
     m, k = processes, sizes.updates
-    judge, maker = FLOAT * sizes.discriminator, FLOAT * sizes.generator
-    image = FLOAT * sizes.image
+    judge, maker = sizes.width * sizes.discriminator, sizes.width * sizes.generator
+    image = sizes.width * sizes.image
     fakes = image * sizes.batch / (m / 2)
     parallel = 2 * m * (k * judge + maker)
     networks = m * (k * judge + (maker if generator_sync else 0))

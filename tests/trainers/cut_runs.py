@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,20 @@ import torch.utils.tensorboard  # noqa: F401
 from torch import Tensor, nn
 
 import gendistill.data
+from gendistill.data.description import symmetric
 from gendistill.data.real import RealData, Split
 from gendistill.links.record import read_links
 from gendistill.nets.base import BaseGenerator
 from gendistill.runs.loop import train
 from gendistill.runs.options import RunOptions
 from trainers.bpgan import BPGANTrainer
-from trainers.gan import GANTrainer
+from trainers.gan import ConditionalGANTrainer, GANTrainer
 
 torch.set_num_threads(1)
 NETS = "gendistill.nets."
 SPECTRAL = {
-    "generator": {"class_path": NETS + "sngan.SNGANGenerator", "init_args": {"nz": 6, "ngf": 8, "bottom_width": 4}},
-    "discriminator": {"class_path": NETS + "sngan.SNGANDiscriminator", "init_args": {"ndf": 8}},
+    "generator": {"class_path": NETS + "sngan.SNGANGenerator", "init_args": {"nz": 6, "ngf": 4, "bottom_width": 4}},
+    "discriminator": {"class_path": NETS + "sngan.SNGANDiscriminator", "init_args": {"ndf": 4}},
     "batch_size": 8, "n_dis": 2, "loss_type": "hinge",
 }  # fmt: skip
 PENALTY = {
@@ -65,10 +67,6 @@ class PlainGenerator(BaseGenerator):
         return images.view(-1, *self.shape)
 
 
-def cut(arguments: dict[str, Any], **options: Any) -> BPGANTrainer:
-    return BPGANTrainer(base={"class_path": "trainers.gan.GANTrainer", "init_args": arguments}, **options)
-
-
 def exactly() -> None:
     """Compute with float64 from now on: also what is converted to float32 on the way."""
     torch.set_default_dtype(torch.float64)
@@ -80,11 +78,6 @@ def exactly() -> None:
         return images.double(), labels
 
     Split.batch = exact  # type: ignore[method-assign, assignment]
-
-
-def read() -> RealData:
-    print(f"reads {os.environ.get('RANK', 'alone')}", flush=True)
-    return gendistill.data.load("digits")
 
 
 def options(folder: Path, name: str, steps: int, **more: Any) -> RunOptions:
@@ -121,28 +114,75 @@ def forked(world: int, work: Callable[[], None], folder: Path) -> list[str]:
     return [(folder / f"{rank}.txt").read_text() for rank in range(world)]
 
 
-def farthest(whole: dict[str, Any], halves: dict[str, Any], pair: int = 0) -> float:
-    """Return how far the weights of a pair are from those of a GAN in one piece."""
-    parts = {"discriminator": halves["blocks"][f"discriminator {pair}"], "generator": halves["blocks"][f"generator {pair}"]}
-    found = 0.0
-    for name, part in parts.items():
-        for key, value in part["gan"][name].items():
-            found = max(found, float((value.double() - whole[name][key].double()).abs().max()))
-    for key, value in parts["generator"]["gan"]["ema"]["module"].items():
-        found = max(found, float((value.double() - whole["ema"]["module"][key].double()).abs().max()))
-    return found
-
-
-CASES: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
-    "two, spectral": (2, SPECTRAL, {}),
-    "two, penalty": (2, PENALTY, {}),
-    "four, penalty": (4, PENALTY, {"generator_sync": "all_reduce"}),
-    "five, penalty": (5, PENALTY, {"generator_sync": "all_reduce"}),
-    "four, apart": (4, SPECTRAL, {"schedule": "pipelined"}),
-    "three, pipelined": (3, SPECTRAL, {"schedule": "pipelined"}),
-    "four, averages": (4, SPECTRAL, {"generator_sync": "average_every_n", "sync_every": 2, "fresh_fakes": False}),
+LABELLED = {
+    "generator": {"class_path": NETS + "dcgan.ConditionalDCGANGenerator", "init_args": {"nz": 4, "ngf": 2}},
+    "discriminator": {"class_path": NETS + "dcgan.ConditionalDCGANDiscriminator", "init_args": {"ndf": 2}},
+    "batch_size": 8, "n_dis": 1, "loss_type": "gan", "betas": [0.5, 0.999],
+}  # fmt: skip
+Case = tuple[dict[str, Any], dict[str, Any], int, int]
+APART: dict[str, Any] = {"generator_sync": "average_every_n", "sync_every": 2, "fresh_fakes": False}
+CASES: dict[int, dict[str, Case]] = {
+    # Arguments of the GAN, options of the cut, steps, pixels of the images (0: the digits).
+    2: {
+        "spectral": (SPECTRAL, {}, 20, 0),
+        "penalty": (PENALTY, {}, 20, 0),
+        "pipelined": (SPECTRAL, {"schedule": "pipelined"}, 3, 0),
+        "32 pixels": (LABELLED, {}, 2, 32),
+        "64 pixels": (LABELLED, {}, 2, 64),
+        "32 pixels, pipelined": (LABELLED, {"schedule": "pipelined"}, 2, 32),
+        "64 pixels, pipelined": (LABELLED, {"schedule": "pipelined"}, 2, 64),
+    },
+    4: {
+        "spectral": (SPECTRAL, {"generator_sync": "all_reduce"}, 5, 0),
+        "averages": (SPECTRAL, APART, 5, 0),
+        "32 pixels": (LABELLED, {"generator_sync": "all_reduce"}, 2, 32),
+        "64 pixels": (LABELLED, {}, 2, 64),
+        "32 pixels, pipelined": (LABELLED, {"schedule": "pipelined"}, 2, 32),
+        "64 pixels, pipelined": (LABELLED, {"schedule": "pipelined", "generator_sync": "all_reduce"}, 2, 64),
+        "data parallel": (LABELLED, {}, 2, 32),
+    },
+    5: {"penalty": (PENALTY, {"generator_sync": "all_reduce"}, 5, 0)},
 }
-STEPS = {"two, spectral": 20, "two, penalty": 20, "four, penalty": 20}
+WHOLE = {"spectral": SPECTRAL, "penalty": PENALTY}
+
+
+def pictures(size: int) -> RealData:
+    data = gendistill.data.load("digits")
+    images = (torch.arange(32 * 3 * size * size) % 251).to(torch.uint8).view(32, 3, size, size)
+    split = Split(images, torch.arange(32) % 10)
+    description = replace(
+        data.description, name="pictures", image_shape=(3, size, size), normalisation=symmetric(3)
+    )
+    return replace(data, description=description, train=split, validation=split, test=split)
+
+
+def read(size: int) -> RealData:
+    print(f"reads {os.environ.get('RANK', 'alone')}", flush=True)
+    return pictures(size) if size else gendistill.data.load("digits")
+
+
+def run(folder: Path, world: int, case: str, given: Case) -> None:
+    """Train a case in this process, one of several."""
+    arguments, more, steps, size = given
+    chosen = options(folder, f"{world} {case}", steps)
+    if case == "data parallel":
+        train(ConditionalGANTrainer(**arguments), read(size), chosen)
+        return
+    kind = "trainers.gan.ConditionalGANTrainer" if arguments is LABELLED else "trainers.gan.GANTrainer"
+    trainer = BPGANTrainer(base={"class_path": kind, "init_args": arguments}, **more)
+    train(trainer, lambda: read(size), chosen)
+
+
+def farthest(whole: dict[str, Any], halves: dict[str, Any]) -> float:
+    """Return how far the weights of all pairs are from those of a GAN in one piece."""
+    found = 0.0
+    for name, part in halves["blocks"].items():
+        gan = part["gan"]
+        networks = [(gan[name.split()[0]], whole[name.split()[0]])]
+        networks += [(gan["ema"]["module"], whole["ema"]["module"])] if "ema" in gan else []
+        for one, other in networks:
+            found = max([found, *(float((one[key] - value).abs().max()) for key, value in other.items())])
+    return found
 
 
 def state(folder: Path, name: str) -> dict[str, Any]:
@@ -152,27 +192,27 @@ def state(folder: Path, name: str) -> dict[str, Any]:
 
 def main(root: Path) -> None:
     """Run all cases."""
+    exactly()
+    lengths = {(name, given[2]) for cases in CASES.values() for name, given in cases.items() if name in WHOLE}
+
+    def alone() -> None:
+        for name, steps in sorted(lengths):
+            train(GANTrainer(**WHOLE[name]), read(0), options(root, f"whole {name} {steps}", steps))
+
+    forked(1, alone, root / "out 1")
     found: dict[str, Any] = {}
-    for name, arguments in (("spectral", SPECTRAL), ("penalty", PENALTY)):
+    for world, cases in CASES.items():
 
-        def whole(arguments: dict[str, Any] = arguments, name: str = name) -> None:
-            exactly()
-            train(GANTrainer(**arguments), read(), options(root, name, 20))
+        def together(world: int = world, cases: dict[str, Case] = cases) -> None:
+            for case, given in cases.items():
+                run(root, world, case, given)
 
-        forked(1, whole, root / f"out {name}")
-    for case, (world, arguments, more) in CASES.items():
-        steps = STEPS.get(case, 5)
-
-        def halves() -> None:
-            if case in STEPS:
-                exactly()
-            trainer = cut(arguments, **more)
-            train(trainer, read, options(root, case, steps, save_every=steps))
-
-        said = forked(world, halves, root / f"out {case}")
-        found[case] = {"said": said, "links": read_links(root / case / "results.json")}
-        if case in STEPS:
-            found[case]["farthest"] = farthest(state(root, case.split()[1]), state(root, case))
+        said = forked(world, together, root / f"out {world}")
+        for case, given in cases.items():
+            name = f"{world} {case}"
+            found[name] = {"links": read_links(root / name / "results.json"), "said": said}
+            if case in WHOLE:
+                found[name]["farthest"] = farthest(state(root, f"whole {case} {given[2]}"), state(root, name))
     print(json.dumps(found))
 
 
