@@ -27,7 +27,10 @@ PATIENCE = 1.0
 LOOK_EVERY = 1.0
 """Seconds between two looks at whether the launcher is still there."""
 LAUNCHERS = ("torchrun", "torch.distributed.run", "torch/distributed/run", "torch.distributed.launch")
-LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Timed out waiting", "store->get")
+LOST = (
+    "gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Timed out waiting", "store->get",
+    "pair closure",
+)  # fmt: skip
 """Words of torch's errors in an exchange between processes; gloo raises a bare RuntimeError."""
 ALONE_MAY_DIFFER = frozenset({"run.root", "run.device", "run.progress", "data.root", "data_root"})
 """Keys of a config that are each machine's own business."""

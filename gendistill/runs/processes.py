@@ -21,7 +21,7 @@ from gendistill.errors import GendistillError, UserError
 from gendistill.exchange import means_over_processes
 from gendistill.links.exchanges import OWN, Circle, all_reduce, everyone
 from gendistill.links.ledger import together
-from gendistill.runs.partners import Partners, end_with_launcher, require_alike
+from gendistill.runs.partners import PATIENCE, Partners, end_with_launcher, require_alike
 
 
 class StoppedByAnother(GendistillError):
@@ -98,9 +98,9 @@ class Processes:
 
         Args:
             members: Ranks of each.
-            timeout: Seconds that an exchange in one waits for the others before it fails.
+            timeout: Seconds within which the run ends when one of a group is waited for in vain.
         """
-        limit = timedelta(seconds=timeout)
+        limit = timedelta(seconds=_waiting(timeout))
         return [dist.new_group(list(ranks), timeout=limit) for ranks in members]
 
     def connect(self, timeout: float = 600.0) -> None:
@@ -110,7 +110,7 @@ class Processes:
         the interpreter ends. From here on the launcher's end ends this process.
 
         Args:
-            timeout: Seconds that an exchange waits for the others before it fails.
+            timeout: Seconds within which the run ends when another process is waited for in vain.
         """
         if self.world == 1 or dist.is_initialized():
             return
@@ -119,7 +119,7 @@ class Processes:
         importlib.import_module("torch._dynamo")
         end_with_launcher()
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        limit = timedelta(seconds=timeout)
+        limit = timedelta(seconds=_waiting(timeout))
         store, rank, world = next(iter(dist.rendezvous("env://", self.rank, self.world, timeout=limit)))
         self._partners = Partners(rank, world, store)
         self._partners.here()
@@ -244,6 +244,11 @@ class Processes:
         flag = torch.tensor([value])
         all_reduce(flag, self.circle, "control", dist.ReduceOp.MAX)
         return int(flag)
+
+
+def _waiting(timeout: float) -> float:
+    """Return the seconds that an exchange waits: what is left is for finding out, and saying, who is missing."""
+    return timeout - min(PATIENCE + 0.25, timeout / 4)
 
 
 def _leave() -> None:
