@@ -43,9 +43,9 @@ SYNCS = ("none", "average_every_n", "all_reduce")
 class BPGANTrainer(Trainer):
     """Train a GAN whose discriminator and generator are in different processes, started by ``gendistill torchrun``.
 
-    Processes 0, 2, 4, ... have discriminators, 1, 3, 5, ... have generators, in pairs; the last of an odd number averages
-    the discriminators' gradients, which an even number does in a ring. One process alone has both blocks. Real data is
-    read by discriminators only.
+    Processes 0, 2, 4, ... have discriminators, 1, 3, 5, ... have generators, in pairs; the last of an odd number
+    averages the discriminators' gradients, which an even number does in a ring. One process alone has both blocks. Real
+    data is read by discriminators only.
 
     Args:
         base: The GAN of the discriminators' blocks, whose loss and ``n_dis`` count, as ``class_path`` and
@@ -119,7 +119,7 @@ class BPGANTrainer(Trainer):
         kwargs.pop("terms", None)
         super().__init__(**{**kwargs, "batch_size": self.judging.batch_size})
 
-    # -- who is what ----------------------------------------------------------------------------------------------------
+    # -- who is what --------------------------------------------------------------------------------------------------
 
     def read(self, data: Callable[[], RealData], processes: Processes) -> RealData:
         """Read the data where there is a discriminator; the others are told what they must know of it."""
@@ -169,8 +169,8 @@ class BPGANTrainer(Trainer):
         layout, rank = self.layout, processes.rank
         self._links: dict[str, Link] = {}
         if layout.world == 1:
-            who = (f"the {role} block of pair 0" for role in ("discriminator", "generator"))
-            ends = InProcess.both("pair 0", ("discriminator", "generator"), (next(who), next(who)))
+            names = "the discriminator block of pair 0", "the generator block of pair 0"
+            ends = InProcess.both("pair 0", ("discriminator", "generator"), names)
             self._links = {"generator": ends[0], "discriminator": ends[1]}
             return Members(processes, [0], None, "the only process")
         servers = [[other, layout.server] for other in layout.of("discriminator")] if layout.server is not None else []
@@ -239,7 +239,7 @@ class BPGANTrainer(Trainer):
         self.other_data |= gan.other_data
         return gan
 
-    # -- one step -------------------------------------------------------------------------------------------------------
+    # -- one step -----------------------------------------------------------------------------------------------------
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
         """Return the discriminator's real batch; nothing where there is none."""
@@ -288,7 +288,8 @@ class BPGANTrainer(Trainer):
 
     def _pipelined(self, batch: tuple[Tensor, Tensor]) -> None:
         judge, maker, updates = self.judge, self.maker, self.judging.n_dis
-        more = self.step + 1 < self.steps
+        # In one process nothing is gained by it, and a picture would disturb the graph of images that wait.
+        ahead = self.step + 1 < self.steps and self.layout.world > 1
         if maker is not None and not maker.waiting:
             self._make_all(maker)
         if judge is not None:
@@ -298,7 +299,7 @@ class BPGANTrainer(Trainer):
             judge.answer(judge.last)
         if maker is not None:
             maker.learn()
-            if more:
+            if ahead:
                 # Made while the discriminator learns; a state that is saved meanwhile is that before.
                 maker.remember(self.streams)
                 self._make_all(maker)
@@ -307,7 +308,7 @@ class BPGANTrainer(Trainer):
                 judge.update(batch if update == 0 else judge.gan.next_batch())
             if self.server is not None:
                 self.server.serve()
-        if judge is not None and more:
+        if judge is not None and ahead:
             for _ in range(updates):
                 judge.fetch()
 
@@ -315,7 +316,7 @@ class BPGANTrainer(Trainer):
         for update in range(self.judging.n_dis):
             maker.make(learning=update == self.judging.n_dis - 1)
 
-    # -- what is saved --------------------------------------------------------------------------------------------------
+    # -- what is saved ------------------------------------------------------------------------------------------------
 
     def _own(self) -> dict[str, Any]:
         """Return the states of this process's blocks."""
@@ -326,7 +327,7 @@ class BPGANTrainer(Trainer):
             found[f"generator {self.pair}"] = self.maker.state_dict(self.streams)
         return found
 
-    def collect(self) -> None:
+    def bring_together(self) -> None:
         """Bring the states of all blocks to the main process.
 
         Raises:
@@ -371,7 +372,7 @@ class BPGANTrainer(Trainer):
         self._others = {name: part for name, part in blocks.items() if name not in self._own()}
         self._others_at = self.step
 
-    # -- what comes of it -----------------------------------------------------------------------------------------------
+    # -- what comes of it ---------------------------------------------------------------------------------------------
 
     def modules(self) -> dict[str, nn.Module]:
         """Return the networks of this process's blocks."""

@@ -140,11 +140,12 @@ class Trainer(ABC):
         return data()
 
     def sharing(self) -> Processes:
-        """Return the processes, this one among them, that share a batch out and whose metrics of a step are averaged."""
+        """Return the processes, with this one, that share a batch out; a step's metrics are averaged over them."""
         return self.run.processes
 
-    def collect(self) -> None:
+    def bring_together(self) -> None:
         """Bring to the main process what it saves and shows; called in every process, before either."""
+        return None
 
     def attach(self, run: RunContext, data: RealData) -> None:
         """Take the run and the data, and build.
@@ -160,9 +161,7 @@ class Trainer(ABC):
         self._alike: ClassSampler | None = None
         self._check_terms()
         if self.batch_size % (world := self.sharing().world):
-            raise UserError(
-                f"batch_size {self.batch_size} does not divide among {world} processes; choose a multiple"
-            )
+            raise UserError(f"batch_size {self.batch_size} does not divide among {world} processes; choose a multiple")
         if self.batch_size > len(data.train):
             raise UserError(
                 f"batch size {self.batch_size} does not fit a data set of {len(data.train)} images; choose 1 to "

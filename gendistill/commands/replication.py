@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,9 @@ from gendistill.config.command_line import Words, assemble
 from gendistill.config.experiment import Experiment
 from gendistill.config.merge import at_scale
 from gendistill.config.plan import RUN, Plan, Reported, is_real, plan, reported
-from gendistill.errors import UserError, did_you_mean
+from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.notes import note
+from gendistill.words import counted
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -106,7 +108,9 @@ class Replication:
 
     def command(self, seed: int) -> list[str]:
         """Return the words after ``gendistill`` that make the run of one seed."""
-        words = ["train", "--config", self.path, *(["--scale", self.of.scale] if self.of.scale else [])]
+        count = self.plan.processes
+        together = ["torchrun", f"--nproc-per-node={count}"] if count > 1 else []
+        words = [*together, "train", "--config", self.path, *(["--scale", self.of.scale] if self.of.scale else [])]
         for option, value in (*self.of.overrides, *self._placed(seed)):
             words.append(option if value is None else f"{option}={value}")
         return words
@@ -189,11 +193,15 @@ class Judge:
 
             if maker.start is not None:
                 run_experiment(maker.start.experiment(seed))
-            run_experiment(experiment)
+            if maker.plan.processes > 1:
+                make_together(maker, seed)
+            else:
+                run_experiment(experiment)
             seconds = float(read_state(directory.state, torch.device("cpu"))["seconds"])
             return open_teacher(directory.path, self.data), seconds
 
-        return self._kept(other.name, seed, {"config": config}, make, directory.path)
+        made = {"config": config} | ({"processes": maker.plan.processes} if maker.plan.processes > 1 else {})
+        return self._kept(other.name, seed, made, make, directory.path)
 
     def real(self, reference: str, seed: int) -> dict[str, Any]:
         """Judge real data by this replication's plan; what is done already is read."""
@@ -252,6 +260,22 @@ class Judge:
         write_evaluation(file, {"what": what, "data": held, "result": result})
         shutil.rmtree(parts, ignore_errors=True)
         return result
+
+
+def make_together(replication: Replication, seed: int) -> None:
+    """Make the run of one seed in several processes, which are not this one.
+
+    Raises:
+        GendistillError: It failed; its own sentence is on stderr.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "gendistill.cli", *replication.command(seed)], stdout=subprocess.DEVNULL, check=False
+    )
+    if done.returncode:
+        raise GendistillError(
+            f"the run of {counted(replication.plan.processes, 'process')} ended with exit code {done.returncode}; its "
+            f"sentence stands above, and the same command goes on ({replication.name}, seed {seed})"
+        )
 
 
 def beside(replication: Replication, images: int | None, training_images: int) -> list[tuple[str, str | Replication]]:

@@ -96,13 +96,12 @@ def require_unchanged(before: Mapping[str, Any], now: Mapping[str, Any], what: s
 
 def without_images(data: RealData) -> RealData:
     """Return what a process may know of data that others hold: all but the images and their labels."""
-    parts = {
-        name: Elsewhere(
-            split.images[:0].cpu().clone(), split.labels[:0].cpu().clone(), len(split), split_fingerprint(split)
-        )
-        for name, split in ((name, getattr(data, name)) for name in PARTS)
-    }
-    return replace(data, **parts)
+
+    def part(split: Split) -> Split:
+        nothing = split.images[:0].cpu().clone(), split.labels[:0].cpu().clone()
+        return Elsewhere(*nothing, len(split), split_fingerprint(split))
+
+    return replace(data, train=part(data.train), validation=part(data.validation), test=part(data.test))
 
 
 def split_fingerprint(split: Split) -> str:

@@ -125,14 +125,14 @@ def everyone(mine: Any, circle: Circle, kind: str, *, to: int | None = None) -> 
     longest = int(sizes.max())
     padded = torch.zeros(longest, dtype=torch.uint8)
     padded[: len(own)] = own
-    here = to is None or circle.rank == to
-    rows = [torch.empty_like(padded) for _ in range(circle.world)] if here else None
+    rows = [torch.empty_like(padded) for _ in range(circle.world)]
     others = circle.world - 1 if to is None else int(circle.rank != to)
     OWN.ledger.add(circle.link, OWN.role, kind, others * longest, others)
     if to is None:
         wait(dist.all_gather(rows, padded, group=circle.group, async_op=True), padded)
     else:
-        wait(dist.gather(padded, rows, group=circle.group, group_dst=to, async_op=True), padded)
-    if rows is None:
-        return None
+        here = circle.rank == to
+        wait(dist.gather(padded, rows if here else None, group=circle.group, group_dst=to, async_op=True), padded)
+        if not here:
+            return None
     return [pickle.loads(row[:size].numpy().tobytes()) for row, size in zip(rows, sizes.tolist(), strict=True)]

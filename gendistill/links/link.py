@@ -131,9 +131,7 @@ class BetweenProcesses(Link):
         delay: See :class:`Link`.
     """
 
-    def __init__(
-        self, name: str, role: str, who: str, group: Any, here: int, there: int, delay: float = 0.0
-    ) -> None:
+    def __init__(self, name: str, role: str, who: str, group: Any, here: int, there: int, delay: float = 0.0) -> None:
         super().__init__(name, role, who, delay)
         self._group, self._here, self._there = group, here, there
         self._under_way: deque[tuple[Any, Tensor]] = deque()

@@ -61,7 +61,7 @@ class Trainable(Protocol):
     def sharing(self) -> Processes:
         """Return the processes whose metrics of a step are averaged, this one among them."""
 
-    def collect(self) -> None:
+    def bring_together(self) -> None:
         """Bring to the main process what it saves and shows; called in every process."""
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
@@ -404,13 +404,13 @@ class _Loop:
                 self.finite_or_stop(self.metrics.fold)
             if options.sample_every and (last or run.step % options.sample_every == 0):
                 self.finite_or_stop(self.metrics.fold)
-                self.trainer.collect()
+                self.trainer.bring_together()
                 self.processes.on_main(self.look)
             stop = self.processes.highest(signals.received)
             if last or stop or run.step % options.save_every == 0:
                 self.finite_or_stop(self.metrics.fold)
                 self.finite_or_stop(self.require_finite)
-                self.trainer.collect()
+                self.trainer.bring_together()
                 self.counted = self.processes.counted()
                 self.processes.on_main(self.save)
                 run.saved = run.step

@@ -7,7 +7,6 @@ import signal
 import time
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from trainers.batch import Batch

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch._dynamo
 import torch.distributed as dist
-import torch.utils.tensorboard  # noqa: F401
+import torch.utils.tensorboard
 from torch import Tensor, nn
 
 import gendistill.data
@@ -150,9 +150,7 @@ def pictures(size: int) -> RealData:
     data = gendistill.data.load("digits")
     images = (torch.arange(32 * 3 * size * size) % 251).to(torch.uint8).view(32, 3, size, size)
     split = Split(images, torch.arange(32) % 10)
-    description = replace(
-        data.description, name="pictures", image_shape=(3, size, size), normalisation=symmetric(3)
-    )
+    description = replace(data.description, name="pictures", image_shape=(3, size, size), normalisation=symmetric(3))
     return replace(data, description=description, train=split, validation=split, test=split)
 
 
