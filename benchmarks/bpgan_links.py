@@ -1,9 +1,10 @@
 """Time of an iteration cut in two and data parallel, over links of 10, 100 and 1,000 Mbit/s.
 
-Each process is in a network namespace of its own; what it sends is shaped by a token bucket (tbf; of 32 kB at 10 Mbit/s,
-for a larger one refills while the other side sends, which flatters). All are on one machine, so that they share its cores:
-look at the differences between rates. Latency cannot be shaped where the kernel has no netem: ``--delay`` sleeps at each
-message between blocks instead, and is called so. It needs root, ``ip`` and ``tc``; elsewhere it says so and ends.
+Each process is in a network namespace of its own; what it sends is shaped by a token bucket (tbf; of 32 kB at 10
+Mbit/s, for a larger one refills while the other side sends, which flatters). All are on one machine, so that they share
+its cores: look at the differences between rates. Latency cannot be shaped where the kernel has no netem: ``--delay``
+sleeps at each message between blocks instead, and is called so. It needs root, ``ip`` and ``tc``; elsewhere it says so
+and ends.
 
     python benchmarks/bpgan_links.py --processes 2 --batch 16 --steps 2
 """
@@ -106,12 +107,25 @@ class Network:
         return sum(int(one["stats64"]["tx"]["bytes"]) for one in found)
 
 
-def measure(
-    processes: int = 2, batch: int = 16, steps: int = 2, sizes: tuple[int, ...] = SIZES, delay: float = 0.0
-) -> dict[str, Any]:
-    """Return seconds an iteration and bytes, by size, rate and mode; why not, where links cannot be shaped."""
+def measure() -> dict[str, Any]:
+    """Return the figures of two and of four processes; why not, where links cannot be shaped."""
     if (reason := why_not()) is not None:
         return {"skipped": reason}
+    return {f"{processes} processes": shaped(processes) for processes in (2, 4)}
+
+
+def shaped(
+    processes: int = 2, batch: int = 16, steps: int = 2, sizes: tuple[int, ...] = SIZES, delay: float = 0.0
+) -> dict[str, Any]:
+    """Return seconds an iteration and bytes, by size, rate and mode.
+
+    Args:
+        processes: How many; each has a namespace.
+        batch: Images a step, over all processes.
+        steps: Iterations that are measured, after one that is not.
+        sizes: Of the images, in pixels.
+        delay: Seconds that each message between blocks waits.
+    """
     figures: dict[str, Any] = {"processes": processes, "images a step": batch, "added delay a message, s": delay}
     with tempfile.TemporaryDirectory() as root, Network(processes) as network:
         workers = []
@@ -153,6 +167,11 @@ def measure(
                 except subprocess.TimeoutExpired:
                     worker.kill()
     return figures
+
+
+def expected_kinds() -> tuple[str, ...]:
+    """Return the kinds of what training itself sends."""
+    return ("fakes", "feedback", "gradients", "statistics")
 
 
 def work(root: str) -> None:
@@ -202,19 +221,14 @@ def work(root: str) -> None:
         for step in range(order["steps"] + 1):
             processes.barrier()
             if step == 1:  # the first one is not counted
-                before = sum(total(OWN.ledger.rows(), kind=kind) for kind in trainer_kinds())
+                before = sum(total(OWN.ledger.rows(), kind=kind) for kind in expected_kinds())
             began = time.perf_counter()
             trainer.train_step(trainer.next_batch())
             trainer.run.step += 1
             processes.barrier()
             times.append(time.perf_counter() - began)
-        counted = sum(total(OWN.ledger.rows(), kind=kind) for kind in trainer_kinds()) - before
+        counted = sum(total(OWN.ledger.rows(), kind=kind) for kind in expected_kinds()) - before
         print(json.dumps({"seconds": statistics.mean(times[1:]), "bytes": counted}), flush=True)
-
-
-def trainer_kinds() -> tuple[str, ...]:
-    """Return the kinds of what training itself sends."""
-    return ("fakes", "feedback", "gradients", "statistics")
 
 
 def main() -> int:
@@ -229,11 +243,10 @@ def main() -> int:
     if given.worker:
         work(given.worker)
         return 0
-    figures = measure(given.processes, given.batch, given.steps, delay=given.delay)
-    if "skipped" in figures:
-        print(f"skipped: {figures['skipped']}")
+    if (reason := why_not()) is not None:
+        print(f"skipped: {reason}")
         return 0
-    print(json.dumps(figures, indent=2))
+    print(json.dumps(shaped(given.processes, given.batch, given.steps, delay=given.delay), indent=2))
     return 0
 
 

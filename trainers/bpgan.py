@@ -115,7 +115,7 @@ class BPGANTrainer(Trainer):
                     "give both the same"
                 )
         if kwargs.get("terms"):
-            raise UserError("terms are those of the base GAN; give them as --trainer.base.init_args.terms")
+            raise UserError("terms are those of the base GAN; give them in the init_args of base")
         kwargs.pop("terms", None)
         super().__init__(**{**kwargs, "batch_size": self.judging.batch_size})
 
@@ -124,6 +124,7 @@ class BPGANTrainer(Trainer):
     def read(self, data: Callable[[], RealData], processes: Processes) -> RealData:
         """Read the data where there is a discriminator; the others are told what they must know of it."""
         layout = Layout(processes.world)
+        self._name(processes, layout)
         found: RealData | None = None
         failed: GendistillError | None = None
         if layout.role(processes.rank) == "discriminator":
@@ -137,17 +138,21 @@ class BPGANTrainer(Trainer):
             raise failed
         for rank, (code, _) in enumerate(told):
             if code:
-                raise StoppedByAnother(processes.rank, rank, code, name=f"{layout.name(rank)} (process {rank})")
+                raise StoppedByAnother(processes.rank, rank, code, name=processes.name(rank))
         known: RealData = told[0][1]
         return known if found is None else found
+
+    @staticmethod
+    def _name(processes: Processes, layout: Layout) -> None:
+        if processes.world > 1:
+            processes.partners.names = {rank: layout.name(rank) for rank in range(layout.world)}
 
     def attach(self, run: RunContext, data: RealData) -> None:
         """Take the run and the data, and find out which block this process is."""
         processes = run.processes
         self.layout = layout = Layout(processes.world)
         self.role, self.pair = layout.role(processes.rank), layout.pair(processes.rank)
-        if processes.world > 1:
-            processes.partners.names = {rank: layout.name(rank) for rank in range(layout.world)}
+        self._name(processes, layout)
         OWN.role = self.role
         if isinstance(self.taught_by, int) and self.taught_by >= layout.pairs:
             raise UserError(

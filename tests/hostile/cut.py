@@ -1,7 +1,7 @@
 """A GAN cut in two across four or five processes, forked off this one, of which one dies.
 
-With the project and this folder in PYTHONPATH ``python cut.py FOLDER`` prints, by case, each process's exit code, what it
-said, and how many seconds it took.
+With the project and this folder in PYTHONPATH ``python cut.py FOLDER`` prints, by case, each process's exit code, what
+it said, and how many seconds it took.
 """
 
 from __future__ import annotations
