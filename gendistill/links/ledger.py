@@ -8,6 +8,8 @@ from typing import Any
 
 PARTS = ("link", "role", "kind")
 COUNTS = ("bytes", "messages")
+OF_A_CALL = frozenset({"control", "description", "metrics", "state"})
+"""Kinds that depend on how often a run was continued and saved; the others are those of its steps."""
 
 
 @dataclass
@@ -58,6 +60,11 @@ class Ledger:
         """Add what was counted before, or by others."""
         for row in rows:
             self.add(str(row["link"]), str(row["role"]), str(row["kind"]), int(row["bytes"]), int(row["messages"]))
+
+
+def of_steps(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows that are the same however often a run was continued."""
+    return [dict(row) for row in rows if row["kind"] not in OF_A_CALL]
 
 
 def together(ledgers: Iterable[Iterable[Mapping[str, Any]]]) -> list[dict[str, Any]]:

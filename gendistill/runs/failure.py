@@ -13,6 +13,7 @@ import torch
 from gendistill.errors import GendistillError
 from gendistill.files import atomic_write
 from gendistill.links.link import Spoiled
+from gendistill.runs.checkpoint import noted_step
 from gendistill.runs.context import RunContext
 from gendistill.runs.partners import command_of_launcher, is_loss, is_timeout
 from gendistill.runs.processes import StoppedByAnother
@@ -76,9 +77,16 @@ def no_memory(error: BaseException) -> bool:
 
 def kept(run: RunContext) -> str:
     """Return what of a run is kept, in words."""
-    if run.saved is None:
+    saved = last_saved(run)
+    if saved is None:
         return "no state was saved before it"
-    return f"the last good state is kept in '{run.directory}' (step {run.saved})"
+    return f"the last good state is kept in '{run.directory}' (step {saved})"
+
+
+def last_saved(run: RunContext) -> int | None:
+    """Return the step of the last saved state: of several processes one saves, and may do so as this one fails."""
+    noted = noted_step(run.directory.state) if run.processes.world > 1 else 0
+    return max(run.saved or 0, noted) or None
 
 
 def again(run: RunContext) -> str:
@@ -93,7 +101,7 @@ def exactly(run: RunContext) -> str:
 
 
 def _again(run: RunContext) -> str:
-    what = "to start anew" if run.saved is None else "to continue"
+    what = "to start anew" if last_saved(run) is None else "to continue"
     return f"{kept(run)}; give {again(run)} again {what}{exactly(run)}"
 
 

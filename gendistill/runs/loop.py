@@ -16,6 +16,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
 from gendistill.json_file import Is, Keys, check, mapping, real, size, table_of, text, truth, whole
 from gendistill.links.exchanges import OWN
+from gendistill.links.ledger import of_steps
 from gendistill.links.record import ROWS, write_links
 from gendistill.notes import collected
 from gendistill.plain import plain
@@ -505,7 +506,7 @@ class _Loop:
                 "watch": self.watch.state_dict(),
                 "metrics": self.metrics.state_dict(),
                 "reported": self.run.metrics,
-                "links": self.counted,
+                "links": of_steps(self.counted),
             },
         )
 

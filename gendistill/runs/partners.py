@@ -98,7 +98,11 @@ class Partners:
             return cls(0, 1)
 
     def first_to_say(self, sentence: str) -> bool:
-        """Return whether no other process has said a sentence, numbers aside; where that cannot be known: yes."""
+        """Return whether no other process has said a sentence; where that cannot be known: yes.
+
+        Numbers aside, and what is kept: one process may know of a state that another has just saved, others not yet.
+        """
+        sentence = sentence.partition("; ")[0]
         key = hashlib.sha256(re.sub(r"\d+", "#", sentence).encode()).hexdigest()[:16]
         return self._add(f"said/{key}", otherwise=1) == 1
 
