@@ -47,7 +47,7 @@ class Ended:
     Attributes:
         codes: Exit codes, negative for a signal.
         said: What they wrote to stderr, one after another.
-        seconds: From the start to the last one's end.
+        seconds: From the first step to the last one's end; before it, from the start.
         after: From the kill to the last one's end; None: nobody was killed.
     """
 
@@ -65,8 +65,15 @@ def words(folder: Path, schedule: str) -> list[str]:
     return [*base, *length, *shown, "--trainer.schedule", schedule]
 
 
-def together(command: Sequence[str], folder: Path, kill: tuple[int, float] | None = None) -> Ended:
-    """Run a command in all processes, and kill one after so many seconds."""
+def together(command: Sequence[str], folder: Path, log: Path, kill: tuple[int, float, bool] | None = None) -> Ended:
+    """Run a command in all processes, and kill one.
+
+    Args:
+        command: Of each.
+        folder: Where what they say is kept.
+        log: The run's, which begins with its first step.
+        kill: Whom, after how many seconds, and whether they count from the first step on.
+    """
     import torch.distributed as dist
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,9 +84,12 @@ def together(command: Sequence[str], folder: Path, kill: tuple[int, float] | Non
         if ranks[-1] == 0:
             _be(rank, command, folder / f"{rank}.txt", store.port)
     codes: dict[int, int] = {}
-    told = False
+    told, trains = False, None
     while len(codes) < WORLD:
-        if kill is not None and killed is None and time.monotonic() - began >= kill[1]:
+        if trains is None and log.exists():
+            trains = time.monotonic()
+        start = began if kill is None or not kill[2] else trains
+        if kill is not None and killed is None and start is not None and time.monotonic() - start >= kill[1]:
             if ranks[kill[0]] not in codes:
                 os.kill(ranks[kill[0]], signal.SIGKILL)
             killed = time.monotonic()
@@ -99,7 +109,9 @@ def together(command: Sequence[str], folder: Path, kill: tuple[int, float] | Non
                     os.kill(rank, signal.SIGKILL)
     now = time.monotonic()
     said = "".join((folder / f"{rank}.txt").read_text(errors="replace") for rank in range(WORLD))
-    return Ended([codes[rank] for rank in ranks], said, now - began, None if killed is None else now - killed)
+    return Ended(
+        [codes[rank] for rank in ranks], said, now - (trains or began), None if killed is None else now - killed
+    )
 
 
 def _be(rank: int, command: Sequence[str], errors: Path, port: int) -> None:
@@ -159,26 +171,32 @@ def trials(count: int, seed: int, place: Path) -> list[dict[str, Any]]:
     moments, results = random.Random(seed), []
     wanted, seconds = {}, {}
     for schedule in SCHEDULES:
-        whole = together(words(place / f"whole-{schedule}", schedule), place / f"said-{schedule}")
+        folder = place / f"whole-{schedule}"
+        whole = together(words(folder, schedule), place / f"said-{schedule}", folder / "run" / "log.txt")
         if whole.codes != [0] * WORLD:
             raise RuntimeError(whole.said[-2000:])
-        wanted[schedule], seconds[schedule] = state_of(place / f"whole-{schedule}"), whole.seconds
+        wanted[schedule], seconds[schedule] = state_of(folder), whole.seconds
     number = -1
     while len(results) < count:
         number += 1
         schedule = SCHEDULES[len(results) % 2]
-        folder, victim, share = place / f"trial-{number}", moments.randrange(WORLD), moments.uniform(0.1, 0.95)
-        ended = together(words(folder, schedule), place / f"said-{number}", (victim, share * seconds[schedule]))
+        folder, victim, share = place / f"trial-{number}", moments.randrange(WORLD), moments.uniform(0.0, 0.9)
+        # One in eight while they start, where the launcher alone can say it; the others in their steps.
+        trains = number % 8 != 7
+        moment = victim, share * seconds[schedule], trains
+        log = folder / "run" / "log.txt"
+        ended = together(words(folder, schedule), place / f"said-{number}", log, moment)
         if ended.codes == [0] * WORLD:  # it was at its end before the moment came: another one
             continue
         wrong = faults(ended, victim)
-        again = together(words(folder, schedule), place / f"again-{number}")
+        again = together(words(folder, schedule), place / f"again-{number}", log)
         if again.codes != [0] * WORLD:
             wrong.append(f"the same command again ended with {again.codes}: {again.said[-600:]}")
         elif names := differing(state_of(folder), wanted[schedule]):
             wrong.append(f"differs from the one that was left alone: {', '.join(names)}")
         named = NAMES[victim] in ended.said
-        results.append({"schedule": schedule, "killed": NAMES[victim], "at": round(share, 2), "codes": ended.codes,
+        results.append({"schedule": schedule, "killed": NAMES[victim], "of its steps": trains, "at": round(share, 2),
+                        "codes": ended.codes,
                         "ended after, seconds": None if ended.after is None else round(ended.after, 2),
                         "named": named, "faults": wrong})  # fmt: skip
         print(json.dumps(results[-1]), file=sys.stderr, flush=True)
@@ -192,6 +210,7 @@ def measure(count: int = 4, seed: int = 0) -> dict[str, Any]:
     took = [one["ended after, seconds"] for one in results]
     return {
         "kills": count,
+        "in their steps": sum(one["of its steps"] for one in results),
         "named with role and pair": sum(one["named"] for one in results),
         "link timeout, seconds": LIMIT,
         "ended after, seconds, at most": max(took),

@@ -120,13 +120,12 @@ LABELLED = {
     "batch_size": 8, "n_dis": 1, "loss_type": "gan", "betas": [0.5, 0.999],
 }  # fmt: skip
 Case = tuple[dict[str, Any], dict[str, Any], int, int]
-APART: dict[str, Any] = {"generator_sync": "average_every_n", "sync_every": 2, "fresh_fakes": False}
+AVERAGES: dict[str, Any] = {"generator_sync": "average_every_n", "sync_every": 2}
 CASES: dict[int, dict[str, Case]] = {
     # Arguments of the GAN, options of the cut, steps, pixels of the images (0: the digits).
     2: {
         "spectral": (SPECTRAL, {}, 20, 0),
         "penalty": (PENALTY, {}, 20, 0),
-        "pipelined": (SPECTRAL, {"schedule": "pipelined"}, 3, 0),
         "32 pixels": (LABELLED, {}, 2, 32),
         "64 pixels": (LABELLED, {}, 2, 64),
         "32 pixels, pipelined": (LABELLED, {"schedule": "pipelined"}, 2, 32),
@@ -134,10 +133,9 @@ CASES: dict[int, dict[str, Case]] = {
     },
     4: {
         "spectral": (SPECTRAL, {"generator_sync": "all_reduce"}, 5, 0),
-        "averages": (SPECTRAL, APART, 5, 0),
         "32 pixels": (LABELLED, {"generator_sync": "all_reduce"}, 2, 32),
         "64 pixels": (LABELLED, {}, 2, 64),
-        "32 pixels, pipelined": (LABELLED, {"schedule": "pipelined"}, 2, 32),
+        "32 pixels, pipelined": (LABELLED, {"schedule": "pipelined"} | AVERAGES, 2, 32),
         "64 pixels, pipelined": (LABELLED, {"schedule": "pipelined", "generator_sync": "all_reduce"}, 2, 64),
         "data parallel": (LABELLED, {}, 2, 32),
     },

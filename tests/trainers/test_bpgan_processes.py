@@ -47,7 +47,7 @@ def test_every_byte_is_one_of_the_formula(found: dict[str, Any]) -> None:
     assert found["2 64 pixels"]["links"]["expected"]["fakes"] == 2 * 2 * 8 * image
     assert found["2 64 pixels, pipelined"]["links"]["expected"]["fakes"] == 2 * 8 * image
     assert found["2 64 pixels"]["links"]["expected"]["feedback"] == 2 * 8 * image
-    assert "weights" in found["4 averages"]["links"]["expected"]
+    assert "weights" in found["4 32 pixels, pipelined"]["links"]["expected"]
     assert set(found["4 data parallel"]["links"]["expected"]) == {"gradients", "statistics"}
 
 
