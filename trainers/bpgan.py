@@ -118,6 +118,7 @@ class BPGANTrainer(Trainer):
             raise UserError("terms are those of the base GAN; give them in the init_args of base")
         kwargs.pop("terms", None)
         super().__init__(**{**kwargs, "batch_size": self.judging.batch_size})
+        self.batch_unit = self.judging.packing  # so that all three are lowered alike where the data is small
 
     # -- who is what --------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from gendistill.commands.keeping import keeping
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
 from gendistill.config.plan import is_real
+from gendistill.spelling import typed
 
 UNEVEN = 1.5
 """How many times as large as the smallest the largest class must be for each class's accuracy to be printed."""
@@ -48,14 +49,11 @@ def main(argv: Sequence[str]) -> int:
         output = str(Path(given.teacher) / "results.json")
         links = read_links(Path(output))
     with result_only(given.json), keeping(output):
-        data = load_data(given)
+        data = load_data(given, given.teacher)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         result = judge(teacher, data, given, given.teacher, short_name(given.teacher))
         if given.protocol in OF_CONDENSED_SETS and not is_real(given.teacher) and baselines([teacher], data):
-            print(
-                "gendistill compare with the same words judges random real images, herding and k-center, too",
-                file=sys.stderr,
-            )
+            print(f"random real images, herding and k-center beside it: {typed('compare', *argv)}", file=sys.stderr)
     if links is not None:
         result[KEY] = links
     return hand_over(result, text, as_json=given.json, output=output)

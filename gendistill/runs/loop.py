@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,9 @@ class Trainable(Protocol):
     def expected(self, steps: int) -> Mapping[str, int]:
         """Return the bytes that so many steps must send, by kind; nothing where that is not known."""
 
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Return what to say of a run that goes on to another number of steps than it was begun with."""
+
     def samples(self) -> Mapping[str, Tensor]:
         """Return picture grids by name."""
 
@@ -131,7 +134,9 @@ def train(
     directory = RunDirectory(options.root, options.name)
     run = RunContext(options, directory, device, Streams(options.seed, device), processes)
     randomness = GlobalRandomness(options.seed, device)
+    refused: list[BaseException] = []
     with ExitStack() as closing:
+        closing.callback(lambda: directory.leave_as_found() if refused else None)
         closing.callback(directory.unlock)
         closing.enter_context(randomness.lent())
         try:
@@ -140,6 +145,9 @@ def train(
             OWN.look = processes.partners.look if processes.world > 1 else OWN.look
             _Loop(trainer, run, randomness, closing).train(data, plain(config or {"run": options.to_dict()}))
         except BaseException as error:
+            # What was refused before its first step was no run.
+            if isinstance(error, UserError) and not run.step and processes.main:
+                refused.append(error)
             if (instead := failure(error, run)) is error:
                 raise
             raise instead from error
@@ -215,6 +223,8 @@ class _Loop:
         self.saved: dict[str, Any] = {}
         """The state that is continued, as the process that saves has looked at it."""
         self.fallen_back: str | None = None
+        self.length: int | None = None
+        """Steps that the run was to have when it was last given."""
         self.config: dict[str, Any] = {}
         self.counted: list[dict[str, Any]] = []
         """What all processes have sent up to the last saved state, as rows."""
@@ -270,6 +280,8 @@ class _Loop:
             directory.discard()
         if directory.has_state:
             require_same(directory, config)
+            length = ((directory.read_config() or {}).get("run") or {}).get("steps")
+            self.length = length if isinstance(length, int) and length > 0 else None
             saved, self.fallen_back = settle(directory)
             if saved is not None:
                 check(saved, STATE, f"the saved state in '{directory}'")
@@ -357,6 +369,8 @@ class _Loop:
         if self.fallen_back is not None:
             notes.append(f"the latest saved state was damaged; {self.fallen_back}")
         notes += notes_on_origin(state)
+        if self.length not in (None, run.options.steps):
+            notes += self.trainer.notes_on_length(run.step, cast(int, self.length), run.options.steps)
         if state.get("data") is None:
             notes.append("the saved state does not say what its data held; whether that is the same today is not known")
         for name, known in (state.get("other_data") or {}).items():
@@ -533,7 +547,8 @@ class _Loop:
         with untouched(self.trainer.modules().values(), self.run.streams):
             teacher = self.trainer.teacher()
             # Not of a teacher that another run made and this one hands on: it brings its own.
-            teacher.metadata.setdefault("data", {part: self.contents[part] for part in PARTS})
+            loaded = {"options": dict(self.data.options)} if self.data.options else {}
+            teacher.metadata.setdefault("data", loaded | {part: self.contents[part] for part in PARTS})
             self.watch.judge(teacher)
             if self.watch.sentences:
                 teacher.metadata["warnings"] = self.watch.sentences
