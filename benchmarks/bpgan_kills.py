@@ -145,13 +145,14 @@ def state_of(folder: Path) -> dict[str, Any]:
     }
 
 
-def faults(ended: Ended, victim: int) -> list[str]:
-    """Return what is wrong with how a run ended of which a process was killed."""
+def faults(ended: Ended, victim: int, trains: bool = True) -> list[str]:
+    """Return what is wrong with how a run ended of which a process was killed, in its steps or before them."""
     wrong = []
     others = [code for rank, code in enumerate(ended.codes) if rank != victim]
-    # Before they train they die of what the launcher sends them, and it says so.
+    # Before they train they die of what the launcher sends them; where all do, it speaks for them.
     early = -signal.SIGTERM in others and not ended.said
-    if ended.codes[victim] != -signal.SIGKILL or not (early or set(others) == {1}):
+    allowed = {1} if trains else {1, -signal.SIGTERM}
+    if ended.codes[victim] != -signal.SIGKILL or not set(others) <= allowed:
         wrong.append(f"exit codes {ended.codes}")
     if "Traceback" in ended.said:
         wrong.append("a traceback: " + ended.said[-800:])
@@ -188,7 +189,7 @@ def trials(count: int, seed: int, place: Path) -> list[dict[str, Any]]:
         ended = together(words(folder, schedule), place / f"said-{number}", log, moment)
         if ended.codes == [0] * WORLD:  # it was at its end before the moment came: another one
             continue
-        wrong = faults(ended, victim)
+        wrong = faults(ended, victim, trains)
         again = together(words(folder, schedule), place / f"again-{number}", log)
         if again.codes != [0] * WORLD:
             wrong.append(f"the same command again ended with {again.codes}: {again.said[-600:]}")
