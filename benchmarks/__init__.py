@@ -1,1 +1,1 @@
-"""Benchmarks; a package of its own, since Opacus installs another one of this name."""
+"""Benchmarks: a package, so that no other one of this name is found first."""

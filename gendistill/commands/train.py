@@ -75,7 +75,8 @@ def run_experiment(
 
     config = experiment.to_dict()
     trainer = trainer or experiment.build_trainer()
-    data = experiment.load_data() if data is None else data
+    if data is None:
+        data = experiment.load_data if getattr(trainer, "reads_in_part", False) else experiment.load_data()
     return train(trainer, data, experiment.options, config=config, callbacks=callbacks, loggers=loggers)
 
 
