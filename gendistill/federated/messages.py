@@ -40,6 +40,10 @@ class Refused(GendistillError):
     exit_code = UserError.exit_code
 
 
+class Stale(Refused):
+    """A message of a connection that the server does not know, since it was started anew; the site joins again."""
+
+
 @dataclass(frozen=True)
 class Terms:
     """What a server and a site must agree on, for it is the size of everything that travels.

@@ -14,7 +14,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gendistill.errors import GendistillError
-from gendistill.federated.messages import Ask, Done, Fakes, Feedback, Head, Hello, Message, Refused, Terms, Welcome
+from gendistill.federated.messages import (
+    Ask,
+    Done,
+    Fakes,
+    Feedback,
+    Head,
+    Hello,
+    Message,
+    Refused,
+    Stale,
+    Terms,
+    Welcome,
+)
 from gendistill.federated.messages import decode, encode
 from gendistill.federated.sides import GeneratorHalf
 from gendistill.federated.states import States
@@ -91,6 +103,8 @@ class Hub:
                 reply = self._answer(site, seat, data)
                 seat.traffic.count(data)
                 seat.traffic.count(reply)
+        except Stale:
+            raise
         except Refused as refusal:
             self.refuse(site, str(refusal))
             raise
@@ -135,11 +149,10 @@ class Hub:
             raise Refused(f"its training has ended: {seat.failed}")
         if isinstance(message, Hello):
             return self._join(site, seat, message)
-        if not seat.session or head.session != seat.session:
-            raise Refused(
-                "it belongs to an earlier connection; another process has joined as this site, or the server was "
-                "started anew"
-            )
+        if not seat.session:
+            raise Stale("the server was started anew; join again")
+        if head.session != seat.session:
+            raise Refused("it belongs to an earlier connection; another process has joined as this site since")
         if isinstance(message, Feedback):
             self._in_turn(seat, head)
             self._learn(site, seat, message)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from gendistill.data.real import RealData
 from gendistill.federated.messages import Terms
+from gendistill.federated.sanitise import Sanitiser
+from gendistill.federated.shares import Shares
 from gendistill.runs.context import RunContext
 from gendistill.teacher import Teacher
 
@@ -50,7 +53,15 @@ class DiscriminatorHalf(Protocol):
 
 @runtime_checkable
 class Divisible(Protocol):
-    """A trainer whose GAN can be divided among a server and sites."""
+    """A trainer whose GAN can be divided among a server and sites.
+
+    Attributes:
+        clients: Number of sites.
+        shares: How one data set is divided in a simulation.
+    """
+
+    clients: int
+    shares: Shares
 
     def agreement(self, run: RunContext, data: RealData) -> Terms:
         """Return what both sides must agree on."""
@@ -60,6 +71,12 @@ class Divisible(Protocol):
 
     def discriminator_half(self, run: RunContext, data: RealData, number: int = 0) -> DiscriminatorHalf:
         """Return the half of one site, whose private images are ``data``."""
+
+    def train_teacher(self, run: RunContext, data: RealData) -> None:
+        """Train the server's own GAN, where one is needed and there is none."""
+
+    def sanitiser(self, ledger: Path | None = None) -> Sanitiser | None:
+        """Return what clips and noises a site's feedback; None where nothing does."""
 
     def mixed(self, halves: list[GeneratorHalf]) -> Teacher:
         """Return one teacher of all generators."""

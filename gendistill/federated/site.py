@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from gendistill.federated.messages import Ask, Done, Fakes, Feedback, Head, Hello, Message, Refused, Terms, Welcome
+from gendistill.federated.messages import (
+    Ask,
+    Done,
+    Fakes,
+    Feedback,
+    Head,
+    Hello,
+    Message,
+    Refused,
+    Stale,
+    Terms,
+    Welcome,
+)
 from gendistill.federated.messages import decode, encode
 from gendistill.federated.sanitise import Sanitiser
 from gendistill.federated.sides import DiscriminatorHalf
@@ -128,7 +140,10 @@ class Site:
         self._fakes, self.round = None, self.round + 1
         if self.round % self.terms.save_every == 0 or self.round == self.terms.steps:
             self.save()
-        self._take(self._exchange(feedback, Fakes, Done, number=self.round - 1))
+        try:
+            self._take(self._exchange(feedback, Fakes, Done, number=self.round - 1))
+        except Stale as stale:
+            raise Unreachable("the server was started anew") from stale
 
     def _take(self, received: tuple[Head, Message]) -> None:
         head, message = received

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from gendistill.data.fingerprint import require_unchanged
 from gendistill.errors import UserError
 from gendistill.runs.checkpoint import DamagedState, read_state, save_state
 from gendistill.runs.directory import RunDirectory
@@ -16,10 +17,14 @@ class States:
 
     Args:
         directory: Where; None keeps none.
+        data: What the data hold (:func:`gendistill.data.fingerprint.contents`); a half is not continued with others.
+
+    Raises:
+        UserError: The data changed.
     """
 
-    def __init__(self, directory: RunDirectory | None) -> None:
-        self.directory = directory
+    def __init__(self, directory: RunDirectory | None, data: dict[str, Any] | None = None) -> None:
+        self.directory, self.data = directory, data
         self.kept: dict[int, Any] = {}
         if directory is None:
             return
@@ -31,6 +36,8 @@ class States:
                     state = read_state(path, torch.device("cpu"), mapped=True)
                 except DamagedState:  # the other one is taken
                     continue
+                if data is not None and isinstance(state.get("data"), dict):
+                    require_unchanged(state["data"], data, f"'{directory}' holds a run", "choose another run.name")
                 self.kept[int(state["step"])] = path
 
     @property
@@ -46,7 +53,7 @@ class States:
         """
         if self.directory is None or number in self.kept and number == max(self.kept):
             return
-        save_state(self.directory, {"step": number, "half": half, **(more or {})})
+        save_state(self.directory, {"step": number, "half": half, "data": self.data, **(more or {})})
         before = max(self.kept) if self.kept else None
         self.kept = {} if before is None else {before: self.directory.previous_state}
         self.kept[number] = self.directory.state
