@@ -232,6 +232,7 @@ class GeneratorHalf(Half):
             if self.estimator is not None:
                 batches[-1] = self.estimator.asked(batches[-1], self.run.streams)
         self.run.streams.load_state_dict(before)
+        self.gan._latents = None
         images = torch.cat([batch.images for batch in batches])
         labels = [batch.labels for batch in batches if batch.labels is not None]
         return images, torch.cat(labels) if labels else None

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from gendistill.federated.messages import (
     Ask,
     Done,
@@ -82,7 +86,7 @@ class Site:
 
     def save(self) -> None:
         """Save the state between two rounds."""
-        self.states.save(self.round, self.half.state_dict(), {"last": self._last or b""})
+        self.states.save(self.round, self.half.state_dict(), {"last": as_tensor(self._last)})
 
     def join(self) -> None:
         """Connect, or connect again, and agree on the round to go on from.
@@ -140,10 +144,7 @@ class Site:
         self._fakes, self.round = None, self.round + 1
         if self.round % self.terms.save_every == 0 or self.round == self.terms.steps:
             self.save()
-        try:
-            self._take(self._exchange(feedback, Fakes, Done, number=self.round - 1))
-        except Stale as stale:
-            raise Unreachable("the server was started anew") from stale
+        self._take(self._exchange(feedback, Fakes, Done, number=self.round - 1))
 
     def _take(self, received: tuple[Head, Message]) -> None:
         head, message = received
@@ -159,7 +160,10 @@ class Site:
         data = self._encoded(message, self.round if number is None else number)
         self.record(data)
         self.traffic.count(data)
-        answer = self.transport.send(data)
+        try:
+            answer = self.transport.send(data)
+        except Stale as stale:
+            raise Unreachable("the server was started anew") from stale
         self.record(answer)
         self.traffic.count(answer)
         try:
@@ -177,7 +181,17 @@ class Site:
         state = self.states.load(number)
         self.half.load_state_dict(state["half"])
         self.states.forget_after(number)
-        self.round, self._last, self._fakes = number, state.get("last") or None, None
+        self.round, self._last, self._fakes = number, as_bytes(state["last"]), None
+
+
+def as_tensor(data: bytes | None) -> Tensor:
+    """Return bytes as a saved state may hold them; None is as none."""
+    return torch.from_numpy(np.frombuffer(data or b"", np.uint8).copy())
+
+
+def as_bytes(data: Tensor) -> bytes | None:
+    """Return what :func:`as_tensor` was given."""
+    return data.numpy().tobytes() or None
 
 
 class InProcess:
