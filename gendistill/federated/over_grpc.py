@@ -18,6 +18,8 @@ from gendistill.federated.site import Unreachable
 
 SERVICE, METHOD = "gendistill.PrivacyGAN", "Exchange"
 PATH = f"/{SERVICE}/{METHOD}"
+NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
+"""What TLS says of an answer that is none of its own."""
 WAIT = 120.0
 """Seconds that a site waits for an answer."""
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -181,26 +183,26 @@ class Channel:
         context = ssl.create_default_context(cafile=str(folder / AUTHORITY))
         context.load_cert_chain(folder / "certificate.crt", folder / "key.pem")
         context.set_alpn_protocols(["h2"])
+        agreed = False  # of TLS 1.3 the site's certificate is looked at after the site has seen the server's
         try:
             with (
                 socket.create_connection((self._host, self._port), 5) as bare,
                 context.wrap_socket(bare, server_hostname=self._host) as secure,
             ):
+                agreed = True
                 secure.sendall(PREFACE)
                 if secure.recv(64):
                     return None
         except ssl.SSLCertVerificationError as error:
             return (
-                f"the certificate of the server at {self.address} is refused here ({error.verify_message or error}); copy "
-                f"the folder of this site that was made with the server's, or give the name that is in it"
+                f"the certificate of the server at {self.address} is refused here ({error.verify_message or error}); "
+                "copy the folder of this site that was made with the server's, or give the name that is in it"
             )
-        except ConnectionResetError:
-            pass
-        except ssl.SSLError as error:
-            if "alert" not in str(error).lower():
-                return f"what listens at {self.address} speaks no TLS ({error.reason or error})"
-        except OSError:
-            return None
+        except OSError as error:  # those of TLS are some
+            if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
+                return f"what listens at {self.address} speaks no TLS ({error.reason})"
+            if not agreed and "alert" not in str(error).lower():
+                return None
         return (
             f"the server at {self.address} refuses the certificate in '{folder}': it is not signed by the server's "
             "authority, or has expired by the server's clock; copy the folder that was made with the server's"
