@@ -116,7 +116,8 @@ class PrivacyGANTrainer(Trainer):
             raise UserError(f"es_scale is {es_scale}; give a positive number")
         for name, given, allowed in (
             ("teacher", teacher, TEACHERS), ("balance", balance, BALANCES), ("feedback", feedback, FEEDBACK),
-            ("estimator", estimator, ESTIMATORS), ("split", split, SPLITS), ("global_split", global_split, GLOBAL_SPLITS),
+            ("estimator", estimator, ESTIMATORS), ("split", split, SPLITS),
+            ("global_split", global_split, GLOBAL_SPLITS),
         ):  # fmt: skip
             if given not in allowed:
                 raise UserError(f"{name} is {given!r}; choose one of {', '.join(allowed)}")
@@ -246,8 +247,8 @@ class PrivacyGANTrainer(Trainer):
             found = start_from(self.teacher_run, data, gan.normalisation, labelled=gan.labelled)
             if found.discriminator is None:
                 raise UserError(
-                    f"teacher_run '{self.teacher_run}' is no run of a GAN, whose discriminator is the teacher; give the "
-                    "directory of one, or leave it out"
+                    f"teacher_run '{self.teacher_run}' is no run of a GAN, whose discriminator is the teacher; give "
+                    "the directory of one, or leave it out"
                 )
             found.fill(gan.discriminator, "discriminator")
             found.fill(gan.generator, "generator")
@@ -295,7 +296,8 @@ class PrivacyGANTrainer(Trainer):
         """Build a hub and its sites, which talk within the process."""
         if self.run.processes.world > 1:
             raise UserError(
-                "PrivacyGAN simulates its sites in one process; start it without torchrun, or use gendistill privacy serve"
+                "PrivacyGAN simulates its sites in one process; start it without torchrun, or use gendistill privacy "
+                "serve"
             )
         note(HONEST)
         terms = self.agreement(self.run, self.data)

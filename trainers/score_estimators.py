@@ -1,7 +1,7 @@
 """Gradients of scores: what a server can make of one number an image.
 
-The thesis sends "labels", which carry no gradient (Wu 2022, section 5.3). Two readings: a surrogate, which is fitted to the
-scores and differentiated in the discriminator's place, and antithetic evolution strategies (Salimans et al. 2017).
+The thesis sends "labels", which carry no gradient (Wu 2022, section 5.3). Two readings: a surrogate, which is fitted to
+the scores and differentiated in the discriminator's place, and antithetic evolution strategies (Salimans et al. 2017).
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Estimator(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put it back."""
+        return
 
 
 class Surrogate(Estimator):
@@ -92,8 +93,8 @@ class Surrogate(Estimator):
 class EvolutionStrategies(Estimator):
     """Asks about each image moved one way and the other, and takes the difference along that way.
 
-    ``g = (l(x + s e) - l(x - s e)) / (2 s) e / B`` with standard normal e: unbiased for a smooth loss, and as noisy as an
-    image has pixels.
+    ``g = (l(x + s e) - l(x - s e)) / (2 s) e / B`` with standard normal e: right for a smooth loss on average, and
+    as noisy as an image has pixels.
 
     Args:
         loss: The generator's loss, of logits (B, 1), a mean over them.

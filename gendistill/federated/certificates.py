@@ -36,7 +36,8 @@ def require_extra() -> None:
         import grpc  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"{error.name} is not installed, which PrivacyGAN across machines needs; pip install 'gendistill[federated]'"
+            f"{error.name} is not installed, which PrivacyGAN across machines needs; "
+            "pip install 'gendistill[federated]'"
         ) from error
 
 
@@ -44,8 +45,8 @@ def make(folder: Path, sites: Sequence[str], hosts: Sequence[str], days: int = D
     """Make certificates and keys of a new run.
 
     Args:
-        folder: New folder: ``authority.crt``, and a folder ``server`` and one for each site with ``certificate.crt`` and
-            ``key.pem``. The authority's own key is kept nowhere: nobody can add a site later.
+        folder: New folder: ``authority.crt``, and a folder ``server`` and one for each site with ``certificate.crt``
+            and ``key.pem``. The authority's own key is kept nowhere: nobody can add a site later.
         sites: Their names.
         hosts: Names and addresses by which sites reach the server.
         days: For which they are valid.
@@ -142,8 +143,8 @@ def read(folder: Path) -> Identity:
         parts = {name: read_bytes(folder / name) for name in ("certificate.crt", "key.pem", AUTHORITY)}
     except OSError as error:
         raise UserError(
-            f"'{error.filename}' cannot be read ({(error.strerror or str(error)).lower()}); give the folder of one side, "
-            f"with certificate.crt, key.pem and {AUTHORITY}, as gendistill privacy certificates makes it"
+            f"'{error.filename}' cannot be read ({(error.strerror or str(error)).lower()}); give the folder of one "
+            f"side, with certificate.crt, key.pem and {AUTHORITY}, as gendistill privacy certificates makes it"
         ) from error
     try:
         certificate = x509.load_pem_x509_certificate(parts["certificate.crt"])

@@ -12,7 +12,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,7 +29,10 @@ ROUNDS = 4
 LONGEST = 2**30
 """Bytes of a message at most, whatever was agreed."""
 FEEDBACK = ("gradient", "score")
-NUMBERS = {"float32": (np.dtype("<f4"), torch.float32), "float64": (np.dtype("<f8"), torch.float64)}
+NUMBERS: dict[str, tuple[Any, torch.dtype]] = {
+    "float32": (np.dtype("<f4"), torch.float32),
+    "float64": (np.dtype("<f8"), torch.float64),
+}
 LARGEST_FEEDBACK = 1e6
 """Beyond this a gradient or a score says only that training has failed."""
 
@@ -81,7 +84,8 @@ class Terms:
             raise UserError(f"feedback is {self.feedback!r}; choose one of {', '.join(FEEDBACK)}")
         if self.largest > LONGEST:
             raise UserError(
-                f"a round would send {self.largest:,} bytes, more than {LONGEST:,}; choose a smaller batch_size or n_dis"
+                f"a round would send {self.largest:,} bytes, more than {LONGEST:,}; choose a smaller batch_size or "
+                "n_dis"
             )
 
     @property
@@ -97,7 +101,7 @@ class Terms:
     @property
     def width_of_number(self) -> int:
         """Bytes of a number."""
-        return NUMBERS[self.numbers][0].itemsize
+        return int(NUMBERS[self.numbers][0].itemsize)
 
     @property
     def fakes_size(self) -> int:
@@ -142,7 +146,8 @@ class Terms:
         if feedback >= len(FEEDBACK) or numbers >= len(NUMBERS) or not math.isfinite(values[8]):
             raise Refused("it has no such terms")
         try:
-            return cls(*values, answers, FEEDBACK[feedback], list(NUMBERS)[numbers])
+            given: list[Any] = [*values, answers, FEEDBACK[feedback], list(NUMBERS)[numbers]]
+            return cls(*given)
         except UserError as error:
             raise Refused(str(error)) from error
 

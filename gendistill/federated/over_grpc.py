@@ -1,4 +1,7 @@
-"""Messages over gRPC with mutual TLS: one call a message, raw bytes, no generated code. Needs the extra ``federated``."""
+"""Messages over gRPC with mutual TLS: one call a message, raw bytes, no generated code.
+
+Needs the extra ``federated``.
+"""
 
 from __future__ import annotations
 

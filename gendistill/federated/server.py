@@ -1,7 +1,7 @@
 """The server's part of the protocol: every site's generator, and what is accepted of each site.
 
-Sites do not wait for each other: each has a generator of its own, at a round of its own. Of what a site sends nothing is
-believed: who it is says its certificate, and its messages are read by :mod:`gendistill.federated.messages`.
+Sites do not wait for each other: each has a generator of its own, at a round of its own. Of what a site sends nothing
+is believed: who it is says its certificate, and its messages are read by :mod:`gendistill.federated.messages`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from gendistill.federated.messages import (
     Stale,
     Terms,
     Welcome,
+    decode,
+    encode,
 )
-from gendistill.federated.messages import decode, encode
 from gendistill.federated.sides import GeneratorHalf
 from gendistill.federated.states import States
 from gendistill.federated.traffic import Traffic

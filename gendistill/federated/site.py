@@ -21,8 +21,9 @@ from gendistill.federated.messages import (
     Stale,
     Terms,
     Welcome,
+    decode,
+    encode,
 )
-from gendistill.federated.messages import decode, encode
 from gendistill.federated.sanitise import Sanitiser
 from gendistill.federated.sides import DiscriminatorHalf
 from gendistill.federated.states import States

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("grpc")
 pytest.importorskip("cryptography")
 
-from gendistill.cli import main  # noqa: E402
+from gendistill.cli import main
 
 CONFIG = ["--config", "configs/privacy-gan/digits.yaml", "--scale", "smoke"]
 

@@ -16,14 +16,14 @@ import pytest
 pytest.importorskip("grpc")
 pytest.importorskip("cryptography")
 
-from gendistill.data.real import RealData  # noqa: E402
-from gendistill.errors import UserError  # noqa: E402
-from gendistill.federated import certificates  # noqa: E402
-from gendistill.federated.certificates import AUTHORITY, _name, _pem, _private, make, read, run_of, sites_of  # noqa: E402
-from gendistill.federated.messages import Head, Hello, Refused, encode  # noqa: E402
-from gendistill.federated.over_grpc import Channel, Server, address_of  # noqa: E402
-from gendistill.federated.site import Site, Unreachable  # noqa: E402
-from tests.federated.halves import World  # noqa: E402
+from gendistill.data.real import RealData
+from gendistill.errors import UserError
+from gendistill.federated import certificates
+from gendistill.federated.certificates import AUTHORITY, _name, _pem, _private, make, read, run_of, sites_of
+from gendistill.federated.messages import Head, Hello, Refused, encode
+from gendistill.federated.over_grpc import Channel, Server, address_of
+from gendistill.federated.site import Site, Unreachable
+from tests.federated.halves import World
 
 
 @pytest.fixture(scope="module")

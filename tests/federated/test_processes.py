@@ -1,4 +1,4 @@
-"""A server and a site as processes over loopback TLS: a planted image is at the site and nowhere else; both are killed."""
+"""A server and a site as processes over loopback TLS: a planted image is at the site alone; both are killed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from PIL import Image
 pytest.importorskip("grpc")
 pytest.importorskip("cryptography")
 
-from gendistill.cli import main  # noqa: E402
-from gendistill.data.digits import load_digits  # noqa: E402
+from gendistill.cli import main
+from gendistill.data.digits import load_digits
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--config", "configs/privacy-gan/digits.yaml", "--scale", "smoke", "--run.steps", "1000000"]
@@ -89,7 +89,8 @@ class Wire:
 
 def memory(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
     """Yield what a child process has in its memory, a region at a time."""
-    with open(f"/proc/{process.pid}/maps") as maps, open(f"/proc/{process.pid}/mem", "rb", buffering=0) as image:
+    place_of = Path(f"/proc/{process.pid}")
+    with open(place_of / "maps") as maps, open(place_of / "mem", "rb", buffering=0) as image:
         for line in maps:
             place, mode, *_ = line.split()
             first, last = (int(end, 16) for end in place.split("-"))
@@ -108,7 +109,8 @@ def forms(pattern: np.ndarray) -> dict[str, bytes]:
     scaled = (pattern.astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
     stored = pattern.tobytes()
     return {"stored": stored, "above": stored[:32], "below": stored[32:]} | {
-        "seen": seen.tobytes()[:64], "scaled": scaled.tobytes()[:64], "unit": (pattern / 255).astype("<f4").tobytes()[:64]
+        "seen": seen.tobytes()[:64], "scaled": scaled.tobytes()[:64],
+        "unit": (pattern / 255).astype("<f4").tobytes()[:64],
     }  # fmt: skip
 
 
@@ -152,13 +154,10 @@ def test_a_planted_image_is_found_at_its_site_and_nowhere_else(tmp_path: Path) -
         looked_for = forms(pattern)
         assert found(memory(running[1]), looked_for) >= {"stored", "above", "below"}  # so the search can find it
         assert found(memory(running[0]), looked_for) == set()
-        assert (
-            found(map(Path.read_bytes, filter(Path.is_file, (tmp_path / "runs" / "server").rglob("*"))), looked_for)
-            == set()
-        )
+        files = [path for path in (tmp_path / "runs" / "server").rglob("*") if path.is_file()]
+        assert found(map(Path.read_bytes, files), looked_for) == set() and len(files) > 3
         assert found([transcript.read_bytes()], looked_for) == set() and transcript.stat().st_size > 10**5
         assert found([b"".join(wire.seen)], looked_for) == set() and len(b"".join(wire.seen)) > 10**5
-        assert (tmp_path / "runs" / "server").rglob("*")
 
         running[0].kill()  # the site waits, and both go back to what both have saved
         running[0].wait()
