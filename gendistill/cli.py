@@ -26,7 +26,7 @@ from gendistill.visible import guarded, sentence, visible
 DISTRIBUTED = ("train", "latent-search")
 """The commands that several processes under torchrun share; every other one is done by the first process alone."""
 
-OF_CONFIGS = ("train", "latent-search", "replicate", "sweep")
+OF_CONFIGS = ("train", "latent-search", "replicate", "sweep", "privacy")
 """The commands whose options are keys of a config: ``--data.image_size``, not ``--image-size``."""
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -34,6 +34,9 @@ SAID_BY = {
         ("import", "verify"),
     ),
     "commands/judge.py": ("evaluate", "compare"),
+    **dict.fromkeys(
+        (f"federated/{room}.py" for room in ("certificates", "over_grpc", "serving", "joining")), ("privacy",)
+    ),
 }
 """Rooms of a few commands alone, whose sentences may name options that all of them have."""
 

@@ -12,7 +12,6 @@ from gendistill.config.command_line import Words, assemble, take_apart
 from gendistill.config.experiment import Experiment
 from gendistill.errors import UserError, did_you_mean
 from gendistill.federated import HONEST
-from gendistill.spelling import of_config, written
 
 HELP = f"""usage: gendistill privacy certificates DIR --sites NAMES [--host NAME ...] [--days N]
        gendistill privacy serve --config FILE --certificates DIR/server [--address HOST:PORT]
@@ -55,8 +54,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"gendistill privacy has no part '{part}'; {hint}it has: {', '.join(PARTS)}")
     if part == "certificates":
         return _certificates(words)
-    with written(of_config):
-        return _serve(words) if part == "serve" else _join(words)
+    return _serve(words) if part == "serve" else _join(words)
 
 
 def _certificates(words: Sequence[str]) -> int:

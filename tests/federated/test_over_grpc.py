@@ -23,7 +23,7 @@ from gendistill.federated.certificates import AUTHORITY, _name, _pem, _private, 
 from gendistill.federated.messages import Head, Hello, Refused, encode
 from gendistill.federated.over_grpc import Channel, Server, address_of
 from gendistill.federated.site import Site, Unreachable
-from tests.federated.halves import World
+from halves import World
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.federated.messages import Ask, Feedback, Head, Hello, Refused, Stale, Welcome, decode, encode
 from gendistill.federated.site import Unreachable
-from tests.federated.halves import RUN, World
+from halves import RUN, World
 
 
 def state(half: Any) -> Any:
