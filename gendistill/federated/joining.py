@@ -12,6 +12,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import GendistillError
 from gendistill.federated import HONEST
 from gendistill.federated.certificates import Identity
+from gendistill.federated.messages import Refused
 from gendistill.federated.over_grpc import Channel
 from gendistill.federated.sanitise import Spent
 from gendistill.federated.serving import opened
@@ -129,7 +130,7 @@ def _rounds(site: Site, directory: RunDirectory, progress: Progress, options: Ru
                     ) from trouble
                 time.sleep(min(BETWEEN, patience))
                 continue
-            except Spent:
+            except (Refused, Spent):
                 site.save()
                 raise
             if away is not None:

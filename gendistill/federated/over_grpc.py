@@ -9,7 +9,9 @@ import os
 import socket
 import ssl
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
+from threading import Lock
 from typing import Any
 
 from gendistill.errors import UserError
@@ -23,6 +25,8 @@ SERVICE, METHOD = "gendistill.PrivacyGAN", "Exchange"
 PATH = f"/{SERVICE}/{METHOD}"
 NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 """What TLS says of an answer that is none of its own."""
+CALLS = 2
+"""Of one site that may be waited for at once."""
 WAIT = 120.0
 """Seconds that a site waits for an answer."""
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -67,9 +71,10 @@ class Server:
         self._core.begin()
         options = [("grpc.max_receive_message_length", hub.terms.largest), ("grpc.so_reuseport", 0)]
         options += [("grpc.max_send_message_length", hub.terms.largest)]
-        pool = futures.ThreadPoolExecutor(max(4, 2 * len(hub.seats)))
+        pool = futures.ThreadPoolExecutor((CALLS + 1) * len(hub.seats) + 2)
         self._server = grpc.server(pool, options=options)
-        answer = grpc.stream_unary_rpc_method_handler(lambda sent, call: _answer(hub, sent, call))
+        busy, lock = Counter[str](), Lock()
+        answer = grpc.stream_unary_rpc_method_handler(lambda sent, call: _answer(hub, sent, call, busy, lock))
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: answer}),))
         credentials = grpc.ssl_server_credentials(
             [(identity.key, identity.certificate)], identity.authority, require_client_auth=True
@@ -92,8 +97,11 @@ class Server:
         self._core.end()
 
 
-def _answer(hub: Hub, sent: Iterator[bytes], call: Any) -> bytes:
-    """Answer one call; a generator of messages, so that one that is too large is noticed here and not lost in gRPC."""
+def _answer(hub: Hub, sent: Iterator[bytes], call: Any, busy: Counter[str], lock: Lock) -> bytes:
+    """Answer one call; a generator of messages, so that one that is too large is noticed here and not lost in gRPC.
+
+    A call that is begun and then silent holds a thread: a site has :data:`CALLS` of them, and never another one's.
+    """
     import grpc
     from cryptography import x509
 
@@ -107,13 +115,26 @@ def _answer(hub: Hub, sent: Iterator[bytes], call: Any) -> bytes:
     why = None
     if of_run != hub.run:
         why = f"its certificate belongs to {'no run' if of_run is None else f'another run ({of_run.hex()})'}"
+    elif site not in hub.seats:
+        why = "there is no such site in this run"
+    if why is not None:
         hub.refuse(site, why)
-    else:
-        try:
+        call.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
+    with lock:
+        busy[site] += 1
+        many = busy[site] > CALLS
+    try:
+        if many:
+            why = f"it has {CALLS} calls that are not answered yet"
+        else:
             data = next(sent)
-        except Exception:  # gRPC raises bare exceptions of its own here
-            why = f"it has more than the {hub.terms.largest:,} bytes of the largest message agreed on, or broke off"
-            hub.refuse(site, why)
+    except Exception:  # gRPC raises bare exceptions of its own here
+        why = f"it has more than the {hub.terms.largest:,} bytes of the largest message agreed on, or broke off"
+    finally:
+        with lock:
+            busy[site] -= 1
+    if why is not None:
+        hub.refuse(site, why)
     if why is None:
         try:
             return hub.handle(site, data)

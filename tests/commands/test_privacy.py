@@ -59,6 +59,17 @@ def test_what_does_not_fit_is_one_sentence(
     assert said in shown[-1] and "Traceback" not in "".join(shown)
 
 
+def test_all_sides_in_one_process_are_a_run_like_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", *CONFIG, "--run.root", str(tmp_path), "--run.device", "cpu", "--run.progress", "false"]
+    assert main([*words, "--run.steps", "10"]) == 0 and main(words) == 0
+    run = tmp_path / "privacy-gan" / "digits-smoke"
+    assert "no formal guarantee" in (run / "log.txt").read_text() and (run / "teacher.safetensors").exists()
+    assert len(list((run / "samples").glob("*.png"))) == 2 * 3
+    from gendistill.teacher import load
+
+    assert load(run / "teacher.safetensors").metadata["privacy_gan"]["alpha"] == 0.4
+
+
 def test_a_site_whose_server_is_away_waits_and_then_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["privacy", "certificates", str(tmp_path / "c"), "--sites", "a"]) == 0
     words = ["--certificates", str(tmp_path / "c" / "a"), "--server", "localhost:1", "--patience", "0"]

@@ -16,6 +16,8 @@ import pytest
 pytest.importorskip("grpc")
 pytest.importorskip("cryptography")
 
+from halves import World
+
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.federated import certificates
@@ -23,7 +25,6 @@ from gendistill.federated.certificates import AUTHORITY, _name, _pem, _private, 
 from gendistill.federated.messages import Head, Hello, Refused, encode
 from gendistill.federated.over_grpc import Channel, Server, address_of
 from gendistill.federated.site import Site, Unreachable
-from halves import World
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +206,26 @@ def test_messages_that_are_refused_do_not_stop_a_site_beside(running: Any, folde
         bare.sendall(b"GET / HTTP/1.1\r\n\r\n")
         other.turn()
     assert other.round == 5
+
+
+def test_calls_that_are_begun_and_then_silent_hold_up_nobody_else(running: Any, folder: Path) -> None:
+    world, _, channel = running
+    released, silent = threading.Event(), channel(folder / "a")
+
+    def nothing() -> Iterator[bytes]:
+        released.wait(30)
+        yield from ()
+
+    calls = [silent._call.future(nothing(), timeout=30) for _ in range(8)]
+    other = site_of(world, "b", channel(folder / "b"), world.hub.run)
+    for _ in range(3):
+        other.turn()
+    assert other.round == 3
+    assert any("calls that are not answered yet" in line for line in logged_since(world, 0))
+    released.set()
+    for call in calls:
+        with pytest.raises(Exception, match="not answered yet|broke off"):
+            call.result()
 
 
 def test_a_server_that_is_away_is_told_from_one_that_refuses(running: Any, folder: Path, tiny_data: RealData) -> None:

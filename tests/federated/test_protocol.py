@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from halves import RUN, World
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.federated.messages import Ask, Feedback, Head, Hello, Refused, Stale, Welcome, decode, encode
 from gendistill.federated.site import Unreachable
-from halves import RUN, World
 
 
 def state(half: Any) -> Any:
