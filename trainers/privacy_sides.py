@@ -220,7 +220,8 @@ class GeneratorHalf(Half):
         estimator: Estimator | None,
     ) -> None:
         super().__init__(gan, run, data)
-        gan.discriminator = gan._judge = gan.discriminator_optimizer = None
+        for name in ("discriminator", "_judge", "discriminator_optimizer"):
+            setattr(gan, name, None)
         self.alpha, self.warmup, self.balance = alpha, warmup, balance
         self.teaching, self.estimator = teaching, estimator
 
