@@ -100,6 +100,8 @@ class Site:
         rounds = dict.fromkeys([self.round, *before, *self.states.rounds])
         self._session, self._fakes = 0, None
         head, _ = self._exchange(Hello(self.terms, tuple(rounds)), Welcome)
+        if head.round > self.terms.steps:
+            raise Refused(f"the server goes on from round {head.round}, but there are {self.terms.steps}")
         self._session = head.session
         if head.round == self.round:
             self._last = None

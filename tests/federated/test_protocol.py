@@ -220,6 +220,13 @@ def test_refusals_without_end_are_logged_up_to_a_number(tiny_data: RealData, tmp
     assert len(refusals) == 20 and "not logged" in refusals[-1] and world.hub.seats["a"].traffic.refused == 50
 
 
+def test_a_server_cannot_name_a_round_that_there_is_not(tiny_data: RealData, tmp_path: Path) -> None:
+    world = World(tiny_data, tmp_path)
+    world.hub.seats["a"].round = 7
+    with pytest.raises(Refused, match="from round 7, but there are 6"):
+        world.sites["a"].turn()
+
+
 def test_the_ledger_of_traffic_is_the_sum_of_the_sizes(tiny_data: RealData, tmp_path: Path) -> None:
     world = World(tiny_data, tmp_path)
     finish(world)
