@@ -34,6 +34,7 @@ class Claim:
     def __init__(self, folder: Path, doing: str, way_out: str, files: Iterable[str] = ()) -> None:
         self.folder, self.doing, self.way_out, self.files = folder, doing, way_out, tuple(files)
         self._lock: IO[bytes] | None = None
+        self._made: list[Path] = []
 
     def take(self) -> None:
         """Claim the folder until :meth:`release` or the process's end, and take away what killed writers left there.
@@ -43,8 +44,8 @@ class Claim:
             UserError: Another process has claimed it.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            while not self._open():
+            self._made = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
+            while not self._locked():
                 pass
         except ValueError as error:
             raise PlaceError(f"'{self.folder}' is no name that a folder can have; choose another place") from error
@@ -58,6 +59,16 @@ class Claim:
         for name in self.files:
             require_own(self.folder / name, f"take it away, or {self.way_out}")
         remove_leftovers(self.folder)
+
+    def _locked(self) -> bool:
+        """Make the folder and lock it; False where its last owner took either away meanwhile."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return self._open()
+        except FileNotFoundError:
+            if self.folder.is_dir():
+                raise
+            return False
 
     def _open(self) -> bool:
         """Lock the file; False where its last owner took it away meanwhile, so that another one is to be locked."""
@@ -84,13 +95,17 @@ class Claim:
         return True
 
     def release(self) -> None:
-        """Give the folder free."""
+        """Give the folder free, and take it away where it was made here and nothing came into it."""
         if self._lock is not None:
             # While it is locked: whoever has opened it already sees that it has gone, and makes another.
             with contextlib.suppress(OSError):
                 os.unlink(self.folder / LOCK)
             self._lock.close()
             self._lock = None
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # something was written there
+                folder.rmdir()
+        self._made = []
 
 
 @contextlib.contextmanager

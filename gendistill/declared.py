@@ -122,7 +122,7 @@ def require_types(target: type, given: Mapping[str, Any], where: str) -> None:
     declared = block_types(target) if is_block(target) else declared_types(target)
     for name, value in given.items():
         hint = declared.get(name, Any)
-        if not _may_be(value, hint):
+        if not fits_type(value, hint):
             raise UserError(f"{where}.{name} is {value!r}; give {describe(hint)}")
         if has_no_end(value):
             raise UserError(f"{where}.{name} is {value!r}; give numbers that are finite")
@@ -135,12 +135,13 @@ def has_no_end(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _may_be(value: Any, hint: Any) -> bool:
+def fits_type(value: Any, hint: Any) -> bool:
+    """Tell whether a plain value may be of a declared type; of the inside of a list or mapping nothing is asked."""
     if value is not None and not isinstance(value, bool | int | float | str | Mapping | list | tuple):
         return True
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        return any(_may_be(value, part) for part in get_args(hint))
+        return any(fits_type(value, part) for part in get_args(hint))
     if is_block(hint):
         return isinstance(value, Mapping)
     kind = hint if origin is None else origin

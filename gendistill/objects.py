@@ -111,6 +111,21 @@ def build(spec: str | Mapping[str, Any] | UntrustedSpec, base: type[T], **provid
     return _build(locate(path, base), path, dict(spec.get("init_args") or {}), provided)
 
 
+def laid_over(spec: Any, default: Mapping[str, Any]) -> Any:
+    """Return what a person asks for, laid over the default where it names no class: ``{width: 64}``.
+
+    Args:
+        spec: ``class_path`` and ``init_args``, a dotted path, arguments alone (in ``init_args`` or not), or None.
+        default: ``class_path`` and ``init_args``.
+    """
+    if not spec:
+        return default
+    if not isinstance(spec, Mapping) or "class_path" in spec:
+        return spec
+    given = {key: value for key, value in spec.items() if key != "init_args"} | dict(spec.get("init_args") or {})
+    return {**default, "init_args": dict(default.get("init_args") or {}) | given}
+
+
 def _build_named(spec: UntrustedSpec, base: type[T], provided: Mapping[str, Any]) -> T:
     """Build what a file names, no larger than it may be."""
     from gendistill.bounded import bounded

@@ -2,14 +2,19 @@
 
 One sentence is read in three places: a script, which gives an argument; a command with an option of its own,
 ``--image-size``; and a run of a config, whose option is ``--data.image_size``. Who calls the library for a person says
-which of them it is; a sentence asks here.
+which of them it is; a sentence asks here. Every command reads all of these spellings (:func:`in_one_spelling`), and a
+command that is printed is written by :func:`typed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
+
+from gendistill.errors import UserError
 
 Form = Callable[[str], str]
 
@@ -30,6 +35,55 @@ def of_command(name: str) -> str:
 def of_config(name: str) -> str:
     """Write an option as that of a config's data: ``--data.image_size``."""
     return f"--data.{name}"
+
+
+def in_one_spelling(word: str) -> str:
+    """Return an option of whatever spelling as commands list it: ``--data.image_size`` is ``--image-size``.
+
+    Args:
+        word: An option without its value.
+    """
+    body = word.removeprefix("--").replace("-", "_")
+    name = "name" if body in ("data", "dataset") else body.removeprefix("data.")
+    return of_command(name) if body.startswith("data.") or body == "data" else f"--{body.replace('_', '-')}"
+
+
+def require_one_spelling(options: Iterable[str], same: Callable[[str], str] = in_one_spelling) -> None:
+    """Refuse two spellings of one option beside each other, of which nobody can say which is meant.
+
+    Args:
+        options: Options as they were typed, without values.
+        same: Returns the same for spellings of one option.
+
+    Raises:
+        UserError: Two of them are one option.
+    """
+    known: dict[str, str] = {}
+    for word in options:
+        first = known.setdefault(same(word), word)
+        if first != word:
+            raise UserError(f"{first} and {word} are two spellings of one option; give it once")
+
+
+def typed(command: str, *words: str, **data: Any) -> str:
+    """Return a command of this program as it can be pasted into a shell.
+
+    Args:
+        command: The subcommand.
+        *words: Its words, not quoted yet; paths do not look like options.
+        **data: Options of the data, None where one is not given.
+    """
+    return shlex.join(["gendistill", command, *words, *data_words(data)])
+
+
+def data_words(options: Mapping[str, Any]) -> list[str]:
+    """Return options of the data as words of any command, not quoted; one that begins with a dash stays a value."""
+    known = {name: str(value) for name, value in options.items() if value is not None and name != "seed"}
+    pairs = [
+        [f"{of_command(name)}={value}"] if value.startswith("-") else [of_command(name), value]
+        for name, value in known.items()
+    ]
+    return [word for pair in pairs for word in pair]
 
 
 _form: ContextVar[Form] = ContextVar("form", default=in_python)

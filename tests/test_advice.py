@@ -196,8 +196,11 @@ def test_sizes_that_are_advised_go_with_the_bottom_width(size: int, width: int, 
 def test_an_argument_of_a_network_is_an_option_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "--config", str(ROOT / "configs" / "gan" / "mnist-dcgan.yaml"), "--scale", "smoke"]
     words += ["--dataset", "digits", "--run.root", str(tmp_path), "--run.device", "cpu", "--run.progress", "false"]
-    assert main(words) == 2
+    assert main([*words, "--generator.bottom_width", "7"]) == 2
     advice = re.search(r"(--trainer\.generator\.\S+) (\d+), or null$", capsys.readouterr().err.strip())
     assert advice is not None
     for number, value in enumerate((advice[2], "null")):
         assert main([*words, advice[1], value, "--run.steps", "1", "--run.name", str(number)]) == 0
+    # What a config says for images of another size is left out with a note.
+    assert main([*words, "--run.steps", "1", "--run.name", "as given"]) == 0
+    assert "bottom_width is 7, which leads to no image of 8 pixels: left out" in capsys.readouterr().err

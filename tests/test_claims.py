@@ -126,7 +126,10 @@ def test_the_claim_ends_when_it_is_given_up(tmp_path: Path) -> None:
     first.release()
     second.take()
     second.release()
-    assert names(tmp_path / "new") == []
+    assert not (tmp_path / "new").exists()  # made for the claim, and nothing came into it
+    with claimed(tmp_path / "a" / "b", "searching", "choose another"):
+        (tmp_path / "a" / "kept").touch()
+    assert names(tmp_path) == ["a"] and names(tmp_path / "a") == ["kept"]
 
 
 def test_of_many_that_claim_a_folder_again_and_again_one_has_it_at_a_time(tmp_path: Path) -> None:

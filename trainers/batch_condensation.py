@@ -32,8 +32,10 @@ from gendistill.teacher import Teacher, open_teacher
 from gendistill.teacher.decoded import teacher_of
 from gendistill.teacher.generated import Generated
 from gendistill.teacher.stored import Order
+from gendistill.words import counted
 from trainers.batch import Made
 from trainers.checks import check_words
+from trainers.class_sizes import lowered
 from trainers.decoding import Shown, decoded, pixels_of
 from trainers.filled_cells import fill_cells
 from trainers.stored_start import check_start, is_stored, stored_values
@@ -136,7 +138,7 @@ class BatchCondensationTrainer(Trainer):
             raise UserError(f"lr and lr_labels must be positive, got {lr} and {lr_labels}")
         if probes is not None and not probes:
             raise UserError("probes is an empty list; name at least one, or leave it out")
-        self.sizes = sizes(batch_size, condensed_size, rounds)
+        self.sizes, self.condensed_size = sizes(batch_size, condensed_size, rounds), condensed_size
         self.num_batches = num_batches
         self.start, self.features, self.optimise = start, features, optimise
         self.label_rule = labels
@@ -151,6 +153,9 @@ class BatchCondensationTrainer(Trainer):
     def build(self) -> None:
         """Cut one epoch into batches, prepare the probes and begin the first round."""
         rounds = len(self.sizes) - 1
+        if self.condensed_size >= self.batch_size > 1:
+            lowered(self, "condensed_size", self.batch_size // 2, f"a batch has {self.batch_size} images")
+        self.sizes = sizes(self.batch_size, self.condensed_size, rounds)  # a batch may be lowered to small data
         if not self.optimise and (self.terms or self.has_own_loss):
             raise UserError("optimise is false, and the batches stay as they start; leave terms and extra_loss out")
         if self.run.processes.world > 1:
@@ -159,6 +164,8 @@ class BatchCondensationTrainer(Trainer):
             raise UserError(f"run.precision is {self.run.options.precision}; gradients are matched in float32 only")
         if self.steps % rounds:
             raise UserError(f"run.steps is {self.steps}, which {rounds} rounds cannot share; choose a multiple")
+        if self.num_batches is not None and (most := len(self.data.train) // self.sizes[0]):
+            lowered(self, "num_batches", most, f"the training images make {counted(most, 'batch', 'batches')}")
         self.index = batch_order(self.data.train.labels, self.num_batches, self.sizes[0], self.run.options.seed)
         self.decode.attach(self.data, self.device)
         for place, probes in enumerate(self.probes):

@@ -9,7 +9,7 @@ docs/methods/dataset-distillation.md tells the rest.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.data.augment import apply
+from gendistill.data.sampling import ClassSampler
 from gendistill.decodes import Identity
 from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
@@ -30,7 +31,7 @@ from gendistill.teacher.decoded import teacher_of
 from gendistill.teacher.generated import Generated
 from trainers.batch import Made
 from trainers.checks import check_counts, check_learned_rate
-from trainers.class_sizes import check_stored
+from trainers.class_sizes import check_stored, lower_images, lowered_batch
 from trainers.decoding import Shown, decoded, pixels_of
 from trainers.distillation_learners import DistillationLearners, Victim
 from trainers.first_images import FirstImages, first_images
@@ -224,6 +225,13 @@ class DatasetDistillationTrainer(Trainer):
         self.inner.record(self.run.options.cuda_graphs)
         self.pool = self.learners.begin(self)
         check_stored(description, sets * self.images_per_class * self.decode.cells)
+        if self.start == "real":
+            known = ClassSampler(self.data.train.labels, description.num_classes, description.class_names)
+            lower_images(self, known, sets * self.decode.cells, "inner.steps (each step has images of its own)")
+        shown, count = self.images_per_class * self.decode.cells, description.num_classes
+        batch = lowered_batch(self, self.options.batch_size, shown * count, "distilled images", count)
+        self.options = replace(self.options, batch_size=batch)
+        self.showing = replace(self.showing, per_class=shown, batch_size=batch)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         labels = classes.expand(sets, -1)  # (T, B): B holds every class images_per_class times
         count = sets * self.images_per_class

@@ -12,7 +12,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.pretraining import Pretraining, load_source
 from gendistill.evaluation.victims import trained_learners
 from gendistill.initial import Initial
-from gendistill.nets.learners import default_learner
+from gendistill.nets.learners import learner_for
 from gendistill.seeds import derive_seed
 from trainers.trainer import Trainer
 
@@ -77,7 +77,7 @@ class DistillationLearners:
                 f"{world}"
             )
         self.initial = Initial.make(
-            self.learner or default_learner(description),
+            learner_for(self.learner, description),
             description,
             fixed_layers=self.fixed_layers,
             seed=seed,

@@ -21,11 +21,13 @@ from gendistill.losses.adversarial import RELATIVISTIC, check_loss_type
 from gendistill.losses.penalty import gradient_penalty, zero_centred_penalty
 from gendistill.nets.ema import EMA
 from gendistill.nets.modes import frozen, untracked
+from gendistill.objects import laid_over
 from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.batch import Batch, Made
 from trainers.diff_augment import diff_augment as augmented
 from trainers.initial_networks import Beginning, new_network, start_from
+from trainers.length import linear_decay
 from trainers.packing import completed, packed, repeated
 from trainers.penalty_check import no_penalty
 from trainers.terms.assemble import with_terms
@@ -128,8 +130,8 @@ class GANTrainer(Trainer):
                 raise UserError(f"{name} is {weight}; give a weight of 0 or more")
         if isinstance(packing, bool) or not isinstance(packing, int) or packing < 1:
             raise UserError(f"packing is {packing!r}; give a whole number from 1")
-        self.generator_spec: Spec = generator or {"class_path": self.default_generator}
-        self.discriminator_spec: Spec = discriminator or {"class_path": self.default_discriminator}
+        self.generator_spec: Spec = laid_over(generator, {"class_path": self.default_generator})
+        self.discriminator_spec: Spec = laid_over(discriminator, {"class_path": self.default_discriminator})
         self.loss_type = check_loss_type(loss_type)
         self.n_dis = n_dis
         self.lr_generator = lr_generator
@@ -139,6 +141,7 @@ class GANTrainer(Trainer):
         self.ema_decay = ema_decay
         self.gradient_penalty = gradient_penalty
         self.r1, self.r2, self.packing = r1, r2, packing
+        self.batch_unit = packing
         self.term_only = term_only
         self.initial_generator = initial_generator
         self.diff_augment = diff_augment if parse(diff_augment) else None
@@ -400,6 +403,10 @@ class GANTrainer(Trainer):
             return self.discriminate_exactly(*seen)
 
         return zero_centred_penalty(critic, batch.images)
+
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Say how learning rates that fall to 0 at the end change with the length of the run."""
+        return linear_decay(self.lr_decay, step, before, now)
 
     def _set_learning_rates(self, names: Sequence[str] = OPTIMIZERS) -> None:
         # Computed from the step alone: no scheduler whose state could be lost, or that a longer run would upset.

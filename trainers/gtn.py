@@ -24,7 +24,7 @@ from gendistill.inner import InnerOptions, InnerTraining, Lesson, Task
 from gendistill.inner.options import Statistics
 from gendistill.inner.training import check_looks
 from gendistill.nets.learners import default_learner
-from gendistill.objects import build
+from gendistill.objects import build, laid_over
 from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
 from gendistill.renamed import reads_old_names
@@ -136,7 +136,7 @@ class GTNTrainer(Trainer):
             raise UserError(
                 f"meta_lr_final must lie in [0, 1] and gradient_clip be 0 or more, got {meta_lr_final}, {gradient_clip}"
             )
-        self.generator_spec: Spec = generator or {"class_path": "gendistill.nets.gtn.GTNGenerator"}
+        self.generator_spec: Spec = laid_over(generator, {"class_path": "gendistill.nets.gtn.GTNGenerator"})
         self.source = None if learners is None else LearnerSource(learners)
         self.meta_batch = meta_batch
         self.poison_spec = poison

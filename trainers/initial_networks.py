@@ -15,6 +15,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.nets.ema import EMA
 from gendistill.nets.reordered import ReorderedGenerator
+from gendistill.notes import note
 from gendistill.objects import build
 from gendistill.regular import expanded
 from gendistill.runs.checkpoint import load_state
@@ -52,6 +53,7 @@ def new_network(
     Raises:
         UserError: An unknown class or argument, or an attribute is missing.
     """
+    spec = _fitting(trainer, name, spec)
     with trainer.initialised(drawn_as or name), network_of_trainer(name):
         network = build(
             spec,
@@ -67,6 +69,21 @@ def new_network(
                 "gendistill.nets.base"
             )
     return trainer.place(network)
+
+
+def _fitting(trainer: Trainer, name: str, spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a spec without a first width of maps that is for images of another size, unless a person typed it."""
+    given = dict(spec.get("init_args") or {})
+    width, size = given.get("bottom_width"), trainer.data.description.image_shape[1]
+    doubled = [width << times for times in range(1, 16)] if type(width) is int and width > 0 else [size]
+    if (
+        size in doubled
+        or size % 2
+        or any(option.startswith(name) and "bottom_width" in option for option in trainer.typed)
+    ):
+        return spec
+    note(f"--trainer.{name}.init_args.bottom_width is {width}, which leads to no image of {size} pixels: left out")
+    return {**spec, "init_args": {key: value for key, value in given.items() if key != "bottom_width"}}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from gendistill.declared import require_types
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.ensemble import build_learner
 from gendistill.evaluation.victims import trained_learners
-from gendistill.nets.learners import default_learner
+from gendistill.nets.learners import learner_for
 from gendistill.seeds import derive_seed
 from gendistill.teacher import Labeller, open_teacher
 from gendistill.teacher.labeller import check_temperature
@@ -88,7 +88,7 @@ class LabellerPlan:
                 raise UserError(f"labeller.teacher is '{self.teacher}', which has no labeller; name one that has")
             self._taken = found
             return found.network
-        spec = self.learner or default_learner(description)
+        spec = learner_for(self.learner, description)
         seed = derive_seed(trainer.run.options.seed, "labeller") >> 8
         if trainer.run.directory.has_state:
             network = build_learner(spec, description, seed).requires_grad_(False)

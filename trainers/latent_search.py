@@ -19,7 +19,7 @@ from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.data.scatter import scatter
 from gendistill.errors import UserError, did_you_mean
-from gendistill.nets.learners import default_learner
+from gendistill.nets.learners import learner_for
 from gendistill.objects import build
 from gendistill.poison import require_made_here
 from gendistill.renamed import reads_old_names
@@ -28,7 +28,7 @@ from gendistill.runs.watch import Watched
 from gendistill.teacher import Teacher
 from gendistill.teacher.generated import open_generator
 from trainers.batch import Batch, Made
-from trainers.class_sizes import check_stored, taken_whole
+from trainers.class_sizes import check_stored, lower_images, taken_whole
 from trainers.latent_objectives.assemble import CLASSES, WORDS, attach_objectives, build_objectives
 from trainers.latent_objectives.meta_loss import MetaLoss, SearchInner
 from trainers.latent_objectives.objective import SharedProbe
@@ -163,8 +163,10 @@ class LatentSearchTrainer(Trainer):
         self.source, self.network = opened, opened.network
         classes = self.data.description.num_classes
         check_stored(self.data.description, self.images_per_class)
-        self.labels = torch.arange(classes, device=self.device).repeat_interleave(self.images_per_class)
         self.classes = ClassSampler(self.data.train.labels, classes, self.data.description.class_names)
+        if self.starts_from != "random":
+            lower_images(self, self.classes)
+        self.labels = torch.arange(classes, device=self.device).repeat_interleave(self.images_per_class)
         taken_whole(self.classes, self.real_batch, "--trainer.real_batch", again=True)
         self.space = Space(opened, self.labels, self.layer)
         self.base = self._first_latents()
@@ -205,11 +207,6 @@ class LatentSearchTrainer(Trainer):
         first = draw()
         if self.starts_from == "random" or self.run.directory.has_state:  # a saved state brings its own
             return first
-        if few := self.classes.fewer_than(self.images_per_class):
-            raise UserError(
-                f"the inversion starts from {self.images_per_class} real images of each class, but {few}; choose a "
-                "smaller --trainer.images_per_class, or --trainer.start random"
-            )
         index = self.classes.draw(self.images_per_class, self.run.streams["inversion"])
         targets, _ = self.data.train.batch(index.flatten(), source.description.normalisation)
         latents = Space(source, self.labels)
@@ -292,7 +289,7 @@ class LatentSearchTrainer(Trainer):
         description = self.data.description
         with self.initialised(name):
             network = build(
-                self.probe_spec or default_learner(description),
+                learner_for(self.probe_spec, description),
                 nn.Module,
                 num_classes=description.num_classes,
                 image_shape=description.image_shape,
@@ -340,7 +337,7 @@ class LatentSearchTrainer(Trainer):
             "source": f"{type(self).__name__}, step {self.step}",
             "seed": self.run.options.seed,
             "generator": dict(self.source.metadata),
-            "learner": self.probe_spec or default_learner(self.data.description),
+            "learner": learner_for(self.probe_spec, self.data.description),
             "path": path_of(self.norms, self.angles, float(self.latents[0].numel() ** 0.5)),
         }
         for one in teaching[:1]:

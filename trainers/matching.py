@@ -22,17 +22,18 @@ from gendistill.data.siamese import Siamese, draw_siamese
 from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
-from gendistill.nets.learners import default_learner
+from gendistill.nets.learners import learner_for
 from gendistill.nets.modes import running_layers
 from gendistill.nets.parts import images_at_once
 from gendistill.nets.statistics import set_statistics
+from gendistill.notes import note
 from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import Teacher
 from gendistill.teacher.decoded import teacher_of
 from trainers.batch import Made
-from trainers.class_sizes import check_stored, require_images, taken_whole
+from trainers.class_sizes import check_stored, lower_images, taken_whole
 from trainers.decoding import Shown, encoded, pixels_of
 from trainers.labellers import LabellerPlan
 from trainers.stored_start import check_start, is_stored, stored_images
@@ -153,8 +154,11 @@ class MatchingTrainer(Trainer):
         self.decode.attach(self.data, self.device)
         check_stored(description, self.shown_per_class)
         if self.start == "real":
-            require_images(self.classes, self.shown_per_class)
+            lower_images(self, self.classes, self.decode.cells)
         self.mine = self._share()
+        if self.augment not in (None, "none") and description.kind != "pictures" and "augment" not in self.typed:
+            note(f"--trainer.augment is {self.augment}, which is for pictures: {description.kind} are not augmented")
+            self.augment = "none"
         self.strategy = named_strategy(self.augment, description)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W), or what the decode stores in their place
@@ -323,7 +327,7 @@ class MatchingTrainer(Trainer):
         metadata = {
             "source": f"{type(self).__name__}, step {self.step}",
             "seed": self.run.options.seed,
-            "learner": self.probes.learner or default_learner(self.data.description),
+            "learner": learner_for(self.probes.learner, self.data.description),
             "augmentation": self.strategy or "none",
             "augmentation_strength": self.strength_given,
             "images_per_class": self.images_per_class,

@@ -125,6 +125,10 @@ class MGGANTrainer(Trainer):
         epoch = max(1, len(self.data.train) // (self.batch_size * updates))
         self.regrouping = Regrouping(self.schedule, len(self.seats), epoch)
 
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Return what the groups say, each sentence once."""
+        return list(dict.fromkeys(one for seat in self.seats for one in seat.notes_on_length(step, before, now)))
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the groups, of their streams and of the exchanges."""
         return {"holds": list(self.holds)} | super().state_dict()

@@ -26,11 +26,13 @@ from gendistill.mimicry import (
     write_checkpoint,
 )
 from gendistill.notes import note
+from gendistill.objects import laid_over
 from gendistill.runs.attributes import not_finite
 from gendistill.runs.watch import Watched
 from gendistill.spelling import option
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.teacher.network import snapshot
+from trainers.length import linear_decay
 from trainers.penalty_check import no_penalty
 from trainers.trainer import Trainer
 
@@ -91,8 +93,10 @@ class MimicryTrainer(Trainer):
             raise UserError(f"betas are {betas}; give two numbers of at least 0 and below 1")
         if lr_decay not in LR_DECAYS:
             raise UserError(f"lr_decay is '{lr_decay}'; use one of: {', '.join(LR_DECAYS)}")
-        self.generator_spec: Spec = generator or {"class_path": "torch_mimicry.nets.sngan.SNGANGenerator32"}
-        self.discriminator_spec: Spec = discriminator or {"class_path": "torch_mimicry.nets.sngan.SNGANDiscriminator32"}
+        self.generator_spec: Spec = laid_over(generator, {"class_path": "torch_mimicry.nets.sngan.SNGANGenerator32"})
+        self.discriminator_spec: Spec = laid_over(
+            discriminator, {"class_path": "torch_mimicry.nets.sngan.SNGANDiscriminator32"}
+        )
         self.n_dis = n_dis
         self.lr_generator = lr_generator
         self.lr_discriminator = lr_discriminator
@@ -247,6 +251,10 @@ class MimicryTrainer(Trainer):
         if self.checkpoint_every and (done % self.checkpoint_every == 0 or done == self.steps):
             self._write_checkpoints(done)
         return log.scalars()
+
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Say how learning rates that fall to 0 at the end change with the length of the run."""
+        return linear_decay(self.lr_decay, step, before, now)
 
     def _rate(self, start: float, step: int) -> float:
         # In torch-mimicry's order of operations, for the same bits.

@@ -13,6 +13,7 @@ from gendistill.data.real import RealData
 from gendistill.decodes import Decode, Identity
 from gendistill.errors import UserError, did_you_mean
 from gendistill.runs.context import RunContext
+from gendistill.spelling import typed
 from gendistill.teacher import StoredImages, Teacher, open_teacher
 from trainers.decoding import encoded
 
@@ -86,9 +87,11 @@ def stored_images(
         return Stored(torch.zeros((count, *decode.stored_shape), device=device), None)
     teacher = open_teacher(reference, data, seed=run.options.seed)
     if teacher.images_stored is None:
+        shown = count * (1 if decode is None else decode.cells)
+        words = ("--format", "safetensors", "--count", str(shown), "--output", f"{shown}-images")
         raise UserError(
-            f"'{reference}' makes fresh images without end; export some of them (gendistill export --count N --format "
-            "safetensors) and begin with those"
+            f"'{reference}' makes fresh images without end; export some of them and begin with those: "
+            f"{typed('export', str(reference), *words)}"
         )
     images, labels, ready = stored_values(teacher, decode)
     images = teacher.description.normalisation.convert(images, description.normalisation).to(device)

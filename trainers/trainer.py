@@ -21,7 +21,9 @@ from gendistill.runs.context import RunContext
 from gendistill.runs.watch import Watched
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher import Teacher
+from gendistill.words import counted
 from trainers.batch import Batch, Made
+from trainers.class_sizes import lowered
 from trainers.real_images import any_images, class_sampler, images_alike
 from trainers.terms.assemble import attach_terms, build_terms
 from trainers.terms.over_groups import over_groups
@@ -47,8 +49,12 @@ class Trainer(ABC):
 
     takes_terms: ClassVar[bool] = False
     """Whether the method's steps add terms and :meth:`extra_loss` to what they descend."""
+    typed: frozenset[str] = frozenset()
+    """Options that a person has typed: these are never lowered to fit small data, but refused."""
     shares_batch: bool = False
     """Whether each process has made a part of the batch only, as with a GAN; otherwise all have the same images."""
+    batch_unit: int = 1
+    """What a batch of one process is a multiple of."""
     extra_loss_by_group: ClassVar[bool] = False
     """Whether :meth:`extra_loss` may be given the images in groups; see there."""
     run: RunContext
@@ -124,6 +130,16 @@ class Trainer(ABC):
         """
         raise UserError(f"run.tune sets trainer.{option} to {value!r}, which {type(self).__name__} does not have")
 
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Return what a person should know who goes on with a run to another length; a sentence each.
+
+        Args:
+            step: Completed steps.
+            before: Steps that the run was to have.
+            now: Steps that it is to have.
+        """
+        return []
+
     # What the loop calls.
 
     def attach(self, run: RunContext, data: RealData) -> None:
@@ -143,11 +159,9 @@ class Trainer(ABC):
             raise UserError(
                 f"batch_size {self.batch_size} does not divide among {run.processes.world} processes; choose a multiple"
             )
-        if self.batch_size > len(data.train):
-            raise UserError(
-                f"batch size {self.batch_size} does not fit a data set of {len(data.train)} images; choose 1 to "
-                f"{len(data.train)} (--trainer.batch_size)"
-            )
+        unit, count = self.batch_unit * run.processes.world, len(data.train)
+        if most := count // unit * unit:
+            lowered(self, "batch_size", most, f"'{data.description.name}' has {counted(count, 'training image')}")
         self.sampler = EpochSampler(len(data.train), self.batch_size, run.streams["data"])
         before = set(vars(self))
         self.build()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
@@ -18,10 +19,11 @@ from torch import Tensor, nn
 
 from gendistill import unroll
 from gendistill.data.real import RealData
+from gendistill.data.sampling import ClassSampler
 from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.experts import Recipe
-from gendistill.nets.learners import default_learner
+from gendistill.nets.learners import learner_for
 from gendistill.nets.modes import answering
 from gendistill.objects import build
 from gendistill.renamed import reads_old_names
@@ -31,7 +33,7 @@ from gendistill.teacher import Teacher
 from gendistill.teacher.decoded import teacher_of
 from trainers.batch import Made
 from trainers.checks import check_counts, check_learned_rate, check_words
-from trainers.class_sizes import check_stored
+from trainers.class_sizes import check_stored, lower_images, lowered_batch
 from trainers.decoding import Shown, decoded, pixels_of
 from trainers.first_images import FirstImages, first_images
 from trainers.image_optimisers import ImageOptimisers, Kind
@@ -187,7 +189,7 @@ class TrajectoryMatchingTrainer(Trainer):
         self.training.inner.record(self.run.options.cuda_graphs)
         self.training.inner.compile = self.run.options.compile
         description, seed = self.data.description, self.run.options.seed
-        self.learner_spec = self.learner_spec or default_learner(description)
+        self.learner_spec = learner_for(self.learner_spec, description)
         with self.initialised("student"):
             sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
             self.student = self.place(build(self.learner_spec, nn.Module, **sizes))
@@ -203,9 +205,14 @@ class TrajectoryMatchingTrainer(Trainer):
             self.experts_at_once,
         )
         check_stored(description, self.images_per_class)
+        if self.start in ("real", "correct"):
+            known = ClassSampler(self.data.train.labels, description.num_classes, description.class_names)
+            lower_images(self, known, self.decode.cells)
         classes = torch.arange(description.num_classes, device=self.device).repeat(self.images_per_class)
         self.decode.attach(self.data, self.device)
         count = len(classes) * self.decode.cells
+        most = lowered_batch(self, self.plan_options.batch, count, "distilled images")
+        self.plan_options = replace(self.plan_options, batch=most)
         self.plan = StudentPlan(self.plan_options, count, description, seed, self.device)
         guide = self._parameters(self.plan.one_of(self.experts), self.buffer.epochs)
         answer = partial(self._answer, guide)

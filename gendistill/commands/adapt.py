@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.teacher.reference import open_teacher
 
     with result_only(given.json):
-        data = load_data(given).to(choose_device(given.device))
+        data = load_data(given, given.teacher).to(choose_device(given.device))
         result = adaptation_report(
             open_teacher(given.teacher, data),
             data,

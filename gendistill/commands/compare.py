@@ -14,6 +14,7 @@ from gendistill.commands.judge import (
     REFERENCES,
     add_data,
     add_judging,
+    data_given,
     dataset_name,
     judge,
     learning_options,
@@ -78,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
         as_json=given.json,
         output=given.output,
         report=given.report,
-        pictures=lambda: pictures_of(results, given.data_root, data, named=typed),
+        pictures=lambda: pictures_of(results, "the results", data_given(given), data, named=typed),
     )
 
 
@@ -99,15 +100,21 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
     from gendistill.teacher.subset import is_everything
 
     named = [named_reference(word) for word in given.teachers]
-    data = None
+    _require_different([name for name, _ in named if name is not None])
+    data: RealData | None = None
     opened: list[Any] = []
     # Everything is opened before anything is trained: a misspelt last teacher shall not cost an hour.
     for name, reference in named:
-        if reference.endswith(".json"):
-            opened.append(_earlier(name, reference, dataset_name(given.dataset)))
-            continue
-        data = data or load_data(given)
-        opened.append(open_teacher(reference, data, seed=given.seed))
+        opened.append(_earlier(name, reference) if reference.endswith(".json") else reference)
+    teachers = [one for one in opened if isinstance(one, str)]
+    earlier = [
+        (reference, one) for (_, reference), found in zip(named, opened, strict=True) if isinstance(found, list)
+        for one in found
+    ]  # fmt: skip
+    if teachers:
+        data = load_data(given, *teachers, results=earlier)
+        opened = [open_teacher(one, data, seed=given.seed) if isinstance(one, str) else one for one in opened]
+    _check_same_data(given, earlier, data)
     if given.baselines or (given.baselines is None and given.protocol in OF_CONDENSED_SETS):
         known = [reference for _, reference in named]
         # All real images are no choice of some, and earlier results are no teachers any more.
@@ -153,6 +160,12 @@ def named_reference(word: str) -> tuple[str | None, str]:
     """Take ``NAME=TEACHER`` apart; ``real:subset=100`` and paths with ``=`` have no name."""
     match = re.match(r"^([\w-]+)=(.+)$", word)
     return (match[1], match[2]) if match else (None, word)
+
+
+def _require_different(names: Sequence[str]) -> None:
+    """Refuse one name for two teachers, which nobody could tell apart in a table."""
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise UserError(f"two teachers are called '{twice[0]}'; give each NAME=TEACHER a name of its own")
 
 
 def rank(results: list[dict[str, Any]], updates: int | None) -> list[dict[str, Any]]:
@@ -235,14 +248,25 @@ def _warn(opened: Sequence[Any], references: Sequence[str], given: argparse.Name
                 )
 
 
-def _earlier(name: str | None, reference: str, dataset: str) -> list[dict[str, Any]]:
+def _earlier(name: str | None, reference: str) -> list[dict[str, Any]]:
     found = read_results(reference)["teachers"]
-    for one in found:
-        if one.get("dataset") not in (None, dataset):
-            raise UserError(f"{reference} was measured on '{one['dataset']}', the comparison is on '{dataset}'")
     if name is not None:
         found = [{**one, "name": name} for one in found]
     return [{"name": short_name(str(one["teacher"].get("path") or Path(reference).stem)), **one} for one in found]
+
+
+def _check_same_data(
+    given: argparse.Namespace, earlier: Sequence[tuple[str, Mapping[str, Any]]], data: RealData | None
+) -> None:
+    """Refuse earlier results that were measured on another data set than that of the comparison."""
+    dataset: str | None
+    if data is not None or given.dataset is not None:
+        dataset = dataset_name(given.dataset) if data is None else data.description.name
+    else:
+        dataset = next((one["dataset"] for _, one in earlier if one.get("dataset") is not None), None)
+    for reference, one in earlier:
+        if one.get("dataset") not in (None, dataset):
+            raise UserError(f"{reference} was measured on '{one['dataset']}', the comparison is on '{dataset}'")
 
 
 def _check_rank_at(given: argparse.Namespace, opened: Sequence[Any]) -> None:

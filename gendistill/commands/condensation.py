@@ -77,7 +77,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     from gendistill.runs.device import choose_device
     from gendistill.teacher.reference import open_teacher
 
-    data = load_data(given).to(choose_device(given.device))
+    data = load_data(given, given.teacher).to(choose_device(given.device))
     return condensation_report(
         open_teacher(given.teacher, data, seed=given.seed),
         data,

@@ -33,15 +33,17 @@ def main(argv: Sequence[str]) -> int:
     """Run ``gendistill diagnose``."""
     given = parser().parse(argv)
     from gendistill.evaluation.diagnosis import diagnose
+    from gendistill.evaluation.discriminators import discriminators
     from gendistill.report.diagnosis import write_page
     from gendistill.runs.device import choose_device
     from gendistill.teacher.reference import open_teacher
 
     with result_only(given.json):
-        data = load_data(given)
+        data = load_data(given, given.teacher)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         device = choose_device(given.device or "auto")
-        result, pictures = diagnose(teacher, data, count=given.count, seed=given.seed, device=device)
+        judges = discriminators(given.teacher, data.description, device)
+        result, pictures = diagnose(teacher, data, count=given.count, seed=given.seed, device=device, judges=judges)
         result = {"name": short_name(given.teacher), "dataset": data.description.name} | result
         if given.page:
             write_page(result, pictures, given.page)

@@ -14,6 +14,7 @@ from gendistill.commands.keeping import keeping
 from gendistill.commands.options import Options, add_json
 from gendistill.commands.output import hand_over, result_only
 from gendistill.config.plan import is_real
+from gendistill.spelling import typed
 
 UNEVEN = 1.5
 """How many times as large as the smallest the largest class must be for each class's accuracy to be printed."""
@@ -46,14 +47,11 @@ def main(argv: Sequence[str]) -> int:
     if output is None and (Path(given.teacher) / "config.yaml").is_file():
         output = str(Path(given.teacher) / "results.json")
     with result_only(given.json), keeping(output):
-        data = load_data(given)
+        data = load_data(given, given.teacher)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         result = judge(teacher, data, given, given.teacher, short_name(given.teacher))
         if given.protocol in OF_CONDENSED_SETS and not is_real(given.teacher) and baselines([teacher], data):
-            print(
-                "gendistill compare with the same words judges random real images, herding and k-center, too",
-                file=sys.stderr,
-            )
+            print(f"random real images, herding and k-center beside it: {typed('compare', *argv)}", file=sys.stderr)
     return hand_over(result, text, as_json=given.json, output=output)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from gendistill.commands.judge import REFERENCES, add_data_files, load_data
+from gendistill.commands.judge import REFERENCES, add_data_files, data_given, load_data
 from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import result_only, to_json
+from gendistill.spelling import typed
 
 FORMATS = ("png", "pt", "parquet", "safetensors", "dc", "mtt", "datm", "dd", "idc")
 
@@ -40,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.teacher.reference import open_teacher
 
     with result_only(given.json):
-        data = load_data(given) if given.dataset else None
+        data = load_data(given, given.teacher) if data_given(given) else None
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         result = export(
             teacher,
@@ -54,7 +57,20 @@ def main(argv: Sequence[str]) -> int:
         return 0
     print(f"wrote {result['images']:,} images as {result['format']} to {result['path']}")
     if "max_quantisation_error" in result:
-        print(f"8 bits a channel changed a pixel in [0, 1] by at most {result['max_quantisation_error']:.4f}")
+        print(_changed(result, given))
     for sentence in result["lost"]:
         print(f"lost: {sentence}")
     return 0
+
+
+def _changed(result: Mapping[str, Any], given: argparse.Namespace) -> str:
+    """Say what 8 bits changed; outside [0, 1] that is clipping, and another form keeps what pictures cannot."""
+    change = f"{result['max_quantisation_error']:.4f}"
+    if not result["clipped"]:
+        return f"8 bits a channel changed a pixel in [0, 1] by at most {change}"
+    words = [given.teacher, "--format", "pt", "--output", f"{given.output.rstrip('/')}-pt", "--seed", str(given.seed)]
+    words += [] if given.count is None else ["--count", str(given.count)]
+    return (
+        f"{max(result['clipped'], 0.001):.1%} of the values lie outside [0, 1], where pictures end: clipping changed "
+        f"one by {change}; tensors keep them:\n         {typed('export', *words, **data_given(given))}"
+    )

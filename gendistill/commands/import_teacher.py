@@ -70,15 +70,16 @@ def add_reading(options: argparse._ActionsContainer, labels: Sequence[str] = LAB
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill import``."""
     given = parser().parse(argv)
+    from gendistill.data.recorded import remember
     from gendistill.data.whitening import EPSILON
     from gendistill.teacher import save
     from gendistill.teacher.imports import describe_source, import_teacher
     from gendistill.teacher.reference import with_labeller
 
     # Fitted only where values are whitened, and then to the real images as they are.
-    epsilon, given.whitening = given.whitening, None
+    epsilon, given.whitening = None if given.whitening == "none" else given.whitening, None
     with result_only(given.json):
-        data = load_data(given)
+        data = load_data(given, given.source, without=("whitening",))
         teacher = import_teacher(
             given.source,
             data,
@@ -92,6 +93,8 @@ def main(argv: Sequence[str]) -> int:
         )
         if given.labeller is not None:
             teacher = with_labeller(teacher, given.labeller, data)
+        if (noted := remember(data)) is not None:
+            teacher.metadata.setdefault("data", noted)
         save(teacher, given.output)
     print(visible(describe_source(teacher)), file=sys.stderr)
     result = _result(teacher, given.output)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendistill.commands.options import image_number, momentum, named_numbers, positive, rate_list, update_list
+from gendistill.commands.options import image_number, momentum, named_numbers, or_none, positive, rate_list, update_list
 from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.regular import expanded, real_path
+from gendistill.spelling import typed
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -35,24 +36,38 @@ SAME_NAME = (
 )  # fmt: skip
 
 
+SMOKE = {"updates": "5,10", "seeds": "2"}
+"""How teachers are judged at ``--scale smoke``, which is to show in seconds that everything works."""
+OF_DATA = (
+    "image_size", "channels", "background", "whitening", "length", "vocabulary", "embedding", "text_column",
+    "label_column",
+)  # fmt: skip
+"""Options of the data that are called alike everywhere."""
+
+
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the real data."""
-    parser.add_argument("--dataset", default="digits", metavar="NAME", help="real data set, or a folder of images")
+    parser.add_argument("--dataset", metavar="NAME", help="real data set, or a folder of images; None: that which the "
+                        "teacher was made from, with the options below, else digits")  # fmt: skip
     add_data_files(parser)
 
 
 def add_data_files(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the real data's files are and how to read images and texts of one's own."""
+    """Add the options that say where the real data's files are and how to read images and texts of one's own.
+
+    ``none`` for one of them is its default, also where a teacher remembers something else.
+    """
+    count = or_none(positive)
     parser.add_argument("--data-root", metavar="DIR", help="where its files are; None: see docs/data.md")
-    parser.add_argument("--image-size", type=positive, metavar="N", help="height and width in pixels that the images "
+    parser.add_argument("--image-size", type=count, metavar="N", help="height and width in pixels that the images "
                         "of a data folder are brought to; None: as they are")  # fmt: skip
-    parser.add_argument("--channels", type=positive, metavar="N", help="1 or 3: bring the images of a data folder to "
+    parser.add_argument("--channels", type=count, metavar="N", help="1 or 3: bring the images of a data folder to "
                         "grey or colour; None: as they are")  # fmt: skip
     parser.add_argument("--background", metavar="COLOUR", help="what transparent pixels of the images of a data folder "
                         "let through, such as black or #8040ff; None: white")  # fmt: skip
-    parser.add_argument("--length", type=positive, metavar="N", help="words of a sentence of a text; None: what most "
+    parser.add_argument("--length", type=count, metavar="N", help="words of a sentence of a text; None: what most "
                         "have")  # fmt: skip
-    parser.add_argument("--vocabulary", type=positive, metavar="N", help="words of a text that are kept, the most "
+    parser.add_argument("--vocabulary", type=count, metavar="N", help="words of a text that are kept, the most "
                         "frequent; None: 5000")  # fmt: skip
     parser.add_argument("--embedding", metavar="WHAT", help="numbers of a word's vector, learned from a text, or a "
                         "file of vectors in GloVe's form; None: see docs/data.md")  # fmt: skip
@@ -60,8 +75,8 @@ def add_data_files(parser: argparse.ArgumentParser) -> None:
                         "from 1; None: found out")  # fmt: skip
     parser.add_argument("--label-column", metavar="NAME", help="column of a table that holds the classes, or its "
                         "number from 1; None: found out")  # fmt: skip
-    parser.add_argument("--whitening", type=float, metavar="EPS", help="ZCA-whiten the real data with this epsilon, "
-                        "such as 0.1; None: mean and standard deviation")  # fmt: skip
+    parser.add_argument("--whitening", type=or_none(float), metavar="EPS", help="ZCA-whiten the real data with this "
+                        "epsilon, such as 0.1; None: mean and standard deviation")  # fmt: skip
 
 
 def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> argparse._ArgumentGroup:
@@ -142,22 +157,51 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "are their means")  # fmt: skip
 
 
-def load_data(options: argparse.Namespace) -> RealData:
-    """Load the data set that the options of :func:`add_data` name."""
-    import gendistill.data
+def data_given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of :func:`add_data` that were given, by the names of :func:`gendistill.data.load`."""
+    given = {name: getattr(options, name) for name in OF_DATA}
+    given |= {"name": options.dataset, "root": options.data_root}
+    return {name: value for name, value in given.items() if value is not None}
 
-    names = ("image_size", "channels", "background", "whitening", "length", "vocabulary", "embedding",
-             "text_column", "label_column")  # fmt: skip
-    given = {name: getattr(options, name) for name in names}
-    return gendistill.data.load(options.dataset, options.data_root, **given)
+
+def load_data(
+    options: argparse.Namespace,
+    *references: str,
+    results: Sequence[tuple[str, Mapping[str, Any]]] = (),
+    without: Sequence[str] = (),
+) -> RealData:
+    """Load the data set that the options of :func:`add_data` name, and what they leave out as teachers remember it.
+
+    Args:
+        options: What was given; it wins.
+        *references: Teachers that are judged on the data.
+        results: Earlier results that stand beside them, each with its file.
+        without: Options that teachers have no say in.
+
+    Raises:
+        UserError: Teachers were made from different data and no ``--dataset`` says which is meant; see also
+            :func:`gendistill.data.recorded.load_recorded`.
+    """
+    from gendistill.data.recorded import Recorded, agreed, load_recorded
+    from gendistill.teacher.reference import recorded_data
+
+    given = data_given(options)
+    try:
+        noted = [*map(recorded_data, references), *(Recorded.read(one.get("data"), file) for file, one in results)]
+        recorded = agreed([one for one in noted if one is not None])
+    except UserError:
+        if options.dataset is None:
+            raise
+        recorded = None
+    return load_recorded(None if recorded is None else recorded.without(*without), given)
 
 
 def dataset_name(dataset: str) -> str:
     """Return what results call the data set of ``--dataset``: a folder by its last name."""
-    from gendistill.data.load import FOLDER_PREFIX, NAMES
+    from gendistill.data.load import FOLDER_PREFIX, NAMES, known_name
 
-    path = expanded(dataset.removeprefix(FOLDER_PREFIX))
-    return dataset if dataset in NAMES else readable(real_path(path).name)
+    known = known_name(dataset)
+    return known if known in NAMES else readable(real_path(expanded(dataset.removeprefix(FOLDER_PREFIX))).name)
 
 
 def learner_spec(text: str | None) -> Any:
@@ -255,6 +299,13 @@ def judge(
     """
     from gendistill.evaluation.evaluate import evaluate
 
+    if options.robust and teacher.label_counts is None:
+        many = str(10 * data.description.num_classes)
+        how = typed("export", path, "--format", "safetensors", "--count", many, "--output", f"{many}-images")
+        raise UserError(
+            f"--robust compares with as many random real images, and '{path}' makes images without end; judge some of "
+            f"them: {how}"
+        )
     learning = learning_options(options) | running(options)
     device = learning["device"]
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "draws", "reference", "seed")}

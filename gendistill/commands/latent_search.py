@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendistill.commands.judge import add_judging, judge
+from gendistill.commands.judge import SMOKE, add_judging, judge
 from gendistill.commands.options import Options
 from gendistill.commands.output import result_only, to_json, write_json
 from gendistill.commands.report import grid_of
@@ -20,24 +20,32 @@ from gendistill.yaml_file import dump_yaml
 
 if TYPE_CHECKING:
     from gendistill.config.experiment import Experiment
+    from gendistill.data.real import RealData
     from gendistill.teacher import Teacher
 
 TRAINER = "trainers.latent_search.LatentSearchTrainer"
 SUMMARY = (
     "Move latents of a trained generator until its images teach what real ones teach, then judge the images\n"
     "before and after. GENERATOR is a teacher file, the directory of the run that made it, or a generator's .pth\n"
-    "checkpoint of torch-mimicry (short for --trainer.generator). --no_evaluate leaves out the judging."
+    "checkpoint of torch-mimicry (short for --trainer.generator).\n\n"
+    "judging:\n"
+    "  --no-evaluate               leave it out\n"
+    "  --updates N,N               learner updates to test after (default: 10,30,100,300; at --scale smoke 5,10)\n"
+    "  --seeds N                   number of learners, one seed each (default: 5; at --scale smoke 2)"
 )
+FULL = {"updates": "10,30,100,300"}
+OWN = ("--updates", "--seeds")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill latent-search``."""
-    words = take_apart(argv)
-    evaluating = _take_flag(words, "--no_evaluate")
+    words = take_apart(argv, flags=("--no-evaluate",), own=OWN)
     if len(words.positional) > 1:
         raise UserError(f"gendistill latent-search takes one generator, not also '{words.positional[1]}'")
     if words.positional:
         words.overrides.insert(0, ("--trainer.generator", words.positional[0]))
+        if any(option.endswith("generator") for option in words.typed):
+            raise UserError(f"the generator is given twice, as '{words.positional[0]}' and as an option; give it once")
     if not words.configs:
         words.overrides.insert(0, ("--run.name", "latent-search"))
     experiment = assemble(words, default_trainer=TRAINER)
@@ -52,9 +60,11 @@ def main(argv: Sequence[str]) -> int:
     if "--print_config" in words.flags:
         print(dump_yaml(experiment.to_dict()), end="")
         return 0
+    judging = _judging(experiment, words)
     as_json = "--json" in words.flags
     with result_only(as_json):
-        results, context = search(experiment, evaluating)
+        data = _data_of_generator(experiment, words)
+        results, context = search(experiment, None if "--no-evaluate" in words.flags else judging, data)
     if not context.processes.main:
         return 0
     if as_json:
@@ -72,12 +82,30 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def search(experiment: Experiment, evaluating: bool = True) -> tuple[dict[str, Any], Any]:
+def _data_of_generator(experiment: Experiment, words: Words) -> RealData:
+    """Load the data: that which the generator was made from, where a person names a generator and no data.
+
+    A config names data for the generator that it names. What is typed wins in any case.
+    """
+    from gendistill.data.recorded import load_recorded
+    from gendistill.teacher.reference import recorded_data
+
+    chosen = bool(words.positional) or "generator" in experiment.typed
+    recorded = recorded_data(str(experiment.init_args["generator"])) if chosen or not words.configs else None
+    if recorded is None:
+        return experiment.load_data()
+    data = load_recorded(recorded, {name: experiment.data.get(name) for name in experiment.data_typed})
+    experiment.data = {name: value for name, value in data.options.items() if name != "seed"}
+    return data
+
+
+def search(experiment: Experiment, judging: argparse.Namespace | None, data: RealData) -> tuple[dict[str, Any], Any]:
     """Run the search, write pictures of it and, if wanted, judge before and after.
 
     Args:
         experiment: The search's config.
-        evaluating: Whether to judge, after 10 to 300 learner updates, into ``results.json``.
+        judging: Options of :func:`gendistill.commands.judge.add_judging`, for ``results.json``; None: do not judge.
+        data: The real data.
 
     Returns:
         ``{"teachers": [before, after], "grid": path, "film": path, "norms": path, "run": path, "curves": norms of the
@@ -85,12 +113,12 @@ def search(experiment: Experiment, evaluating: bool = True) -> tuple[dict[str, A
         ``norms.png`` in the run's ``samples``. The teacher before the search is kept beside the other as
         ``start.safetensors``.
     """
+    from gendistill.data.recorded import remember
     from gendistill.report.film import gif, path_plot
     from gendistill.runs.loop import train
     from gendistill.teacher import load, save
 
     config = experiment.to_dict()
-    data = experiment.load_data()
     # Any, since only trainers/ knows a search; it has start_teacher() and film beside what every trainer has.
     trainer: Any = experiment.build_trainer()
     context = train(trainer, data, experiment.options, config=config)
@@ -111,12 +139,13 @@ def search(experiment: Experiment, evaluating: bool = True) -> tuple[dict[str, A
         results[kind] = str(target)
     results["curves"] = norm_curve(after)
     start = context.directory.path / "start.safetensors"
+    if (noted := remember(data)) is not None:
+        before.metadata.setdefault("data", noted)
     save(before, start)
-    if evaluating:
-        options = _judging_defaults(experiment)
+    if judging is not None:
         results["teachers"] = [
-            judge(before, data, options, str(start), "before"),
-            judge(after, data, options, str(context.directory), "after"),
+            judge(before, data, judging, str(start), "before"),
+            judge(after, data, judging, str(context.directory), "after"),
         ]
         write_json(results, context.directory.results)
     return results, context
@@ -163,15 +192,11 @@ def side_by_side(before: Teacher, after: Teacher) -> bytes:
     return buffer.getvalue()
 
 
-def _judging_defaults(experiment: Experiment) -> argparse.Namespace:
+def _judging(experiment: Experiment, words: Words) -> argparse.Namespace:
+    """Return how both teachers are judged: as the command line says, else in proportion to the scale."""
     options = Options(prog="gendistill latent-search")
     add_judging(options)
     run = experiment.options
-    return options.parse(["--updates", "10,30,100,300", "--device", run.device, "--seed", str(run.seed)])
-
-
-def _take_flag(words: Words, flag: str) -> bool:
-    """Remove a flag from the overrides; return whether it was absent."""
-    given = [option for option, _ in words.overrides if option.replace("-", "_").strip("_") == flag.strip("-")]
-    words.overrides = [(option, value) for option, value in words.overrides if option not in given]
-    return not given
+    given = (SMOKE if words.scale == "smoke" else FULL) | {name.removeprefix("--"): value for name, value in words.own}
+    named = [f"--{name}={value}" for name, value in given.items()]
+    return options.parse([*named, "--device", run.device, "--seed", str(run.seed)])

@@ -124,7 +124,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 
     check_search(given.search)
     device = choose_device(given.device)
-    data = load_data(given)
+    data = load_data(given, given.teacher)
     held = contents(data)
     data = data.to(device)
     space = open_space(given.space)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from gendistill import budget
 from gendistill.errors import UserError, did_you_mean
 from gendistill.files import require_place
+from gendistill.spelling import in_one_spelling, require_one_spelling
 
 WRITTEN = ("output", "report", "page")
 """The options, of whatever command, that name a file or a folder to write."""
@@ -49,11 +50,12 @@ class Options(argparse.ArgumentParser):
                 results where nothing can be written.
         """
         known = [name for action in self._actions for name in action.option_strings]
-        given, unknown = self.parse_known_args(list(argv))
+        argv = self._in_one_spelling(argv)
+        given, unknown = self.parse_known_args(argv)
         # argparse sets a default only where there is nothing yet: what is still unset was not on the command line.
         unset = object()
         marked = argparse.Namespace(**{action.dest: unset for action in self._actions})
-        words = vars(self.parse_known_args(list(argv), marked)[0])
+        words = vars(self.parse_known_args(argv, marked)[0])
         given.explicit = {name for name, value in words.items() if value is not unset}
         if unknown:
             word = unknown[0].split("=")[0]
@@ -61,6 +63,27 @@ class Options(argparse.ArgumentParser):
             raise UserError(f"{self.prog} has no {what} '{word}'; {did_you_mean(word, known)}see {self.prog} --help")
         self._require_places(given)
         return given
+
+    def _in_one_spelling(self, argv: Sequence[str]) -> list[str]:
+        """Return the words with every option as it is listed: configs write ``--data.image_size``, and ``_`` for ``-``.
+
+        Raises:
+            UserError: One option stands there in two spellings.
+        """
+        words: list[str] = []
+        typed: list[str] = []
+        for place, word in enumerate(argv):
+            if word == "--":
+                return [*words, *argv[place:]]
+            option, equals, value = word.partition("=")
+            listed = in_one_spelling(option) if option.startswith("--") else option
+            if listed in self._option_string_actions:
+                typed.append(option)
+                words.append(f"{listed}{equals}{value}")
+            else:
+                words.append(word)
+        require_one_spelling(word for word in typed if word.startswith("--"))
+        return words
 
     def _require_places(self, given: argparse.Namespace) -> None:
         """Refuse places where nothing can be written: now, and not when the work is done."""
@@ -84,6 +107,16 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
     return number
+
+
+def or_none(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Let an option of the data be ``none``: as it is without it, also where a teacher remembers another value."""
+
+    def either(text: str) -> Any:
+        return "none" if text.lower() == "none" else read(text)
+
+    either.__name__ = read.__name__  # what argparse calls it in a complaint
+    return either
 
 
 def update_list(text: str) -> list[int]:

@@ -74,7 +74,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     from gendistill.runs.device import choose_device
     from gendistill.teacher.reference import open_teacher
 
-    data = load_data(given).to(choose_device(given.device))
+    data = load_data(given, given.teacher, *filter(None, [given.control])).to(choose_device(given.device))
     references = [given.teacher] + ([given.control] if given.control else [])
     teachers = {short_name(ref): require_made_here(open_teacher(ref, data, seed=given.seed), ref) for ref in references}
     if REAL in teachers:

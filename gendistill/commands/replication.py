@@ -18,7 +18,7 @@ from gendistill.config.base import read_config
 from gendistill.config.command_line import Words, assemble
 from gendistill.config.experiment import Experiment
 from gendistill.config.merge import at_scale
-from gendistill.config.plan import RUN, Plan, Reported, is_real, plan, reported
+from gendistill.config.plan import RUN, Plan, Reported, at_smoke, is_real, plan, reported
 from gendistill.errors import UserError, did_you_mean
 from gendistill.notes import note
 
@@ -79,6 +79,8 @@ class Replications:
             raise UserError(f"there is no replication '{name}'; {hint.rstrip()}")
         path = str(self.configs / f"{name}.yaml")
         config = at_scale(read_config(path), self.scale, path)
+        if self.scale == "smoke":
+            config["evaluation"] = at_smoke(config.get("evaluation"))
         return Replication(name, path, plan(config, path), reported(config, path), self)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendistill.commands.judge import FILE_NAME, add_data_files, load_data
+from gendistill.commands.judge import FILE_NAME, add_data_files, data_given, load_data
 from gendistill.commands.options import Options
 from gendistill.commands.output import read_results
 from gendistill.errors import UserError
@@ -30,8 +30,7 @@ def parser() -> Options:
     options.add_argument("--title", help="headline; None: it names the data set")
     options.add_argument("--no-images", action="store_true", help="leave out the grids of images")
     options.add_argument("--dataset", metavar="NAME", help="real data set that the teachers were judged on, for the "
-                         "grids of images; None: the one that the results name, which will not do for a "
-                         "folder")  # fmt: skip
+                         "grids of images; None: the one that the results name, with the options below")  # fmt: skip
     options.add_argument("--teachers", metavar="DIR", help="folder below which teachers that the results name are "
                          "opened for their images; None: beside the results, and runs and teacher files below the "
                          "current folder")  # fmt: skip
@@ -51,9 +50,12 @@ def main(argv: Sequence[str]) -> int:
 
     images: dict[str, Tensor] = {}
     if not given.no_images:
-        data = load_data(given) if given.dataset else None
+        measured = [(given.results, one) for one in results["teachers"]]
+        data = load_data(given, results=measured) if given.dataset else None
         below = Path(given.teachers) if given.teachers else None
-        images = pictures_of(results, given.data_root, data, folders=[below or folder], runs_here=below is None)
+        images = pictures_of(
+            results, given.results, data_given(given), data, folders=[below or folder], runs_here=below is None
+        )
     write_report(results, output, images, title=given.title)
     print(f"report   {output}  (open it in a browser)")
     return 0
@@ -61,7 +63,8 @@ def main(argv: Sequence[str]) -> int:
 
 def pictures_of(
     results: Mapping[str, Any],
-    root: str | None,
+    file: str,
+    given: Mapping[str, Any],
     data: RealData | None = None,
     *,
     named: Collection[str] = (),
@@ -72,8 +75,10 @@ def pictures_of(
 
     Args:
         results: ``{"teachers": [...]}``.
-        root: Where the data sets' files are.
-        data: The real data, where it is loaded already. None: what the results name, if it is public and there.
+        file: What the results come from, for sentences.
+        given: Options of the data that a person gave; they win.
+        data: The real data, where it is loaded already. None: what the results remember, see
+            :func:`gendistill.data.recorded.load_recorded`, or else name, if it is public and there.
         named: References that the user himself has typed.
         folders: Where teachers that the results name may lie.
         runs_here: Whether runs and teacher files below the current folder are opened, too.
@@ -81,10 +86,7 @@ def pictures_of(
     Returns:
         Pixels (N, C, H, W) by teacher's name. A teacher that has gone is named on stderr and left out.
     """
-    import gendistill.data
-    from gendistill.data.load import check_named_by_file
     from gendistill.report.rows import rows
-    from gendistill.spelling import option
     from gendistill.teacher.reference import open_teacher
 
     loaded = {} if data is None else {data.description.name: data}
@@ -96,8 +98,7 @@ def pictures_of(
         dataset = str(result.get("dataset") or "digits")
         try:
             if dataset not in loaded:
-                check_named_by_file(dataset, root, f"name it with {option('name')}")
-                loaded[dataset] = gendistill.data.load(dataset, root)
+                loaded[dataset] = _data_of(result, dataset, file, given)
             if str(reference) not in named:
                 _check_place(str(reference), folders, runs_here)
             teacher = open_teacher(reference, loaded[dataset])
@@ -107,6 +108,25 @@ def pictures_of(
         except UserError as error:
             print(sentence(f"no images of {name} in the report: {error}"), file=sys.stderr)
     return pictures
+
+
+def _data_of(result: Mapping[str, Any], dataset: str, file: str, given: Mapping[str, Any]) -> RealData:
+    """Load the data that a result was measured on.
+
+    Raises:
+        UserError: It is not there, is not what was measured on, or is none that a file may name.
+    """
+    import gendistill.data
+    from gendistill.data.load import check_named_by_file
+    from gendistill.data.recorded import Recorded, load_recorded
+    from gendistill.spelling import option
+
+    recorded = Recorded.read(result.get("data"), file)
+    if recorded is not None:
+        return load_recorded(recorded, given)
+    root = given.get("root")
+    check_named_by_file(dataset, root, f"name it with {option('name')}")
+    return gendistill.data.load(dataset, root)
 
 
 def stored_sheet(teacher: Teacher) -> Tensor | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gendistill.commands.judge import REFERENCES, add_data_files, load_data
+from gendistill.commands.judge import REFERENCES, add_data_files, data_given, load_data
 from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import result_only, to_json
 
@@ -38,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.teacher.sentences import listing, sentences, table
 
     with result_only(given.json):
-        teacher = open_teacher(given.teacher, load_data(given) if given.dataset else None, seed=given.seed)
+        teacher = open_teacher(
+            given.teacher, load_data(given, given.teacher) if data_given(given) else None, seed=given.seed
+        )
         asked = {"metric": given.metric, "nearest": given.nearest, "count": given.count}
         if given.json:
             found = to_json(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from gendistill.config.command_line import assemble, take_apart
 from gendistill.config.experiment import Experiment
 from gendistill.config.help import show
 from gendistill.errors import DivergenceError, UserError
-from gendistill.spelling import of_command
+from gendistill.spelling import typed
 from gendistill.yaml_file import dump_yaml
 
 TEXTS = ("toytext", "text")
@@ -70,17 +69,16 @@ def announce(context: Any, data: Mapping[str, Any]) -> None:
     """Say where the run's files are and how to look at them, with the options that give the same data."""
     if not context.processes.main:
         return
-    directory, dataset = context.directory, data["name"]
-    words = [f"{of_command(name)} {shlex.quote(str(value))}" for name, value in data.items() if value is not None]
+    directory = context.directory
     print(f"run      {directory}  ({context.step} steps)")
     print(f"teacher  {directory.teacher}")
-    print(f"judge    gendistill evaluate {shlex.quote(str(directory))} {' '.join(words)}")
-    print(f"curves   gendistill tensorboard --logdir {context.options.root}")
-    if dataset in TEXTS:
+    print(f"judge    {typed('evaluate', str(directory), **data)}")
+    print(f"curves   {typed('tensorboard', '--logdir', str(context.options.root))}")
+    if data["name"] in TEXTS:
         from gendistill.teacher import load
         from gendistill.teacher.sentences import listing
 
-        print(f"words    gendistill tokens {directory}")
+        print(f"words    {typed('tokens', str(directory))}")
         print(listing(load(directory.teacher), count=SENTENCES), end="")
 
 

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.evaluation.verify import verify
 
     # Of the file's values, as with import; learners are shown what the file is made for.
-    epsilon, given.whitening = given.whitening, None
+    epsilon, given.whitening = None if given.whitening == "none" else given.whitening, None
     hard = given.labels == "hard"
     learning = {name: value for name, value in named_learning(given).items() if name in (given.explicit | {*KEPT})}
     learning |= running(given) | {"labels": "hard" if hard else "given"}
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     with result_only(given.json), keeping(given.output):
         result = verify(
             given.source,
-            load_data(given),
+            load_data(given, given.source, without=("whitening",)),
             protocol=given.protocol,
             learning=learning,
             reading=Reading(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,12 @@ from gendistill.declared import allows, block_types, declared_types, is_block
 from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import full_path, full_paths
 from gendistill.renamed import modern, new_name, old_names
+from gendistill.spelling import require_one_spelling
 from gendistill.yaml_file import parse_yaml
 
 FLAGS = ("--help", "--print_config", "--json")
+NETWORKS = ("generator", "discriminator", "learner")
+"""Options that hold a network; one that names no class means the trainer's default."""
 VALUED = ("--config", "--scale", "--trainer", "--dataset", "--data-root")
 
 
@@ -33,6 +36,8 @@ class Words:
         scale: Name of the chosen scale.
         trainer: Dotted path that replaces the config's.
         overrides: Option as written and its text (``None``: no value followed).
+        typed: Those that a person has typed, as written.
+        own: The command's own options that take a value, and their texts.
         positional: Words that belong to no option.
     """
 
@@ -41,14 +46,22 @@ class Words:
     scale: str | None = None
     trainer: str | None = None
     overrides: list[tuple[str, str | None]] = field(default_factory=list)
+    typed: list[str] = field(default_factory=list)
+    own: list[tuple[str, str]] = field(default_factory=list)
     positional: list[str] = field(default_factory=list)
 
 
-def take_apart(argv: Sequence[str]) -> Words:
+def take_apart(argv: Sequence[str], flags: Sequence[str] = (), own: Sequence[str] = ()) -> Words:
     """Sort the words of a command line.
 
+    Args:
+        argv: The words.
+        flags: Further ones that take no value, with dashes; they may be typed with ``_``.
+        own: Options of the command that take a value, in the same way.
+
     Raises:
-        UserError: ``--config``, ``--scale`` or ``--trainer`` stands without its value.
+        UserError: ``--config``, ``--scale``, ``--trainer`` or one of ``own`` stands without its value, or one option
+            stands there in two spellings.
     """
     words = Words()
     rest = list(argv)
@@ -62,7 +75,16 @@ def take_apart(argv: Sequence[str]) -> Words:
         if option in FLAGS and not equals:
             words.flags.add(option)
             continue
+        dashed = f"--{option[2:].replace('_', '-')}"
+        if dashed in flags and not equals:
+            words.flags.add(dashed)
+            continue
         value = text if equals else rest.pop(0) if rest and not _is_option(rest[0]) else None
+        if dashed in own:
+            if value is None:
+                raise UserError(f"{option} needs a value")
+            words.own.append((dashed, value))
+            continue
         if option == "--trainer.help":  # jsonargparse's way to ask for the options of a class
             words.flags.add("--help")
             words.trainer = value or words.trainer
@@ -77,6 +99,8 @@ def take_apart(argv: Sequence[str]) -> Words:
                 words.trainer = value
         else:
             words.overrides.append((option, value))
+            words.typed.append(option)
+    require_one_spelling(words.typed)
     return words
 
 
@@ -109,8 +133,12 @@ def assemble(words: Words, default_trainer: str | None = None) -> Experiment:
         dropped = change(experiment, words.trainer)
         if dropped:
             print(f"{words.trainer} does not take, so left out: {', '.join(dropped)}", file=sys.stderr)
+    require_one_spelling(words.typed, lambda option: ".".join(_find(experiment, option)))
     for option, text in words.overrides:
         override(experiment, option, text)
+    found = [_find(experiment, option) for option in words.typed]
+    experiment.typed = frozenset(".".join(name) for section, *name in found if section == "trainer")
+    experiment.data_typed = frozenset(name[0] for section, *name in found if section == "data")
     return experiment
 
 
@@ -143,6 +171,7 @@ def override(experiment: Experiment, option: str, text: str | None) -> None:
     below = values.get(name)
     nested: dict[str, Any] = {"class_path": below} if isinstance(below, str) else dict(below or {})
     values[name] = nested
+    deeper = _into_arguments(name, nested, deeper)
     for key in deeper[:-1]:
         nested[key] = dict(nested.get(key) or {})
         nested = nested[key]
@@ -153,6 +182,24 @@ def override(experiment: Experiment, option: str, text: str | None) -> None:
     if section == "trainer":
         whole = modern({"class_path": experiment.class_path, "init_args": {name: values[name]}})
         values[name] = whole["init_args"][name]
+
+
+def _into_arguments(name: str, below: Any, keys: list[str]) -> list[str]:
+    """Return keys below an option with ``init_args`` where they are arguments of a class: ``generator.width``.
+
+    Args:
+        name: The option, or the key above.
+        below: What stands there.
+        keys: The keys below.
+    """
+    if not keys or keys[0] in ("class_path", "init_args"):
+        found, rest = keys[:1], keys[1:]
+    else:
+        named = isinstance(below, Mapping) and "class_path" in below
+        found, rest = (["init_args", keys[0]] if named or name in NETWORKS else keys[:1]), keys[1:]
+    for key in found:
+        below = below.get(key) if isinstance(below, Mapping) else None
+    return found + (_into_arguments(found[-1], below, rest) if rest else [])
 
 
 def _override_block(values: dict[str, Any], name: str, deeper: list[str], hint: type, option: str, text: str) -> None:
@@ -200,6 +247,8 @@ def _find(experiment: Experiment, option: str) -> list[str]:
             return ["data", *parts]
     elif parts[0] == "run" and len(parts) == 2 and parts[1] in run:
         return parts
+    elif parts[0] in trainer:
+        return ["trainer", *parts]
     elif parts[0] == "trainer":
         names = parts[2:] if parts[1] == "init_args" else parts[1:]
         if names and (names[0] in trainer or names[0] in old_names(experiment.trainer_class)):

@@ -52,6 +52,8 @@ class Experiment:
             images; ``whitening`` (epsilon) to whiten; ``length``, ``vocabulary`` and ``embedding`` of a text,
             ``text_column`` and ``label_column`` of its table.
         run: Arguments given for :class:`RunOptions`.
+        typed: Of the arguments those that a person has typed, such as ``inner.steps``; others are sizes for usual data.
+        data_typed: Names of the options of the data that a person has typed.
     """
 
     trainer_class: type
@@ -59,6 +61,8 @@ class Experiment:
     init_args: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
+    typed: frozenset[str] = frozenset()
+    data_typed: frozenset[str] = frozenset()
 
     @property
     def options(self) -> RunOptions:
@@ -90,9 +94,17 @@ class Experiment:
         init_args = {name: given[name] for name in parameters}
         return {
             "trainer": {"class_path": self.class_path, "init_args": plain(init_args)},
-            "data": DATA_DEFAULTS | plain(self.data),
+            "data": plain(self.data_options),
             "run": plain(self.options.to_dict()),
         }
+
+    @property
+    def data_options(self) -> dict[str, Any]:
+        """The options of the data, complete, the data set by its own name however it was spelt."""
+        from gendistill.data.load import known_name
+
+        options = DATA_DEFAULTS | self.data
+        return options | {"name": known_name(str(options["name"]))}
 
     def build_trainer(self) -> Any:
         """Build the trainer.
@@ -101,7 +113,9 @@ class Experiment:
             UserError: An argument is missing or out of range.
         """
         self.to_dict()
-        return build({"class_path": self.class_path, "init_args": self.init_args}, locate(TRAINER))
+        trainer: Any = build({"class_path": self.class_path, "init_args": self.init_args}, locate(TRAINER))
+        trainer.typed = self.typed
+        return trainer
 
     def load_data(self) -> RealData:
         """Load the data set.
@@ -111,7 +125,7 @@ class Experiment:
         """
         import gendistill.data
 
-        return gendistill.data.load(**(DATA_DEFAULTS | self.data))
+        return gendistill.data.load(**self.data_options)
 
 
 def trainer_path(name: Any) -> Any:

@@ -88,6 +88,20 @@ def _learner(learner: Any) -> Any:
     return spec
 
 
+SMOKE: dict[str, Any] = {"updates": [5, 10], "seeds": 2}
+"""How learners are trained at the scale ``smoke`` where a config does not say."""
+
+
+def at_smoke(section: Any) -> Any:
+    """Return the section ``evaluation`` of a config at the scale ``smoke``, small where it does not say how large."""
+    values = {} if section is None else section
+    if not isinstance(values, Mapping):
+        return section
+    learning = values.get("learning", {})
+    silent = isinstance(learning, Mapping) and not {"updates", "epochs", "protocol"} & set(learning)
+    return {"seeds": 2, **values} | ({"learning": SMOKE | dict(learning)} if silent else {})
+
+
 def is_real(reference: str) -> bool:
     """Tell whether a reference means real data."""
     return reference == "real" or reference.startswith("real:")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -76,8 +76,8 @@ def load(
     (digits: 200). The test part is the official one (digits: 400, held out the same way). Points are embedded, too.
 
     Args:
-        name: One of :data:`NAMES`, or ``folder:PATH``, or the path of a folder of images or of a Parquet file
-            (:data:`gendistill.data.folder.LAYOUTS`).
+        name: One of :data:`NAMES`, however it is spelt (``CIFAR-10``), or ``folder:PATH``, or the path of a folder of
+            images or of a Parquet file (:data:`gendistill.data.folder.LAYOUTS`).
         root: Where the official files lie or are downloaded to; of ``text`` the file or folder itself. None:
             :func:`default_root`.
         device: Where the images go.
@@ -102,6 +102,12 @@ def load(
         UserError: Unknown name; files missing or damaged; a folder without two classes of equal images; images too
             large to be whitened.
     """
+    name = known_name(name)
+    given: dict[str, Any] = {
+        "name": name, "root": None if root is None else str(root), "seed": seed or None, "image_size": image_size,
+        "channels": channels, "background": background, "whitening": whitening, "length": length,
+        "vocabulary": vocabulary, "embedding": embedding, "text_column": text_column, "label_column": label_column,
+    }  # fmt: skip
     of_text, columns = text.TextOptions(length, vocabulary, embedding), Columns(text_column, label_column)
     of_pictures = Pictures(image_size, channels, background)
     if name in text.NAMES:
@@ -121,10 +127,36 @@ def load(
         raise UserError(f"{words} are for texts; '{readable(name)}' holds pictures, leave them out")
     else:
         loaded = replace(_load(name, root, seed, of_pictures, label_column), background=background)
-    data = loaded.to(device)
+    options = {key: value for key, value in given.items() if value is not None}
+    data = replace(loaded, options=options).to(device)
     for sentence in data.notes:
         note(sentence)
     return data if whitening is None else data.with_normalisation(data.whitening(whitening))
+
+
+def known_name(name: str) -> str:
+    """Return the name of a data set however it is spelt: ``CIFAR-10``, ``cifar_10`` and ``Cifar10`` are ``cifar10``.
+
+    A folder of that name is a folder of pictures, unless it is where the official files lie (``MNIST/raw``).
+
+    Args:
+        name: A data set, or a folder or file of one's own, which is returned as it is.
+    """
+    if name in NAMES:
+        return name
+    found = _SPELT.get(_bare(name))
+    if found is None:
+        return name
+    base = BASES.get(found, found)
+    official = base in sources.SOURCES and Path(sources.SOURCES[base].folder).exists()
+    return found if official or not expanded(name).exists() else name
+
+
+def _bare(name: str) -> str:
+    return name.lower().translate(str.maketrans("", "", "-_ ."))
+
+
+_SPELT = {_bare(name): name for name in NAMES}
 
 
 def check_named_by_file(name: str, root: str | Path | None, way_out: str) -> None:

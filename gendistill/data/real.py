@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,6 +53,8 @@ class RealData:
         test: What results are measured on.
         notes: What a person should know of how the files were read, a sentence each.
         background: The colour on which transparent pictures that stand for this data are laid; None: white.
+        options: What :func:`gendistill.data.load` was given, ``name`` among it, so that others can load the same; empty
+            of data that was made in another way.
     """
 
     description: Description
@@ -59,6 +63,7 @@ class RealData:
     test: Split
     notes: tuple[str, ...] = ()
     background: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> RealData:
         """Return the data on another device."""
@@ -78,7 +83,7 @@ class RealData:
 
         described = replace(self.description, class_names=class_names)
         parts = part(self.train), part(self.validation), part(self.test)
-        return RealData(described, *parts, background=self.background)
+        return RealData(described, *parts, background=self.background, options=self.options)
 
     def with_normalisation(self, normalisation: Normalisation) -> RealData:
         """Return the same images in another normalisation."""

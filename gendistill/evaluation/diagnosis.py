@@ -7,7 +7,7 @@ what is missing and what was memorised is so judged by what real images do by th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,23 @@ import torch
 from torch import Tensor
 
 from gendistill.data.cloud import Cloud
-from gendistill.data.description import as_pixels
+from gendistill.data.description import Normalisation, as_pixels
 from gendistill.data.real import RealData, Split
 from gendistill.data.scatter import scatter
 from gendistill.errors import UserError
 from gendistill.evaluation.choice import choose_extractor
+from gendistill.evaluation.discriminators import Judge
 from gendistill.evaluation.extractors import extract
-from gendistill.evaluation.symptoms import NEAR, SHOWN, of_classes, of_coverage, of_memory, of_repeats, verdict
+from gendistill.evaluation.symptoms import (
+    NEAR,
+    SHOWN,
+    of_classes,
+    of_coverage,
+    of_discriminator,
+    of_memory,
+    of_repeats,
+    verdict,
+)
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.draw import draw_once
@@ -58,6 +68,7 @@ def diagnose(
     extractor: str = "classifier",
     seed: int = 0,
     device: torch.device | str | None = None,
+    judges: Sequence[Judge] = (),
 ) -> tuple[dict[str, Any], Pictures]:
     """Look for what goes wrong with generators: collapse, missing classes, repeated and memorised images.
 
@@ -69,6 +80,8 @@ def diagnose(
             :func:`gendistill.evaluation.choice.choose_extractor`. It must know the classes.
         seed: Of the draws.
         device: Where networks run; None: where the data is.
+        judges: The discriminators of the run that made the generator, which are asked what they make of its images, of
+            those they were trained on and of test images; see :mod:`gendistill.evaluation.discriminators`.
 
     Returns:
         Plain values: ``verdict`` (one sentence), ``collapsed`` (bool), ``findings`` (each ``key``, ``wrong`` (bool),
@@ -84,6 +97,7 @@ def diagnose(
             f"a diagnosis looks at pictures, and '{data.description.name}' holds sentences; gendistill evaluate tells "
             "how close they are to real ones, and gendistill tokens prints their words"
         )
+    trained_as = teacher.description.normalisation
     teacher = fitted(teacher, data.description)
     if device is not None:
         data = data.to(device)
@@ -107,6 +121,10 @@ def diagnose(
     if seen["made"][1] is None:
         raise UserError(f"the extractor '{network.name}' knows no classes; choose classifier")
     real_pixels = as_pixels(control.images.cpu())
+    parts = {"made": (pixels, asked)} | {
+        name: (as_pixels(part.images.cpu()), part.labels.cpu())
+        for name, part in (("control", control), ("train", reference))
+    }
     repeats = _repeats(pixels, real_pixels)
     memory = _memory(pixels, real_pixels, train)
     classes = _classes(data, asked, control, reference, seen, labelled=_labelled(teacher, seed))
@@ -118,6 +136,7 @@ def diagnose(
         *of_classes(classes),
         *of_coverage(result),
         *of_memory(memory, most),
+        *(found for judge in judges for found in of_discriminator(judge.name, _told(judge, parts, trained_as))),
     ]
     result["findings"] = findings
     wrong = [finding for finding in findings if finding["wrong"]]
@@ -145,6 +164,15 @@ def _labelled(teacher: Teacher, seed: int) -> bool:
     return not torch.equal(teacher.generate(latents, one), teacher.generate(latents, other))
 
 
+def _told(judge: Judge, parts: Mapping[str, tuple[Tensor, Tensor]], trained_as: Normalisation) -> dict[str, Tensor]:
+    """Return what a discriminator says of pixels, by name."""
+    device = next(judge.network.parameters()).device
+    return {
+        name: judge.scores(trained_as.apply(pixels).to(device), labels.to(device))
+        for name, (pixels, labels) in parts.items()
+    }
+
+
 @torch.no_grad()
 def _look(network: Any, images: Tensor, normalisation: Any) -> tuple[Tensor, Tensor | None]:
     """Return features (N, D) and class probabilities (N, K)."""
@@ -155,17 +183,22 @@ def _look(network: Any, images: Tensor, normalisation: Any) -> tuple[Tensor, Ten
 
 
 def _nearest(one: Tensor, other: Tensor, *, same: bool = False) -> tuple[Tensor, Tensor]:
-    """Return the distance (N,) of each image to its nearest in ``other`` (but for itself), and that one's number."""
+    """Return the distance (N,) of each image to its nearest in ``other`` (but for itself), and that one's number.
+
+    The nearest is found by a product of matrices, which is fast and off by about the root of a float's precision: of a
+    few numbers, such as points, it is too coarse, and of images only the place is taken from it.
+    """
     flat, base = one.flatten(1), other.flatten(1)
+    few = flat.shape[1] <= 64
+    how = "donot_use_mm_for_euclid_dist" if few else "use_mm_for_euclid_dist_if_necessary"
     found, places = [], []
     for start in range(0, len(flat), 256):
-        apart = torch.cdist(flat[start : start + 256], base)
+        apart = torch.cdist(flat[start : start + 256], base, compute_mode=how)
         if same:
             rows = torch.arange(len(apart))
             apart[rows, rows + start] = math.inf
-        least = apart.min(1)
-        found.append(least.values)
-        places.append(least.indices)
+        places.append(apart.argmin(1))
+        found.append((flat[start : start + 256].double() - base[places[-1]].double()).norm(dim=1))
     return torch.cat(found), torch.cat(places)
 
 

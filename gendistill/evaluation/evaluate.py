@@ -14,6 +14,7 @@ from gendistill import __version__
 from gendistill.data.classes import listed
 from gendistill.data.fingerprint import PARTS, contents, fingerprint
 from gendistill.data.real import RealData
+from gendistill.data.recorded import remember
 from gendistill.data.stacked import BASES
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
@@ -58,7 +59,8 @@ def evaluate(
         Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``, ``images``,
         ``decoded_images``, ``bytes`` and its parts (:meth:`gendistill.teacher.Teacher.budget`), and ``everything``
         if it is all real training images, whatever it is called), ``dataset``,
-        ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``software`` (versions),
+        ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``data``, how it was loaded
+        (:func:`gendistill.data.recorded.remember`), ``software`` (versions),
         ``learning``, ``fidelity``, ``modes`` (of points and stacked digits;
         :func:`gendistill.evaluation.modes.point_modes`), ``budget`` (that of the teacher, ``learner_updates``) and
         ``notes``: sentences on what a reader of the numbers should know.
@@ -66,7 +68,7 @@ def evaluate(
     Raises:
         UserError: The teacher does not belong to the data, or an option is not one.
     """
-    teacher, found = fitted(teacher, data.description), fingerprint(data)
+    teacher, found, loaded = fitted(teacher, data.description), fingerprint(data), remember(data)
     notes = teacher_notes(teacher, data)
     if teacher.description.embedding is not None:
         # A text's words are seen as the teacher saw them, should another machine have learned other last digits.
@@ -89,6 +91,7 @@ def evaluate(
         },
         "dataset": data.description.name,
         "dataset_fingerprint": found,
+        **({} if loaded is None else {"data": loaded}),
         "software": {"gendistill": __version__, "torch": str(torch.__version__)},
         "learning": judged_learning,
         "fidelity": judged_fidelity,

@@ -223,6 +223,7 @@ RESULT = Keys(
         "name": Is(text, "a name"),
         "dataset": Is(text, "a name"),
         "dataset_fingerprint": Is(text, "text"),
+        "data": Is(mapping, "how the data was loaded"),
         "software": Is(table_of(maybe(text)), "versions by name"),
         "notes": Is(list_of(text), "a list of sentences"),
         "seconds": Is(size, "a number of seconds"),

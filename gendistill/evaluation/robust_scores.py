@@ -116,8 +116,8 @@ def robust_scores(
     counts = teacher.label_counts
     if counts is None:
         raise UserError(
-            "robust scores compare with as many random real images, this teacher makes images without end; "
-            "export a number of them first (gendistill export --format safetensors --count N)"
+            "robust scores compare with as many random real images, this teacher makes images without end; export a "
+            "number of them first, and judge those"
         )
     if whose_normalisation(options.get("normalisation", "auto"), teacher, data) == "teacher":
         data = data.with_normalisation(teacher.description.normalisation)

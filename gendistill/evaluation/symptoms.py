@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scipy.stats import binomtest
+from scipy.stats import binomtest, mannwhitneyu, norm
+from torch import Tensor
 
 NEAR = 0.01
 """The share of control images that count as near by definition."""
@@ -19,6 +20,12 @@ EVEN = 0.75
 """Below this part of the real images' effective number of classes, the classes are called uneven."""
 AGREES = 0.7
 """Below this part of the classifier's accuracy on real images, labels and images do not belong together."""
+PARTED = 0.99
+"""Above this area under the curve a discriminator tells generated images from real ones."""
+FOOLED = 0.25
+"""Below this one it takes generated images for the real ones."""
+PREFERS = 0.6
+"""Above this one, and for sure, it tells images that it was trained on from those it never saw."""
 CONFIDENCE = 0.99
 SHOWN = 8
 """Classes that a sentence lists."""
@@ -132,12 +139,50 @@ def of_memory(found: Mapping[str, Any], total: int) -> list[dict[str, Any]]:
     return [_finding("memorised", sentence, share, NEAR, advice, wrong=_for_sure_above(found["near"], total, ALARM))]
 
 
+def of_discriminator(name: str, told: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """Return what a discriminator says of generated images, of those it was trained on and of test images.
+
+    Args:
+        name: What it is called.
+        told: Its scores (N,) of ``made``, ``train`` and ``control`` images; higher is more real.
+    """
+    parted, remembered = (auc(told[one], told[other]) for one, other in (("control", "made"), ("train", "control")))
+    sure = remembered - float(norm.ppf(CONFIDENCE)) * auc_error(remembered, len(told["train"]), len(told["control"]))
+    sentence = (
+        f"the {name} tells generated images from test images with an area under the curve of {parted:.3f} (0.5: not at "
+        f"all), and those it was trained on from test images with {remembered:.3f}"
+    )
+    won, fooled, remembers = parted > PARTED, parted < FOOLED, sure > PREFERS
+    advice = [
+        *(["it takes generated images for real and real ones for generated: the generator sits where it has not looked "
+           "for long; more updates of it (n_dis), a larger rate of it, or packing"] if fooled else []),
+        *(["it has won, and the generator learns little from it: a gradient penalty (r1), diff_augment, fewer updates "
+           "of it (n_dis) or a smaller rate"] if won else []),
+        *(["it remembers the training images: diff_augment, or a narrower discriminator"] if remembers else []),
+    ]  # fmt: skip
+    return [_finding("discriminator", sentence, parted, 0.5, "; ".join(advice), wrong=won or fooled or remembers)]
+
+
+def auc(one: Tensor, other: Tensor) -> float:
+    """Return the chance that a score of ``one`` (N,) is above one of ``other`` (M,), ties counted half."""
+    return float(mannwhitneyu(one.numpy(), other.numpy()).statistic) / (len(one) * len(other))
+
+
+def auc_error(area: float, ones: int, others: int) -> float:
+    """Return the standard error of an area under the curve (Hanley and McNeil 1982)."""
+    first, second = area / (2 - area), 2 * area**2 / (1 + area)
+    square = area**2
+    variance = area * (1 - area) + (ones - 1) * (first - square) + (others - 1) * (second - square)
+    return float((variance / (ones * others)) ** 0.5)
+
+
 WORDS = {
     "repeats": "it repeats its own images",
     "missing classes": "classes are missing or rare",
     "coverage": "it covers little of what real images show",
     "labels": "its images are not what their labels say",
     "memorised": "it repeats training images",
+    "discriminator": "its discriminator judges wrongly, or too well",
 }
 
 
@@ -145,7 +190,7 @@ def verdict(wrong: list[dict[str, Any]]) -> str:
     """Return one sentence of the findings that say that something is wrong."""
     if not wrong:
         return "no sign of collapse: nothing here is worse than with real images of the same number, within the limits"
-    words = [WORDS[finding["key"]] for finding in wrong]
+    words = list(dict.fromkeys(WORDS[finding["key"]] for finding in wrong))
     collapsed = any(finding["key"] in ("repeats", "missing classes", "coverage") for finding in wrong)
     head = "signs of collapse: " if collapsed else "look at this: "
     return head + (words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}")

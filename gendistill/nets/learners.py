@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gendistill.data.description import Description
 from gendistill.errors import UserError, did_you_mean
 from gendistill.nets.pooling import AveragePool
-from gendistill.objects import build
+from gendistill.objects import build, laid_over
 from gendistill.untrusted import Spec, UntrustedSpec
 
 NORMALISATIONS = ("instance", "batch", "layer", "group", "none")
@@ -286,3 +286,13 @@ def default_learner(description: Description) -> dict[str, Any]:
     width = 32 if side < 16 else 64 if side < 28 else 128
     depth = 1 if side < 4 else 2 if side < 28 else 3 if side < 64 else 4 if side < 128 else 5
     return {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width": width, "depth": depth}}
+
+
+def learner_for(spec: Spec | None, description: Description) -> Any:
+    """Return the learner that is asked for, arguments without a class laid over those of the default.
+
+    Args:
+        spec: What names it; None: the default.
+        description: The data set.
+    """
+    return laid_over(spec, default_learner(description))

@@ -28,6 +28,8 @@ class RunDirectory:
         self.path = Path(root) / name
         names = (path.name for path in (*self._files(), self.path / INCOMING))
         self._claim = Claim(self.path, "training", WAY_OUT, names)
+        self._found: frozenset[Path] | None = None
+        self._made: list[Path] = []
 
     def __str__(self) -> str:
         return str(self.path)
@@ -84,6 +86,8 @@ class RunDirectory:
             StorageError: It cannot be made.
         """
         try:
+            self._found = frozenset(self.path.iterdir()) if self.path.is_dir() else frozenset()
+            self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise PlaceError(place_sentence(self.path, error)) from error
@@ -104,6 +108,17 @@ class RunDirectory:
     def unlock(self) -> None:
         """Give the directory free."""
         self._claim.release()
+
+    def leave_as_found(self) -> None:
+        """Take away what this process wrote before the run began: a refused command leaves nothing behind."""
+        if self._found is None:
+            return
+        for path in {*self._files(), *self.path.glob("events.out.tfevents.*")} - self._found:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # something of others has come into it
+                folder.rmdir()
 
     def discard(self) -> None:
         """Delete what an earlier run wrote here; files that no run writes stay."""

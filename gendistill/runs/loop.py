@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,9 @@ class Trainable(Protocol):
     def recorded(self) -> Mapping[str, Tensor]:
         """Return what was logged beside it in that step."""
 
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Return what to say of a run that goes on to another number of steps than it was begun with."""
+
     def samples(self) -> Mapping[str, Tensor]:
         """Return picture grids by name."""
 
@@ -113,13 +116,18 @@ def train(
     directory = RunDirectory(options.root, options.name)
     run = RunContext(options, directory, device, Streams(options.seed, device), processes)
     randomness = GlobalRandomness(options.seed, device)
+    refused: list[BaseException] = []
     with ExitStack() as closing:
+        closing.callback(lambda: directory.leave_as_found() if refused else None)
         closing.callback(directory.unlock)
         closing.enter_context(randomness.lent())
         try:
             processes.connect(options.timeout)
             _Loop(trainer, run, randomness, closing).train(data, plain(config or {"run": options.to_dict()}))
         except BaseException as error:
+            # What was refused before its first step was no run.
+            if isinstance(error, UserError) and not run.step and processes.main:
+                refused.append(error)
             if (instead := failure(error, run)) is error:
                 raise
             raise instead from error
@@ -194,6 +202,8 @@ class _Loop:
         self.saved: dict[str, Any] = {}
         """The state that is continued, as the process that saves has looked at it."""
         self.fallen_back: str | None = None
+        self.length: int | None = None
+        """Steps that the run was to have when it was last given."""
         self.config: dict[str, Any] = {}
 
     def train(self, data: RealData, config: dict[str, Any]) -> None:
@@ -243,6 +253,8 @@ class _Loop:
             directory.discard()
         if directory.has_state:
             require_same(directory, config)
+            length = ((directory.read_config() or {}).get("run") or {}).get("steps")
+            self.length = length if isinstance(length, int) and length > 0 else None
             saved, self.fallen_back = settle(directory)
             if saved is not None:
                 check(saved, STATE, f"the saved state in '{directory}'")
@@ -327,6 +339,8 @@ class _Loop:
         if self.fallen_back is not None:
             notes.append(f"the latest saved state was damaged; {self.fallen_back}")
         notes += notes_on_origin(state)
+        if self.length not in (None, run.options.steps):
+            notes += self.trainer.notes_on_length(run.step, cast(int, self.length), run.options.steps)
         if state.get("data") is None:
             notes.append("the saved state does not say what its data held; whether that is the same today is not known")
         for name, known in (state.get("other_data") or {}).items():
@@ -488,7 +502,8 @@ class _Loop:
         with untouched(self.trainer.modules().values(), self.run.streams):
             teacher = self.trainer.teacher()
             # Not of a teacher that another run made and this one hands on: it brings its own.
-            teacher.metadata.setdefault("data", {part: self.contents[part] for part in PARTS})
+            loaded = {"options": dict(self.data.options)} if self.data.options else {}
+            teacher.metadata.setdefault("data", loaded | {part: self.contents[part] for part in PARTS})
             self.watch.judge(teacher)
             if self.watch.sentences:
                 teacher.metadata["warnings"] = self.watch.sentences

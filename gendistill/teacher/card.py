@@ -80,6 +80,8 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
         lines.append(f"| whitening | ZCA, then (image - mean) @ matrix; sha256 {normalisation.whitening.sha256} |")
     if "max_quantisation_error" in result:
         lines.append(f"| largest change of a pixel by 8 bits | {result['max_quantisation_error']:.4g} of 1 |")
+        if result["clipped"]:
+            lines.append(f"| values outside [0, 1], which are clipped | {max(result['clipped'], 0.001):.1%} |")
     lines += [f"| lost | {markdown(sentence)} |" for sentence in result["lost"]]
     for name in ("learning_rates", "momenta"):
         if name in notes:

@@ -69,7 +69,8 @@ def export(
 
     Returns:
         ``format``, ``path``, ``images``, ``images_per_class``, ``normalisation`` and what the format adds: for ``png``
-        and ``parquet`` ``max_quantisation_error``, the largest change of a pixel in [0, 1] by clipping to 8 bits.
+        and ``parquet`` ``max_quantisation_error``, the largest change of a pixel by clipping to [0, 1] and rounding to
+        8 bits, and ``clipped``, the share of values outside [0, 1].
         ``lost``: sentences that say what does not come back from the folder, or what the readers of a public format do
         not see.
 

@@ -17,21 +17,28 @@ from gendistill.escapes import LONGEST_NAME, spreadsheet_cell
 from gendistill.finite import check_finite
 from gendistill.teacher.files import save
 from gendistill.teacher.folder import class_folder
+from gendistill.teacher.image_forms import outside
 from gendistill.teacher.own_exports import INDEX, PARQUET_FILE, TEACHER_FILE
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.torch_files import own, write
 
 
-def quantise(images: StoredImages) -> tuple[Tensor, float]:
-    """Return pixels (N, C, H, W) uint8 and the largest change that clipping and rounding made, in units of [0, 1]."""
+def quantise(images: StoredImages) -> tuple[Tensor, dict[str, float]]:
+    """Return pixels (N, C, H, W) uint8, and what clipping and rounding changed.
+
+    Returns:
+        The pixels; ``max_quantisation_error``, the largest change in units of [0, 1], and ``clipped``, the share of
+        values that lie outside [0, 1], where pictures end.
+    """
     if (kind := images.description.kind) != "pictures":
         words = ", or print their words with tokens" if kind == "sentences" else ""
         raise UserError(f"{kind} are no pictures; export them as pt, safetensors, mtt or dd{words}")
     if images.images.dtype == torch.uint8:
-        return images.images.cpu(), 0.0
+        return images.images.cpu(), {"max_quantisation_error": 0.0, "clipped": 0.0}
     pixels = check_finite("images", images.description.normalisation.invert(images.images.cpu()))
     rounded = pixels.clamp(0, 1).mul(255).round()
-    return rounded.to(torch.uint8), float((pixels - rounded / 255).abs().max())
+    change = float((pixels - rounded / 255).abs().max())
+    return rounded.to(torch.uint8), {"max_quantisation_error": change, "clipped": outside(pixels)}
 
 
 def write_png(images: StoredImages, folder: Path) -> dict[str, Any]:
@@ -50,7 +57,7 @@ def write_png(images: StoredImages, folder: Path) -> dict[str, Any]:
             _picture(image).save(folder / name, format="PNG")
             row = [name, label, spreadsheet_cell(images.description.class_names[label], LONGEST_NAME)]
             table.writerow(row + ([json.dumps(images.labels[number].tolist())] if images.labels_are_soft else []))
-    return {"max_quantisation_error": change}
+    return change
 
 
 def write_pt(images: StoredImages, folder: Path) -> dict[str, Any]:
@@ -95,7 +102,7 @@ def write_parquet(images: StoredImages, folder: Path) -> dict[str, Any]:
     )
     (folder / PARQUET_FILE).parent.mkdir()
     pyarrow.parquet.write_table(schema, folder / PARQUET_FILE)
-    return {"max_quantisation_error": change, "files": [PARQUET_FILE]}
+    return {**change, "files": [PARQUET_FILE]}
 
 
 def write_safetensors(images: StoredImages, folder: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.files import atomic_write
 from gendistill.finite import check_finite
 from gendistill.regular import regular
+from gendistill.spelling import typed
 from gendistill.teacher.base import Teacher, first_line
 from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.labeller import PREFIX, Labeller
@@ -221,8 +222,8 @@ def _check_is_safetensors(path: Path) -> None:
     if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and b"\x02" <= start[1:2] <= b"\x05" and start[8:] != b"{"):
         raise UserError(
             f"'{path}' is a pickle or torch.save file, which may run code when it is opened; gendistill reads only "
-            "safetensors; bring in what public code saved with: gendistill import FILE --dataset NAME --output "
-            "t.safetensors"
+            "safetensors; bring in what public code saved, with the name of its data set if that is not digits: "
+            f"{typed('import', str(path), '--output', f'{path.stem}-imported.safetensors')}"
         )
     if start[8:] != b"{":
         raise UserError(f"'{path}' is not a safetensors file (or is cut off); give a teacher.safetensors")

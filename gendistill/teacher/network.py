@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gendistill import objects
 from gendistill.data.description import Description
 from gendistill.errors import UserError
-from gendistill.nets.base import Generator
+from gendistill.nets.base import BaseDiscriminator, Generator
 from gendistill.nets.learners import Learner
 from gendistill.nets.modes import of_the_batch
 from gendistill.seeds import initialisation
@@ -26,7 +26,7 @@ BORROWING = threading.RLock()
 """Held while statistics are away, so that threads may share a teacher."""
 
 
-BASES: dict[str, type[nn.Module]] = {"generator": Generator, "labeller": Learner}
+BASES: dict[str, type[nn.Module]] = {"generator": Generator, "labeller": Learner, "discriminator": BaseDiscriminator}
 """What a network of a file must be, if it is this project's."""
 
 
@@ -55,7 +55,12 @@ def mode(network: nn.Module, batch_norm: BatchNorm) -> Iterator[None]:
 
 
 def build_network(
-    spec: Any, state: Mapping[str, Tensor], description: Description, what: str = "generator"
+    spec: Any,
+    state: Mapping[str, Tensor],
+    description: Description,
+    what: str = "generator",
+    *,
+    image_shape: tuple[int, ...] | None = None,
 ) -> nn.Module:
     """Build the network that a teacher file names and give it the file's weights.
 
@@ -64,6 +69,7 @@ def build_network(
         state: Its complete state dict.
         description: Offers ``num_classes`` and ``image_shape`` where the spec leaves them out.
         what: What the network is, one of :data:`BASES`.
+        image_shape: Of what it makes or sees; None: the description's.
 
     Returns:
         The network on the CPU.
@@ -83,7 +89,7 @@ def build_network(
     # The draws are thrown away; this only keeps them from the global generator.
     with initialisation(0, "teacher"):
         # The weights that fit say the sizes, too: what knows more classes than the data is no fault.
-        sizes = {"num_classes": description.num_classes, "image_shape": description.image_shape}
+        sizes = {"num_classes": description.num_classes, "image_shape": image_shape or description.image_shape}
         given = named.said.get("init_args") or {}
         left = {name: value for name, value in sizes.items() if name not in given}
         network: nn.Module = objects.build(named, BASES[what], **left)

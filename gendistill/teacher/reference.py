@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
 from gendistill.data.real import RealData
+from gendistill.data.recorded import Recorded
 from gendistill.errors import UserError, did_you_mean
 from gendistill.regular import expanded, regular
 from gendistill.seeds import stream
-from gendistill.spelling import option
+from gendistill.spelling import option, typed
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.coreset import METHODS, coreset
-from gendistill.teacher.files import load
+from gendistill.teacher.files import describe, load
 from gendistill.teacher.fit import fitted
 from gendistill.teacher.folder import is_image_folder, read_image_folder
 from gendistill.teacher.labeller import Labeller, labelled
 from gendistill.teacher.mimicry import generator_teacher
+from gendistill.teacher.own_exports import read_notes
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
+from gendistill.yaml_file import read_yaml
 
 FILE_NAME = "teacher.safetensors"
 Kind = TypeVar("Kind", bound=Teacher)
@@ -75,7 +79,8 @@ def open_teacher(
             teacher = read_image_folder(path, described, background).to(device)
         else:
             public = any(path.glob("*.pt")) or any(path.glob("*.pth"))
-            hint = "gendistill import brings in what public code saved; " if public else ""
+            how = typed("import", text, "--output", f"{path.name}-imported.safetensors")
+            hint = f"what public code saved is brought in by {how}; " if public else ""
             raise UserError(f"'{path}' holds neither {FILE_NAME} nor folders of images; {hint}give {FORMS}")
     elif regular(path).is_file() and path.suffix == ".pth":
         if data is None:
@@ -91,6 +96,49 @@ def open_teacher(
     if data is not None:
         return fitted(teacher, data.description, str(reference))
     return teacher
+
+
+def recorded_data(reference: str | Path) -> Recorded | None:
+    """Return what a teacher's file, run or export says of the data that it was made from, before it is opened.
+
+    Args:
+        reference: As :func:`open_teacher` takes it.
+
+    Returns:
+        What it says; None where it says nothing, or is no file of ours: opening it has the sentence then.
+
+    Raises:
+        UserError: It says what cannot be.
+    """
+    text = str(reference)
+    base, between, _ = text.rpartition(LABELS)
+    if between and not expanded(text).exists():
+        return recorded_data(base)
+    path = expanded(reference)
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        if file.suffix == ".safetensors" and file.is_file():
+            metadata = describe(file).get("metadata")
+        else:
+            metadata = (read_notes(path if path.is_dir() else path.parent) or {}).get("metadata")
+    except (UserError, OSError):
+        return None
+    if not isinstance(metadata, dict):
+        return None
+    return Recorded.read(metadata.get("data"), text) or Recorded.read(_of_config(path, metadata.get("data")), text)
+
+
+def _of_config(run: Path, noted: object) -> dict[str, object] | None:
+    """Return what a run's config says of its data, for a teacher of an earlier version, which says nothing."""
+    try:
+        config = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else {}
+    except UserError:
+        return None
+    data = config.get("data")
+    if not isinstance(data, Mapping) or not data.get("name"):
+        return None
+    options = {name: value for name, value in data.items() if value is not None}
+    return {**(noted if isinstance(noted, Mapping) else {}), "options": options}
 
 
 def with_labeller(teacher: Kind, other: str, data: RealData | None) -> Kind:

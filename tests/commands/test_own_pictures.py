@@ -47,7 +47,9 @@ def test_the_size_that_is_advised_trains_and_the_command_that_is_printed_judges(
     assert judge.endswith("--dataset odd --image-size 16")
     assert main([*shlex.split(judge)[2:], *QUICK, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["dataset"] == "odd"
-    assert main(["evaluate", "runs/a gan", "--dataset", "odd", *QUICK]) == 2
+    assert main(["evaluate", "runs/a gan", "--dataset", "odd", *QUICK]) == 0  # the size is remembered
+    capsys.readouterr()
+    assert main(["evaluate", "runs/a gan", "--image-size", "none", *QUICK]) == 2
     assert "(of images of a folder --image-size and --channels change the shape)" in capsys.readouterr().err
 
 
@@ -79,10 +81,9 @@ def test_a_report_of_results_on_a_folder_has_pictures_where_the_folder_is_named(
     (odd.parent / "kept").mkdir()
     folder = folder.rename(odd.parent / "kept" / "deeper")
     assert main(["report", "results.json"]) == 0
-    assert (
-        "no images of real:ipc=2 in the report: the file names the data set 'deeper', which is none of"
-        in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "no images of real:ipc=2 in the report: 'results.json' was made from" in said
+    assert "which is not there any more; say with --dataset where it is now" in said
     assert "data:image/png" not in Path("report.html").read_text()
     assert main(["report", "results.json", "--dataset", str(folder), "--image-size", "8"]) == 0
     assert "data:image/png" in Path("report.html").read_text()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 from gendistill import untrusted
@@ -639,6 +641,48 @@ def results(**teacher: Any) -> dict[str, Any]:
     learning = {"updates": [1], "accuracy": {"mean": [0.5], "std": [None], "runs": [[0.5]]}, "seeds": [0]}
     return {"teachers": [{"name": "x", "dataset": "digits", "learning": learning,
                           "teacher": {"kind": "stored-images", "images": 20, "bytes": 10} | teacher}]}  # fmt: skip
+
+
+SEEN = {part: {"images": 2, "sha256": "0" * 16} for part in ("train", "validation", "test")}
+
+
+@pytest.mark.parametrize("noted", [{}, SEEN], ids=["nothing", "a guess"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "t.safetensors", "--output", "out.json", *QUICK],
+        ["compare", "t.safetensors", "real:ipc=1", "--output", "out.json", "--report", "out.html", *QUICK],
+        ["verify", "t.safetensors", "--seeds", "2", "--output", "out.json"],
+        ["diagnose", "t.safetensors", "--output", "out.json", "--page", "out.html"],
+        ["latent-search", "t.safetensors", "--run.steps", "1"],
+        ["poison", "t.safetensors", "--attack", "0:1", "--output", "out.json"],
+        ["adapt", "t.safetensors", "--output", "out.json"],
+        ["nas", "t.safetensors", "--output", "out"],
+        ["report", "results.json"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_no_command_shows_pictures_of_a_folder_that_a_file_names(
+    words: list[str], noted: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / "private" / name).mkdir(parents=True)
+        for place in range(4):
+            Image.new("L", (8, 8), 40 * place).save(tmp_path / "private" / name / f"{place}.png")
+    data = {"options": {"name": "private"}} | noted
+    stored(tmp_path / "t.safetensors", data=data)
+    found = results(path="real:ipc=1")
+    found["teachers"][0] |= {"dataset": "private", "data": data}
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    assert main(words) == (0 if words[0] == "report" else 2)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert ("are not those that" if noted else "a file alone chooses no place") in said
+    assert re.search(r"--(dataset|data\.name) private", said)
+    assert not [path for path in tmp_path.glob("out*") if "private" in path.read_text()]
+    if words[0] == "report":
+        assert "data:image/png" not in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize("dataset", ["folder:private", "private", "cifar100", "text", "../private", "mnist"])

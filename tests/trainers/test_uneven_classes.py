@@ -146,22 +146,45 @@ def test_classes_that_are_large_enough_are_drawn_as_ever(uneven: RealData, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("trainer", "option"),
+    "trainer",
     [
-        (lambda: matching(DistributionMatchingTrainer, images="real", images_per_class=5), "images_per_class"),
-        (lambda: DatasetDistillationTrainer(inner_steps=5, images="real", learner=MLP, batch_size=8), "inner.steps"),
-        (
-            lambda: TrajectoryMatchingTrainer(
-                images_per_class=5, learner=MLP, experts=1, expert={"updates": 1}, max_start_epoch=1, expert_epochs=1
-            ),
-            "images_per_class",
+        lambda: matching(DistributionMatchingTrainer, images="real", images_per_class=5),
+        lambda: TrajectoryMatchingTrainer(
+            images_per_class=5, learner=MLP, experts=1, expert={"updates": 1}, max_start_epoch=1, expert_epochs=1
         ),
     ],
 )
-def test_only_a_start_from_real_images_needs_them(trainer: Any, option: str, uneven: RealData, tmp_path: Path) -> None:
+def test_a_start_from_real_images_takes_as_many_as_there_are_unless_more_were_typed(
+    trainer: Any, uneven: RealData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go(trainer(), uneven, tmp_path)
+    assert load(tmp_path / "run" / "teacher.safetensors").label_counts == [4, 4, 4]
+    assert capsys.readouterr().err.count("note: --trainer.images_per_class is 5, but it starts from 5 real images") == 1
+    typed = trainer()
+    typed.typed = frozenset({"images_per_class"})
+    with pytest.raises(UserError, match="images_per_class is 5, but .* class 'bottom' has 4; choose 1 to 4"):
+        go(typed, uneven, tmp_path, "typed")
+    assert not (tmp_path / "typed").exists()
+
+
+def test_steps_that_each_start_from_real_images_need_one_for_each(uneven: RealData, tmp_path: Path) -> None:
+    trainer = DatasetDistillationTrainer(inner_steps=5, images="real", learner=MLP, batch_size=8)
     with pytest.raises(UserError, match="starts from 5 real images of each class, but class 'bottom' has 4") as caught:
-        go(trainer(), uneven, tmp_path)
-    assert f"--trainer.{option}" in str(caught.value) and "--trainer.images noise" in str(caught.value)
+        go(trainer, uneven, tmp_path)
+    assert "--trainer.inner.steps" in str(caught.value) and "--trainer.images noise" in str(caught.value)
+
+
+def test_a_batch_is_no_larger_than_the_data(
+    uneven: RealData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gan = ConditionalGANTrainer(**{**SMALL, "batch_size": 10_000}, packing=2)
+    go(gan, uneven, tmp_path, "gan", steps=1)
+    assert gan.batch_size == len(uneven.train) // 2 * 2
+    assert f"has {len(uneven.train)} training images: {gan.batch_size} are taken" in capsys.readouterr().err
+    typed = ConditionalGANTrainer(**{**SMALL, "batch_size": 10_000})
+    typed.typed = frozenset({"batch_size"})
+    with pytest.raises(UserError, match=f"batch_size is 10000, but .*; choose 1 to {len(uneven.train)}"):
+        go(typed, uneven, tmp_path, "typed")
 
 
 def test_more_synthetic_images_than_real_ones_start_from_noise(uneven: RealData, tmp_path: Path) -> None:
@@ -182,13 +205,10 @@ def test_a_latent_search_and_a_gans_terms_take_them_again(
     search = LatentSearchTrainer(str(tmp_path / "gan"), images_per_class=6, real_batch=8, probe=MLP, film_frames=0)
     go(search, uneven, tmp_path, "search")
     assert "note: --trainer.real_batch is 8, but class 'bottom' has 4" in capsys.readouterr().err
-    with pytest.raises(UserError, match="class 'bottom' has 4; choose a smaller --trainer.images_per_class"):
-        go(
-            LatentSearchTrainer(str(tmp_path / "gan"), images_per_class=6, start="inversion", probe=MLP),
-            uneven,
-            tmp_path,
-            "inverted",
-        )
+    inverted = LatentSearchTrainer(str(tmp_path / "gan"), images_per_class=6, start="inversion", probe=MLP)
+    inverted.typed = frozenset({"images_per_class"})
+    with pytest.raises(UserError, match="class 'bottom' has 4; choose 1 to 4"):
+        go(inverted, uneven, tmp_path, "inverted")
 
 
 def test_choices_of_real_images_name_the_class(uneven: RealData) -> None:

@@ -13,7 +13,7 @@ from gendistill import unroll
 from gendistill.errors import UserError
 from gendistill.experts import Recipe
 from gendistill.inner import InnerOptions
-from gendistill.nets.learners import default_learner
+from gendistill.nets.learners import learner_for
 from gendistill.objects import build
 from gendistill.renamed import reads_old_names
 from trainers.batch import Batch
@@ -108,7 +108,7 @@ class TrajectoryMatching(Objective):
         super().attach(trainer)
         self.inner.record(trainer.run.options.cuda_graphs)
         description, run = trainer.data.description, trainer.run
-        spec = self.learner or default_learner(description)
+        spec = learner_for(self.learner, description)
         with self.initialised("student"):
             sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
             self.student = trainer.place(build(spec, nn.Module, **sizes))

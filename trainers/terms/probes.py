@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gendistill import unroll
 from gendistill.errors import UserError
-from gendistill.nets.learners import default_learner
+from gendistill.nets.learners import learner_for
 from gendistill.objects import build
 from gendistill.runs.attributes import capture, restore
 from trainers.batch import Batch
@@ -92,7 +92,7 @@ class Probes(ABC):
         description = self.host.trainer.data.description
         with self.host.initialised(f"probe/{name}"):
             network = build(
-                self.learner or default_learner(description),
+                learner_for(self.learner, description),
                 nn.Module,
                 num_classes=description.num_classes,
                 image_shape=description.image_shape,
