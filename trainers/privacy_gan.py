@@ -36,7 +36,15 @@ from gendistill.seeds import Streams, derive_seed
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.gan import GANTrainer
 from trainers.initial_networks import new_network, start_from
-from trainers.privacy_sides import BALANCES, DiscriminatorHalf, GeneratorHalf, Teaching, check_base, context_of
+from trainers.privacy_sides import (
+    BALANCES,
+    DiscriminatorHalf,
+    GeneratorHalf,
+    Teaching,
+    check_base,
+    context_of,
+    require_batch,
+)
 from trainers.score_estimators import ESTIMATORS, Estimator, EvolutionStrategies, Surrogate
 from trainers.trainer import Trainer
 
@@ -237,6 +245,7 @@ class PrivacyGANTrainer(Trainer):
         steps = max(1, self.teacher_steps) if number is None else run.options.steps
         options = replace(run.options, seed=derive_seed(run.options.seed, name), steps=steps)
         gan = self._gan()
+        require_batch(gan, data)
         gan.attach(replace(run, options=options, streams=Streams(options.seed, run.device), step=0, metrics={}), data)
         return gan
 
@@ -319,6 +328,10 @@ class PrivacyGANTrainer(Trainer):
             Site(run, terms, half, InProcess(self._hub, name), sanitiser=sanitiser)
             for name, half, sanitiser in zip(names, self.discriminators, self.sanitisers, strict=True)
         ]
+
+    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
+        """Return what the base says."""
+        return self._gan().notes_on_length(step, before, now)
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
         """Return nothing: each site draws from its own images."""

@@ -44,6 +44,19 @@ def check_base(base: GANTrainer) -> None:
         raise UserError("base has an initial_generator; a site's discriminator would have to be given to the server")
 
 
+def require_batch(gan: GANTrainer, data: RealData) -> None:
+    """Refuse data with fewer images than a batch: its size is agreed on, so no side may lower it by itself.
+
+    Raises:
+        UserError: There are fewer.
+    """
+    if gan.batch_size > len(data.train):
+        raise UserError(
+            f"the base's batch_size is {gan.batch_size}, but there are {len(data.train)} training images here; give "
+            f"all sides 1 to {len(data.train)} (base.init_args.batch_size of the trainer)"
+        )
+
+
 def context_of(run: RunContext, number: int) -> RunContext:
     """Return the context of one site's GAN: streams of its own, those of the first from the run's own seed."""
     seed = run.options.seed if number == 0 else derive_seed(run.options.seed, f"site/{number}")
@@ -72,6 +85,7 @@ class Half:
     """
 
     def __init__(self, gan: GANTrainer, run: RunContext, data: RealData) -> None:
+        require_batch(gan, data)
         gan.attach(run, data)
         self.gan, self.run = gan, run
 

@@ -134,14 +134,8 @@ def _join(argv: Sequence[str]) -> int:
 
 def _own(argv: Sequence[str], names: Sequence[str]) -> tuple[Words, dict[str, str]]:
     """Take this command's own options out of the words."""
-    words = take_apart(argv)
-    own: dict[str, str] = {}
-    for option, value in words.overrides:
-        if option in names:
-            if value is None:
-                raise UserError(f"{option} needs a value")
-            own[option] = value
-    words.overrides = [(option, value) for option, value in words.overrides if option not in names]
+    words = take_apart(argv, own=names)
+    own = dict(words.own)
     if words.positional:
         raise UserError(f"'{words.positional[0]}' belongs to no option; write --config FILE or --KEY VALUE")
     return words, own

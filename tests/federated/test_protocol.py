@@ -223,6 +223,7 @@ def test_refusals_without_end_are_logged_up_to_a_number(tiny_data: RealData, tmp
 def test_a_server_cannot_name_a_round_that_there_is_not(tiny_data: RealData, tmp_path: Path) -> None:
     world = World(tiny_data, tmp_path)
     world.hub.seats["a"].round = 7
+    world.hub.seats["a"].states.kept.clear()
     with pytest.raises(Refused, match="from round 7, but there are 6"):
         world.sites["a"].turn()
 

@@ -246,6 +246,12 @@ def test_options_that_do_not_fit_are_one_sentence(options: dict[str, Any], said:
         PrivacyGANTrainer(**options)
 
 
+def test_a_site_with_fewer_images_than_a_batch_is_told_so(tiny_data: RealData, tmp_path: Path) -> None:
+    trainer = PrivacyGANTrainer(clients=2, base=conditional(n_dis=1, batch_size=20), alpha=1.0, client_images=8)
+    with pytest.raises(UserError, match="8 training images here; give all sides 1 to 8"):
+        attached(trainer, tiny_data, tmp_path)
+
+
 def test_generators_of_sites_do_not_share_what_one_of_them_sent(tiny_data: RealData, tmp_path: Path) -> None:
     """Another site's images change nothing of a site's generator: what a hospital gets tells nothing of the next."""
     base = conditional(n_dis=1, batch_size=6)
