@@ -1,13 +1,14 @@
 # make run      install, then the main job on the embedded digits: five teachers made and judged in minutes
 # make test     install, then lint, types and tests (what CI runs)
 # make install  only .venv
+# make dist     install, then dist/: wheel and sdist, checked
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run install test lint types tests format tensorboard benchmarks clean
+.PHONY: run install test lint types tests format docs tensorboard benchmarks dist clean
 
 run: install
 	$(BIN)/python tools/quickstart.py
@@ -40,11 +41,20 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: install
+	$(BIN)/python tools/api_page.py
+
 tensorboard: install
 	$(BIN)/gendistill tensorboard --logdir checkpoints
 
 benchmarks: install
 	$(BIN)/python benchmarks/run.py
+
+dist: install
+	rm -rf dist build
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/installed/contents.py dist/*
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -94,6 +94,11 @@ class Claim:
         self._lock = file
         return True
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a process is to inherit so that the folder stays claimed until it, too, has ended."""
+        return () if self._lock is None else (self._lock.fileno(),)
+
     def release(self) -> None:
         """Give the folder free, and take it away where it was made here and nothing came into it."""
         if self._lock is not None:

@@ -6,18 +6,22 @@ The index is made from the source files without importing them, and only when it
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-PACKAGES = ("gendistill", "trainers")
+from gendistill.own_trainers import import_module
+from gendistill.shipped import HERE, INSTALLED, TRAINERS, folder
+
+PACKAGES = ("gendistill", TRAINERS)
 CLASS = re.compile(r"^class ([A-Z]\w*)", re.MULTILINE)
 NEAR, AT_MOST = 0.75, 3
+TIMM = "gendistill.nets.timm_learner.TimmLearner"
+TIMM_PREFIX = "timm:"
+"""Begins the name of a network of timm where a person writes it: ``timm:resnet18``."""
 
 
 def paths_of(name: str, base: type | None = None) -> list[str]:
@@ -54,24 +58,32 @@ def suggestion(path: str, base: type | None = None) -> str:
 def _index() -> MappingProxyType[str, tuple[str, ...]]:
     """Return the dotted paths of all classes of this project by name."""
     found: dict[str, list[str]] = defaultdict(list)
-    for package in PACKAGES:
-        spec = importlib.util.find_spec(package)
-        for root in (spec.submodule_search_locations or ()) if spec else ():
-            for file in sorted(Path(root).rglob("*.py")):
-                module = ".".join((package, *file.relative_to(root).with_suffix("").parts))
-                module = module.removesuffix(".__init__")
-                for name in CLASS.findall(file.read_text(encoding="utf-8")):
-                    found[name].append(f"{module}.{name}")
+    for package, root in zip(PACKAGES, (HERE, folder(TRAINERS)), strict=True):
+        for file in sorted(root.rglob("*.py")):
+            if root == HERE and file.is_relative_to(INSTALLED):
+                continue
+            module = ".".join((package, *file.relative_to(root).with_suffix("").parts))
+            module = module.removesuffix(".__init__")
+            for name in CLASS.findall(file.read_text(encoding="utf-8")):
+                found[name].append(f"{module}.{name}")
     return MappingProxyType({name: tuple(paths) for name, paths in found.items()})
 
 
 def _fits(path: str, base: type) -> bool:
     module, _, name = path.rpartition(".")
     try:
-        found: Any = getattr(importlib.import_module(module), name, None)
+        found: Any = getattr(import_module(module), name, None)
     except ImportError:  # of an optional package
         return False
     return isinstance(found, type) and issubclass(found, base)
+
+
+def timm_name(path: Any, arguments: Any) -> str | None:
+    """Return ``timm:resnet18`` for the spec of such a learner, None for any other."""
+    if path != TIMM:
+        return None
+    model = arguments.get("model") if isinstance(arguments, Mapping) else None
+    return f"{TIMM_PREFIX}{model or 'resnet18'}"
 
 
 def snake_case(name: str) -> str:

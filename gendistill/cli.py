@@ -18,6 +18,7 @@ from typing import NoReturn
 from gendistill import budget, notes
 from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
+from gendistill.own_trainers import use_own
 from gendistill.plain import readable
 from gendistill.runs.signals import Told, leave, obeyed
 from gendistill.spelling import of_command, of_config, written
@@ -51,9 +52,16 @@ COMMANDS = {
     "verify": ("gendistill.commands.verify", "does a published set give the published number, and if not, why?"),
     "diagnose": ("gendistill.commands.diagnose", "has a generator collapsed, and how? class by class, with pictures"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
+    "doctor": ("gendistill.commands.doctor", "what is installed and found here, what is missing and how to get it"),
+    "configs": ("gendistill.commands.configs", "list the configs that come with the project, or copy one"),
+    "trainers": ("gendistill.commands.trainers", "list the trainers, one line each, with their pages"),
+    "completion": ("gendistill.commands.completion", "print a script that completes commands and options in a shell"),
     "torchrun": ("gendistill.commands.torchrun", "start several processes that train one model together"),
     "tensorboard": ("gendistill.commands.tensorboard", "open TensorBoard on the runs"),
 }
+
+UNITS = {"judge-part": "gendistill.commands.judge_part", "nas-part": "gendistill.commands.nas_part"}
+"""Commands that this program gives itself on other machines."""
 
 
 def usage() -> str:
@@ -70,7 +78,7 @@ def usage() -> str:
         f"Every command takes {budget.OPTION} N: the megabytes of memory to which a file that you trust may expand",
         f"(usually {budget.MULTIPLE} times its size and {budget.words(budget.CONSTANT)}).",
     ]
-    lines += ["", "gendistill COMMAND --help shows a command's options; gendistill --version shows the version."]
+    lines += ["", "gendistill COMMAND --help shows a command's options; gendistill -V shows the version."]
     return "\n".join(lines)
 
 
@@ -139,12 +147,12 @@ def _dispatch(arguments: list[str]) -> int:
         print(usage())
         return 0 if arguments else 2
     name = arguments[0]
-    if name in ("--version", "version"):
+    if name in ("--version", "-V", "version"):
         from gendistill import __version__
 
         print(f"gendistill {__version__}")
         return 0
-    if name not in COMMANDS:
+    if name not in COMMANDS and name not in UNITS:
         what = "option" if name.startswith("-") else "command"
         hint = did_you_mean(name, COMMANDS)
         raise UserError(f"gendistill has no {what} '{name}'; {hint}it has the commands: {', '.join(COMMANDS)}")
@@ -152,7 +160,8 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     keep_freed_memory()
     notes.begin()
-    command = importlib.import_module(COMMANDS[name][0])
+    use_own()
+    command = importlib.import_module(UNITS[name] if name in UNITS else COMMANDS[name][0])
     with written(of_config if name in OF_CONFIGS else of_command):
         return int(command.main(arguments[1:]))
 

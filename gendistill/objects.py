@@ -7,7 +7,6 @@ two are values of different types: what was read from a file is a :class:`gendis
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -15,6 +14,8 @@ from typing import Any, TypeVar
 from gendistill.class_names import paths_of, suggestion
 from gendistill.declared import accepted_arguments, require_types
 from gendistill.errors import UserError, did_you_mean
+from gendistill.own_trainers import hidden, import_module
+from gendistill.shipped import TRAINERS
 from gendistill.untrusted import UntrustedSpec
 
 T = TypeVar("T")
@@ -38,11 +39,12 @@ def locate(path: str, base: type | None = None) -> Any:
         hint = suggestion(path, base)
         raise UserError(f"'{path}' is not a dotted path; {hint}write it as package.module.Name")
     try:
-        module = importlib.import_module(module_name)
+        module = import_module(module_name)
     except ImportError as error:
         raise UserError(f"'{path}' cannot be imported: {error}; {suggestion(path, base)}".rstrip("; ")) from error
     if not hasattr(module, name):
-        hint = did_you_mean(name, vars(module)) or suggestion(path, base)
+        hides = hidden(module_name, name) if module_name.partition(".")[0] == TRAINERS else ""
+        hint = hides or did_you_mean(name, vars(module)) or suggestion(path, base)
         raise UserError(f"module '{module_name}' has no '{name}'; {hint}".rstrip("; "))
     found = getattr(module, name)
     if base is not None and not (isinstance(found, type) and issubclass(found, base)):
@@ -108,7 +110,7 @@ def build(spec: str | Mapping[str, Any] | UntrustedSpec, base: type[T], **provid
     if unknown or not isinstance(spec.get("class_path"), str):
         raise UserError(f"expected class_path and init_args, got {sorted(map(str, spec))}")
     path = str(spec["class_path"])
-    return _build(locate(path, base), path, dict(spec.get("init_args") or {}), provided)
+    return construct(locate(path, base), path, dict(spec.get("init_args") or {}), provided)
 
 
 def laid_over(spec: Any, default: Mapping[str, Any]) -> Any:
@@ -139,7 +141,7 @@ def _build_named(spec: UntrustedSpec, base: type[T], provided: Mapping[str, Any]
             )
     try:
         with bounded(spec.where, spec.values, spec.parts):
-            return _build(target, spec.class_path, given, provided)
+            return construct(target, spec.class_path, given, provided)
     except UserError:
         raise
     except Exception as error:  # whatever a constructor does with arguments that nobody vouches for
@@ -160,7 +162,18 @@ def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, list | tuple) else value
 
 
-def _build(target: type[T], path: str, given: dict[str, Any], provided: Mapping[str, Any]) -> T:
+def construct(target: type[T], path: str, given: Mapping[str, Any], provided: Mapping[str, Any]) -> T:
+    """Build an object of a class that is at hand; see :func:`build`.
+
+    Args:
+        target: The class.
+        path: What it is called, for errors and in the object's ``spec``.
+        given: Its arguments; they win.
+        provided: Arguments that it is passed where it takes them.
+
+    Raises:
+        UserError: Unknown or missing arguments, or a value that the class refuses.
+    """
     accepted = accepted_arguments(target)
     for name in given:
         # What was called otherwise once is read by the class itself: gendistill.renamed.
@@ -168,7 +181,7 @@ def _build(target: type[T], path: str, given: dict[str, Any], provided: Mapping[
             raise UserError(
                 f"{path} has no option '{name}'; {did_you_mean(name, accepted)}it takes: {', '.join(accepted)}"
             )
-    arguments = {name: value for name, value in provided.items() if name in accepted} | given
+    arguments = {name: value for name, value in provided.items() if name in accepted} | dict(given)
     missing = [
         name for name, parameter in accepted.items() if parameter.default is parameter.empty and name not in arguments
     ]

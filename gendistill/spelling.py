@@ -95,9 +95,31 @@ def option(name: str) -> str:
     return _form.get()(name)
 
 
+def judging_option(name: str) -> str:
+    """Return how an option of judging is written here: ``--learner``, or ``learner`` in a script."""
+    return name if _form.get() is in_python else of_command(name)
+
+
 def source_option() -> str:
     """Return how the data set is named here that networks are trained on before the one they are adapted to."""
     return "--source" if _form.get() is of_command else "source"
+
+
+def same_again(directory: object, *, fresh: bool = False) -> str:
+    """Return what is given again to go on with a run, as a person gives it here: a command, or a call in a script.
+
+    Args:
+        directory: The run's.
+        fresh: Whether it was told to discard what the directory held, which is left out then.
+    """
+    if _form.get() is in_python:
+        return f"the same call with directory='{directory}'" + (" and without fresh" if fresh else "")
+    return "the same command without run.fresh" if fresh else "the same command"
+
+
+def same_judging() -> str:
+    """Return what is given again to go on with an evaluation: a command, or a call in a script."""
+    return "make the same call" if _form.get() is in_python else "give the same command"
 
 
 @contextmanager

@@ -15,7 +15,6 @@ building may cost.
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 import math
 import re
@@ -29,6 +28,7 @@ from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin
 from gendistill.class_names import PACKAGES, paths_of
 from gendistill.declared import hints_of
 from gendistill.errors import UserError
+from gendistill.own_trainers import import_module
 from gendistill.visible import visible
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ class UntrustedSpec:
         if top in PACKAGES:
             if not path.startswith(OURS) or path not in paths_of(name):
                 self._refuse("which is no network of gendistill.nets; a file names no other class of this project")
-            return self._of_kind(vars(importlib.import_module(module_name)).get(name), base)
+            return self._of_kind(vars(import_module(module_name)).get(name), base)
         if top in LIBRARIES or top in sys.stdlib_module_names:
             raise UserError(
                 f"{self.where} names the class '{path}' from outside this project, which is no network of a module of "

@@ -31,3 +31,15 @@ def several(numbers: Sequence[int], noun: str, plural: str | None = None) -> str
 def listed(words: Sequence[str]) -> str:
     """Return ``a``, ``a and b`` or ``a, b and c``."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def byte_size(count: int | None) -> str:
+    """Write a number of bytes in decimal units."""
+    if count is None:
+        return "–"
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"

@@ -27,6 +27,8 @@ from trainers.student_training import StudentInner
 ROOT = Path(__file__).resolve().parents[1]
 ERRORS = ("UserError", "StorageError", "DivergenceError", "GendistillError")
 LOADING = {name for name in inspect.signature(gendistill.data.load).parameters if name not in ("device", "seed")}
+WITHOUT_DATA = ("quickstart", "tensorboard", "torchrun", "doctor", "configs", "trainers", "completion")
+"""Commands that load no data set of the person's choice."""
 SAID_BY = {
     **dict.fromkeys(("nas/ledger.py", "nas/study.py", "commands/option_file.py"), ("nas",)),
     **dict.fromkeys(
@@ -37,6 +39,10 @@ SAID_BY = {
     **dict.fromkeys(
         (f"federated/{room}.py" for room in ("certificates", "over_grpc", "serving", "joining")), ("privacy",)
     ),
+    "commands/cluster.py": ("replicate", "sweep"),
+    "commands/away.py": ("replicate", "sweep"),
+    "commands/compare_away.py": ("compare",),
+    "commands/nas_away.py": ("nas",),
 }
 """Rooms of a few commands alone, whose sentences may name options that all of them have."""
 
@@ -90,7 +96,9 @@ def options_of(command: str) -> set[str]:
     constants = (
         node.value for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Constant)
     )
-    own = {str(value) for value in constants if re.fullmatch(r"--[a-z-]+", str(value))}
+    own = {str(value) for value in constants if re.fullmatch(r"--[a-z-]+", str(value))} | set(
+        getattr(module, "OWN", ())
+    )
     return own | ({name.split()[0] for name, _ in GENERAL} | {"--KEY"} if command in OF_CONFIGS else set())
 
 
@@ -144,7 +152,7 @@ def test_every_option_that_is_asked_for_exists_in_each_way_of_writing() -> None:
         assert of_command(name) in options_of("evaluate") and of_command(name) in options_of("export")
         assert name in DATA_TYPES and of_config(name) == f"--data.{name}"
     for command in COMMANDS:
-        if command not in (*OF_CONFIGS, "quickstart", "tensorboard", "torchrun"):
+        if command not in (*OF_CONFIGS, *WITHOUT_DATA):
             assert {of_command(name) for name in asked} <= options_of(command), command
 
 

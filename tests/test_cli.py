@@ -66,7 +66,8 @@ def test_help_and_version_do_not_load_torch() -> None:
 def test_every_command_has_help_with_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([command, "--help"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"usage: gendistill {command}") and "--" in said and "default" in said
+    assert said.startswith(f"usage: gendistill {command}") and "--" in said
+    assert "default" in said or command in ("trainers", "completion")  # which have nothing to choose
 
 
 @pytest.mark.parametrize("door", ["train", "latent_search", "evaluate", "compare"])

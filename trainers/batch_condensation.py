@@ -22,6 +22,7 @@ from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.evaluation.condensation_controls import CONTROLS, control
 from gendistill.evaluation.condensation_metrics import image_gradients
+from gendistill.grids import Grid
 from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.losses.class_gradients import class_gradient_distance
 from gendistill.losses.matching import DISTANCES
@@ -469,11 +470,13 @@ class BatchCondensationTrainer(Trainer):
             },
         )
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return the first condensed batches, one row each, pixels in [0, 1]."""
         columns = min(10, self.sizes[self.round + 1])
         with torch.no_grad():
             images = self._images(0)[:10, :columns].flatten(0, 1)
-        pictures = {"condensed": self.normalisation.invert(images).clamp(0, 1)}
+        class_names = self.data.description.class_names
+        names = tuple(class_names[kind] for kind in self.classes[:10, :columns].flatten().tolist())
+        pictures = {"condensed": Grid(self.normalisation.invert(images).clamp(0, 1), columns, names)}
         stored = pixels_of(self.decode, self.values[0][:10, :columns].flatten(0, 1))
-        return pictures if stored is None else pictures | {"stored": stored}
+        return pictures if stored is None else pictures | {"stored": Grid(stored, columns, names)}

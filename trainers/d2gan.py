@@ -96,4 +96,4 @@ class D2GANTrainer(GANTrainer):
 
 
 class ConditionalD2GANTrainer(D2GANTrainer, ConditionalGANTrainer):
-    """The same with labels; the default networks are CGANPDGenerator and CGANPDDiscriminator."""
+    """Train a conditional generator against two; the default networks are CGANPDGenerator and CGANPDDiscriminator."""

@@ -21,6 +21,7 @@ from gendistill.data.sampling import ClassSampler
 from gendistill.decodes import Identity
 from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
+from gendistill.grids import Grid
 from gendistill.inner import InnerOptions, InnerTraining, Lesson, ShownImages, Task
 from gendistill.outer import RealLoss
 from gendistill.poison import Poison, PoisonedLoss
@@ -430,14 +431,16 @@ class DatasetDistillationTrainer(Trainer):
             accuracy_images=self.batch_size,
         )
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return the distilled images as pixels, one row a step, at most ten rows; and as they are stored."""
         values = self.images.detach()[:10].flatten(0, 1)
         with torch.no_grad():
             shown = decoded(self.decode, values, self.classes.repeat(min(10, len(self.images))))[:: self.decode.cells]
-        pictures = {"distilled": self.normalisation.invert(shown).clamp(0, 1)}
+        class_names, columns = self.data.description.class_names, len(self.classes)
+        names = tuple(class_names[kind] for kind in self.classes.tolist()) * min(10, len(self.images))
+        pictures = {"distilled": Grid(self.normalisation.invert(shown).clamp(0, 1), columns, names)}
         stored = pixels_of(self.decode, values)
-        return pictures if stored is None else pictures | {"stored": stored}
+        return pictures if stored is None else pictures | {"stored": Grid(stored, columns, names)}
 
 
 class NormAverage:

@@ -17,6 +17,7 @@ from gendistill.data.augment import parse
 from gendistill.data.description import Normalisation
 from gendistill.declared import accepted_arguments
 from gendistill.errors import UserError
+from gendistill.grids import Grid
 from gendistill.losses.adversarial import RELATIVISTIC, check_loss_type
 from gendistill.losses.penalty import gradient_penalty, zero_centred_penalty
 from gendistill.nets.ema import EMA
@@ -437,14 +438,16 @@ class GANTrainer(Trainer):
             metadata={"source": f"{type(self).__name__}, step {self.step}", "seed": self.run.options.seed},
         )
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return generated images of the same noise each time, pixels in [0, 1]: a square with one column a class."""
         classes = min(self.data.description.num_classes, 10)
         noise = torch.randn(classes**2, self.generator.nz, generator=self.run.streams["samples"], device=self.device)
         labels = torch.arange(classes**2, device=self.device) % classes
         with torch.no_grad():
             images = self.ema.module(noise, *self._told(labels))
-        return {"generator": self.normalisation.invert(images.float()).clamp(0, 1)}
+        pixels = self.normalisation.invert(images.float()).clamp(0, 1)
+        names = self.data.description.class_names[:classes] * classes if self.labelled else ()
+        return {"generator": Grid(pixels, classes, tuple(names))}
 
 
 class ConditionalGANTrainer(GANTrainer):

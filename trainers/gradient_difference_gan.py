@@ -1,4 +1,7 @@
-"""A GAN whose images shall teach a network what real ones teach it (eq. 4.4, Bradley 2020)."""
+"""A GAN whose images shall teach a network what real ones teach it (eq. 4.4, Bradley 2020).
+
+docs/methods/gan-distillation.md tells the rest.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A GAN whose images shall move a network far, in the direction in which real ones do (eq. 4.5, Bradley 2020)."""
+"""A GAN whose images shall move a network far, in the direction in which real ones do (eq. 4.5, Bradley 2020).
+
+docs/methods/gan-distillation.md tells the rest.
+"""
 
 from __future__ import annotations
 

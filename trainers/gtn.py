@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gendistill import unroll
 from gendistill.curriculum import Kind, make_curriculum
 from gendistill.errors import UserError
+from gendistill.grids import Grid
 from gendistill.inner import InnerOptions, InnerTraining, Lesson, Task
 from gendistill.inner.options import Statistics
 from gendistill.inner.training import check_looks
@@ -313,12 +314,15 @@ class GTNTrainer(Trainer):
             accuracy_images=self.meta_batch * self.batch_size,
         )
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return one image of each class at each of the first ten steps as pixels, one row a step."""
         classes = self.data.description.num_classes
         batches = self.teacher().batches(10, classes, self.run.streams["samples"])
-        images = torch.cat([images[:classes] for images, _, _ in batches])
-        return {"curriculum": self.normalisation.invert(images).clamp(0, 1)}
+        shown = [(images[:classes], labels[:classes]) for images, labels, _ in batches]
+        pixels = self.normalisation.invert(torch.cat([images for images, _ in shown])).clamp(0, 1)
+        told = torch.cat([labels.argmax(1) if labels.ndim == 2 else labels for _, labels in shown]).tolist()
+        names = tuple(self.data.description.class_names[kind] for kind in told)
+        return {"curriculum": Grid(pixels, min(classes, len(pixels)), names)}
 
     def teacher(self) -> Teacher:
         """Return the generator with its curriculum, learning rates and momenta, as learners met them in training."""

@@ -3,7 +3,7 @@
 Projected gradient descent on the sphere of radius sqrt(d) (Bradley 2020, section 6.1; PULSE, Menon et al. 2020): the
 generator stays as it is, and a few latents of each class move so that their images teach a random network what real
 images of that class teach it. What is asked of the images is in ``latent_objectives/``, the parts of the search are in
-``latents/``.
+``latents/``. docs/methods/latent-search.md tells the rest.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
 from gendistill.data.scatter import scatter
 from gendistill.errors import UserError, did_you_mean
+from gendistill.grids import Grid
 from gendistill.nets.learners import learner_for
 from gendistill.objects import build
 from gendistill.poison import require_made_here
@@ -354,10 +355,13 @@ class LatentSearchTrainer(Trainer):
             metadata=metadata,
         )
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return the images at the start and now, one column a class, pixels in [0, 1]."""
-        rows = self._rows(self.images_per_class)
-        return {"start": self._pixels(self.start, rows), "search": self._pixels(self.latents, rows)}
+        rows = self._rows(min(self.images_per_class, 10))
+        classes = self.data.description.num_classes
+        names = tuple(self.data.description.class_names[kind] for kind in self.labels[rows].tolist())
+        points = {"start": self.start, "search": self.latents}
+        return {name: Grid(self._pixels(where, rows), classes, names) for name, where in points.items()}
 
     def _rows(self, count: int) -> Tensor:
         """Return the indices of the first ``count`` images of every class, one row an image, one column a class."""

@@ -22,6 +22,7 @@ from gendistill.data.siamese import Siamese, draw_siamese
 from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
+from gendistill.grids import Grid, grid_of_classes
 from gendistill.nets.learners import learner_for
 from gendistill.nets.modes import running_layers
 from gendistill.nets.parts import images_at_once
@@ -346,11 +347,13 @@ class MatchingTrainer(Trainer):
         """Return the images, which are to move."""
         return Watched(moved={"the images": [self.images]}, moved_option="--trainer.lr_images")
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return the images as pixels, one column a class, at most ten rows; and as stored, if that differs."""
-        values = self.images.detach()[:, :10]
+        values, classes = self.images.detach()[:, :10], self.labels.view(len(self.images), -1)[:, :10]
         with torch.no_grad():
-            shown = self.decode.rows(values, self.labels.view(len(self.images), -1)[:, :10])[:, :10]
-        pictures = {"images": self.normalisation.invert(shown.transpose(0, 1).flatten(0, 1)).clamp(0, 1)}
-        stored = pixels_of(self.decode, values.transpose(0, 1).flatten(0, 1))
-        return pictures if stored is None else pictures | {"stored": stored}
+            shown = self.decode.rows(values, classes)[:, :10]
+        pixels = self.normalisation.invert(shown.flatten(0, 1)).clamp(0, 1)
+        names = self.data.description.class_names
+        pictures = {"images": grid_of_classes(pixels, classes[:, :1].expand(-1, shown.shape[1]).flatten(), names)}
+        stored = pixels_of(self.decode, values.flatten(0, 1))
+        return pictures if stored is None else pictures | {"stored": grid_of_classes(stored, classes.flatten(), names)}

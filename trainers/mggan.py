@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
+from gendistill.grids import Grid
 from gendistill.nets.mixture import GeneratorMixture
 from gendistill.objects import build
 from gendistill.runs.context import RunContext
@@ -282,7 +283,7 @@ class MGGANTrainer(Trainer):
         metadata = {"source": source, "seed": self.run.options.seed, "mggan": facts}
         return GeneratorTeacher(network, teachers[0].description, metadata=metadata)
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return each group's pictures."""
         if len(self.seats) == 1:
             return self.seats[0].samples()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gendistill.data.description import Normalisation, symmetric
 from gendistill.errors import UserError
+from gendistill.grids import Grid
 from gendistill.mimicry import (
     Checkpoint,
     GeneratorAdapter,
@@ -293,14 +294,14 @@ class MimicryTrainer(Trainer):
             adapter, self.data.description.with_normalisation(self.normalisation), metadata=metadata
         )
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return generated images of the same noise each time, pixels in [0, 1]: a square with one column a class."""
         classes = min(self.data.description.num_classes, 10)
         generator = self.run.streams["samples"]
         noise = torch.randn(classes**2, self.generator.nz, generator=generator, device=self.device)
         with torch.no_grad():
             images = GeneratorAdapter(self.generator)(noise, torch.arange(classes**2, device=self.device) % classes)
-        return {"generator": self.normalisation.invert(images.float()).clamp(0, 1)}
+        return {"generator": Grid(self.normalisation.invert(images.float()).clamp(0, 1), classes)}
 
 
 def accepted_extras(train_step: Callable[..., Any]) -> dict[str, Any]:

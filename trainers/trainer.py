@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from gendistill.data.description import Normalisation
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler, EpochSampler
 from gendistill.errors import UserError
+from gendistill.grids import Grid, grid_of_classes
 from gendistill.nets.chance import Chance
 from gendistill.runs.attributes import UNFIT, capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
@@ -24,6 +26,7 @@ from gendistill.teacher import Teacher
 from gendistill.words import counted
 from trainers.batch import Batch, Made
 from trainers.class_sizes import lowered
+from trainers.measured import Measured
 from trainers.real_images import any_images, class_sampler, images_alike
 from trainers.terms.assemble import attach_terms, build_terms
 from trainers.terms.over_groups import over_groups
@@ -63,6 +66,16 @@ class Trainer(ABC):
     other_data: dict[str, dict[str, Any]]
     """What data sets besides the run's own hold (:func:`gendistill.data.fingerprint.contents`), by name; a run that is
     continued asks whether they changed. ``build`` adds to it."""
+
+    given: dict[str, Any]
+    """The arguments that it was made with, by name: what a config of it has as ``init_args``."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Note the arguments, so that a run of a trainer that was made by hand has a config, too."""
+        made = super().__new__(cls)
+        names = list(inspect.signature(cls.__init__).parameters)[1:]
+        made.given = dict(zip(names, args, strict=False)) | kwargs
+        return made
 
     def __init__(self, batch_size: int = 64, terms: Sequence[str | Mapping[str, Any]] | None = None) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -154,6 +167,7 @@ class Trainer(ABC):
         self.other_data = {}
         self._records: dict[str, Tensor] = {}
         self._alike: ClassSampler | None = None
+        self._measured: Measured | None = None
         self._check_terms()
         if self.batch_size % run.processes.world:
             raise UserError(
@@ -191,15 +205,27 @@ class Trainer(ABC):
         self._records.clear()
         return records
 
-    def samples(self) -> dict[str, Tensor]:
-        """Return picture grids by name, pixels in [0, 1] (N, C, H, W); called in eval mode without gradients.
+    def samples(self) -> Mapping[str, Tensor | Grid]:
+        """Return picture grids by name; called in eval mode without gradients.
+
+        Each is pixels in [0, 1] (N, C, H, W), or a :class:`~gendistill.grids.Grid` of them, which says what each is of.
 
         Every call finds all random streams where they were, so a grid always shows the same noise.
         """
         teacher = self.teacher()
         count = min(10 * self.data.description.num_classes, 100)
-        images, _ = teacher.sample(count, self.run.streams["samples"])
-        return {"teacher": teacher.description.normalisation.invert(images).clamp(0, 1)}
+        images, labels = teacher.sample(count, self.run.streams["samples"])
+        pixels = teacher.description.normalisation.invert(images).clamp(0, 1)
+        return {"teacher": grid_of_classes(pixels, labels, teacher.description.class_names)}
+
+    def measured(self) -> Mapping[str, float]:
+        """Return how good the teacher is now, by name; called every ``run.evaluate_every`` steps, as :meth:`samples`.
+
+        They are logged as ``measured/<name>``. By default Fréchet distances, or the modes of points.
+        """
+        if self._measured is None:
+            self._measured = Measured(self)
+        return self._measured.now()
 
     def watched(self) -> Watched:
         """Return what is to be watched beside NaN: learned rates, gradients, what is to move; by default nothing."""
@@ -217,7 +243,7 @@ class Trainer(ABC):
         """Return the state of every attribute that training changes."""
         state: dict[str, Any] = {}
         for name, value in vars(self).items():
-            if name in ("run", "data", "_built_plain", "_records"):
+            if name in ("run", "data", "given", "_built_plain", "_records", "_measured"):
                 continue
             changed = name in self._built_plain and value != self._built_plain[name]
             if holds_state(value) or (changed and is_plain(value)):

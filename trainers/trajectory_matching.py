@@ -23,6 +23,7 @@ from gendistill.data.sampling import ClassSampler
 from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.experts import Recipe
+from gendistill.grids import Grid, grid_of_classes
 from gendistill.nets.learners import learner_for
 from gendistill.nets.modes import answering
 from gendistill.objects import build
@@ -379,11 +380,12 @@ class TrajectoryMatchingTrainer(Trainer):
             gradients={"gradient/images": "the images' gradient"},
         )
 
-    def samples(self) -> dict[str, Tensor]:
+    def samples(self) -> dict[str, Grid]:
         """Return the teacher's images as pixels, classes in turn, at most ten of each; and as they are stored."""
         values = (self.averages[0] if self.averages else self.images.detach())[: 10 * self.data.description.num_classes]
         with torch.no_grad():
             shown = decoded(self.decode, values, self.classes[: len(values)])[:: self.decode.cells]
-        pictures = {"distilled": self.normalisation.invert(shown).clamp(0, 1)}
+        classes, names = self.classes[: len(values)], self.data.description.class_names
+        pictures = {"distilled": grid_of_classes(self.normalisation.invert(shown).clamp(0, 1), classes, names)}
         stored = pixels_of(self.decode, values)
-        return pictures if stored is None else pictures | {"stored": stored}
+        return pictures if stored is None else pictures | {"stored": grid_of_classes(stored, classes, names)}

@@ -139,4 +139,4 @@ class Objective(nn.Module):
 
 
 class ConditionalUnrolledGANTrainer(UnrolledGANTrainer, ConditionalGANTrainer):
-    """The same with labels; the default networks are CGANPDGenerator and CGANPDDiscriminator."""
+    """Unroll a GAN with labels; the default networks are CGANPDGenerator and CGANPDDiscriminator."""

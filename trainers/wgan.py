@@ -72,7 +72,7 @@ class WGANTrainer(GANTrainer):
 
 
 class ConditionalWGANTrainer(WGANTrainer, ConditionalGANTrainer):
-    """The same with labels; the default networks are ConditionalDCGANGenerator and ConditionalDCGANDiscriminator."""
+    """Train a WGAN with labels; by default ConditionalDCGANGenerator against ConditionalDCGANDiscriminator."""
 
     default_generator: ClassVar[str] = "gendistill.nets.dcgan.ConditionalDCGANGenerator"
     default_discriminator: ClassVar[str] = "gendistill.nets.dcgan.ConditionalDCGANDiscriminator"

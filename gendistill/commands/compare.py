@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.baselines import OF_CONDENSED_SETS, baselines
+from gendistill.commands.cluster import add_cluster, cluster_of_namespace, crew
 from gendistill.commands.judge import (
     REFERENCES,
     add_data,
@@ -23,13 +24,14 @@ from gendistill.commands.judge import (
     short_name,
 )
 from gendistill.commands.keeping import keeping
-from gendistill.commands.options import Options, add_json, positive
+from gendistill.commands.options import Options, add_json, positive, words_of
 from gendistill.commands.output import hand_over, read_results, result_only
 from gendistill.commands.report import pictures_of
 from gendistill.errors import UserError
 from gendistill.words import counted
 
 if TYPE_CHECKING:
+    from gendistill.commands.cluster import Crew
     from gendistill.data.real import RealData
     from gendistill.report.rows import Score
 
@@ -57,18 +59,22 @@ def parser() -> Options:
                          "every one")  # fmt: skip
     options.add_argument("--output", metavar="FILE", help='write {"teachers": [...]} to this JSON file')
     options.add_argument("--report", metavar="FILE", help="write a self-contained HTML report to this file")
+    options.add_argument("--export", metavar="DIR", help="write the report's figures as SVG and PDF and its tables as "
+                         "CSV and LaTeX into this folder, for a paper")  # fmt: skip
     add_json(options)
     add_judging(options)
+    add_cluster(options)
     return options
 
 
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill compare``."""
     given = parser().parse(argv)
+    cluster = cluster_of_namespace(given)
     from gendistill.report.terminal import text_table
 
-    with result_only(given.json), keeping(given.output or given.report):
-        found, data = judge_all(given)
+    with result_only(given.json), keeping(given.output or given.report), crew(cluster) as workers:
+        found, data = judge_all(given, workers)
         results: dict[str, Any] = {"teachers": rank(found, given.rank_at), "notes": rank_notes(found, given.rank_at)}
         if given.rank_at is not None:
             results["rank_at"] = given.rank_at
@@ -79,12 +85,17 @@ def main(argv: Sequence[str]) -> int:
         as_json=given.json,
         output=given.output,
         report=given.report,
+        export=given.export,
         pictures=lambda: pictures_of(results, "the results", data_given(given), data, named=typed),
     )
 
 
-def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData | None]:
+def judge_all(given: argparse.Namespace, workers: Crew | None = None) -> tuple[list[dict[str, Any]], RealData | None]:
     """Judge or read every teacher, in the order given.
+
+    Args:
+        given: The command's options.
+        workers: Those of a cluster, who do it; None: it is done here.
 
     Returns:
         The results, and the real data unless all results were read.
@@ -140,17 +151,33 @@ def judge_all(given: argparse.Namespace) -> tuple[list[dict[str, Any]], RealData
         # Distances of different numbers of images cannot be compared.
         count = common_count([one for one in opened if not isinstance(one, list)], data)
     found: list[dict[str, Any]] = []
+    away: list[list[dict[str, Any]]] = []
+    if workers is not None and data is not None:
+        from gendistill.commands.compare_away import OWN, judge_away
+
+        asked = [
+            (name or short_name(reference), reference, one)
+            for (name, reference), one in zip(named, opened, strict=True)
+            if not isinstance(one, list)
+        ]
+        words = words_of(parser(), given, OWN)
+        away = judge_away(workers, words, given.ablate_rates, asked, data, count)
     for (name, reference), teacher in zip(named, opened, strict=True):
         if isinstance(teacher, list):
             found += teacher
             continue
+        if away:
+            found += away.pop(0)
+            continue
         assert data is not None
         print(f"judging {reference}", file=sys.stderr)
         name = name or short_name(reference)
-        found.append(judge(teacher, data, given, reference, name, count=count))
+        ours = [judge(teacher, data, given, reference, name, count=count)]
         if given.ablate_rates:
             learning = learning_options(given) | running(given)
-            found += judge_ablations(name, teacher, data, learning, path=reference)
+            ours += judge_ablations(name, teacher, data, learning, path=reference)
+        # Earlier results keep the command that measured them.
+        found += [one | {"command": given.command} for one in ours]
     for one, distinct in zip(found, told_apart([str(one["name"]) for one in found]), strict=True):
         one["name"] = distinct
     return found, data

@@ -49,10 +49,20 @@ def main(argv: Sequence[str]) -> int:
     with result_only(given.json), keeping(output):
         data = load_data(given, given.teacher)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
-        result = judge(teacher, data, given, given.teacher, short_name(given.teacher))
+        result = judge(teacher, data, given, given.teacher, short_name(given.teacher)) | {"command": given.command}
         if given.protocol in OF_CONDENSED_SETS and not is_real(given.teacher) and baselines([teacher], data):
             print(f"random real images, herding and k-center beside it: {typed('compare', *argv)}", file=sys.stderr)
+        _log_to_tensorboard(result, Path(given.teacher))
     return hand_over(result, text, as_json=given.json, output=output)
+
+
+def _log_to_tensorboard(result: Mapping[str, Any], run: Path) -> None:
+    """Let TensorBoard show the result beside the run that made the teacher, where it is one."""
+    if (run / "config.yaml").is_file():
+        from gendistill.report.evaluation_events import write_evaluation_events
+        from gendistill.runs.overview import EVALUATION
+
+        write_evaluation_events([result], run / EVALUATION)
 
 
 def text(result: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from gendistill.commands.options import image_number, momentum, named_numbers, o
 from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.regular import expanded, real_path
-from gendistill.spelling import typed
+from gendistill.spelling import judging_option, typed
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -93,7 +93,9 @@ def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> arg
     add(
         "--learner",
         metavar="SPEC",
-        help="name (ConvNet), dotted path or {class_path: ..., init_args: ...}; None: the data set's own",
+        help="name (ConvNet), timm:NAME (such as timm:resnet18; pip install 'gendistill[timm]'), dotted path or "
+        "{class_path: ..., init_args: ...}; evaluate and compare also take several, A,B,C: a table of what each "
+        "of them learns, the first being the main one; None: the data set's own",
     )
     add("--updates", type=update_list, default="10,30,100,300,1000", metavar="N,N", help="updates to test after")
     add("--epochs", type=positive, metavar="N", help="length of the training in passes over the teacher; None: the "
@@ -147,10 +149,11 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add = fidelity.add_argument
     add("--fidelity", action=argparse.BooleanOptionalAction, default=True, help="measure it")
     add("--extractor", default="classifier", metavar="NAME", help="features to compare in: classifier (trained on real "
-        "images), inception, or a dotted path")  # fmt: skip
+        "images), inception, dinov2 (with --weights), or a dotted path")  # fmt: skip
     add("--reference", choices=("train", "test", "both"), default="train", help="real images to compare with; both: "
         "train, and beside it the distance to test, which tells of memorising")  # fmt: skip
-    add("--weights", metavar="FILE", help="weights of inception; None: torch's hub folder, else a download")
+    add("--weights", metavar="FILE", help="weights of inception (pytorch-fid's file, or "
+        "torch-fidelity's), None: torch's hub folder, else a download; of dinov2, its authors' file")  # fmt: skip
     add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000; "
         "compare: as many as the smallest set has, so that distances can be compared")  # fmt: skip
     add("--draws", type=positive, default=5, metavar="N", help="draws of so many images where there are more; scores "
@@ -204,14 +207,41 @@ def dataset_name(dataset: str) -> str:
     return known if known in NAMES else readable(real_path(expanded(dataset.removeprefix(FOLDER_PREFIX))).name)
 
 
+def learner_specs(text: str | None) -> list[Any]:
+    """Read ``--learner`` with perhaps several learners, ``A,B,C``; see :func:`learner_spec`.
+
+    Raises:
+        UserError: One is no learner, or two are the same.
+    """
+    if text is None:
+        return [None]
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "{[") - (letter in "}]")
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    parts = [part.strip() for part in parts]
+    if len(set(parts)) < len(parts) or not all(parts):
+        raise UserError(
+            f"--learner is '{text}'; give one learner, or different ones with commas between, such as ConvNet,MLP"
+        )
+    return [learner_spec(part) for part in parts]
+
+
 def learner_spec(text: str | None) -> Any:
-    """Read ``--learner``: a class of this project by its name, a dotted path or a mapping in YAML.
+    """Read one learner: a class of this project by its name, ``timm:NAME``, a dotted path or a mapping in YAML.
 
     Raises:
         UserError: It is none of them, or several classes have the name.
     """
     if text is None:
         return None
+    from gendistill.class_names import TIMM, TIMM_PREFIX
+
+    if text.startswith(TIMM_PREFIX):
+        return {"class_path": TIMM, "init_args": {"model": text.removeprefix(TIMM_PREFIX)}}
     from torch import nn
 
     from gendistill.objects import full_path, full_paths
@@ -221,9 +251,12 @@ def learner_spec(text: str | None) -> Any:
         path = full_path(text, nn.Module)
         _refuse_others(path)
         return path
-    spec = parse_yaml(text, "--learner")
+    spec = parse_yaml(text, judging_option("learner"))
     if not isinstance(spec, dict):
-        raise UserError(f"--learner is {text!r}, expected a dotted path or {{class_path: ..., init_args: {{...}}}}")
+        raise UserError(
+            f"{judging_option('learner')} is {text!r}, expected a dotted path or "
+            "{class_path: ..., init_args: {...}}"
+        )
     spec = full_paths(spec)
     _refuse_others(str(spec.get("class_path", "")))
     return spec
@@ -237,8 +270,9 @@ def _refuse_others(path: str) -> None:
     name = path.rpartition(".")[2]
     ours = path.split(".")[0] in PACKAGES and path in paths_of(name)
     if "." not in path or (ours and path not in paths_of(name, Learner)):
+        what = ", which is no learner" if ours else ""
         raise UserError(
-            f"--learner is '{path}'{', which is no learner' if ours else ''}; {suggestion(path, Learner)}write the "
+            f"{judging_option('learner')} is '{path}'{what}; {suggestion(path, Learner)}write the "
             "name of a learner such as ConvNet, or package.module.Name"
         )
 
@@ -269,7 +303,7 @@ def learning_options(options: argparse.Namespace) -> dict[str, Any]:
 def named_learning(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of :func:`gendistill.evaluation.learning.learning_curve` that a command line has."""
     rates = options.lr
-    learning = {"learner": learner_spec(options.learner), "lr": rates[0] if rates and len(rates) == 1 else rates}
+    learning = {"learner": learner_specs(options.learner)[0], "lr": rates[0] if rates and len(rates) == 1 else rates}
     return learning | {name: getattr(options, name) for name in SAME_NAME}
 
 
@@ -295,9 +329,9 @@ def judge(
         count: Images drawn for fidelity; None: what the options say.
 
     Returns:
-        The result of :func:`gendistill.evaluation.evaluate.evaluate`.
+        The result of :func:`gendistill.evaluation.judging.judged`.
     """
-    from gendistill.evaluation.evaluate import evaluate
+    from gendistill.evaluation.judging import judged
 
     if options.robust and teacher.label_counts is None:
         many = str(10 * data.description.num_classes)
@@ -307,10 +341,9 @@ def judge(
             f"them: {how}"
         )
     learning = learning_options(options) | running(options)
-    device = learning["device"]
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "draws", "reference", "seed")}
-    fidelity |= {"device": device, "count": options.count if count is None else count}
-    result = evaluate(
+    fidelity |= {"device": learning["device"], "count": options.count if count is None else count}
+    return judged(
         teacher,
         data,
         path=path,
@@ -318,25 +351,10 @@ def judge(
         learning=learning,
         fidelity=fidelity if options.fidelity else None,
         seed=options.seed,
+        continual=options.continual,
+        robust=options.robust,
+        others=learner_specs(options.learner)[1:],
     )
-    return result | _more(teacher, data, options, learning)
-
-
-def _more(teacher: Teacher, data: RealData, options: argparse.Namespace, learning: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``--continual`` and ``--robust`` ask for, by the options of learning."""
-    if not (options.continual or options.robust):
-        return {}
-    from gendistill.evaluation.continual import continual_learning
-    from gendistill.evaluation.protocols import expand
-    from gendistill.evaluation.robust_scores import robust_scores
-
-    given = expand(learning, data.description) | {"progress": None}
-    more: dict[str, Any] = {}
-    if options.continual:
-        more["continual"] = continual_learning(teacher, data, stages=options.continual, seed=options.seed, **given)
-    if options.robust:
-        more["robust"] = robust_scores(teacher, data, seed=options.seed, **given)
-    return more
 
 
 def more_words(result: Mapping[str, Any]) -> str:

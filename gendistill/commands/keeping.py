@@ -10,6 +10,7 @@ from pathlib import Path
 from gendistill.claims import claimed
 from gendistill.files import require_place
 from gendistill.runs.signals import going_on
+from gendistill.spelling import judging_option, same_judging
 
 
 def parts_beside(output: str | Path | None) -> Path | None:
@@ -44,10 +45,10 @@ def keeping(output: str | Path | None) -> Iterator[None]:
 
     def how() -> str:
         if folder is None:
-            return "nothing is kept without --output FILE; give the same command again to start anew"
+            return f"nothing is kept without {judging_option('output')} FILE; {same_judging()} again to start anew"
         if not (folder.is_dir() and any(path.suffix in KEPT for path in folder.iterdir())):
-            return "nothing was finished; give the same command again to start anew"
-        return f"what is finished is kept in '{folder}'; give the same command again to go on"
+            return f"nothing was finished; {same_judging()} again to start anew"
+        return f"what is finished is kept in '{folder}'; {same_judging()} again to go on"
 
     claim = nullcontext() if folder is None else claimed(folder, "judging", "choose another --output")
     try:

@@ -46,6 +46,9 @@ def main(argv: Sequence[str]) -> int:
         words.overrides.insert(0, ("--trainer.generator", words.positional[0]))
         if any(option.endswith("generator") for option in words.typed):
             raise UserError(f"the generator is given twice, as '{words.positional[0]}' and as an option; give it once")
+    if "--help" in words.flags and not (words.configs or words.trainer or words.overrides):
+        print(show("latent-search", SUMMARY, TRAINER, positional="GENERATOR "))
+        return 0
     if not words.configs:
         words.overrides.insert(0, ("--run.name", "latent-search"))
     experiment = assemble(words, default_trainer=TRAINER)
@@ -127,11 +130,12 @@ def search(experiment: Experiment, judging: argparse.Namespace | None, data: Rea
         return results, context
     before, after = trainer.start_teacher().to("cpu"), load(context.directory.teacher)
     pictures = {
-        "grid": ("before_after.png", side_by_side(before, after)),
+        "grid": ("before_after.png", side_by_side(before, after, ("before: step 0", f"after: step {context.step:,}"))),
         "norms": ("norms.png", path_plot(after.metadata["path"])),
     }
     if trainer.film.images:
-        pictures["film"] = ("film.gif", gif(trainer.film.images, columns=data.description.num_classes))
+        names = data.description.class_names
+        pictures["film"] = ("film.gif", gif(trainer.film.images, len(names), steps=trainer.film.steps, names=names))
     results["film"] = None
     for kind, (name, picture) in pictures.items():
         target = context.directory.samples / name
@@ -174,17 +178,24 @@ def norm_curve(teacher: Teacher) -> dict[str, Any]:
     return {"latent norm": curve}
 
 
-def side_by_side(before: Teacher, after: Teacher) -> bytes:
-    """Return a PNG with the images before on the left and after on the right, the same latents in the same places."""
+def side_by_side(before: Teacher, after: Teacher, titles: tuple[str, str] = ("before", "after")) -> bytes:
+    """Return a PNG with the images before on the left and after on the right, the same latents in the same places.
+
+    Args:
+        before: A teacher.
+        after: The same latents later.
+        titles: What stands above each.
+    """
     import io
 
     from PIL import Image
 
-    from gendistill.report.pictures import picture_grid
+    from gendistill.grids import drawn
 
-    pictures = [picture_grid(grid_of(teacher)) for teacher in (before, after)]
+    pictures = [drawn(grid_of(one), title) for one, title in zip((before, after), titles, strict=True)]
     gap = 24
-    canvas = Image.new("RGBA", (pictures[0].width + gap + pictures[1].width, pictures[0].height), (0, 0, 0, 0))
+    size = (pictures[0].width + gap + pictures[1].width, max(one.height for one in pictures))
+    canvas = Image.new("RGB", size, "white")
     canvas.paste(pictures[0], (0, 0))
     canvas.paste(pictures[1], (pictures[0].width + gap, 0))
     buffer = io.BytesIO()

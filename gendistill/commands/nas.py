@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.claims import claimed
+from gendistill.commands.cluster import add_cluster, cluster_of_namespace, crew
 from gendistill.commands.judge import REFERENCES, add_data, load_data, short_name
 from gendistill.commands.option_file import options_of_file
-from gendistill.commands.options import Options, add_json, positive, rate_list
+from gendistill.commands.options import Options, add_json, positive, rate_list, words_of
 from gendistill.commands.output import in_words, result_only, to_json, write_json
 from gendistill.errors import UserError, did_you_mean
 from gendistill.regular import expanded
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from gendistill.nas.study import Study
     from gendistill.nas.truth import TrainedTruth
     from gendistill.nets.spaces import LearnerSpace
+    from gendistill.teacher import Teacher
 
 SPACES = {
     "convnets": "gendistill.nets.spaces.ConvNetSpace",
@@ -78,6 +82,7 @@ def parser() -> Options:
     add("--truth-seeds", type=positive, default=1, metavar="N", help="learners an architecture and rate")
     add("--found", type=runs, default="", metavar="RUN,RUN", help="also train what these runs have found, such as "
         "those of trainers.enas.ENASTrainer")  # fmt: skip
+    add_cluster(options)
     return options
 
 
@@ -89,6 +94,7 @@ def main(argv: Sequence[str]) -> int:
     given.teacher = given.teacher or from_file.positional
     if given.teacher is None:
         raise UserError(f"gendistill nas needs a teacher: {REFERENCES}")
+    cluster_of_namespace(given)
     kept = Path(given.output) / "architectures.json"
     how = f"what is scored and trained is kept in '{kept}'; give the same command again to go on"
     # Without --fresh, which would throw it away.
@@ -110,12 +116,84 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UserError: An option, the teacher, the table or earlier results do not fit.
     """
+    from gendistill.nas.report import markdown, scatter
+
+    folder = Path(given.output)
+    with crew(cluster_of_namespace(given)) as workers, opened(given) as search:
+        if workers is not None:
+            from gendistill.commands.nas_away import OWN, StagesAway
+
+            words, table = words_of(parser(), given, OWN), None if search.table is None else _file(given.truth)
+            search.study.away = StagesAway(workers, words, given.teacher, search.teacher, search.data, table)
+        study, data = search.study, search.data
+        found = {path: found_by(path, data, search.space) for path in given.found}
+        study.prepare()
+        names = study.search(given.search, given.count, given.budget)
+        if given.baselines:
+            study.baselines(names)
+        _find_truth(study, names, given.truth, search.table, search.truth)
+        results = study.results(names)
+        results["others"] = _others(study, found, names, search.table, search.truth)
+    results |= {
+        "teacher": {"path": given.teacher, **search.teacher.budget()},
+        "dataset": data.description.name,
+        "space": {"spec": search.settings["space"], "size": search.space.size},
+        "search": given.search,
+        "updates": search.updates,
+        "splits": {"scores": "validation", "truth": "test" if search.table is None else given.truth},
+        "files": {"results": str(folder / "results.json")},
+    }
+    main_label = study.proxies[0].label
+    if "all" in results["rankings"][main_label]:
+        from gendistill.files import atomic_write
+
+        picture = scatter(results, main_label)
+        atomic_write(folder / "scatter.png", lambda file: file.write(picture))
+        results["files"]["scatter"] = str(folder / "scatter.png")
+        page = markdown(results) + "\n"
+        atomic_write(folder / "table.md", lambda file: file.write(page.encode()))
+        results["files"]["table"] = str(folder / "table.md")
+    write_json(results, folder / "results.json")
+    return results
+
+
+@dataclass
+class Search:
+    """What a search is made of.
+
+    Attributes:
+        study: Scores architectures and keeps the results.
+        truth: Trains them in full.
+        table: True accuracies of a user's table; None: they are trained.
+        teacher: The teacher.
+        data: The real data.
+        space: The space.
+        settings: What results depend on besides the scores' own.
+        updates: Updates of a learner.
+    """
+
+    study: Study
+    truth: TrainedTruth
+    table: dict[str, float] | None
+    teacher: Teacher
+    data: RealData
+    space: LearnerSpace
+    settings: dict[str, Any]
+    updates: int
+
+
+@contextmanager
+def opened(given: argparse.Namespace) -> Iterator[Search]:
+    """Lend the search that options describe, with its threads.
+
+    Raises:
+        UserError: An option, the teacher, the table or earlier results do not fit.
+    """
     import torch
 
     from gendistill.data.fingerprint import contents
     from gendistill.evaluation.workers import Workers
     from gendistill.nas.proxies import with_baselines
-    from gendistill.nas.report import markdown, scatter
     from gendistill.nas.search import check_search
     from gendistill.nas.study import Study
     from gendistill.nas.truth import TrainedTruth, read_table
@@ -130,7 +208,6 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     space = open_space(given.space)
     table = None if given.truth in TRUTHS else read_table(_file(given.truth), space)
     teacher = open_teacher(given.teacher, data, seed=given.seed, device=device)
-    found = {path: found_by(path, data, space) for path in given.found}
     updates = given.updates or (len(teacher.learning_rates) if teacher.learning_rates is not None else UPDATES)
     proxies: list[Proxy] = with_baselines(
         short_name(given.teacher), teacher, space, data, updates=updates, batch_size=given.batch_size, lr=given.lr,
@@ -140,7 +217,6 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         space, data, epochs=given.truth_epochs, batch_size=given.batch_size, lr=given.truth_lr,
         seeds=given.truth_seeds, device=device,
     )  # fmt: skip
-    folder = Path(given.output)
     settings = {
         "space": getattr(space, "spec", given.space),
         "dataset": data.description.name,
@@ -150,37 +226,10 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     cores = torch.get_num_threads() if device.type == "cpu" else 1
     with Workers(cores) as workers:
         study = Study(
-            space, proxies if given.baselines else proxies[:1], folder / "architectures.json", settings,
+            space, proxies if given.baselines else proxies[:1], Path(given.output) / "architectures.json", settings,
             workers=workers, pilots=given.pilots, seed=given.seed, data=held, fresh=given.fresh, progress=_shown(),
         )  # fmt: skip
-        study.prepare()
-        names = study.search(given.search, given.count, given.budget)
-        if given.baselines:
-            study.baselines(names)
-        _find_truth(study, names, given.truth, table, truth)
-        results = study.results(names)
-        results["others"] = _others(study, found, names, table, truth)
-    results |= {
-        "teacher": {"path": given.teacher, **teacher.budget()},
-        "dataset": data.description.name,
-        "space": {"spec": settings["space"], "size": space.size},
-        "search": given.search,
-        "updates": updates,
-        "splits": {"scores": "validation", "truth": "test" if table is None else given.truth},
-        "files": {"results": str(folder / "results.json")},
-    }
-    main_label = proxies[0].label
-    if "all" in results["rankings"][main_label]:
-        from gendistill.files import atomic_write
-
-        picture = scatter(results, main_label)
-        atomic_write(folder / "scatter.png", lambda file: file.write(picture))
-        results["files"]["scatter"] = str(folder / "scatter.png")
-        page = markdown(results) + "\n"
-        atomic_write(folder / "table.md", lambda file: file.write(page.encode()))
-        results["files"]["table"] = str(folder / "table.md")
-    write_json(results, folder / "results.json")
-    return results
+        yield Search(study, truth, table, teacher, data, space, settings, updates)
 
 
 def open_space(text: str) -> LearnerSpace:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import re
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from gendistill import budget
@@ -11,17 +13,33 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.files import require_place
 from gendistill.spelling import in_one_spelling, require_one_spelling
 
-WRITTEN = ("output", "report", "page")
+WRITTEN = ("output", "report", "page", "export")
 """The options, of whatever command, that name a file or a folder to write."""
+NOTHING = re.compile(r"; None: (.+)$")
+"""How the help of an option says what happens where it is not given."""
 RATE_WORDS = ("grid", "teacher", "learned")
 """What stands for learning rates; gendistill.evaluation.rates says what they mean."""
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows every default; wide enough for a sentence beside the option."""
+class _Help(argparse.HelpFormatter):
+    """Shows every default as it would be typed; wide enough for a sentence beside the option."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=110)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        """Return what an option means, and its default; of one without a default, what happens without it."""
+        text = NOTHING.sub(r" (default: \1)", action.help or "")
+        shown = action.default
+        if not action.option_strings or text != action.help or "%(default)" in text:
+            return text
+        if shown is None or shown is False or shown is argparse.SUPPRESS:
+            return text
+        if isinstance(shown, bool):
+            return f"{text} (default: on)"
+        if isinstance(shown, list | tuple):
+            shown = ",".join(map(str, shown))
+        return f"{text} (default: {shown})".replace("%", "%%") if "%" in str(shown) else f"{text} (default: {shown})"
 
 
 class Options(argparse.ArgumentParser):
@@ -43,7 +61,8 @@ class Options(argparse.ArgumentParser):
         """Parse all of ``argv``.
 
         Returns:
-            The values; beside them ``explicit``, the names of those that were on the command line.
+            The values; beside them ``explicit``, the names of those that were on the command line, and ``command``, all
+            of it as it is typed in a shell.
 
         Raises:
             UserError: An unknown option (the nearest right one is named), a missing or a wrong value, or a place for
@@ -57,6 +76,7 @@ class Options(argparse.ArgumentParser):
         marked = argparse.Namespace(**{action.dest: unset for action in self._actions})
         words = vars(self.parse_known_args(argv, marked)[0])
         given.explicit = {name for name, value in words.items() if value is not unset}
+        given.command = shlex.join([*str(self.prog).split(), *argv])
         if unknown:
             word = unknown[0].split("=")[0]
             what = "option" if word.startswith("-") else "argument"
@@ -91,6 +111,34 @@ class Options(argparse.ArgumentParser):
             place = getattr(given, action.dest, None)
             if action.dest in WRITTEN and isinstance(place, str) and place:
                 require_place(place, folder=action.metavar == "DIR")
+
+
+def words_of(parser: Options, given: argparse.Namespace, without: Collection[str] = ()) -> list[str]:
+    """Return the options that were typed as words that say the same to a command with the same options.
+
+    Args:
+        parser: The command's options.
+        given: What :meth:`Options.parse` returned.
+        without: Options that are left out, those of a cluster among them.
+    """
+    words: list[str] = []
+    for action in parser._actions:
+        name = action.dest
+        if name in without or name.startswith("cluster") or name not in given.explicit or not action.option_strings:
+            continue
+        value = getattr(given, name)
+        if action.nargs == 0:
+            # A flag that has a negative form lists it second.
+            words += action.option_strings[:1] if value else action.option_strings[1:2]
+        elif value is not None:
+            words.append(f"{action.option_strings[0]}={_word(value)}")
+    return words
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={one}" for key, one in value.items())
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

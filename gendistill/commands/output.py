@@ -17,7 +17,7 @@ from gendistill.plain import plain
 from gendistill.visible import seen
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from gendistill.grids import Grid
 
 
 def to_json(result: Mapping[str, Any]) -> str:
@@ -66,7 +66,8 @@ def hand_over(
     as_json: bool,
     output: str | Path | None = None,
     report: str | Path | None = None,
-    pictures: Callable[[], Mapping[str, Tensor]] = dict,
+    export: str | Path | None = None,
+    pictures: Callable[[], Mapping[str, Grid]] = dict,
 ) -> int:
     """Write a command's result where it is asked for, and print it.
 
@@ -76,7 +77,8 @@ def hand_over(
         as_json: Whether only the result, as one JSON object, may stand on stdout.
         output: JSON file to write; None or empty: none.
         report: HTML report to write; None or empty: none.
-        pictures: Makes the report's images; asked only if there is a report.
+        export: Folder for the files of a paper; None or empty: none.
+        pictures: Makes the images; asked only if there is a report or an export.
 
     Returns:
         The exit code, 0.
@@ -87,10 +89,15 @@ def hand_over(
     with result_only(as_json):
         if output:
             write_json(result, output)
+        images = pictures() if report or export else {}
         if report:
             from gendistill.report.page import write_report
 
-            write_report(result, report, pictures())
+            write_report(result, report, images)
+        if export:
+            from gendistill.report.export import export as write_export
+
+            write_export(result, export, images)
         for written in (output, report):
             if written:
                 forget(written)
@@ -98,7 +105,7 @@ def hand_over(
         print(to_json(result))
         return 0
     print(in_words(result, text))
-    for what, where in (("results", output), ("report", report)):
+    for what, where in (("results", output), ("report", report), ("export", export)):
         if where:
             print(f"{what:<8} {where}")
     return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,12 @@ from gendistill.errors import UserError
 from gendistill.plain import readable
 from gendistill.runs.progress import last_step
 from gendistill.runs.signals import going_on
+from gendistill.shipped import config_folder
 from gendistill.words import counted
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from gendistill.data.real import RealData
+    from gendistill.grids import Grid
     from gendistill.teacher import Teacher
 
 KEPT = "finished stages are kept; give the same command again to go on"
@@ -58,21 +59,26 @@ class Made:
 
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill quickstart``."""
-    options = _options().parse(argv)
+    options = parser().parse(argv)
     with result_only(options.json), going_on(lambda: KEPT):
         learning = {"updates": options.updates, "seeds": options.seeds, "lr": options.lr}
-        results = run(Path(options.root), options.name, Path(options.configs), options.scale, options.seed, learning)
+        configs = config_folder("quickstart") if options.configs is None else Path(options.configs)
+        places = Path(options.root), options.name, configs
+        results = run(*places, options.scale, options.seed, learning, command=options.command)
     if options.json:
         print(to_json(results))
     return 0
 
 
-def _options() -> Options:
+def parser() -> Options:
+    """Return the command's options."""
     options = Options(prog="gendistill quickstart", description=(__doc__ or "").split("\n\n")[1])
     options.add_argument("--root", default="checkpoints", metavar="DIR", help="directory that holds all runs")
     options.add_argument("--name", default="quickstart", help="directory of this job below the root")
     options.add_argument(
-        "--configs", default="configs/quickstart", metavar="DIR", help="directory with gan.yaml, gtn.yaml, latent.yaml"
+        "--configs",
+        metavar="DIR",
+        help="directory with gan.yaml, gtn.yaml and latent.yaml; None: those of the project",
     )
     options.add_argument("--scale", default=None, help="named scale of the configs; smoke takes seconds")
     options.add_argument("--seed", type=int, default=0, help="seed of the three runs and of the random real subset")
@@ -92,7 +98,16 @@ def _options() -> Options:
     return options
 
 
-def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, learning: dict[str, Any]) -> dict[str, Any]:
+def run(
+    root: Path,
+    name: str,
+    configs: Path,
+    scale: str | None,
+    seed: int,
+    learning: dict[str, Any],
+    *,
+    command: str | None = None,
+) -> dict[str, Any]:
     """Do the whole job, or what is left of it.
 
     Args:
@@ -102,6 +117,7 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
         scale: Named scale of the configs; ``None`` for their own settings.
         seed: Seed of the three runs and of the random real subset, from 0.
         learning: ``updates``, ``seeds`` and ``lr`` of :func:`gendistill.evaluation.learning.learning_curve`.
+        command: What was typed, for the record.
 
     Returns:
         What ``results.json`` holds: ``{"teachers": [...], "curves": {...}}``.
@@ -112,16 +128,19 @@ def run(root: Path, name: str, configs: Path, scale: str | None, seed: int, lear
     """
     for stage in STAGES:
         if not (configs / f"{stage}.yaml").is_file():
-            raise UserError(
-                f"there is no {configs / stage}.yaml; run in a checkout of the project or give --configs DIR"
-            )
+            raise UserError(f"there is no {configs / stage}.yaml; leave --configs out to take those of the project")
     planned = _plan(root, name, configs, scale, seed)
     with claimed(root / name, "running the quickstart", "choose another --name", FILES):
-        return _run(root, name, planned, seed, learning)
+        return _run(root, name, planned, seed, learning, command)
 
 
 def _run(
-    root: Path, name: str, planned: Mapping[str, tuple[list[str], int]], seed: int, learning: dict[str, Any]
+    root: Path,
+    name: str,
+    planned: Mapping[str, tuple[list[str], int]],
+    seed: int,
+    learning: dict[str, Any],
+    command: str | None,
 ) -> dict[str, Any]:
     from gendistill.data import load
     from gendistill.evaluation.fidelity import common_count
@@ -138,6 +157,7 @@ def _run(
     count = common_count([open_teacher(one.reference, data, seed=seed) for one in made], data)
     judged = [_judge(one, data, directory, seed, learning, {"count": count}) for one in made]
     judged += [row for one in made for row in _ablations(one, data, directory, seed, learning)]
+    judged = [{**one, "command": command} for one in judged]
     curves = _latent_curves(directory)
     results: dict[str, Any] = {"teachers": judged, "notes": _notes(judged), "curves": curves}
     if set(COLUMNS) <= set(learning["updates"]):
@@ -150,7 +170,7 @@ def _run(
     print(text_table(results))
     print("")
     print(f"report       open {directory / 'report.html'} in a browser")
-    print(f"tensorboard  make tensorboard    (or: gendistill tensorboard --logdir {root})")
+    print(f"tensorboard  gendistill tensorboard --logdir {shlex.quote(str(root))}")
     return results
 
 
@@ -295,8 +315,9 @@ def _latent_curves(directory: Path) -> dict[str, Any]:
     }
 
 
-def _grids(made: Sequence[Made], data: RealData, seed: int) -> dict[str, Tensor]:
+def _grids(made: Sequence[Made], data: RealData, seed: int) -> dict[str, Grid]:
     """Return up to six rows of ten pictures of every teacher, one column a class."""
+    from gendistill.grids import grid_of_classes
     from gendistill.seeds import stream
     from gendistill.teacher import open_teacher
 
@@ -304,28 +325,15 @@ def _grids(made: Sequence[Made], data: RealData, seed: int) -> dict[str, Tensor]
     for one in made:
         teacher = open_teacher(one.reference, data, seed=seed)
         images, labels = teacher.sample(GRID_IMAGES, stream(0, "grid"))
-        hard = labels.argmax(dim=1) if labels.is_floating_point() else labels
-        order = hard.argsort(stable=True).view(data.description.num_classes, -1).T.flatten()
-        grids[one.name] = teacher.description.normalisation.invert(images[order]).clamp(0, 1)
+        pixels = teacher.description.normalisation.invert(images).clamp(0, 1)
+        grids[one.name] = grid_of_classes(pixels, labels, data.description.class_names)
     return grids
 
 
 def _log_to_tensorboard(judged: Sequence[dict[str, Any]], directory: Path) -> None:
-    """Write each teacher's learning curve as a run of its own, so that TensorBoard draws them in one plot."""
-    from torch.utils.tensorboard import SummaryWriter
+    """Write each teacher's numbers as a run of its own, and a figure of all of them."""
+    from gendistill.report.evaluation_events import write_evaluation_events
 
     for result in judged:
-        target = directory / "evaluations" / result["name"]
-        for old in target.glob("events.out.tfevents.*"):
-            old.unlink()
-        with SummaryWriter(str(target)) as writer:
-            learning = result["learning"]
-            for count, mean, std in zip(
-                learning["updates"], learning["accuracy"]["mean"], learning["accuracy"]["std"], strict=True
-            ):
-                writer.add_scalar("evaluation/accuracy", mean, count)
-                if std is not None:
-                    writer.add_scalar("evaluation/accuracy_std", std, count)
-            fidelity = result["fidelity"]
-            if fidelity and fidelity["value"] is not None:
-                writer.add_scalar(f"evaluation/{fidelity['name']}", fidelity["value"], 0)
+        write_evaluation_events([result], directory / "evaluations" / result["name"])
+    write_evaluation_events(judged, directory / "evaluations")

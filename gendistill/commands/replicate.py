@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.claims import claimed
+from gendistill.commands.cluster import HELP as CLUSTER
+from gendistill.commands.cluster import OPTIONS, Crew, cluster_of, crew
 from gendistill.commands.options import whole_number
 from gendistill.commands.output import in_words, result_only, to_json, write_json
 from gendistill.commands.replication import Judge, Replication, Replications, beside, seeds_of, train_side_by_side
@@ -16,9 +18,10 @@ from gendistill.config.plan import Reported, is_real
 from gendistill.errors import UserError
 from gendistill.files import require_place
 from gendistill.runs.signals import going_on
+from gendistill.shipped import config_folder
 from gendistill.words import counted
 
-HELP = """usage: gendistill replicate ID [--scale NAME] [--seeds N] [--KEY VALUE ...]
+HELP = f"""usage: gendistill replicate ID [--scale NAME] [--seeds N] [--KEY VALUE ...]
        gendistill replicate --list
 
 Run an experiment of the literature over several seeds, judge it by its protocol beside its baselines, and print what
@@ -31,16 +34,17 @@ options:
   --seeds N           number of runs (default: what the config says)
   --jobs N            runs that train at once, each in a process of its own (default: 1): 2 make use of two cores with
                       small networks, and runs can share a GPU
+{CLUSTER}
   --root DIR          directory that holds all runs (default: checkpoints); results are in
                       DIR/replication/SCALE/DATASET/ID, runs and evaluations are shared by replications
-  --configs DIR       directory with the configs (default: configs/replication)
+  --configs DIR       directory with the configs (default: those of the project)
   --output FILE       write the results to this JSON file too
   --json              print one JSON object on stdout, all else on stderr
   --KEY VALUE         any option of gendistill train, for all runs, such as --data.name mnist --data.root DIR"""
 
 KEPT = "finished runs and evaluations are kept; give the same command again to go on"
 FILES = ("results.json", "report.html")
-OWN = ("--seeds", "--jobs", "--root", "--configs", "--output", "--list")
+OWN = ("--seeds", "--jobs", "--root", "--configs", "--output", "--list", *OPTIONS)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -76,11 +80,12 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def replicate(replication: Replication) -> dict[str, Any]:
+def replicate(replication: Replication, workers: Crew | None = None) -> dict[str, Any]:
     """Run, or finish, one replication.
 
     Args:
         replication: Which one, and how.
+        workers: Those of a cluster that are met already; None: as the replication says.
 
     Returns:
         Plain values that ``report`` reads too: ``id``, ``scale``, ``dataset``, ``seeds``, ``teachers`` (results of the
@@ -94,21 +99,36 @@ def replicate(replication: Replication) -> dict[str, Any]:
     """
     judge = Judge(replication, replication.experiment(0).load_data())
     with claimed(replication.directory, "replicating", "choose another --root", FILES):
-        return _replicate(replication, judge)
+        if workers is not None:
+            return _replicate(replication, judge, workers)
+        with crew(replication.of.cluster) as met:
+            return _replicate(replication, judge, met)
 
 
-def _replicate(replication: Replication, judge: Judge) -> dict[str, Any]:
+def trained_beside(replication: Replication) -> list[Replication | str]:
+    """Return what is judged of a replication that can be said before anything is trained: itself first."""
+    return [replication, *(other for _, other in beside(replication, None, 0))]
+
+
+def _replicate(replication: Replication, judge: Judge, workers: Crew | None) -> dict[str, Any]:
     from gendistill.evaluation.pooled import pooled
     from gendistill.evaluation.protocols import expand
 
     of = replication.plan.teacher if is_real(replication.plan.teacher) else replication.name
-    if replication.of.jobs > 1:
+    if workers is not None:
+        from gendistill.commands.away import do_away
+
+        do_away(workers, [(judge, trained_beside(replication))])
+    elif replication.of.jobs > 1:
         others = [other for _, other in beside(replication, None, 0) if isinstance(other, Replication)]
         train_side_by_side(judge, [replication, *others])
     runs = seeds_of(judge, replication)
     shown = (runs[0]["learning"] or {}).get("epoch", runs[0]["teacher"])["images"]
     named: list[tuple[str, Reported | None, Sequence[dict[str, Any]]]] = [(of, replication.reported, runs)]
-    for name, other in beside(replication, shown, len(judge.data.train)):
+    found_beside = beside(replication, shown, len(judge.data.train))
+    if workers is not None:
+        do_away(workers, [(judge, [other for _, other in found_beside])])
+    for name, other in found_beside:
         said = other.reported if isinstance(other, Replication) else None
         named.append((name, said, seeds_of(judge, other)))
     teachers = [pooled(found) | {"name": name} for name, _, found in named]
@@ -156,12 +176,13 @@ def _own(words: Words) -> tuple[dict[str, str | None], Replications]:
         if value is None and option != "--list":
             raise UserError(f"{option} needs a value")
     return own, Replications(
-        configs=Path(own.get("--configs") or "configs/replication"),
+        configs=Path(own.get("--configs") or config_folder("replication")),
         scale=words.scale or "reduced",
         root=Path(own.get("--root") or "checkpoints"),
         overrides=[(option, value) for option, value in words.overrides if option not in OWN],
         seeds=whole_number(own, "--seeds"),
-        jobs=whole_number(own, "--jobs") or 1,
+        jobs=(jobs := whole_number(own, "--jobs")) or 1,
+        cluster=cluster_of(own, jobs),
     )
 
 

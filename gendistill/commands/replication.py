@@ -6,7 +6,8 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.notes import note
 
 if TYPE_CHECKING:
+    from gendistill.commands.cluster import Cluster
     from gendistill.data.real import RealData
     from gendistill.teacher import Teacher
 
@@ -45,6 +47,7 @@ class Replications:
         overrides: ``--key value`` for every config.
         seeds: Number of runs; None: what the replication says.
         jobs: Runs that train at once, each in a process of its own; with 1, in this one.
+        cluster: The cluster whose workers do runs and evaluations; None: they are done here.
     """
 
     configs: Path
@@ -53,17 +56,18 @@ class Replications:
     overrides: list[tuple[str, str | None]] = field(default_factory=list)
     seeds: int | None = None
     jobs: int = 1
+    cluster: Cluster | None = None
 
     def ids(self) -> list[str]:
         """Return all ids, sorted.
 
         Raises:
-            UserError: There is no directory of configs, as in an installed package.
+            UserError: There is no directory of configs.
         """
         if not self.configs.is_dir():
             raise UserError(
-                f"there is no folder '{self.configs}': replications are described by configs that come with a checkout "
-                "of the project and not with the installed package; run in a checkout or give --configs DIR"
+                f"there is no folder '{self.configs}' of configs that describe replications; leave --configs out to "
+                "take those of the project"
             )
         return sorted(path.stem for path in self.configs.glob("*.yaml"))
 
@@ -166,94 +170,171 @@ class Judge:
         """The seeds of the runs."""
         return range(self.replication.of.seeds or self.replication.plan.seeds)
 
-    def run(self, other: Replication, seed: int) -> dict[str, Any]:
-        """Make the teacher of a replication and judge it by this one's plan; what is done already is read.
+    def run(self, other: Replication | str, seed: int) -> dict[str, Any]:
+        """Make a teacher and judge it by this replication's plan; what is done already is read.
+
+        Args:
+            other: The replication that makes it, or what names real data.
+            seed: Of the run.
 
         Returns:
             A result of :func:`gendistill.evaluation.evaluate.evaluate` with ``seconds``, those of making the teacher.
         """
-        if is_real(other.plan.teacher):
-            return self.real(other.plan.teacher, seed)
         from gendistill.commands.train import run_experiment
-        from gendistill.runs.checkpoint import read_state
-        from gendistill.runs.directory import RunDirectory
         from gendistill.teacher import open_teacher
 
-        maker = other.maker
-        experiment = maker.experiment(seed)
-        config = experiment.to_dict()
-        config["run"] = {key: value for key, value in config["run"].items() if key not in PLACED}
-        options = experiment.options
-        directory = RunDirectory(options.root, options.name)
+        part = self.part(other, seed)
+        if (known := part.known()) is not None:
+            return known
+        print(f"{part.name}, seed {seed}", file=sys.stderr)
+        if part.experiment is not None:
+            if not isinstance(other, str) and (start := other.maker.start) is not None:
+                run_experiment(start.experiment(seed))
+            run_experiment(part.experiment)
+        teacher = open_teacher(part.reference, self.data, seed=seed)
+        with going_on_in(part.file):
+            result = judged(part.job | {"progress": True}, teacher, self.data)
+        return part.keep(result)
 
-        def make() -> tuple[Teacher, float]:
-            import torch
-
-            if maker.start is not None:
-                run_experiment(maker.start.experiment(seed))
-            run_experiment(experiment)
-            seconds = float(read_state(directory.state, torch.device("cpu"))["seconds"])
-            return open_teacher(directory.path, self.data), seconds
-
-        return self._kept(other.name, seed, {"config": config}, make, directory.path)
-
-    def real(self, reference: str, seed: int) -> dict[str, Any]:
-        """Judge real data by this replication's plan; what is done already is read."""
-        from gendistill.teacher import open_teacher
-
-        # How the data was read says what real data is; a run's own config says it of a run.
-        given = self.replication.experiment(seed).to_dict()["data"]
-        read = {key: value for key, value in given.items() if key not in ("name", "root") and value is not None}
-        made = {"reference": reference} | ({"data": read} if read else {})
-        return self._kept(reference, seed, made, lambda: (open_teacher(reference, self.data, seed=seed), None))
-
-    def _kept(self, name: str, seed: int, made: dict[str, Any], make: Any, path: Path | None = None) -> dict[str, Any]:
+    def part(self, other: Replication | str, seed: int) -> Part:
+        """Return the evaluation of the teacher of a replication, or of real data; see :meth:`run`."""
         from gendistill import __version__
-        from gendistill.data.fingerprint import contents, require_unchanged
-        from gendistill.evaluation.evaluate import evaluate
-        from gendistill.evaluation.parts import kept_in
-        from gendistill.runs.counter import Counter
-        from gendistill.runs.device import choose_device
+        from gendistill.data.fingerprint import contents
 
-        judged = self.replication.plan
-        learning = None if judged.learning is None else dict(judged.learning)
+        reference = other if isinstance(other, str) else other.plan.teacher
+        experiment = None
+        if isinstance(other, str) or is_real(reference):
+            name = reference
+            # How the data was read says what real data is; a run's own config says it of a run.
+            given = self.replication.experiment(seed).to_dict()["data"]
+            read = {key: value for key, value in given.items() if key not in ("name", "root") and value is not None}
+            made = {"reference": reference} | ({"data": read} if read else {})
+        else:
+            name, experiment = other.name, other.maker.experiment(seed)
+            config = experiment.to_dict()
+            config["run"] = {key: value for key, value in config["run"].items() if key not in PLACED}
+            made = {"config": config}
+            reference = str(Path(experiment.options.root) / experiment.options.name)
+        planned = self.replication.plan
+        learning = None if planned.learning is None else dict(planned.learning)
         if learning is not None:
             each = int(learning.pop("seeds", 1))
             learning["seeds"] = list(range(seed * each, (seed + 1) * each))
-        fidelity = None if judged.fidelity is None or is_real(name) else {"seed": seed} | judged.fidelity
+        fidelity = None if planned.fidelity is None or is_real(name) else {"seed": seed} | planned.fidelity
         what = {"version": __version__, "seed": seed, "learning": learning, "fidelity": fidelity, **made}
         what["dataset"] = self.data.description.name
-        held = contents(self.data)
         text = json.dumps(json.loads(to_json(what)), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         kept = self.replication.of.root / self.replication.folder / "evaluations"
         file = kept / f"{name.replace(':', '-').replace('=', '-')}-seed-{seed}-{digest}.json"
-        known = read_evaluation(file)
-        if known is not None and known.get("what") != json.loads(text):
-            note(f"'{file}' is of another evaluation than its name says; it is judged anew")
+        job = {"path": reference, "name": name, "learning": learning, "fidelity": fidelity}
+        job["device"] = self.replication.experiment(seed).options.device
+        return Part(name, seed, reference, experiment, file, json.loads(text), contents(self.data), job)
+
+
+@dataclass
+class Part:
+    """One evaluation of a replication: what is judged, how, and where it is kept.
+
+    Attributes:
+        name: What is judged.
+        seed: Of the run.
+        reference: How the teacher is opened: real data, or a run's directory.
+        experiment: The run that makes it; None of real data.
+        file: Where the evaluation is kept.
+        what: All that it depends on but the data.
+        data: What the data holds.
+        job: How it is judged: the options of :func:`judged` in plain values.
+    """
+
+    name: str
+    seed: int
+    reference: str
+    experiment: Experiment | None
+    file: Path
+    what: dict[str, Any]
+    data: dict[str, Any]
+    job: dict[str, Any]
+
+    def known(self, *, said: bool = True) -> dict[str, Any] | None:
+        """Return the result that is kept; None: there is none.
+
+        Args:
+            said: Whether to say that it is there.
+
+        Raises:
+            UserError: It was measured on other data.
+        """
+        from gendistill.data.fingerprint import require_unchanged
+
+        known = read_evaluation(self.file)
+        if known is not None and known.get("what") != self.what:
+            note(f"'{self.file}' is of another evaluation than its name says; it is judged anew")
             known = None
-        if known is not None:
-            if (before := known.get("data")) is not None:
-                require_unchanged(before, held, f"'{file}' holds an evaluation", "choose another --root")
-            print(f"{name}, seed {seed}: done already", file=sys.stderr)
-            result: dict[str, Any] = known["result"]
-            return result
-        print(f"{name}, seed {seed}", file=sys.stderr)
-        teacher, seconds = make()
-        device = {"device": choose_device(self.replication.experiment(seed).options.device)}
-        with kept_in(parts := file.with_suffix(".parts")):
-            result = evaluate(
-                teacher,
-                self.data,
-                path=path or name,
-                name=name,
-                learning=None if learning is None else learning | device | {"progress": Counter("learners", "updates")},
-                fidelity=None if fidelity is None else fidelity | device,
-            )
-        result |= {"seconds": seconds}
-        write_evaluation(file, {"what": what, "data": held, "result": result})
-        shutil.rmtree(parts, ignore_errors=True)
+        if known is None:
+            return None
+        if (before := known.get("data")) is not None:
+            require_unchanged(before, self.data, f"'{self.file}' holds an evaluation", "choose another --root")
+        if said:
+            print(f"{self.name}, seed {self.seed}: done already", file=sys.stderr)
+        result: dict[str, Any] = known["result"]
         return result
+
+    def keep(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Keep a result with the seconds of making the teacher, and return it."""
+        result = result | {"seconds": self._seconds()}
+        write_evaluation(self.file, {"what": self.what, "data": self.data, "result": result})
+        shutil.rmtree(self.file.with_suffix(".parts"), ignore_errors=True)
+        return result
+
+    def _seconds(self) -> float | None:
+        if self.experiment is None:
+            return None
+        import torch
+
+        from gendistill.runs.checkpoint import read_state
+        from gendistill.runs.directory import RunDirectory
+
+        options = self.experiment.options
+        return float(read_state(RunDirectory(options.root, options.name).state, torch.device("cpu"))["seconds"])
+
+
+@contextmanager
+def going_on_in(file: Path) -> Iterator[None]:
+    """Keep the finished parts of an evaluation beside its file, and go on from them."""
+    from gendistill.evaluation.parts import kept_in
+
+    with kept_in(file.with_suffix(".parts")):
+        yield
+
+
+def judged(job: Mapping[str, Any], teacher: Teacher, data: RealData) -> dict[str, Any]:
+    """Judge a teacher.
+
+    Args:
+        job: ``path`` and ``name`` for the record, ``learning`` and ``fidelity`` (None leaves one out), ``device`` (a
+            name), and ``progress``, whether to count updates on stderr.
+        teacher: The teacher.
+        data: The real data.
+
+    Returns:
+        See :func:`gendistill.evaluation.evaluate.evaluate`.
+    """
+    from gendistill.evaluation.evaluate import evaluate
+    from gendistill.runs.counter import Counter
+    from gendistill.runs.device import choose_device
+
+    device = {"device": choose_device(job["device"])}
+    shown = {"progress": Counter("learners", "updates")} if job.get("progress") else {}
+    learning, fidelity = job["learning"], job["fidelity"]
+    return evaluate(
+        teacher,
+        data,
+        path=job["path"],
+        name=job["name"],
+        learning=None if learning is None else learning | device | shown,
+        fidelity=None if fidelity is None else fidelity | device,
+    )
 
 
 def beside(replication: Replication, images: int | None, training_images: int) -> list[tuple[str, str | Replication]]:
@@ -310,4 +391,4 @@ def train_side_by_side(judge: Judge, replications: Sequence[Replication]) -> Non
 
 def seeds_of(judge: Judge, other: Replication | str) -> Sequence[dict[str, Any]]:
     """Return the results of all seeds of real data or of a replication."""
-    return [judge.real(other, seed) if isinstance(other, str) else judge.run(other, seed) for seed in judge.seeds]
+    return [judge.run(other, seed) for seed in judge.seeds]

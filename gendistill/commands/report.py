@@ -16,9 +16,8 @@ from gendistill.regular import real_path
 from gendistill.visible import sentence
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from gendistill.data.real import RealData
+    from gendistill.grids import Grid
     from gendistill.teacher import Teacher
 
 
@@ -27,6 +26,10 @@ def parser() -> Options:
     options = Options(prog="gendistill report", description="Write a self-contained HTML report of results.")
     options.add_argument("results", metavar="RESULTS", help="results.json, or the directory of a run that holds one")
     options.add_argument("--output", metavar="FILE", help="the HTML file; None: report.html beside the results")
+    options.add_argument("--export", metavar="DIR", help="write the figures as SVG and PDF and the tables as CSV and "
+                         "LaTeX into this folder, too, for a paper; None: do not")  # fmt: skip
+    options.add_argument("--export-width", type=float, default=5.5, metavar="INCHES", help="width of the exported "
+                         "figures, 1 to 20")  # fmt: skip
     options.add_argument("--title", help="headline; None: it names the data set")
     options.add_argument("--no-images", action="store_true", help="leave out the grids of images")
     options.add_argument("--dataset", metavar="NAME", help="real data set that the teachers were judged on, for the "
@@ -46,9 +49,11 @@ def main(argv: Sequence[str]) -> int:
     folder = source if source.is_dir() else source.parent
     output = Path(given.output) if given.output else folder / "report.html"
     require_place(output)
+    if not 1 <= given.export_width <= 20:
+        raise UserError(f"--export-width is {given.export_width:g}; give inches from 1 to 20, such as 5.5")
     from gendistill.report.page import write_report
 
-    images: dict[str, Tensor] = {}
+    images: dict[str, Grid] = {}
     if not given.no_images:
         measured = [(given.results, one) for one in results["teachers"]]
         data = load_data(given, results=measured) if given.dataset else None
@@ -58,7 +63,21 @@ def main(argv: Sequence[str]) -> int:
         )
     write_report(results, output, images, title=given.title)
     print(f"report   {output}  (open it in a browser)")
+    if given.export:
+        write_export(results, given.export, images, given.export_width)
     return 0
+
+
+def write_export(results: Mapping[str, Any], folder: str, images: Mapping[str, Any], width: float = 5.5) -> None:
+    """Write the files for a paper, and say where.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    from gendistill.report.export import export
+
+    written = export(results, folder, images, width=width)
+    print(f"export   {len(written)} files in {folder}: pdflatex preview.tex there shows them all")
 
 
 def pictures_of(
@@ -70,7 +89,7 @@ def pictures_of(
     named: Collection[str] = (),
     folders: Sequence[Path] = (),
     runs_here: bool = True,
-) -> dict[str, Tensor]:
+) -> dict[str, Grid]:
     """Draw images of every teacher in the results that can still be opened, and that a file of results may open.
 
     Args:
@@ -84,13 +103,13 @@ def pictures_of(
         runs_here: Whether runs and teacher files below the current folder are opened, too.
 
     Returns:
-        Pixels (N, C, H, W) by teacher's name. A teacher that has gone is named on stderr and left out.
+        Grids by teacher's name. A teacher that has gone is named on stderr and left out.
     """
     from gendistill.report.rows import rows
     from gendistill.teacher.reference import open_teacher
 
     loaded = {} if data is None else {data.description.name: data}
-    pictures = {}
+    pictures: dict[str, Grid] = {}
     for result, name in zip(results["teachers"], [row.name for row in rows(results)], strict=True):
         reference = result["teacher"].get("path")
         if not reference:
@@ -129,11 +148,11 @@ def _data_of(result: Mapping[str, Any], dataset: str, file: str, given: Mapping[
     return gendistill.data.load(dataset, root)
 
 
-def stored_sheet(teacher: Teacher) -> Tensor | None:
+def stored_sheet(teacher: Teacher) -> Grid | None:
     """Return the first hundred stored images of a teacher that shows several of each, as pixels; None for any other."""
     import torch
 
-    from gendistill.report.pictures import by_class
+    from gendistill.grids import grid_of_classes
     from gendistill.teacher import StoredImages
 
     if not isinstance(teacher, StoredImages) or teacher.decode is None or teacher.decode.cells == 1:
@@ -142,7 +161,8 @@ def stored_sheet(teacher: Teacher) -> Tensor | None:
     values = teacher.values(chosen)
     if tuple(values.shape[1:]) != tuple(teacher.description.image_shape):
         return None
-    return by_class(teacher.description.normalisation.invert(values).clamp(0, 1), teacher.labels[chosen])
+    pixels = teacher.description.normalisation.invert(values).clamp(0, 1)
+    return grid_of_classes(pixels, teacher.labels[chosen], teacher.description.class_names)
 
 
 def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> None:
@@ -168,19 +188,25 @@ def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> No
         raise UserError(f"the results name '{reference}', and a file chooses no place; name its folder with --teachers")
 
 
-def grid_of(teacher: Teacher, seed: int = 0) -> Tensor:
-    """Return up to a hundred of a teacher's images as pixels (N, C, H, W) in the order of :func:`png_grid`.
+def grid_of(teacher: Teacher, seed: int = 0, most: int = 100) -> Grid:
+    """Return up to a hundred of a teacher's images by class, as pixels.
 
     Of points it is one picture: a scatter plot.
+
+    Args:
+        teacher: The teacher.
+        seed: Of the draw.
+        most: How many images.
     """
-    from gendistill.report.pictures import by_class
+    from gendistill.grids import Grid, grid_of_classes
     from gendistill.seeds import stream
     from gendistill.teacher.clouds import plot
 
     if teacher.description.embedding is not None:
         raise UserError("it holds sentences, which gendistill tokens prints")
     if teacher.description.cloud is not None:
-        return plot(teacher, stream(seed, "pictures", teacher.device))
-    count = min(100, teacher.decoded_images or 100)
+        return Grid(plot(teacher, stream(seed, "pictures", teacher.device)), 1)
+    count = min(most, teacher.decoded_images or most)
     images, labels = teacher.sample(count, stream(seed, "pictures", teacher.device))
-    return by_class(teacher.description.normalisation.invert(images).clamp(0, 1), labels)
+    pixels = teacher.description.normalisation.invert(images).clamp(0, 1)
+    return grid_of_classes(pixels, labels, teacher.description.class_names)

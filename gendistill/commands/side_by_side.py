@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from tqdm import tqdm
 
@@ -76,6 +77,37 @@ def threads_each(lanes: int) -> int:
     return min(2, max(1, (os.cpu_count() or 1) // lanes))
 
 
+def started(
+    words: Sequence[str], threads: int, errors: IO[bytes], inherited: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a command in a process of its own, which saves and ends when this process does.
+
+    Args:
+        words: Those after ``gendistill``.
+        threads: On which it computes.
+        errors: Where its stderr goes.
+        inherited: Open files that stay open as long as it runs.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, "-m", __name__, *words],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        pass_fds=inherited,
+        # Out of the terminal's group: a Ctrl-C then reaches it once, through this process, and not twice.
+        start_new_session=True,
+    )
+
+
+def sentence_of(errors: str) -> str | None:
+    """Return the sentence that a command ended with, of all that it wrote to stderr; None where there is none."""
+    said = [line.removeprefix("error: ") for line in errors.splitlines() if line.startswith("error: ")]
+    return said[-1] if said else None
+
+
 class _Running:
     """A lane in progress: one process at a time."""
 
@@ -83,9 +115,7 @@ class _Running:
         self.lane = lane
         self.waiting = list(lane.commands)
         self.process: subprocess.Popen[bytes] | None = None
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        self.environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+        self.threads = threads
 
     def goes_on(self, stopping: bool) -> bool:
         """See to the process, start the next command when it has ended, and return whether anything is left."""
@@ -99,26 +129,18 @@ class _Running:
         if stopping or not self.waiting:
             return False
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", __name__, *self.waiting.pop(0)],
-            env=self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self.errors,
-            # Out of the terminal's group: a Ctrl-C then reaches it once, through this process, and not twice.
-            start_new_session=True,
-        )
+        self.process = started(self.waiting.pop(0), self.threads, self.errors)
         return True
 
     def failure(self, code: int) -> GendistillError:
         """Return what the command said when it failed."""
         self.errors.seek(0)
         text = self.errors.read().decode(errors="replace")
-        said = [line.removeprefix("error: ") for line in text.splitlines() if line.startswith("error: ")]
-        if not said:
+        said = sentence_of(text)
+        if said is None:
             sys.stderr.write(text)
             return GendistillError(f"the run of {self.lane.name} ended with exit code {code}")
-        return UserError(said[-1]) if code == UserError.exit_code else GendistillError(said[-1])
+        return UserError(said) if code == UserError.exit_code else GendistillError(said)
 
     def signal(self, number: int) -> None:
         """Pass a signal on."""

@@ -7,18 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gendistill import shipped
 from gendistill.claims import claimed
+from gendistill.commands.cluster import HELP as CLUSTER
+from gendistill.commands.cluster import OPTIONS, cluster_of, crew
 from gendistill.commands.options import whole_number
 from gendistill.commands.output import in_words, result_only, to_json, write_json
-from gendistill.commands.replicate import KEPT, replicate
-from gendistill.commands.replication import Replication, Replications
+from gendistill.commands.replicate import KEPT, replicate, trained_beside
+from gendistill.commands.replication import Judge, Replication, Replications
 from gendistill.config.command_line import Words, take_apart
 from gendistill.errors import UserError
 from gendistill.files import require_place
 from gendistill.runs.signals import going_on
 from gendistill.words import counted
 
-HELP = """usage: gendistill sweep CONFIG --over KEY=VALUE,VALUE,... [--scale NAME] [--seeds N] [--KEY VALUE ...]
+HELP = f"""usage: gendistill sweep CONFIG --over KEY=VALUE,VALUE,... [--scale NAME] [--seeds N] [--KEY VALUE ...]
 
 Train a config once for each value of one of its options and each seed, judge every teacher as the config's section
 `evaluation` says, beside what that section names, and plot accuracy against the option. Every finished part is kept:
@@ -30,6 +33,7 @@ options:
   --scale NAME        a named scale of the config (default: its own settings)
   --seeds N           number of runs of each value (default: what the config says)
   --jobs N            runs that train at once, each in a process of its own (default: 1)
+{CLUSTER}
   --root DIR          directory that holds all runs (default: checkpoints); sweep.json and sweep.png are in
                       DIR/replication/SCALE/DATASET/NAME-OPTION, the runs below
   --output FILE       write the results to this JSON file too
@@ -37,7 +41,7 @@ options:
   --KEY VALUE         any option of gendistill train, for all runs, such as --data.root DIR"""
 
 FILES = ("sweep.json", "sweep.png")
-OWN = ("--over", "--label", "--seeds", "--jobs", "--root", "--output")
+OWN = ("--over", "--label", "--seeds", "--jobs", "--root", "--output", *OPTIONS)
 
 
 @dataclass
@@ -134,10 +138,15 @@ def _sweep(asked: Sweep, parts: Sequence[tuple[str, Replication]]) -> dict[str, 
     from gendistill.report.rows import row
 
     points: list[dict[str, Any]] = []
-    found: dict[str, Any] = {}
     judged: list[dict[str, Any]] = []
-    for value, part in parts:
-        found = replicate(part)
+    with crew(asked.known.cluster) as workers:
+        if workers is not None:
+            from gendistill.commands.away import do_away
+
+            # All values at once: one after the other the last runs of each would leave most workers without work.
+            do_away(workers, [(Judge(part, part.experiment(0).load_data()), trained_beside(part)) for _, part in parts])
+        results = [replicate(part, workers) for _, part in parts]
+    for (value, _), found in zip(parts, results, strict=True):
         rows = [{"name": one["name"], "accuracy": one["accuracy"]} for one in found["replicated"]]
         rows[0]["name"] = asked.path.stem
         judged += found["teachers"]
@@ -146,8 +155,8 @@ def _sweep(asked: Sweep, parts: Sequence[tuple[str, Replication]]) -> dict[str, 
         "config": str(asked.path),
         "scale": asked.known.scale,
         "over": asked.option,
-        "dataset": found["dataset"],
-        "seeds": found["seeds"],
+        "dataset": results[-1]["dataset"],
+        "seeds": results[-1]["seeds"],
         "split": split_of([row(one) for one in judged]),
         "differing": [f"{one.name}: {'; '.join(dict.fromkeys(filter(None, one.values)))}" for one in differing(judged)],
         "points": points,
@@ -182,7 +191,7 @@ def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
             own[option] = value
     if len(words.positional) != 1 or words.configs or words.trainer:
         raise UserError("gendistill sweep takes one config, such as configs/dd/mnist-layers.yaml, as its first word")
-    path = Path(words.positional[0])
+    path = shipped.config(words.positional[0])
     if path.suffix != ".yaml" or not path.is_file():
         raise UserError(f"there is no config '{path}'; name a .yaml file")
     option, equals, listed = own.get("--over", "").partition("=")
@@ -198,7 +207,8 @@ def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
         root=Path(own.get("--root", "checkpoints")),
         overrides=[(name, value) for name, value in words.overrides if name not in OWN],
         seeds=whole_number(own, "--seeds"),
-        jobs=whole_number(own, "--jobs") or 1,
+        jobs=(jobs := whole_number(own, "--jobs")) or 1,
+        cluster=cluster_of(own, jobs),
     )
     return Sweep(path, option.removeprefix("--"), values, known), own
 

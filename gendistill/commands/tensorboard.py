@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,13 @@ def main(argv: Sequence[str]) -> int:
     # Late: beside TensorFlow an early import can end the interpreter.
     from tensorboard import program
 
+    from gendistill.runs.overview import write_overview
+
+    try:
+        write_overview(Path(given.logdir))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        print(f"note: HPARAMS shows every option and number ({given.logdir}: {reason})", file=sys.stderr)
     board = program.TensorBoard()
     board.configure(argv=["tensorboard", "--logdir", given.logdir, "--port", str(given.port), "--host", given.host])
     print(f"TensorBoard on {given.logdir}: {board.launch()}  (Ctrl-C ends it)", flush=True)

@@ -10,6 +10,7 @@ from gendistill.config.command_line import assemble, take_apart
 from gendistill.config.experiment import Experiment
 from gendistill.config.help import show
 from gendistill.errors import DivergenceError, UserError
+from gendistill.sources import options
 from gendistill.spelling import typed
 from gendistill.yaml_file import dump_yaml
 
@@ -28,7 +29,9 @@ def main(argv: Sequence[str]) -> int:
             f"gendistill train takes no argument '{words.positional[0]}'; write --config FILE or --KEY VALUE"
         )
     if "--help" in words.flags:
-        chosen = assemble(words) if words.configs or words.trainer else None
+        alone = words.trainer is not None and not (words.configs or words.overrides or words.scale)
+        from_source = words.trainer if alone and options(str(words.trainer)) is not None else None
+        chosen = from_source or (assemble(words) if words.configs or words.trainer else None)
         print(show("train", SUMMARY, chosen))
         return 0
     experiment = assemble(words)
@@ -45,12 +48,22 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def run_experiment(experiment: Experiment, trainer: Any = None) -> Any:
+def run_experiment(
+    experiment: Experiment,
+    trainer: Any = None,
+    data: Any = None,
+    *,
+    callbacks: Sequence[Any] = (),
+    loggers: Sequence[Any] = (),
+) -> Any:
     """Run an experiment to its end, or continue it.
 
     Args:
         experiment: What to run.
         trainer: The trainer, when the caller has built it to ask it something afterwards.
+        data: The real data, when the caller has loaded it; None: it is loaded as the experiment says.
+        callbacks: See :func:`gendistill.runs.loop.train`.
+        loggers: See there.
 
     Returns:
         The :class:`gendistill.runs.context.RunContext` of the finished run.
@@ -62,7 +75,8 @@ def run_experiment(experiment: Experiment, trainer: Any = None) -> Any:
 
     config = experiment.to_dict()
     trainer = trainer or experiment.build_trainer()
-    return train(trainer, experiment.load_data(), experiment.options, config=config)
+    data = experiment.load_data() if data is None else data
+    return train(trainer, data, experiment.options, config=config, callbacks=callbacks, loggers=loggers)
 
 
 def announce(context: Any, data: Mapping[str, Any]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gendistill import shipped
 from gendistill.config.merge import lay
-from gendistill.errors import UserError
+from gendistill.errors import UserError, did_you_mean
 from gendistill.regular import real_path
 from gendistill.yaml_file import read_yaml
 
@@ -17,8 +18,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """Read a config file and everything that it stands on.
 
     Args:
-        path: A YAML file. Its key ``base``, where it has one, names a file as seen from the folder of this one, which
-            may have a base of its own.
+        path: A YAML file, or the name of one that comes with the project. Its key ``base``, where it has one, names a
+            file as seen from the folder of this one, which may have a base of its own.
 
     Returns:
         The merged config, without ``base``.
@@ -26,7 +27,15 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: A file is missing or no config, or files stand on each other in a circle.
     """
-    return _read(Path(path), ())
+    found = shipped.config(path)
+    try:
+        return _read(found, ())
+    except UserError as error:
+        if found.exists() or found.is_symlink():
+            raise
+        name = found.with_suffix("").as_posix().removeprefix(f"{shipped.CONFIGS}/")
+        hint = did_you_mean(name, shipped.names(shipped.CONFIGS))
+        raise UserError(f"{error}; {hint}gendistill configs lists those of the project") from error
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from gendistill.config.plan import plan, reported
 from gendistill.config.typed import check_value
 from gendistill.declared import accepted_arguments, block_types, declared_types, is_block
 from gendistill.errors import UserError, did_you_mean
-from gendistill.objects import build, full_path, locate
+from gendistill.objects import construct, full_path, locate
 from gendistill.plain import plain
 from gendistill.renamed import at_new_names, completed
 
@@ -113,7 +113,7 @@ class Experiment:
             UserError: An argument is missing or out of range.
         """
         self.to_dict()
-        trainer: Any = build({"class_path": self.class_path, "init_args": self.init_args}, locate(TRAINER))
+        trainer: Any = construct(self.trainer_class, self.class_path, self.init_args, {})
         trainer.typed = self.typed
         return trainer
 
@@ -145,10 +145,14 @@ def trainer_class(class_path: Any, where: str) -> type:
         found: type = locate(class_path, locate(TRAINER))
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+    _require_whole(found, class_path, where)
+    return found
+
+
+def _require_whole(found: type, class_path: str, where: str) -> None:
     if inspect.isabstract(found):
         lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
         raise UserError(f"{where}: {class_path} is a base that cannot train by itself; name a subclass with {lacking}")
-    return found
 
 
 def run_types() -> Mapping[str, Any]:
@@ -158,12 +162,13 @@ def run_types() -> Mapping[str, Any]:
     return declared_types(RunOptions)
 
 
-def check(config: Mapping[str, Any], source: str) -> Experiment:
+def check(config: Mapping[str, Any], source: str, trainer: type | None = None) -> Experiment:
     """Check a config (one scale already chosen) key by key.
 
     Args:
         config: ``trainer``, ``data`` and ``run``; ``evaluation`` and ``reported`` of a replication are checked, too.
         source: The file's name, for errors.
+        trainer: The class, where it is at hand and perhaps cannot be found by a path; None: the config names it.
 
     Raises:
         UserError: An unknown key (the nearest right one is named), a value of the wrong type, or no trainer.
@@ -173,13 +178,19 @@ def check(config: Mapping[str, Any], source: str) -> Experiment:
     if "evaluation" in config:
         plan(config, source)
     reported(config, source)
-    trainer = _section(config, "trainer", source)
-    check_keys(trainer, ("class_path", "init_args"), source, "trainer.")
-    if "class_path" not in trainer:
+    section = _section(config, "trainer", source)
+    check_keys(section, ("class_path", "init_args"), source, "trainer.")
+    if trainer is not None:
+        cls, class_path = trainer, f"{trainer.__module__}.{trainer.__qualname__}"
+        if not (isinstance(cls, type) and issubclass(cls, locate(TRAINER))):
+            raise UserError(f"{class_path} is not a subclass of {TRAINER}; derive it from one of the trainers")
+        _require_whole(cls, class_path, source)
+    elif "class_path" not in section:
         raise UserError(f"{source} names no trainer; write trainer: {{class_path: package.module.Trainer}}")
-    class_path = trainer_path(trainer["class_path"])
-    cls = trainer_class(class_path, f"{source}: trainer.class_path")
-    given = at_new_names(cls, _section(trainer, "init_args", source))
+    else:
+        class_path = trainer_path(section["class_path"])
+        cls = trainer_class(class_path, f"{source}: trainer.class_path")
+    given = at_new_names(cls, _section(section, "init_args", source))
     return Experiment(
         trainer_class=cls,
         class_path=class_path,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from gendistill import sources
 from gendistill.config.experiment import Experiment
 from gendistill.config.recorded import tags
 from gendistill.declared import declared_types, is_block
@@ -33,6 +35,11 @@ GENERAL = (
 )
 
 
+ROLE = re.compile(r":[a-z]+:`[~.!]*([^`]+)`")
+NO_DEFAULT = re.compile(r"( \(type:[^()]*?),\s+default:\s+null(?=\))")
+NONE = re.compile(r"\bNone(?::|\s+for)\s")
+
+
 class _Wide(DefaultHelpFormatter):
     """Wide enough for a sentence beside the option."""
 
@@ -40,20 +47,21 @@ class _Wide(DefaultHelpFormatter):
         super().__init__(prog, max_help_position=30, width=112)
 
 
-def show(command: str, summary: str, experiment: Experiment | None, positional: str = "") -> str:
+def show(command: str, summary: str, experiment: Experiment | str | None, positional: str = "") -> str:
     """Write the help text.
 
     Args:
         command: Name of the subcommand.
         summary: What it does, in a sentence.
-        experiment: What the command line chose so far; ``None`` when it names no trainer.
+        experiment: What the command line chose so far; a dotted path: that trainer of the project, read from its
+            source, which takes no time; ``None`` when it names no trainer.
         positional: Words after the command's name that belong to no option.
     """
     usage = f"usage: gendistill {command} {positional}[--config FILE] [--scale NAME] [--KEY VALUE ...]"
     lines = [usage, "", summary, "", "options:"]
     lines += [f"  {option:<28}{meaning}" for option, meaning in GENERAL]
     lines += ["", _describe(experiment)]
-    if experiment is not None and (logged := tags(experiment.trainer_class, experiment.init_args)):
+    if isinstance(experiment, Experiment) and (logged := tags(experiment.trainer_class, experiment.init_args)):
         lines += ["Curves that it logs, in TensorBoard as train/<name>:", *_wrapped(logged), ""]
     if experiment is None:
         lines += ["The trainer's own options: gendistill train --config FILE --help, or --trainer CLASS --help."]
@@ -65,13 +73,15 @@ def _wrapped(names: list[str]) -> list[str]:
     return textwrap.wrap(", ".join(names), 110, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _describe(experiment: Experiment | None) -> str:
+def _describe(experiment: Experiment | str | None) -> str:
     from gendistill.runs.options import RunOptions
 
     parser = ArgumentParser(exit_on_error=False, usage=argparse.SUPPRESS, add_help=False)
     parser.formatter_class = _Wide
     parser.add_class_arguments(RunOptions, "run")
-    if experiment is not None:
+    if isinstance(experiment, str):
+        _add_from_source(parser, experiment)
+    elif experiment is not None:
         parser.add_class_arguments(experiment.trainer_class, "trainer")
         given = {f"run.{key}": value for key, value in experiment.run.items()}
         types = declared_types(experiment.trainer_class)
@@ -87,4 +97,31 @@ def _describe(experiment: Experiment | None) -> str:
     for action in parser._actions:
         if action.metavar == "CONFIG" or action.dest in ("run", "trainer"):
             action.help = argparse.SUPPRESS
-    return parser.format_help().replace("``", "").strip() + "\n"
+        elif isinstance(action.help, str):
+            action.help = words_alone(action.help)
+    return NO_DEFAULT.sub(lambda found: found[1], words_alone(parser.format_help())).strip() + "\n"
+
+
+def _add_from_source(parser: ArgumentParser, path: str) -> None:
+    """Add the options of a trainer of the project without importing it."""
+    group = parser.add_argument_group(sources.summary(path).rstrip("."))
+    for option in sources.options(path) or ():
+        kind = f"type: {option.kind}" if option.kind else ""
+        default = "required" if option.default is None else f"default: {option.default}"
+        said = ", ".join(word for word in (kind, default) if word and word != "default: None")
+        text = f"{words_alone(option.meaning)} ({said})".strip().replace("%", "%%")
+        name = option.name.rpartition(".")[2].upper()
+        group.add_argument(f"--trainer.{option.name}", metavar=name, help=text, default=argparse.SUPPRESS)
+
+
+def words_alone(text: str) -> str:
+    """Return a docstring's text without the marks of reStructuredText, and without defaults that say nothing."""
+    text = ROLE.sub(lambda found: found[1].rpartition(".")[2], text).replace("``", "")
+    return NONE.sub(
+        lambda found: "Without it: " if found[0][0] == "N" and _starts(text, found) else "without it: ", text
+    )
+
+
+def _starts(text: str, found: re.Match[str]) -> bool:
+    """Tell whether a sentence starts with what was found."""
+    return text[: found.start()].rstrip()[-1:] in ("", ".", "?")

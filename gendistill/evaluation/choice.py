@@ -11,11 +11,13 @@ from gendistill.class_names import suggestion
 from gendistill.data.real import RealData
 from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.classifier import trained_classifier
+from gendistill.evaluation.dinov2 import DINOv2Extractor
 from gendistill.evaluation.extractors import Extractor
 from gendistill.evaluation.inception import InceptionExtractor
 from gendistill.finite import check_finite
 
-BUILT_IN = ("classifier", "inception")
+BUILT_IN = ("classifier", "inception", "dinov2")
+OF_PICTURES = ("inception", "dinov2")
 
 
 def choose_extractor(
@@ -28,10 +30,11 @@ def choose_extractor(
     """Return the extractor that a user's choice names, on the device of the data, in evaluation mode.
 
     Args:
-        choice: ``classifier`` (trained on the real training set, cached), ``inception`` (pytorch-fid's network), a
-            dotted path or ``{"class_path", "init_args"}`` of a subclass of :class:`Extractor`, or an extractor.
+        choice: ``classifier`` (trained on the real training set, cached), ``inception`` (pytorch-fid's network),
+            ``dinov2``, a dotted path or ``{"class_path", "init_args"}`` of a subclass of :class:`Extractor`, or an
+            extractor.
         data: The real data.
-        weights: Weights file, for ``inception`` only.
+        weights: Weights file, for ``inception`` and ``dinov2`` only.
         allow_unverified_weights: Take Inception weights whose hash is not the published one; the score is then not FID.
 
     Raises:
@@ -42,12 +45,14 @@ def choose_extractor(
         extractor = choice
     elif choice == "classifier":
         extractor = trained_classifier(data)
-    elif choice == "inception" and data.description.kind != "pictures":
+    elif choice in OF_PICTURES and data.description.kind != "pictures":
         raise UserError(
-            f"'{data.description.name}' holds {data.description.kind}, which inception cannot see; use classifier"
+            f"'{data.description.name}' holds {data.description.kind}, which {choice} cannot see; use classifier"
         )
     elif choice == "inception":
         extractor = InceptionExtractor(weights, allow_unverified_weights=allow_unverified_weights)
+    elif choice == "dinov2":
+        extractor = DINOv2Extractor(weights)
     else:
         if isinstance(choice, str) and "." not in (choice := objects.full_path(choice, Extractor)):
             hint = did_you_mean(choice, BUILT_IN) or suggestion(choice, Extractor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -92,7 +93,7 @@ def evaluate(
         "dataset": data.description.name,
         "dataset_fingerprint": found,
         **({} if loaded is None else {"data": loaded}),
-        "software": {"gendistill": __version__, "torch": str(torch.__version__)},
+        "software": {"gendistill": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
         "learning": judged_learning,
         "fidelity": judged_fidelity,
         **({} if modes is None else {"modes": modes}),

@@ -22,6 +22,8 @@ FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"
 HASH_PREFIX = "6726825d"
 """First eight hexadecimal digits of the SHA-256 of the published file, which its name carries."""
+TWIN = "weights-inception-2015-12-05-6726825d.pth"
+"""Torch-fidelity's file of the same weights, under the same names; its own sum is not published."""
 
 
 def fid_network() -> Inception3:
@@ -50,6 +52,9 @@ class InceptionExtractor(Extractor):
     Images are mapped to [0, 1], repeated to three channels if grey, rounded to 8 bits (the image files that
     pytorch-fid reads are), resized to 299x299 (bilinear, corners not aligned) and scaled to [-1, 1].
 
+    Torch-fidelity's file of these weights is taken, too. Its sum is not published, so nobody can tell it from another
+    file of that name: scores over it are called ``FD[Inception of torch-fidelity]``.
+
     Args:
         weights: The weights file; None looks for it in torch's hub folder (``$TORCH_HOME/hub/checkpoints``) and else
             downloads it there.
@@ -64,14 +69,16 @@ class InceptionExtractor(Extractor):
     def __init__(self, weights: str | Path | None = None, allow_unverified_weights: bool = False) -> None:
         super().__init__()
         path = find_weights(weights)
-        digest = _sha256(path)
+        digest = digest_of(path)
         self.verified = digest.startswith(HASH_PREFIX)
-        if not self.verified and not allow_unverified_weights:
+        twin = path.name == TWIN
+        if not self.verified and not twin and not allow_unverified_weights:
             raise UserError(
                 f"'{path}' is not pytorch-fid's weights: its SHA-256 starts with {digest[:8]}, not {HASH_PREFIX}; get "
                 f"the file anew from {URL} (in Python, allow_unverified_weights takes it, and loses the name FID)"
             )
-        self.name = "Inception" if self.verified else "Inception with unverified weights"
+        unverified = "Inception of torch-fidelity" if twin else "Inception with unverified weights"
+        self.name = "Inception" if self.verified else unverified
         self._id = f"{self.name}/{digest[:16]}"
         self.network = fid_network()
         _load(self.network, path)
@@ -87,7 +94,7 @@ class InceptionExtractor(Extractor):
         return self._id
 
     def score_name(self, measure: str) -> str:
-        """Return FID, KID or IS; with unverified weights ``FD[Inception with unverified weights]``."""
+        """Return FID, KID or IS; with other weights ``FD[...]`` with what they are."""
         if not self.verified:
             return super().score_name(measure)
         return "FID" if measure == "FD" else measure
@@ -132,7 +139,8 @@ def find_weights(path: str | Path | None = None) -> Path:
     return cached
 
 
-def _sha256(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

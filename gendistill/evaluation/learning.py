@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from gendistill.class_names import timm_name
 from gendistill.data.description import Description
 from gendistill.data.real import RealData, Split
 from gendistill.declared import require_types
@@ -318,6 +319,8 @@ def cross_architecture(
 def learner_name(spec: Spec) -> str:
     """Return a learner's spec as ``Class(option=value, ...)``."""
     plain = said(spec)
+    if (of_timm := timm_name(plain["class_path"], plain.get("init_args"))) is not None:
+        return of_timm
     options = ", ".join(f"{name}={value}" for name, value in (plain.get("init_args") or {}).items())
     return str(plain["class_path"]).rpartition(".")[2] + (f"({options})" if options else "")
 

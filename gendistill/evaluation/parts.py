@@ -61,6 +61,11 @@ def kept_in(folder: Path | None) -> Iterator[None]:
         _folder.reset(before)
 
 
+def kept_where() -> Path | None:
+    """Return the folder of :func:`kept_in`; None: nothing is kept."""
+    return _folder.get()
+
+
 def once(kind: str, what: Callable[[], Mapping[str, Any]], make: Callable[[Place | None], dict[str, Any]]) -> Any:
     """Return a result that is kept, or make and keep it; where nothing is kept, make it.
 

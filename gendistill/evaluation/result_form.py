@@ -9,6 +9,7 @@ from typing import Any
 from gendistill.errors import UserError
 from gendistill.json_file import (
     Check,
+    Each,
     Is,
     Keys,
     check,
@@ -218,6 +219,15 @@ TOP = Keys(
         "rank_at": Is(whole, "a number of updates"),
     }
 )
+ARCHITECTURE = Keys(
+    required={
+        "name": Is(text, "a name"),
+        "parameters": Is(whole, "a number"),
+        "updates": Is(list_of(whole), "a list of numbers of updates"),
+        "accuracy": Is(_accuracy, "lists mean, std and runs of fractions from 0 to 1"),
+    },
+    others=Is(lambda value: True, "anything"),
+)
 RESULT = Keys(
     optional={
         "name": Is(text, "a name"),
@@ -225,8 +235,10 @@ RESULT = Keys(
         "dataset_fingerprint": Is(text, "text"),
         "data": Is(mapping, "how the data was loaded"),
         "software": Is(table_of(maybe(text)), "versions by name"),
+        "command": Is(maybe(text), "a command line"),
         "notes": Is(list_of(text), "a list of sentences"),
         "seconds": Is(size, "a number of seconds"),
+        "architectures": Each(ARCHITECTURE),
         "modes": Is(_modes, "total, of, n and views of the modes that are captured"),
     }
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +130,31 @@ class Ledger:
             self.choices[label] = plain(value, strict=True)
             self._write()
 
+    def sent(self, names: Collection[str]) -> bytes:
+        """Return the file as it would be with these architectures alone, for who scores them elsewhere."""
+        with self._lock:
+            some = {name: self.architectures[name] for name in names if name in self.architectures}
+            return self._words(self.content | {"architectures": some})
+
+    def take(self, other: Ledger, names: Collection[str]) -> None:
+        """Take what another file of the same search knows of architectures, and its choices, and write the file."""
+        with self._lock:
+            for label, choice in other.choices.items():
+                self.choices.setdefault(label, choice)
+            for name in names:
+                theirs, ours = other.architectures.get(name, {}), self.architectures.setdefault(name, {})
+                proxies = {**theirs.get("proxies", {}), **ours.get("proxies", {})}
+                ours |= {**theirs, **ours, **({"proxies": proxies} if proxies else {})}
+            self._write()
+
     def _write(self) -> None:
-        sums = {part: {name: digest(value) for name, value in self.content[part].items()} for part in PARTS}
-        written = self.content | {"sums": sums | {"head": digest([self.content[key] for key in HEAD])}}
-        words = json.dumps(written, indent=1, allow_nan=False, ensure_ascii=False)
-        atomic_write(self.path, lambda file: file.write(words.encode()))
+        words = self._words(self.content)
+        atomic_write(self.path, lambda file: file.write(words))
+
+    def _words(self, content: dict[str, Any]) -> bytes:
+        sums = {part: {name: digest(value) for name, value in content[part].items()} for part in PARTS}
+        written = content | {"sums": sums | {"head": digest([content[key] for key in HEAD])}}
+        return json.dumps(written, indent=1, allow_nan=False, ensure_ascii=False).encode()
 
     def _read(self) -> None:
         try:

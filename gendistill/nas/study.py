@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,19 @@ from gendistill.nets.spaces import LearnerSpace
 from gendistill.seeds import stream
 
 Progress = Callable[[str, int, int], None]
+STAGES = ("pilots", "score", "baselines", "truth")
+"""What is done with architectures, in this order."""
+
+
+class Away(Protocol):
+    """Who does a stage elsewhere."""
+
+    @property
+    def slots(self) -> int:
+        """How many architectures are looked at at once."""
+
+    def __call__(self, stage: str, names: Sequence[str], ledger: Ledger) -> None:
+        """Do a stage for architectures; afterwards what came of it is in the ledger."""
 
 
 class Study:
@@ -38,6 +51,7 @@ class Study:
         data: What the data holds; see :class:`gendistill.nas.ledger.Ledger`.
         fresh: Start anew.
         progress: Called with what is done, how many of it are done and how many there are.
+        away: Does the stages elsewhere; None: they are done here.
     """
 
     def __init__(
@@ -53,7 +67,9 @@ class Study:
         data: Mapping[str, Any] | None = None,
         fresh: bool = False,
         progress: Progress | None = None,
+        away: Away | None = None,
     ) -> None:
+        self.away = away
         self.space, self.proxies, self.workers, self.seed, self.progress = space, list(proxies), workers, seed, progress
         known = {proxy.label: proxy.settings() for proxy in proxies}
         given = {**settings, "pilots": pilots, "seed": seed, "proxies": known}
@@ -62,6 +78,10 @@ class Study:
 
     def prepare(self) -> None:
         """Let every proxy choose its rate; choices that were made before are taken over."""
+        chosen = self.ledger.choices
+        trained = [one for one in self.proxies if isinstance(one, ShortTraining) and one.chosen is None]
+        if self.away is not None and any(proxy.label not in chosen for proxy in trained):
+            self.away("pilots", (), self.ledger)
         for proxy in self.proxies:
             earlier = self.ledger.choices.get(proxy.label)
             if earlier is not None and (not isinstance(proxy, ShortTraining) or proxy.resume(earlier)):
@@ -77,16 +97,20 @@ class Study:
     def score(self, names: Sequence[str]) -> list[float]:
         """Return the teacher's scores, computing those that are not known yet."""
         main = self.proxies[0]
+        self._elsewhere("score", [name for name in names if not self._is_scored(main, name)])
         self._each(f"'{main.label}'", names, partial(self._apply, main))
         return [self.score_of(name) for name in names]
 
     def search(self, how: str, count: int, budget: float | None = None) -> list[str]:
         """Look at architectures; see :func:`gendistill.nas.search.search`."""
-        at_once = max(self.workers.count, 1)
+        at_once = max(self.workers.count, 1) if self.away is None else self.away.slots
         return search(how, self.space, self.score, count=count, seed=self.seed, side_by_side=at_once, budget=budget)
 
     def baselines(self, names: Sequence[str]) -> None:
         """Score architectures with every other proxy."""
+        others = self.proxies[1:]
+        lacking = [name for name in names if not all(self._is_scored(proxy, name) for proxy in others)]
+        self._elsewhere("baselines", lacking)
         for proxy in self.proxies[1:]:
             self._each(f"'{proxy.label}'", names, partial(self._apply, proxy))
 
@@ -97,7 +121,15 @@ class Study:
             if self.ledger.get(name, "truth") is None:
                 self.ledger.put(name, "truth", truth.train(name))
 
+        self._elsewhere("truth", [name for name in names if self.ledger.get(name, "truth") is None])
         self._each("truth", names, one)
+
+    def _elsewhere(self, stage: str, names: Sequence[str]) -> None:
+        if self.away is not None and names:
+            self.away(stage, names, self.ledger)
+
+    def _is_scored(self, proxy: Proxy, name: str) -> bool:
+        return proxy.label in (self.ledger.get(name, "proxies") or {})
 
     def look_up(self, names: Sequence[str], table: Mapping[str, float]) -> None:
         """Take the truth of architectures from a table.

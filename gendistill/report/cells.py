@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from gendistill.report.rows import Fidelity, Score
+from gendistill.words import byte_size
+
+__all__ = ["byte_size", "distance", "duration", "image_count", "number", "per_update", "percent", "points"]
 
 
 def percent(score: Score | None) -> str:
     """Write ``81.2 ± 1.0``, without the spread where there is none, ``–`` for what was not measured."""
     if score is None:
         return "–"
-    spread = "" if score.std is None or score.runs == 1 else f" ± {100 * score.std:.1f}"
-    return f"{100 * score.mean:.1f}{spread}"
+    mean, spread = score_words(score)
+    return f"{mean} ± {spread}" if spread else mean
+
+
+def score_words(score: Score) -> tuple[str, str]:
+    """Return a mean and its spread in percent; no spread where there is none, or of one learner."""
+    return f"{100 * score.mean:.1f}", "" if score.std is None or score.runs == 1 else f"{100 * score.std:.1f}"
 
 
 def distance(measured: Fidelity | None) -> str:
@@ -37,18 +45,6 @@ def per_update(images: float | None) -> str:
     if images is None:
         return "–"
     return f"{images:,.0f}" if abs(images - round(images)) < 0.05 else f"{images:,.1f}"
-
-
-def byte_size(count: int | None) -> str:
-    """Write a number of bytes in decimal units."""
-    if count is None:
-        return "–"
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5 or unit == "GB":
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
 
 
 def duration(seconds: float | None) -> str:

@@ -53,16 +53,29 @@ def learners_of(table: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.learner for row in table if row.learner))
 
 
+PARTS = ("images", "labels", "labeller")
+"""What bytes are of."""
+
+
+def byte_words(row: Row) -> str:
+    """Return what a teacher stores in words: ``23.0 kB (20.5 kB of images, 2.6 kB of labels)``."""
+    parts = [f"{byte_size(size)} of {part}" for part, size in zip(PARTS, row.parts or (), strict=False) if size]
+    return byte_size(row.bytes) + (f" ({', '.join(parts)})" if len(parts) > 1 else "")
+
+
 def byte_columns(table: Sequence[Row], heading: str = "bytes") -> list[tuple[str, list[str]]]:
-    """Return the columns that say what teachers store: all bytes and, where a network labels, those of each part.
+    """Return the columns that say what teachers store: all bytes, and those of images, labels and a labeller.
 
     Args:
         table: The rows.
         heading: That of the first column.
     """
     columns = [(heading, [byte_size(row.bytes) for row in table])]
-    if any(row.parts is not None and row.parts[2] for row in table):
-        for place, part in enumerate(("images", "labels", "labeller")):
+    held = [part for place, part in enumerate(PARTS) if place and any(row.parts and row.parts[place] for row in table)]
+    if held:
+        for place, part in enumerate(PARTS):
+            if place and part not in held:
+                continue
             cells = [byte_size(None if row.parts is None else row.parts[place]) for row in table]
             columns.append((f"of {part}", cells))
     return columns

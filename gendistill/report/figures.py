@@ -1,110 +1,67 @@
-"""Line figures as inline SVG that takes its colours and its font from the page around it."""
+"""Line figures as inline SVG that takes its colours and its font from the page around it.
+
+Each is there twice: for a window, and for a phone, with letters that can be read without enlarging it. The page's style
+shows the one that fits.
+"""
 
 from __future__ import annotations
 
 import io
-import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gendistill.escapes import figure_text
+from gendistill.report.drawing import (
+    INK,
+    PAPER,
+    PHONE,
+    RULE,
+    SCREEN,
+    Form,
+    Style,
+    differences_figure,
+    learning_figure,
+    named_curve_figure,
+    styles,
+)
 from gendistill.report.markup import attribute
 from gendistill.report.rows import Row
 from gendistill.report.verdict import Verdict
 from gendistill.visible import visible
 
-# Colours are written as CSS variables of the page, so that the figure follows a light or dark theme. matplotlib knows
-# nothing of them; it is given stand-ins that are replaced in its SVG.
-INK, RULE, PAPER = "#ab0100", "#ab0200", "#ab0400"
-BAND = 0.09
-"""How dense a band is: those of five teachers over one another must leave the lines to be seen."""
-DODGE = 0.011
-"""How far the bars of two teachers at one number of updates stand apart, as a share of the axis."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
-DASHES = ("solid", (0, (1.2, 1.4)), "solid", (0, (5, 1.6)), "solid", (0, (5, 1.4, 1.2, 1.4)), "solid", (0, (3, 1.2)))
-
-
-@dataclass(frozen=True)
-class Style:
-    """How one teacher looks in every figure: ``colour`` is a CSS variable's number, the others are matplotlib's."""
-
-    colour: int
-    marker: str
-    dashes: Any
-
-    @property
-    def stand_in(self) -> str:
-        """The colour that matplotlib is given."""
-        return f"#ab03{self.colour:02x}"
-
-
-def styles(names: Sequence[str], reference: str | None = None) -> dict[str, Style]:
-    """Give each teacher a colour, a marker and a dash pattern; the reference takes the text's own colour."""
-    others = [name for name in names if name != reference]
-    given = {
-        name: Style(1 + place % 7, MARKERS[(place + 1) % 8], DASHES[(place + 1) % 8])
-        for place, name in enumerate(others)
-    }
-    return {name: given.get(name, Style(0, MARKERS[0], DASHES[0])) for name in names}
+__all__ = ["Style", "differences", "learning_curves", "line_figure", "styles", "swatch"]
 
 
 def learning_curves(
-    table: Sequence[Row], looks: Mapping[str, Style], label: str, *, accuracy: str = "accuracy", by_epoch: bool = False
+    table: Sequence[Row],
+    looks: Mapping[str, Style],
+    label: str,
+    *,
+    accuracy: str = "accuracy",
+    by_epoch: bool = False,
+    error: bool = False,
 ) -> str:
-    """Draw accuracy against the number of updates (logarithmic), with a band of one standard deviation.
+    """Return the figure of :func:`gendistill.report.drawing.learning_figure` for the page.
 
     Args:
         table: The teachers.
         looks: From :func:`styles`.
         label: Text for people who cannot see the figure.
         accuracy: What the vertical axis is called, such as ``test accuracy``.
-        by_epoch: Draw against passes over each teacher's images instead (linear), at whole passes only. Teachers with
-            fewer images make fewer updates in a pass.
+        by_epoch: Draw against passes over each teacher's images instead.
+        error: Draw the error on a logarithmic axis instead.
 
     Returns:
-        An ``<svg>`` element.
+        ``<svg>`` elements.
     """
-    figure, axes = _axes(7.6, 4.1)
-    counts = sorted({count for row in table for count in row.scores if count > 0})
-    for row in sorted(table, key=lambda row: not row.everything):
-        look = looks[row.name]
-        measured = sorted(count for count in row.scores if count > 0)
-        x: list[float] = [*measured]
-        if by_epoch:
-            measured = [count for count in measured if row.epoch_updates and count % row.epoch_updates == 0]
-            x = [count / (row.epoch_updates or 1) for count in measured]
-        mean = [100 * row.scores[count].mean for count in measured]
-        if any(row.scores[count].std for count in measured):
-            spread = [100 * (row.scores[count].std or 0.0) for count in measured]
-            low = [one - std for one, std in zip(mean, spread, strict=True)]
-            high = [one + std for one, std in zip(mean, spread, strict=True)]
-            axes.fill_between(x, low, high, color=look.stand_in, alpha=BAND, linewidth=0)
-        size, marks = (5, None) if len(x) <= 20 else (4, max(1, len(x) // 12))
-        axes.plot(
-            x,
-            mean,
-            color=look.stand_in,
-            marker=look.marker,
-            markersize=size,
-            markevery=marks,
-            linewidth=1.8,
-            linestyle=look.dashes,
-        )
-    if by_epoch:
-        axes.set_xlabel("epochs")
-    else:
-        _by_updates(axes, counts)
-    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]), top=min(101.0, axes.get_ylim()[1]))
-    axes.set_ylabel(f"{figure_text(accuracy)}, %")
-    return _svg(figure, "epochs" if by_epoch else "curves", label)
+    name = ("epochs" if by_epoch else "curves") + ("-error" if error else "")
+    return _twice(
+        lambda form: learning_figure(table, looks, form, accuracy=accuracy, by_epoch=by_epoch, error=error), name, label
+    )
 
 
 def differences(found: Verdict, looks: Mapping[str, Style], label: str) -> str:
-    """Draw how far each teacher is ahead of all real data, with the interval that decides.
-
-    Filled marks are decided: their interval leaves out 0. Bars that leave the figure go on beyond it.
+    """Return the figure of :func:`gendistill.report.drawing.differences_figure` for the page.
 
     Args:
         found: The conclusions.
@@ -112,82 +69,23 @@ def differences(found: Verdict, looks: Mapping[str, Style], label: str) -> str:
         label: Text for people who cannot see the figure.
 
     Returns:
-        An ``<svg>`` element.
+        ``<svg>`` elements.
     """
-    figure, axes = _axes(7.6, 3.4)
-    counts = sorted({count for _, count in found.against})
-    apart = (counts[-1] / counts[0]) ** DODGE if len(counts) > 1 else 1.02
-    names = list(dict.fromkeys(name for name, _ in found.against))
-    axes.axhline(0.0, color=INK, linewidth=1.0)
-    for place, name in enumerate(names):
-        look = looks[name]
-        for count in found.counts(name):
-            one = found.against[name, count]
-            x, mean = count * apart ** (place - (len(names) - 1) / 2), 100 * one.mean
-            if one.low is not None and one.high is not None:
-                axes.plot([x, x], [100 * one.low, 100 * one.high], color=look.stand_in, linewidth=1.3)
-            inside = look.stand_in if one.decided else PAPER
-            axes.plot(
-                [x], [mean], look.marker, color=look.stand_in, markerfacecolor=inside, markersize=5, markeredgewidth=1.3
-            )
-    axes.set_ylim(*_limits(found))
-    _by_updates(axes, counts)
-    axes.set_ylabel("difference, points")
-    return _svg(figure, "differences", label)
-
-
-def _limits(found: Verdict) -> tuple[float, float]:
-    """Return limits that hold all differences and, if they are not far wider, their intervals."""
-    means = [100 * one.mean for one in found.against.values()]
-    low, high = min(0.0, *means), max(0.0, *means)
-    beyond = max(5.0, 0.6 * (high - low))
-    ends = [100 * end for one in found.against.values() for end in (one.low, one.high) if end is not None]
-    return max(low - beyond, min([low, *ends])) - 1.0, min(high + beyond, max([high, *ends])) + 1.0
-
-
-def _by_updates(axes: Any, counts: Sequence[int]) -> None:
-    axes.set_xscale("log")
-    axes.set_xticks(_spread(counts), [f"{count:,}" for count in _spread(counts)])
-    axes.minorticks_off()
-    axes.set_xlabel("learner updates n")
+    return _twice(lambda form: differences_figure(found, looks, form), "differences", label)
 
 
 def line_figure(name: str, curve: Mapping[str, Any], label: str) -> str:
-    """Draw one named curve.
+    """Return the figure of :func:`gendistill.report.drawing.named_curve_figure` for the page.
 
     Args:
         name: Its name, unique on the page.
-        curve: ``x`` and ``y``, and optionally ``lower`` and ``upper`` (a band), ``reference`` (a horizontal line),
-            ``x_label`` and ``y_label``.
+        curve: See there.
         label: Text for people who cannot see the figure.
 
     Returns:
-        An ``<svg>`` element.
+        ``<svg>`` elements.
     """
-    figure, axes = _axes(7.6, 2.6)
-    colour = Style(2, "o", "solid").stand_in
-    if curve.get("lower") and curve.get("upper"):
-        lower, upper = (_with_gaps(curve[end]) for end in ("lower", "upper"))
-        axes.fill_between(curve["x"], lower, upper, color=colour, alpha=0.14, linewidth=0)
-    axes.plot(
-        curve["x"], _with_gaps(curve["y"]), color=colour, linewidth=1.8, marker="o" if len(curve["x"]) < 2 else None
-    )
-    if curve.get("reference") is not None:
-        axes.axhline(float(curve["reference"]), color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
-    axes.set_xlabel(figure_text(str(curve.get("x_label", "training step"))))
-    axes.set_ylabel(figure_text(str(curve.get("y_label", name))))
-    axes.margins(y=0.15)
-    low, high = axes.get_ylim()
-    least = 0.02 * max(abs(low), abs(high))  # rounding errors of a constant shall not fill the figure
-    if high - low < least:
-        axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
-    axes.ticklabel_format(axis="y", useOffset=False)
-    return _svg(figure, name, label)
-
-
-def _with_gaps(values: Sequence[float | None]) -> list[float]:
-    """Return values of which those that are None are NaN, at which a line and a band are interrupted."""
-    return [math.nan if value is None else float(value) for value in values]
+    return _twice(lambda form: named_curve_figure(name, curve, form), name, label)
 
 
 def swatch(style: Style) -> str:
@@ -210,35 +108,12 @@ def swatch(style: Style) -> str:
     )
 
 
-def _spread(counts: Sequence[int]) -> list[int]:
-    """Drop tick values that would be printed over one another on a logarithmic axis."""
-    kept: list[int] = []
-    span = (counts[-1] / counts[0]) ** (1 / 14) if counts else 1.0
-    for count in counts:
-        if not kept or count >= kept[-1] * span:
-            kept.append(count)
-    return kept
+def _twice(draw: Callable[[Form], Any], name: str, label: str) -> str:
+    wide, narrow = _svg(draw(SCREEN), name, label, "wide"), _svg(draw(PHONE), f"{name}-narrow", label, "narrow")
+    return f"{wide}\n{narrow}"
 
 
-def _axes(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.patch.set_alpha(0)
-    axes = figure.add_subplot()
-    axes.patch.set_alpha(0)
-    axes.grid(True, color=RULE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(INK)
-    axes.tick_params(colors=INK, length=0, labelsize=9, pad=6)
-    axes.xaxis.label.set(color=INK, fontsize=9.5)
-    axes.yaxis.label.set(color=INK, fontsize=9.5)
-    return figure, axes
-
-
-def _svg(figure: Any, name: str, label: str) -> str:
+def _svg(figure: Any, name: str, label: str, where: str) -> str:
     import matplotlib
 
     buffer = io.StringIO()
@@ -253,7 +128,7 @@ def _svg(figure: Any, name: str, label: str) -> str:
     text = re.sub(r"font(-family)?: [^;\"]*?(\d+(?:\.\d+)?)px[^;\"]*", r"font-size: \2px", text)
     text = text.replace(INK, "var(--ink-soft)").replace(RULE, "var(--rule)").replace(PAPER, "var(--paper)")
     text = re.sub(r"#ab03([0-9a-f]{2})", lambda found: f"var(--c{int(found[1], 16)})", text)
-    attributes = f'class="figure" role="img" aria-label="{attribute(label)}"'
+    attributes = f'class="figure {where}" role="img" aria-label="{attribute(label)}"'
     # By a function: backslashes of a name are not those of a template.
     start = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')
     return start.sub(lambda found: f'<svg {attributes} viewBox="{found[1]}">', text, count=1).strip()

@@ -9,33 +9,39 @@ from typing import Any
 from torch import Tensor
 
 from gendistill.errors import UserError
-from gendistill.report.pictures import picture_grid
+from gendistill.grids import Grid, drawn
 
 
-def gif(frames: Sequence[Tensor], columns: int = 10, width: int = 420, milliseconds: int = 100) -> bytes:
+def gif(
+    frames: Sequence[Tensor],
+    columns: int = 10,
+    width: int = 420,
+    milliseconds: int = 100,
+    *,
+    steps: Sequence[int] = (),
+    names: Sequence[str] = (),
+) -> bytes:
     """Return a GIF that repeats.
 
     Args:
         frames: One grid (N, C, H, W) a picture, uint8 or in [0, 1]; C of 1 or 3, N the same in all.
         columns: Images in a row.
-        width: Least width in pixels; see :func:`~gendistill.report.pictures.picture_grid`.
+        width: Least width in pixels; see :func:`gendistill.grids.drawn`.
         milliseconds: Time of one picture; the last stands five times as long.
+        steps: The step of each picture, which stands above it; empty: none does.
+        names: What each column is of, where each has one; empty: it is not said.
 
     Raises:
         UserError: There is no picture, or a grid has another shape.
     """
-    from PIL import Image
-
     if not frames:
         raise UserError("a film needs at least one picture")
     pictures = []
-    for frame in frames:
+    for place, frame in enumerate(frames):
         pixels = frame.float() / 255 if not frame.is_floating_point() else frame
-        picture = picture_grid(pixels, columns, width)
-        # A GIF has no half-transparent pixels; the gaps are white.
-        page = Image.new("RGBA", picture.size, "white")
-        page.alpha_composite(picture)
-        pictures.append(page.convert("RGB"))
+        # A grid of plots has no columns of classes.
+        told = tuple(names) * (len(pixels) // len(names)) if names and columns == len(names) <= len(pixels) else ()
+        pictures.append(drawn(Grid(pixels, columns, told), f"step {steps[place]:,}" if steps else "", width))
     buffer = io.BytesIO()
     times = [milliseconds] * (len(pictures) - 1) + [5 * milliseconds]
     # Pillow joins equal neighbours, and then adds up their times.

@@ -16,13 +16,16 @@ from gendistill.report.facts import (
     rate_sentences,
     split_sentence,
 )
-from gendistill.report.markup import escaped
+from gendistill.report.markup import attribute, escaped
 from gendistill.report.rows import Row
 from gendistill.report.verdict import Verdict
 from gendistill.words import counted, listed
 
 SILENT = ("none", NOT_SAID)
 """What need not be said where every teacher says it."""
+ALWAYS = ("protocol",)
+"""Settings of which also that there is none is said."""
+COMMAND = "command"
 
 
 def how_measured(results: Mapping[str, Any], found: Verdict) -> str:
@@ -33,7 +36,8 @@ def how_measured(results: Mapping[str, Any], found: Verdict) -> str:
         found: What was concluded.
     """
     lines = "".join(
-        f"<dt>{escaped(name)}</dt><dd>{escaped(words)}</dd>" for name, words in settings(results, found.table)
+        f"<dt>{escaped(name)}</dt><dd>{f'<code>{attribute(words)}</code>' if name == COMMAND else escaped(words)}</dd>"
+        for name, words in settings(results, found.table)
     )
     notes = [
         *(results.get("notes") or ()),
@@ -57,14 +61,18 @@ def settings(results: Mapping[str, Any], table: Sequence[Row]) -> list[tuple[str
     found["images an update"] = [per_update(row.images_per_update) if row.images_per_update else None for row in table]
     found["seeds"] = [_seeds(row) for row in table]
     found["first weights"] = [(learning or {}).get("initialisation") for learning in learnings]
+    found["updates measured"] = [", ".join(f"{count:,}" for count in sorted(row.scores)) or None for row in table]
+    found["images compared"] = [_compared(one.get("fidelity")) for one in results["teachers"]]
     found["software"] = [_software(one.get("software")) for one in results["teachers"]]
+    found[COMMAND] = [one.get("command") for one in results["teachers"]]
     said = []
     for name, values in found.items():
         groups: dict[str, list[str]] = {}
         for row, value in zip(table, values, strict=True):
             if value is not None:
                 groups.setdefault(value, []).append(row.name)
-        if not groups or (len(groups) == 1 and next(iter(groups)) in SILENT):
+        silent = len(groups) == 1 and next(iter(groups)) in SILENT
+        if not groups or (silent and (name not in ALWAYS or NOT_SAID in groups)):
             continue
         whole = len(groups) == 1 and None not in values
         parts = [value if whole else f"{value} ({listed(names)})" for value, names in groups.items()]
@@ -116,6 +124,17 @@ def _seeds(row: Row) -> str | None:
         return counted(len(row.seeds), row.over)
     consecutive = len(flat) > 2 and flat == list(range(flat[0], flat[0] + len(flat)))
     return f"{flat[0]} to {flat[-1]}" if consecutive else listed([str(seed) for seed in flat])
+
+
+def _compared(fidelity: Mapping[str, Any] | None) -> str | None:
+    """Say in which features images were compared, how many, and with which."""
+    if not fidelity or not fidelity.get("extractor"):
+        return None
+    draws = f" in each of {counted(fidelity['draws'], 'draw')}" if fidelity.get("draws") else ""
+    number = f"{fidelity['n']:,}{draws}" if fidelity.get("n") else ""
+    against = f"with {fidelity['reference_n']:,} {fidelity.get('reference') or 'real'} images" if fidelity.get(
+        "reference_n") else ""  # fmt: skip
+    return ", ".join(filter(None, [f"features of {fidelity['extractor']}", number, against]))
 
 
 def _software(versions: Mapping[str, Any] | None) -> str | None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from gendistill.files import atomic_write
 from gendistill.plain import plain
-from gendistill.report.cells import byte_size
+from gendistill.report.architectures import architecture_cells, architecture_sentences
+from gendistill.report.drawing import MOST_BANDS, near_the_top
 from gendistill.report.facts import (
     accuracy_words,
+    byte_words,
     chosen_anew,
     has_spread,
     learners_of,
@@ -32,11 +34,13 @@ from gendistill.words import counted
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gendistill.grids import Grid
+
 
 def write_report(
     results: Mapping[str, Any],
     path: str | Path,
-    images: Mapping[str, Tensor] | None = None,
+    images: Mapping[str, Tensor | Grid] | None = None,
     curves: Mapping[str, Mapping[str, Any]] | None = None,
     *,
     title: str | None = None,
@@ -47,7 +51,8 @@ def write_report(
         results: ``{"teachers": [result of an evaluation with a name, ...]}``; may hold ``curves`` too, and ``columns``:
             the numbers of updates that the table shows; and ``notes``: sentences about how the numbers came about.
         path: The file to write.
-        images: Pixels (N, C, H, W) in [0, 1] by teacher's name, ten to a row; other names get a grid of their own.
+        images: By teacher's name; a grid that says what each is of, or pixels (N, C, H, W) in [0, 1], ten to a row.
+            Other names get a grid of their own.
         curves: More lines by name: ``{"x": [...], "y": [...]}``, optionally ``lower``, ``upper``, ``reference``,
             ``x_label``, ``y_label`` and ``caption``.
         title: Headline; by default it names the data set.
@@ -67,7 +72,7 @@ def write_report(
 
 def render(
     results: Mapping[str, Any],
-    images: Mapping[str, Tensor],
+    images: Mapping[str, Tensor | Grid],
     curves: Mapping[str, Mapping[str, Any]],
     title: str | None = None,
 ) -> str:
@@ -85,8 +90,14 @@ def render(
     if modes := mode_cells(results):
         parts += ["<h2>Modes captured</h2>", plain_table(modes)]
         parts += [f'<p class="note">{escaped(sentence)}</p>' for sentence in mode_sentences(results)]
+    if across := architecture_cells(results):
+        parts += ["<h2>Other kinds of learners</h2>", plain_table(across)]
+        parts += [f'<p class="note">{escaped(sentence)}</p>' for sentence in architecture_sentences(results)]
     if any(row.scores for row in table):
         parts += ["<h2>Accuracy against learner updates</h2>", _curves(table, looks)]
+        if near_the_top(table):
+            parts += ["<h2>Error against learner updates</h2>", _curves(table, looks, error=True)]
+        parts.append(rate_table(table, looks))
     if any(row.epoch_updates for row in table):
         parts += ["<h2>Accuracy against epochs</h2>", _curves(table, looks, by_epoch=True)]
     if images:
@@ -94,7 +105,7 @@ def render(
     for name, curve in curves.items():
         parts += [f"<h2>{escaped(name[:1].upper() + name[1:])}</h2>", _line(name, curve)]
     parts += ["<h2>How it was measured</h2>", how_measured(results, found)]
-    style = resources.files("gendistill.report").joinpath("style.css").read_text(encoding="utf-8")
+    style, script = (packaged(name) for name in ("style.css", "page.js"))
     data = script_json(plain(plain(results), strict=True))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -103,8 +114,13 @@ def render(
         + "\n".join(parts)
         + '\n</main>\n<footer class="note">Written by gendistill. The numbers are in this file as JSON, in the element '
         f'with the id “results”.</footer>\n<script type="application/json" id="results">{data}</script>\n'
-        "</body>\n</html>\n"
+        f"<script>\n{script}</script>\n</body>\n</html>\n"
     )
+
+
+def packaged(name: str) -> str:
+    """Return a file of this folder as text."""
+    return resources.files("gendistill.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _lede(table: Sequence[Row]) -> str:
@@ -130,7 +146,7 @@ def _figure(drawing: str, caption: str) -> str:
     return f'<figure class="lines"><div class="scroll" tabindex="0">{drawing}</div>{below}</figure>'
 
 
-def _curves(table: Sequence[Row], looks: Mapping[str, Style], *, by_epoch: bool = False) -> str:
+def _curves(table: Sequence[Row], looks: Mapping[str, Style], *, by_epoch: bool = False, error: bool = False) -> str:
     measured = [row for row in table if row.scores and (row.epoch_updates or not by_epoch)]
     accuracy = accuracy_words(table)
     described = "; ".join(
@@ -138,19 +154,24 @@ def _curves(table: Sequence[Row], looks: Mapping[str, Style], *, by_epoch: bool 
         for row in measured
     )
     against = "the number of epochs" if by_epoch else "the number of learner updates, logarithmic"
-    label = f"{accuracy[:1].upper()}{accuracy[1:]} against {against}. {described}."
-    figure = learning_curves(measured, looks, label, accuracy=accuracy, by_epoch=by_epoch)
+    what = accuracy.replace("accuracy", "error, logarithmic,") if error else accuracy
+    label = f"{what[:1].upper()}{what[1:]} against {against}. {described}."
+    figure = learning_curves(measured, looks, label, accuracy=accuracy, by_epoch=by_epoch, error=error)
     over = over_words(measured)
     caption = [f"Mean over {over}." if over else "Means."]
     if spread := [row for row in measured if has_spread(row)]:
-        bands = "ands are one standard deviation"
+        many = len(spread) > MOST_BANDS
+        bands = ("ars, beside one another for legibility," if many else "ands") + " are one standard deviation"
         of = over_words(spread)
         # A teacher of one learner has no band.
         bands += f", over {of}" if of and of != over else ""
         caption = [f"Mean over {over}; b{bands}." if over else f"B{bands}."]
     anew = chosen_anew(measured)
-    rates = rate_table(table, looks) if anew and not by_epoch else ""
-    return f"{_legend(measured, looks)}\n{_figure(figure, ' '.join([*caption, *rate_sentences(anew)]))}{rates}"
+    if error:
+        caption = ["100 % less the accuracy on a logarithmic axis, lower is better; what is below half a test image is "
+                   "drawn there."]  # fmt: skip
+    words = caption if error else [*caption, *rate_sentences(anew)]
+    return f"{_legend(measured, looks)}\n{_figure(figure, ' '.join(words))}"
 
 
 def _differences(found: Verdict, looks: Mapping[str, Style]) -> str:
@@ -176,28 +197,44 @@ def _differences(found: Verdict, looks: Mapping[str, Style]) -> str:
     return f"{_legend(shown, looks)}\n{_figure(differences(found, looks, label), caption)}"
 
 
-def _grids(table: Sequence[Row], looks: Mapping[str, Style], images: Mapping[str, Tensor]) -> str:
+def _grids(table: Sequence[Row], looks: Mapping[str, Style], images: Mapping[str, Tensor | Grid]) -> str:
+    from gendistill.grids import as_grid, empty_places
     from gendistill.report.pictures import data_address, png_grid, png_size
 
     by_name = {row.name: row for row in table}
     ordered = [name for name in by_name if name in images] + [name for name in images if name not in by_name]
     figures = []
     for name in ordered:
-        png = png_grid(images[name])
+        row, grid = by_name.get(name), as_grid(images[name], 10)
+        png = png_grid(grid)
         width, height = png_size(png)
-        row = by_name.get(name)
-        pictures = counted(len(images[name]), "image")
+        pictures = counted(empty_places(grid).count(False), "image")
         mark, cost = "", pictures
         if row is not None:
             stored = "fresh images" if row.images is None else counted(row.images, "image")
             stored += f" that show {row.decoded:,}" if row.decoded not in (None, row.images) else ""
-            mark, cost = swatch(looks[name]), f"{stored}, {byte_size(row.bytes)}"
+            mark, cost = swatch(looks[name]), f"{stored}, {byte_words(row)}"
         figures.append(
-            f'<figure><img src="{data_address(png)}" width="{width}" height="{height}" '
-            f'alt="Grid of {pictures} of {escaped(name)}">'
+            f'<figure>{_headings(grid)}<img src="{data_address(png)}" width="{width}" height="{height}" '
+            f'alt="Grid of {pictures} of {escaped(name)}{_of(grid)}">'
             f"<figcaption><strong>{mark}{escaped(name)}</strong><br>{escaped(cost)}</figcaption></figure>"
         )
     return f'<div class="grids">{"".join(figures)}</div>'
+
+
+def _headings(grid: Grid) -> str:
+    """Return the names of a grid's columns above it; upright where they are long."""
+    if not grid.headings:
+        return ""
+    upright = " upright" if max(map(len, grid.headings)) > 2 else ""
+    names = "".join(f'<span title="{escaped(name)}">{escaped(name)}</span>' for name in grid.headings)
+    return f'<div class="headings{upright}" style="--columns:{len(grid.headings)}" aria-hidden="true">{names}</div>'
+
+
+def _of(grid: Grid) -> str:
+    if grid.headings:
+        return f", one column a class: {escaped(', '.join(grid.headings))}"
+    return f", row by row: {escaped(', '.join(dict.fromkeys(grid.names)))}" if grid.names else ""
 
 
 def _line(name: str, curve: Mapping[str, Any]) -> str:

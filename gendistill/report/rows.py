@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gendistill.class_names import timm_name
 from gendistill.evaluation.comparison import Sample
 from gendistill.evaluation.resolution import resolution
 from gendistill.evaluation.result_form import check_result, check_results
@@ -144,7 +145,7 @@ def row(result: Mapping[str, Any]) -> Row:
     """
     check_result(result, f"the result of '{result.get('name') or 'a teacher'}'")
     teacher, learning = result["teacher"], result["learning"] or {}
-    scores = _scores(learning)
+    scores = scores_of(learning)
     updates = [int(count) for count in learning.get("updates") or []]
     sizes = learning.get("split_sizes") or {}
     selection = learning.get("selection") or {}
@@ -239,6 +240,8 @@ def step_of(table: Sequence[Row]) -> float:
 def learner_name(spec: Any) -> str:
     """Return a learner's short name: the class, without its package."""
     path = spec.get("class_path", "") if isinstance(spec, Mapping) else spec or ""
+    if (of_timm := timm_name(path, spec.get("init_args") if isinstance(spec, Mapping) else None)) is not None:
+        return of_timm
     return str(path).rpartition(".")[2]
 
 
@@ -259,7 +262,8 @@ def update_counts(table: Sequence[Row], most: int = 5, wanted: Sequence[int] | N
     return [counts[place] for place in places]
 
 
-def _scores(learning: Mapping[str, Any]) -> dict[int, Score]:
+def scores_of(learning: Mapping[str, Any]) -> dict[int, Score]:
+    """Return the scores of a curve by number of updates."""
     accuracy = learning.get("accuracy") or {}
     updates, means = learning.get("updates") or [], accuracy.get("mean") or []
     nothing = [None] * len(updates)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gendistill.plain import plain
+from gendistill.report.architectures import architecture_cells, architecture_sentences
 from gendistill.report.cells import distance, duration, image_count, per_update, percent
 from gendistill.report.facts import (
     accuracy_words,
@@ -45,13 +46,28 @@ def text_table(results: Mapping[str, Any]) -> str:
     Raises:
         UserError: Something has not the form of results.
     """
+    cells, notes = text_cells(results)
+    shown, modes = [*aligned(cells), "", *notes], mode_cells(results := seen(plain(results)))
+    shown += ["", *aligned(modes), "", *mode_sentences(results)] if modes else []
+    across = architecture_cells(results)
+    return "\n".join([*shown, *(["", *aligned(across), "", *architecture_sentences(results)] if across else [])])
+
+
+def text_cells(results: Mapping[str, Any]) -> tuple[list[list[str]], list[str]]:
+    """Return the rows of the table of :func:`text_table`, the headings first, and the sentences below it.
+
+    Args:
+        results: As there.
+
+    Raises:
+        UserError: Something has not the form of results.
+    """
     results = seen(plain(results))
     found = verdict(results)
     table = found.table
     columns = _columns(found, update_counts(table, wanted=results.get("columns")))
-    lines = aligned([[heading for heading, _ in columns], *zip(*(cells for _, cells in columns), strict=True)])
-    shown, modes = [*lines, "", *_notes(table), *(results.get("notes") or ()), *findings(found)], mode_cells(results)
-    return "\n".join([*shown, *(["", *aligned(modes), "", *mode_sentences(results)] if modes else [])])
+    cells = [[heading for heading, _ in columns], *map(list, zip(*(cells for _, cells in columns), strict=True))]
+    return cells, [*_notes(table), *(results.get("notes") or ()), *findings(found)]
 
 
 def time_columns(table: Sequence[Row]) -> list[tuple[str, list[float | None]]]:

@@ -1,16 +1,14 @@
 """TensorBoard logs and pictures of a run.
 
-Tags: ``train/<metric>`` (mean since the last point), ``lr/<optimiser>``, ``speed/steps_per_second``, ``samples/<name>``
-(grids of always the same noise; of a text, sentences in words; of points, plots) and, on request,
-``weights/<network>.<parameter>`` histograms.
+docs/tensorboard.md has the tags; a test holds them against those that every trainer writes.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +16,16 @@ from torch import Tensor, nn
 from gendistill.data.pictures import read_picture
 from gendistill.errors import PlaceError, StorageError
 from gendistill.files import atomic_write, place_sentence, storage_sentence
+from gendistill.grids import Grid, as_grid, drawn
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.events import continue_events, event_files
+from gendistill.runs.hyperparameters import hyperparameters
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PICTURE_WIDTH = 420
+"""Least width of a grid in pixels: TensorBoard shows it as large as it is."""
 
 
 class Board:
@@ -49,16 +55,17 @@ class Board:
             raise PlaceError(place_sentence(directory.path, error)) from error
 
     def configuration(self, config: Mapping[str, Any]) -> None:
-        """Log the configuration for TensorBoard's comparison of runs (HPARAMS)."""
-        from torch.utils.tensorboard.summary import hparams
+        """Log the configuration for TensorBoard's comparison of runs (HPARAMS).
 
-        plain = {
-            key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in config.items()
-        }
+        Which options differ and which numbers stand beside them is for all runs together to say, see
+        :mod:`gendistill.runs.overview`; without that TensorBoard finds it out by itself, and shows every number.
+        """
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
         writer = self._writer.file_writer
-        if writer is not None:
-            for summary in hparams(plain, {"speed/steps_per_second": 0.0}):
-                writer.add_summary(summary)
+        if writer is not None:  # runs of the same options are runs of their own
+            name = "/".join(self._directory.path.parts[-2:])
+            writer.add_summary(hparams_pb(hyperparameters(config), trial_id=name))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Log numbers under their tags at a step."""
@@ -68,19 +75,21 @@ class Board:
         except OSError as error:
             raise StorageError(storage_sentence(self._directory.path, error)) from error
 
-    def pictures(self, step: int, grids: Mapping[str, Tensor]) -> None:
-        """Log picture grids and write each as ``samples/<name>-<step>.png``.
+    def pictures(self, step: int, grids: Mapping[str, Tensor | Grid]) -> None:
+        """Log picture grids and write each as ``samples/<name>-<step>.png``, with the step and what each is of.
 
         Args:
             step: The step.
-            grids: Pixels in [0, 1] by name, (N, C, H, W) each.
+            grids: By name; pixels in [0, 1], (N, C, H, W), alone or as a grid that says what they are of.
         """
-        for name, pixels in grids.items():
-            image = tile(pixels)
-            file_name = f"{name.replace('/', '-')}-{step:07d}.png"
-            write_png(image, self._directory.samples / file_name)
+        for name, pictures in grids.items():
+            image = drawn(as_grid(pictures), f"{name}, step {step:,}", PICTURE_WIDTH)
+            write_png(image, self._directory.samples / f"{name.replace('/', '-')}-{step:07d}.png")
+            pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
             try:
-                self._writer.add_image(f"samples/{name}", image, step)
+                self._writer.add_image(
+                    f"samples/{name}", pixels.view(image.height, image.width, 3), step, dataformats="HWC"
+                )
             except OSError as error:
                 raise StorageError(storage_sentence(self._directory.path, error)) from error
 
@@ -141,34 +150,6 @@ class Board:
             self._excepthook(failure)
 
 
-def tile(pixels: Tensor, columns: int | None = None, padding: int = 1) -> Tensor:
-    """Arrange pictures in a grid.
-
-    Args:
-        pixels: (N, C, H, W) in [0, 1]; values outside are clamped.
-        columns: Pictures a row; ``None`` for a square.
-        padding: White pixels between pictures.
-
-    Returns:
-        (3, H', W') uint8 on the CPU.
-    """
-    pixels = pixels.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
-    count, channels, height, width = pixels.shape
-    pixels = pixels[:, :3] if channels >= 3 else pixels[:, :1].expand(-1, 3, -1, -1)
-    columns = columns or math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    grid = torch.full((3, rows * (height + padding) + padding, columns * (width + padding) + padding), 255)
-    grid = grid.to(torch.uint8)
-    for index, picture in enumerate(pixels):
-        top = padding + index // columns * (height + padding)
-        left = padding + index % columns * (width + padding)
-        grid[:, top : top + height, left : left + width] = picture
-    return grid
-
-
-def write_png(image: Tensor, path: Any) -> None:
-    """Write a picture (3, H, W) uint8 as PNG, completely or not at all."""
-    from PIL import Image
-
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    atomic_write(path, lambda file: picture.save(file, format="PNG"))
+def write_png(image: Image.Image, path: Path) -> None:
+    """Write a picture as PNG, completely or not at all."""
+    atomic_write(path, lambda file: image.save(file, format="PNG"))

@@ -20,11 +20,17 @@ SHOWN_OR_PLACED = (
     "save_every",
     "log_every",
     "sample_every",
+    "evaluate_every",
+    "evaluate_samples",
     "histograms",
     "progress",
     "tune",  # what was chosen stands in the state
     "timeout",
     "cuda_graphs",
+    # What is done, told or kept beside the steps, which stay the same to the bit.
+    "callbacks",
+    "loggers",
+    "keep_best",
 )
 FREE = frozenset(f"run.{key}" for key in (*SHOWN_OR_PLACED, "fresh")) | {"data_root", "data.root"}
 
@@ -67,7 +73,14 @@ def differing(before: Mapping[str, Any], now: Mapping[str, Any], free: frozenset
     # By old and new names of its options, with and without those left at their defaults, a config is the same one.
     then, there = flatten(as_stored(as_now(before))), flatten(as_stored(as_now(now)))
     # An option that came with a later version and is not set is no difference either.
-    return [key for key in dict.fromkeys([*then, *there]) if key not in free and then.get(key) != there.get(key)]
+    known = dict.fromkeys([*then, *there])
+    return [key for key in known if not is_free(key, free) and then.get(key) != there.get(key)]
+
+
+def is_free(key: str, free: frozenset[str]) -> bool:
+    """Return whether a dotted key, or a section that it is in, may differ."""
+    parts = key.split(".")
+    return any(".".join(parts[:length]) in free for length in range(1, len(parts) + 1))
 
 
 def bound(config: Mapping[str, Any], free: frozenset[str] = FREE, prefix: str = "") -> dict[str, Any]:
@@ -118,7 +131,7 @@ def require_same(directory: RunDirectory, config: Mapping[str, Any], free: froze
     if not (differ := differing(stored, config, free)):
         # What is not set is no difference, but an option that there is not says that somebody has changed the file.
         named = flatten(modern(stored, trusted=False))
-        if unknown := [key for key in named if key not in now and not _is_part(key, now) and key not in free]:
+        if unknown := [key for key in named if key not in now and not _is_part(key, now) and not is_free(key, free)]:
             raise UserError(
                 f"'{directory.config}' names {unknown[0]}, which no setting of this run is called; take it out of the "
                 "file, choose another run.name, or set run.fresh to true to discard that run"

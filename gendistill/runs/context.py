@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +12,9 @@ from gendistill.runs.directory import RunDirectory
 from gendistill.runs.options import RunOptions
 from gendistill.runs.processes import Processes
 from gendistill.seeds import Streams
+
+HIGHER = ("modes_captured", "modes_high_quality")
+"""What is better the higher it is."""
 
 
 @dataclass
@@ -26,6 +31,8 @@ class RunContext:
         seconds: Wall seconds of training up to the last saved state, over all parts of a run that was continued.
         saved: The step of the last saved state; None: none was saved.
         metrics: Means of the metrics over the last logged interval.
+        measured: The last numbers that ``run.evaluate_every`` asked for, by name.
+        best: The lowest of each so far, and its step; of ``modes_captured`` and ``modes_high_quality`` the highest.
         warnings: What was wrong at the end without a NaN, as sentences; see :mod:`gendistill.runs.watch`.
         useless: What of it makes the teacher useless; None: nothing.
     """
@@ -39,5 +46,16 @@ class RunContext:
     seconds: float = 0.0
     saved: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
+    best: dict[str, tuple[int, float]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     useless: str | None = None
+
+    def take(self, measured: Mapping[str, float]) -> None:
+        """Keep what was measured at this step, and what is better than all before it."""
+        self.measured = dict(measured)
+        for name, value in measured.items():
+            sign = -1 if name in HIGHER else 1
+            known = self.best.get(name)
+            if math.isfinite(value) and (known is None or sign * value < sign * known[1]):
+                self.best[name] = (self.step, value)

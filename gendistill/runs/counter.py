@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
+from gendistill.bars import bar, in_notebook
 from gendistill.runs.progress import SECONDS_BETWEEN_LINES, duration
 from gendistill.visible import visible
 
@@ -20,6 +22,8 @@ class Counter:
     def __init__(self, what: str, unit: str) -> None:
         self.what, self.unit = visible(what, 60), unit
         self._terminal = sys.stderr.isatty()
+        self._notebook = in_notebook()
+        self._bar: Any = None
         self._width = 0
         self._begin()
 
@@ -31,6 +35,9 @@ class Counter:
         """Say that ``done`` of ``total`` are done; none, or fewer than the last time, begins anew."""
         if done == 0 or done < self._done:
             self._begin()
+        if self._notebook:
+            self._in_notebook(done, total)
+            return
         self._done = done
         now = time.monotonic()
         left = duration((now - self._started) * (total - done) / done) if done else "?"
@@ -42,3 +49,15 @@ class Counter:
         elif now - self._said >= SECONDS_BETWEEN_LINES:
             self._said = now
             print(line, file=sys.stderr, flush=True)
+
+    def _in_notebook(self, done: int, total: int) -> None:
+        """Move a bar, which a notebook draws."""
+        if self._bar is None:
+            self._bar = bar(total=total, initial=done, desc=self.what, unit=self.unit)
+        if not self._done:
+            self._bar.reset(total)
+        self._bar.update(done - self._done)
+        self._done = done
+        if done >= total:
+            self._bar.close()
+            self._bar = None

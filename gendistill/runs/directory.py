@@ -60,6 +60,16 @@ class RunDirectory:
         return self.path / "teacher.safetensors"
 
     @property
+    def best_state(self) -> Path:
+        """The state of the best teacher (``run.keep_best``); in the place of :attr:`state` the run goes on from it."""
+        return self.path / "best.pt"
+
+    @property
+    def best_teacher(self) -> Path:
+        """The teacher that was best on the validation split."""
+        return self.path / "best.safetensors"
+
+    @property
     def samples(self) -> Path:
         """Directory of the pictures, or of a text's sentences in words."""
         return self.path / "samples"
@@ -134,7 +144,8 @@ class RunDirectory:
     def _files(self) -> tuple[Path, ...]:
         """Return the files that every run has."""
         states = (self.state, self.previous_state, self.damaged_state)
-        return (*states, self.teacher, self.log, self.results, self.config)
+        best = (self.best_state, self.best_teacher)
+        return (*states, *best, self.teacher, self.log, self.results, self.config)
 
     def sweep(self) -> None:
         """Delete what a killed process left half written."""

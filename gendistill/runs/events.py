@@ -94,3 +94,33 @@ def _wanted(files: Sequence[Path], step: int) -> list[bool]:
         steps.append(int(event.step))
         wanted.append(new)
     return wanted
+
+
+def read_scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return the numbers that a run's event files hold, as (step, value) in the order of steps, by tag.
+
+    Args:
+        directory: The run's directory; what a part of the run that was lost has told is left out.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    files = event_files(directory)
+    found: dict[str, dict[int, float]] = {}
+    for record, wanted in zip(_records(files), _wanted(files, 2**62), strict=False):
+        if not wanted:
+            continue
+        event: Any = Event.FromString(record)
+        for value in event.summary.value:
+            number = _number(value)
+            if number is not None:
+                found.setdefault(value.tag, {})[int(event.step)] = number
+    return {tag: sorted(points.items()) for tag, points in found.items()}
+
+
+def _number(value: Any) -> float | None:
+    """Return the number of a value of a summary, which two versions of TensorBoard write in two places."""
+    if value.HasField("simple_value"):
+        return float(value.simple_value)
+    if value.HasField("tensor") and value.tensor.dtype == 1 and len(value.tensor.float_val) == 1:
+        return float(value.tensor.float_val[0])
+    return None

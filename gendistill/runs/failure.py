@@ -16,6 +16,7 @@ from gendistill.runs.context import RunContext
 from gendistill.runs.partners import command_of_launcher, is_loss, is_timeout
 from gendistill.runs.processes import StoppedByAnother
 from gendistill.runs.signals import Interrupted, Told
+from gendistill.spelling import same_again
 
 OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "out of memory")
 
@@ -79,7 +80,9 @@ def kept(run: RunContext) -> str:
 
 def again(run: RunContext) -> str:
     """Return what is to be given to go on."""
-    return "the same command without run.fresh" if run.options.fresh else "the same command"
+    if run.processes.world > 1:  # which a launcher started, and so a command
+        return "the same command without run.fresh" if run.options.fresh else "the same command"
+    return same_again(run.directory, fresh=run.options.fresh)
 
 
 def exactly(run: RunContext) -> str:

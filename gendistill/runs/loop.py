@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
@@ -14,17 +15,20 @@ import gendistill
 from gendistill.data.fingerprint import PARTS, contents, require_unchanged
 from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
+from gendistill.grids import Grid
 from gendistill.json_file import Is, Keys, check, mapping, real, size, table_of, text, truth, whole
 from gendistill.notes import collected
 from gendistill.plain import plain
 from gendistill.runs.attributes import UNFIT, not_finite
-from gendistill.runs.board import Board
+from gendistill.runs.best import RECORD, Best, KeepBest
+from gendistill.runs.callbacks import Callback, Now, built
 from gendistill.runs.checkpoint import load_state, save_state, settle
 from gendistill.runs.configuration import as_stored, bound, differing, flatten, require_same
 from gendistill.runs.context import RunContext
 from gendistill.runs.device import choose_device
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.failure import again, exactly, failure, kept
+from gendistill.runs.loggers import Logger, Loggers, TensorBoard
 from gendistill.runs.metrics import METRICS, Metrics
 from gendistill.runs.observe import GlobalRandomness, untouched
 from gendistill.runs.options import RunOptions
@@ -65,11 +69,14 @@ class Trainable(Protocol):
     def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
         """Return what to say of a run that goes on to another number of steps than it was begun with."""
 
-    def samples(self) -> Mapping[str, Tensor]:
+    def samples(self) -> Mapping[str, Tensor | Grid]:
         """Return picture grids by name."""
 
     def teacher(self) -> Teacher:
         """Return what was learned so far."""
+
+    def measured(self) -> Mapping[str, float]:
+        """Return how good it is, by name."""
 
     def modules(self) -> dict[str, nn.Module]:
         """Return the networks by name."""
@@ -87,8 +94,18 @@ class Trainable(Protocol):
         """Put a state back."""
 
 
+ENDED = 1000
+"""Stands for a callback's wish to end the run where a signal's number would stand."""
+
+
 def train(
-    trainer: Trainable, data: RealData, options: RunOptions, config: Mapping[str, Any] | None = None
+    trainer: Trainable,
+    data: RealData,
+    options: RunOptions,
+    config: Mapping[str, Any] | None = None,
+    *,
+    callbacks: Sequence[Any] = (),
+    loggers: Sequence[Any] = (),
 ) -> RunContext:
     """Train, or continue what the run's directory holds; started again after its end it returns at once.
 
@@ -97,9 +114,11 @@ def train(
         data: The data set, on any device.
         options: Where, how and how long.
         config: The complete configuration, stored as ``config.yaml``; ``None`` stores the options alone.
+        callbacks: What is done while it goes on, beside those of the options; see :mod:`gendistill.runs.callbacks`.
+        loggers: Where curves and pictures go beside TensorBoard; see :mod:`gendistill.runs.loggers`.
 
     Returns:
-        The run, after its last step.
+        The run, after its last step, or where a callback ended it.
 
     Raises:
         UserError: The options do not fit the machine, the data, or the run that the directory holds, or that run was
@@ -113,6 +132,11 @@ def train(
     device = choose_device(options.device, processes.local_rank)
     if options.cuda_graphs and device.type != "cuda":
         raise UserError(f"run.cuda_graphs is true, but the run is on {device.type}; set it to false, or choose a GPU")
+    beside = Beside(
+        built([*(options.callbacks or ()), *callbacks], Callback, "run.callbacks"),
+        built([*(options.loggers or ()), *loggers], Logger, "run.loggers"),
+        KeepBest.of(options.keep_best),
+    )
     directory = RunDirectory(options.root, options.name)
     run = RunContext(options, directory, device, Streams(options.seed, device), processes)
     randomness = GlobalRandomness(options.seed, device)
@@ -123,7 +147,7 @@ def train(
         closing.enter_context(randomness.lent())
         try:
             processes.connect(options.timeout)
-            _Loop(trainer, run, randomness, closing).train(data, plain(config or {"run": options.to_dict()}))
+            _Loop(trainer, run, randomness, closing, beside).train(data, plain(config or {"run": options.to_dict()}))
         except BaseException as error:
             # What was refused before its first step was no run.
             if isinstance(error, UserError) and not run.step and processes.main:
@@ -174,6 +198,11 @@ STATE = Keys(
         **{name: Is(mapping, "an object") for name in ("software", "config", "data")},
         "other_data": Is(table_of(mapping), "what other data sets hold"),
         "watch": WATCH,
+        "kept_best": RECORD,
+        "best": Is(
+            table_of(lambda one: isinstance(one, list) and len(one) == 2 and whole(one[0]) and real(one[1])),
+            "steps and numbers by name",
+        ),
         "tuned": Is(text, "what the run's trial chose, as text"),
     },
     # What a later version saves is no use without that version.
@@ -182,17 +211,35 @@ STATE = Keys(
 """What the loop reads of a saved state."""
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is done beside the steps, of which training does not notice anything."""
+
+    callbacks: Sequence[Callback] = ()
+    loggers: Sequence[Logger] = ()
+    keep_best: KeepBest | None = None
+
+
 class _Loop:
     """One call of :func:`train`."""
 
-    def __init__(self, trainer: Trainable, run: RunContext, randomness: GlobalRandomness, closing: ExitStack) -> None:
+    def __init__(
+        self,
+        trainer: Trainable,
+        run: RunContext,
+        randomness: GlobalRandomness,
+        closing: ExitStack,
+        beside: Beside,
+    ) -> None:
         self.trainer = trainer
         self.run = run
         self.randomness = randomness
         self.closing = closing
         self.processes = run.processes
         self.metrics = Metrics(run.processes)
-        self.board: Board | None = None
+        self.beside = beside
+        self.best = Best(beside.keep_best, run.options.save_every)
+        self.logger: Logger | None = None
         self.never_finite: set[str] = set()
         self.watch = Watch(1.0)
         self.of_text = False
@@ -217,6 +264,7 @@ class _Loop:
         self.of_text = data.description.embedding is not None
         self.watch = Watch(largest_share(data))
         self.data, self.config = data.to(run.device), config
+        self.now = Now(run, self.trainer, self.data)
         self.know_choice()
         said = self.attach()
         notes = self.resume()
@@ -233,13 +281,13 @@ class _Loop:
             self.conclude()
             return
         if main:
-            self.board = Board(run.directory, run.step if notes else None)
-            self.closing.callback(self.board.close)
-            if not notes:
-                self.board.configuration(flatten(config))
+            self.logger = Loggers([TensorBoard(run.directory), *self.beside.loggers])
+            self.closing.callback(self.logger.close)
+            self.logger.begin(run.directory.path, config, run.step if notes else None)
         for note in notes or [f"started on {run.device}, {options.steps} steps"]:
             self.progress.say(note, above_bar=bool(notes), once=True)
         with StopSignals(grace=2.0 if self.processes.world > 1 else 0.0) as signals:
+            self.call("on_start", self.beside.callbacks)
             self.steps(signals)
 
     def claim(self, config: dict[str, Any]) -> None:
@@ -331,6 +379,10 @@ class _Loop:
         self.trainer.load_state_dict(state["trainer"])
         self.metrics.load_state_dict(state["metrics"])
         run.metrics = dict(state["reported"])
+        self.best.load_state_dict(state.get("kept_best") or {})
+        if self.best.step == run.step:  # killed before it was kept as the best, or kept already
+            self.processes.on_main(lambda: self.best.keep(run.directory))
+        run.best = {name: (int(step), float(value)) for name, (step, value) in (state.get("best") or {}).items()}
         if state.get("watch") is not None:
             self.watch.load_state_dict(state["watch"])
         else:
@@ -390,15 +442,50 @@ class _Loop:
             if options.sample_every and (last or run.step % options.sample_every == 0):
                 self.finite_or_stop(self.metrics.fold)
                 self.processes.on_main(self.look)
-            stop = self.processes.highest(signals.received)
-            if last or stop or run.step % options.save_every == 0:
+            if options.evaluate_every and (last or run.step % options.evaluate_every == 0):
+                self.finite_or_stop(self.metrics.fold)
+                self.processes.on_main(self.measure)
+            if best := self.best.due(run.step, last=last):
+                self.finite_or_stop(self.metrics.fold)
+                self.finite_or_stop(self.require_finite)
+                self.processes.on_main(self.judge)
+                best = bool(self.processes.highest(int(self.best.improved)))
+            self.call("on_step", [one for one in self.beside.callbacks if one.every and run.step % one.every == 0])
+            stop = self.processes.highest(signals.received or (ENDED if self.now.ends else 0))
+            if last or stop or best or run.step % options.save_every == 0:
                 self.finite_or_stop(self.metrics.fold)
                 self.finite_or_stop(self.require_finite)
                 self.processes.on_main(self.save)
                 run.saved = run.step
+                if best:
+                    self.processes.on_main(lambda: self.best.keep(run.directory))
+                self.call("on_save", self.beside.callbacks)
+            if stop == ENDED:
+                self.progress.say(f"ended after step {run.step} of {options.steps}: {self.now.ends}", above_bar=True)
+                break
             if stop and not last:
                 self.interrupt(stop)
         self.conclude()
+        self.call("on_end", self.beside.callbacks)
+
+    def call(self, what: str, callbacks: Sequence[Callback]) -> None:
+        """Call callbacks in the first process; training does not notice."""
+        if not callbacks or not self.processes.main:
+            return
+        for one in callbacks:  # none of them notices another one either
+            with untouched(self.trainer.modules().values(), self.run.streams), torch.enable_grad():
+                getattr(one, what)(self.now)
+
+    def judge(self) -> None:
+        """See how good the teacher is on the validation split; training does not notice."""
+        with untouched(self.trainer.modules().values(), self.run.streams):
+            teacher = self.trainer.teacher()
+            with torch.enable_grad():  # learners train on it
+                name, value = self.best.look(self.run.step, lambda asked: asked.measure(teacher, self.data))
+        if self.logger is not None:
+            self.logger.log_scalars(self.run.step, {f"validation/{name}": value})
+        so_far = ", the best so far" if self.best.improved else f"; the best is {self.best.value:.4g}"
+        self.progress.say(f"step {self.run.step}/{self.run.options.steps}  validation {name} {value:.4g}{so_far}")
 
     def finite_or_stop(self, check: Callable[[], None]) -> None:
         """Call a check; when it finds the run diverged, say what is kept and what to try."""
@@ -429,11 +516,11 @@ class _Loop:
         run = self.run
         run.metrics = self.metrics.flush()
         self.progress.report(run.step, run.metrics, rate)
-        if self.board is not None:
+        if self.logger is not None:
             scalars = {f"train/{name}": value for name, value in run.metrics.items()}
             for name, optimizer in self.trainer.optimizers().items():
                 scalars[f"lr/{name}"] = float(optimizer.param_groups[0]["lr"])
-            self.board.scalars(run.step, scalars | {"speed/steps_per_second": rate})
+            self.logger.log_scalars(run.step, scalars | {"speed/steps_per_second": rate})
         if self.processes.main:
             for sentence in self.watch.look(run.step, run.metrics, self.trainer.watched(), last=last):
                 self.progress.say(f"warning at step {run.step}: {sentence}", always=True)
@@ -441,32 +528,41 @@ class _Loop:
     def conclude(self) -> None:
         """Say at the end of a run what is wrong with what it made."""
         self.run.warnings, self.run.useless = self.watch.sentences, self.watch.useless
-        if self.board is not None and self.data.description.cloud is not None:
-            self.board.film("points")
+        if self.logger is not None and self.data.description.cloud is not None:
+            self.logger.log_film("points")
         for sentence in self.watch.sentences if self.processes.main else ():
             self.progress.say(f"at the end: {sentence}", always=True)
 
     def look(self) -> None:
         """Make the picture grids, of a text the sentences in words, of points plots; training does not notice."""
         networks = self.trainer.modules()
-        if self.board is None:
+        if self.logger is None:
             return
         with untouched(networks.values(), self.run.streams):
             if self.of_text:
-                self.board.text(self.run.step, "sentences", listing(self.trainer.teacher()))
+                self.logger.log_text(self.run.step, {"sentences": listing(self.trainer.teacher())})
             elif self.data.description.cloud is not None:
-                self.board.pictures(self.run.step, plots(self.trainer.teacher(), self.run.streams["samples"]))
+                self.logger.log_images(self.run.step, plots(self.trainer.teacher(), self.run.streams["samples"]))
             else:
-                self.board.pictures(self.run.step, self.trainer.samples())
+                self.logger.log_images(self.run.step, self.trainer.samples())
         if self.run.options.histograms:
-            self.board.histograms(self.run.step, networks.items())
+            self.logger.log_histograms(self.run.step, networks.items())
+
+    def measure(self) -> None:
+        """Measure what was made so far; training does not notice."""
+        with untouched(self.trainer.modules().values(), self.run.streams):
+            self.run.take(self.trainer.measured())
+        assert self.logger is not None  # of the main process, which measures
+        self.logger.log_scalars(self.run.step, {f"measured/{name}": value for name, value in self.run.measured.items()})
+        said = ", ".join(f"{name} {value:.4g}" for name, value in self.run.measured.items())
+        self.progress.say(f"step {self.run.step:,}: {said}", above_bar=True)
 
     def save(self) -> None:
         """Save the teacher, then the state: a state at the last step then means that its teacher is there, too."""
         self.save_teacher()
         # Before the state: what is logged up to a saved step is on the disk, what is logged after it is taken out.
-        if self.board is not None:
-            self.board.flush()
+        if self.logger is not None:
+            self.logger.flush()
         self.run.seconds = time.perf_counter() - self.started
         save_state(
             self.run.directory,
@@ -483,8 +579,10 @@ class _Loop:
                 "streams": self.run.streams.state_dict(),
                 "global": self.randomness.state_dict(),
                 "watch": self.watch.state_dict(),
+                **({"kept_best": best} if (best := self.best.state_dict()) else {}),
                 "metrics": self.metrics.state_dict(),
                 "reported": self.run.metrics,
+                **({"best": {name: list(one) for name, one in self.run.best.items()}} if self.run.best else {}),
             },
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
@@ -43,10 +44,21 @@ class RunOptions:
         save_every: Steps between two saved states; the last step is always saved.
         log_every: Steps over which a logged metric is averaged.
         sample_every: Steps between two picture grids; 0 makes none.
+        evaluate_every: Steps between two measurements of what was made so far, logged as ``measured/...``: the
+            Fréchet distance to training and to validation images, of points the modes captured; 0 makes none. The run
+            stays the same to the bit.
+        evaluate_samples: Images of such a measurement, at least 2.
         histograms: Log histograms of all weights at each picture grid; slow.
         progress: Show a bar on a terminal, or a line now and then elsewhere.
         timeout: Seconds that one of several processes waits for the others in a step, after which the run ends.
         fresh: Discard what the run's directory holds and start anew.
+        callbacks: What is done while the run goes on, each a dotted path or ``class_path`` and ``init_args`` of a
+            subclass of :class:`gendistill.runs.callbacks.Callback`.
+        loggers: Where curves and pictures go beside TensorBoard, each likewise a subclass of
+            :class:`gendistill.runs.loggers.Logger`.
+        keep_best: Keep state and teacher of the step that is best on the validation split, as ``best.pt`` and
+            ``best.safetensors``: ``metric``, ``every``, ``higher``, ``learning`` and ``fidelity``, of which ``{}``
+            leaves all as they are; see :class:`gendistill.runs.best.KeepBest`. None: keep the last one alone.
     """
 
     name: str = "run"
@@ -63,13 +75,19 @@ class RunOptions:
     save_every: int = 500
     log_every: int = 50
     sample_every: int = 500
+    evaluate_every: int = 0
+    evaluate_samples: int = 1000
     histograms: bool = False
     progress: bool = True
     timeout: float = TIMEOUT
     fresh: bool = False
+    callbacks: Sequence[str | Mapping[str, Any]] | None = None
+    loggers: Sequence[str | Mapping[str, Any]] | None = None
+    keep_best: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        for key, least in (("steps", 1), ("seed", 0), ("save_every", 1), ("log_every", 1), ("sample_every", 0)):
+        every = (("save_every", 1), ("log_every", 1), ("sample_every", 0), ("evaluate_every", 0))
+        for key, least in (("steps", 1), ("seed", 0), *every, ("evaluate_samples", 2)):
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise UserError(f"run.{key} is {value!r}; give a whole number from {least}")

@@ -7,16 +7,15 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from tqdm import tqdm
-
+from gendistill.bars import bar, in_notebook
 from gendistill.errors import PlaceError, StorageError
 from gendistill.files import atomic_write, place_sentence, storage_sentence
 from gendistill.visible import visible
 
 SECONDS_BETWEEN_LINES = 10.0
-STEP = re.compile(r"(?:warning at |interrupted after |continued at )?step (\d{1,18})\b")
+STEP = re.compile(r"(?:warning at |interrupted after |continued at |ended after )?step (\d{1,18})\b")
 """Beginning of a log's lines that tell of a step."""
 
 
@@ -43,12 +42,10 @@ class Progress:
                 self._file = open(log, "a", encoding="utf-8")  # noqa: SIM115
             except OSError as error:
                 raise PlaceError(place_sentence(log, error)) from error
-        terminal = sys.stderr.isatty()
-        self._bar: tqdm | None = None
+        terminal = sys.stderr.isatty() or in_notebook()
+        self._bar: Any = None
         if shown and terminal:
-            self._bar = tqdm(
-                total=total, initial=step, desc=visible(name, 60), unit="step", dynamic_ncols=True, leave=True
-            )
+            self._bar = bar(total=total, initial=step, desc=visible(name, 60), unit="step")
         self._lines = shown and not terminal
         self._last_line = float("-inf")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor
 from gendistill.data.description import Description, Normalisation
 from gendistill.errors import UserError
 from gendistill.finite import check_finite
+from gendistill.seeds import stream
+from gendistill.teacher.dataset import TeacherDataset, in_pixels, labels_as
+from gendistill.teacher.words import in_words
 from gendistill.untrusted import UntrustedSpec
 
 T = TypeVar("T")
@@ -170,6 +173,49 @@ class Teacher(ABC):
             UserError: The teacher makes fresh images without end.
         """
 
+    @torch.no_grad()
+    def as_dataset(
+        self,
+        count: int | None = None,
+        *,
+        labels: str = "given",
+        clip: bool = True,
+        transform: Callable[[Tensor], Any] | None = None,
+        seed: int = 0,
+    ) -> TeacherDataset:
+        """Return the images as a torch ``Dataset`` in pixels, ready for a loop of one's own.
+
+        What is stored in another form is decoded. Images are in stored order; a ``DataLoader`` shuffles them.
+
+        Args:
+            count: Images to draw, balanced over classes; None: all. A generator makes fresh images without end and
+                needs a number.
+            labels: ``given``: hard or soft as the teacher has them, where it has a labeller what that says of each
+                image; ``stored``: without its labeller; ``hard``: the likeliest class (N,) int64; ``soft``: one number
+                a class (N, K) float32.
+            clip: Bring pixels into [0, 1]; distilled images may go beyond it.
+            transform: Called with each image (C, H, W) when it is asked for, such as an augmentation.
+            seed: Of what is drawn.
+
+        Returns:
+            The data set; its ``tensors`` are images (N, C, H, W) float32 and labels, on the CPU.
+
+        Raises:
+            UserError: Fresh images without a count, or there is no such way to give labels.
+        """
+        labels_as(torch.zeros(0, dtype=torch.int64), labels, self.description)  # before hours of drawing
+        if count is not None and count < 1:
+            raise UserError(f"count is {count}; give the number of images, at least 1, or leave it out for all")
+        if count is None and self.images_stored is None:
+            raise UserError(
+                "this teacher makes fresh images without end; say how many you want, such as as_dataset(1000)"
+            )
+        images, given = self.everything() if count is None else self.sample(count, stream(seed, "dataset", self.device))
+        if self.labeller is not None and labels != "stored":
+            given = self.labeller(images, self.description.normalisation)
+        pixels = in_pixels(images, self.description, clip=clip).cpu()
+        return TeacherDataset(pixels, labels_as(given.cpu(), labels, self.description), self.description, transform)
+
     @abstractmethod
     def to(self, device: torch.device | str) -> Self:
         """Move the teacher's tensors to a device and return the teacher."""
@@ -215,6 +261,9 @@ class Teacher(ABC):
         """
         value = self.metadata.get(key)
         return None if value is None else UntrustedSpec(value, f"the teacher's '{key}'")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {'; '.join(in_words(self))}>"
 
     def header(self) -> dict[str, Any]:
         """Return the plain values, besides description and metadata, that :meth:`restore` needs."""

@@ -36,6 +36,13 @@ CONTENT = {
 }
 
 
+def _bytes(images: StoredImages) -> str:
+    """Return what the teacher stores, its labels beside its images."""
+    cost = images.budget()
+    parts = ("image", "label", "labeller")
+    return ", ".join(f"{cost[f'{part}_bytes']:,} of {part}s" for part in parts if cost[f"{part}_bytes"])
+
+
 def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> None:
     """Write ``README.md``: YAML front matter for data hubs, then what a person needs to use the images rightly.
 
@@ -68,6 +75,7 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
         f"| made from | {markdown(description.name)} |",
         f"| kind of teacher | {notes['exported_from']} |",
         f"| images | {images.images_stored}, shape {tuple(description.image_shape)} |",
+        f"| bytes as a teacher | {_bytes(images)} |",
         *([] if images.decode is None else [f"| shown | {images.decoded_images}: {images.decode.words()} |"]),
         *([] if images.labeller is None else ["| labeller | a network in the file labels augmented images |"]),
         f"| classes | {markdown(', '.join(description.class_names))} |",

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 import gendistill
+from gendistill import shipped
 from gendistill.data.description import Description
 from gendistill.data.embedding import VECTORS, WORDS, Embedding
 from gendistill.data.whitening import Whitening
@@ -76,7 +77,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
     """Read a teacher of any kind. Nothing in the file is run.
 
     Args:
-        path: A file that :func:`save` wrote.
+        path: A file that :func:`save` wrote, or a generator that comes with the project (``digits-gan``).
         device: Where its tensors go.
 
     Returns:
@@ -85,7 +86,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
     Raises:
         UserError: The file is missing, damaged, of another format or version, or does not fit itself.
     """
-    path = Path(path)
+    path = shipped.teacher(path)
     header, tensors = _read(path, with_tensors=True)
     try:
         if header.get("sha256") != _digest(header, tensors):
@@ -130,7 +131,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: As :func:`load`.
     """
-    return _read(Path(path), with_tensors=False)[0]
+    return _read(shipped.teacher(path), with_tensors=False)[0]
 
 
 def describe_teacher(teacher: Teacher) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from gendistill import shipped
 from gendistill.data.real import RealData
 from gendistill.data.recorded import Recorded
 from gendistill.errors import UserError, did_you_mean
@@ -31,10 +32,10 @@ Kind = TypeVar("Kind", bound=Teacher)
 LABELS = ",labels="
 """What stands between a teacher and the one whose labeller it gets."""
 FORMS = (
-    "a .safetensors file, a run directory, 'real', 'real:subset=K' (K images in total), 'real:ipc=K' (K images a "
-    "class), a coreset such as 'real:herding=K' (also kcenter, kmeans, kmeans-mean), a folder of images, an export or "
-    "a generator's .pth checkpoint of torch-mimicry; any of them takes the labeller of another teacher: "
-    "'real:ipc=10,labels=FILE'"
+    "a .safetensors file, a run directory, 'digits-gan' or 'mnist-gan' (they come with the project), 'real', "
+    "'real:subset=K' (K images in total), 'real:ipc=K' (K images a class), a coreset such as 'real:herding=K' (also "
+    "kcenter, kmeans, kmeans-mean), a folder of images, an export or a generator's .pth checkpoint of torch-mimicry; "
+    "any of them takes the labeller of another teacher: 'real:ipc=10,labels=FILE'"
 )
 
 
@@ -68,7 +69,7 @@ def open_teacher(
         return with_labeller(open_teacher(base, data, seed=seed, device=device), other, data)
     if text == "real" or text.startswith("real:"):
         return _real(text, data, seed).to(device)
-    path = expanded(reference)
+    path = shipped.teacher(expanded(reference))
     if path.is_dir():
         if (path / FILE_NAME).is_file():
             teacher = load(path / FILE_NAME, device)

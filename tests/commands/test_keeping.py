@@ -10,6 +10,7 @@ from gendistill.commands.keeping import forget, keeping, parts_beside
 from gendistill.evaluation.learning import _Judging
 from gendistill.evaluation.parts import once
 from gendistill.runs.signals import Interrupted, Told
+from gendistill.spelling import of_command, written
 
 MLP = "{class_path: gendistill.nets.learners.MLP, init_args: {width: 8}}"
 WORDS = ["compare", "a=real:ipc=1", "b=real:ipc=2", "c=real:ipc=3", "--learner", MLP, "--updates", "3", "--seeds", "2",
@@ -42,7 +43,7 @@ def test_a_comparison_goes_on_with_the_teacher_that_was_not_judged(
 def test_without_an_output_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = "nothing is kept without --output FILE; give the same command again"
-    with pytest.raises(Interrupted, match=said), keeping(None):
+    with pytest.raises(Interrupted, match=said), written(of_command), keeping(None):
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir()) and parts_beside("/dev/null") is None
 
@@ -56,7 +57,7 @@ def test_parts_are_removed_with_what_they_were_kept_for(tmp_path: Path) -> None:
     assert len(list(folder.iterdir())) == 1
     forget(output)
     assert not folder.exists()
-    with pytest.raises(Interrupted, match="nothing was finished; give"), keeping(output):
+    with pytest.raises(Interrupted, match="nothing was finished; make the same call"), keeping(output):
         raise KeyboardInterrupt
     assert not folder.exists()
 

@@ -47,7 +47,7 @@ def test_the_form_of_a_result(tiny_data: RealData) -> None:
         "name", "teacher", "dataset", "dataset_fingerprint", "software", "learning", "fidelity", "budget", "notes"
     ]  # fmt: skip
     assert result["dataset_fingerprint"] == fingerprint(tiny_data)
-    assert set(result["software"]) == {"gendistill", "torch"} and "everything" not in result["teacher"]
+    assert set(result["software"]) == {"gendistill", "torch", "python"} and "everything" not in result["teacher"]
     everything = evaluate(
         RealSubset.all(tiny_data.train, tiny_data.description), tiny_data, learning=LEARNING, fidelity=None
     )

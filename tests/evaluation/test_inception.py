@@ -105,3 +105,30 @@ def test_weights_with_a_hole_of_terabytes_are_not_summed(tmp_path: Path) -> None
         file.truncate(10**13)
     with pytest.raises(UserError, match="would take 10 TB of memory"):
         find_weights(path)
+
+
+def test_torch_fidelitys_file_of_the_same_weights_gives_the_same_features(random_weights: Path, tmp_path: Path) -> None:
+    state = torch.load(random_weights, weights_only=True)
+    # That file is of a time before batches were counted, and in another order.
+    twin = {name: value for name, value in reversed(state.items()) if not name.endswith("num_batches_tracked")}
+    torch.save(twin, file := tmp_path / inception.TWIN)
+    theirs, ours = InceptionExtractor(file), InceptionExtractor(random_weights, allow_unverified_weights=True)
+    # Its sum is not published: nobody can tell whose weights they are.
+    assert not theirs.verified and theirs.score_name("FD") == "FD[Inception of torch-fidelity]"
+    assert theirs.id != ours.id
+    pixels = torch.rand(2, 3, 9, 9, generator=stream(0, "pixels"))
+    with torch.no_grad():
+        features = [one.features(pixels * 2 - 1, symmetric(3)) for one in (theirs, ours)]
+    assert torch.equal(*features)
+    for name in ("weights.pth", inception.TWIN):
+        torch.save({"fc.weight": torch.zeros(2)}, other := tmp_path / name)
+        with pytest.raises(UserError, match="is not pytorch-fid's weights|does not hold weights of FID's Inception"):
+            InceptionExtractor(other)
+
+
+def test_torch_fidelitys_network_has_the_names_and_shapes_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    monkeypatch.setattr(peer, "load_state_dict_from_url", lambda *args, **kwargs: fid_network().state_dict())
+    theirs = peer.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict()
+    shapes = {name: value.shape for name, value in fid_network().state_dict().items()}
+    assert {name: value.shape for name, value in theirs.items()} == shapes

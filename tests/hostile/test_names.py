@@ -483,9 +483,9 @@ def test_the_page_has_the_same_elements_whatever_the_names(case: str) -> None:
     assert found.found == expected.found and found.comments == expected.comments == 0
     assert not hidden(page, "\n")
     begin = '<script type="application/json" id="results">'
-    data = page[page.index(begin) + len(begin) : page.rindex("</script>")]
+    data = page[page.index(begin) + len(begin) : page.index("</script>", page.index(begin))]
     assert not set(data) & set("<>&") and data.isascii() and json.loads(data) == plain(plain(results), strict=True)
-    assert page.count("<script") == page.count("</script") == 1
+    assert page.count("<script") == page.count("</script") == 2  # the numbers, and the program that sorts
 
 
 @pytest.mark.parametrize("case", EVERY)

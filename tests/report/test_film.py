@@ -40,3 +40,15 @@ def test_the_plot_of_a_path_is_a_picture() -> None:
             "angle_mean": [0.0, 0.3]}  # fmt: skip
     assert png_size(path_plot(path)) == (770, 506)
     assert path_plot(path) != path_plot({**path, "angle_mean": [0.0, 0.6]})
+
+
+def test_a_film_says_its_steps_and_classes() -> None:
+    frames = [torch.zeros(4, 1, 3, 3), torch.zeros(4, 1, 3, 3)]
+    plain = Image.open(io.BytesIO(gif(frames[:1], 2, 120)))
+    film = Image.open(io.BytesIO(gif(frames, 2, 120, steps=(0, 120), names=("cat", "dog"))))
+    assert film.height > plain.height and film.width == plain.width
+    pictures = []
+    for turn in range(2):
+        film.seek(turn)
+        pictures.append(list(film.convert("L").getdata()))
+    assert pictures[0] != pictures[1]  # the same images, and another step above them

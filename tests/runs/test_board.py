@@ -5,14 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
-import torch
-from PIL import Image
 from small_run import SmallTrainer, start
 from torch import Tensor
 
-from gendistill.runs.board import tile, write_png
 from gendistill.runs.events import continue_events, event_files
 
 
@@ -116,25 +112,6 @@ def test_hyper_parameters_and_histograms_are_logged(tmp_path: Path) -> None:
     tags: dict[str, Any] = accumulator.Tags()
     assert "weights/net.1.weight" in tags["histograms"]
     assert "_hparams_/session_start_info" in accumulator.summary_metadata
-
-
-def test_the_grid_shows_every_picture_in_its_place() -> None:
-    pictures = torch.rand(5, 1, 4, 3)
-    grid = tile(pictures, columns=3)
-    assert grid.shape == (3, 2 * 5 + 1, 3 * 4 + 1) and grid.dtype == torch.uint8
-    for index in range(5):
-        top, left = 1 + index // 3 * 5, 1 + index % 3 * 4
-        seen = grid[:, top : top + 4, left : left + 3]
-        assert torch.equal(seen, (pictures[index] * 255).round().to(torch.uint8).expand(3, 4, 3))
-    assert (grid[:, 6:, 9:] == 255).all() and (grid[:, 0] == 255).all()
-
-
-def test_colours_stay_and_values_outside_are_clamped(tmp_path: Path) -> None:
-    picture = torch.zeros(1, 3, 2, 2)
-    picture[0, 0], picture[0, 2] = 2.0, -1.0
-    write_png(tile(picture, padding=0), tmp_path / "new" / "picture.png")
-    read = numpy.asarray(Image.open(tmp_path / "new" / "picture.png"))
-    assert read.shape == (2, 2, 3) and read[0, 0].tolist() == [255, 0, 0]
 
 
 def test_tensorboard_is_not_imported_with_the_loop() -> None:

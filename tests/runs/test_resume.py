@@ -72,7 +72,7 @@ def test_a_signal_saves_and_says_how_to_continue(tmp_path: Path, number: signal.
     _, message = process.communicate(timeout=240)
     assert process.returncode == code, message
     step = state_of(tmp_path, "forever")["step"]
-    assert f"interrupted after step {step} of 100000; give the same command again to continue" in message
+    assert f"interrupted after step {step} of 100000; give the same call with directory='" in message
     assert "Traceback" not in message
     # And what was saved is the run: ended at that step, it is the same as one that was never told to stop.
     start(tmp_path, "whole", SmallTrainer(batch_size=12), steps=step)

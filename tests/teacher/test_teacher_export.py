@@ -56,6 +56,8 @@ def test_png_is_read_by_torchvision_with_the_same_labels(teacher: StoredImages, 
         worst = max(worst, float((stored - image[0]).abs().max()))
     assert result["max_quantisation_error"] == pytest.approx(worst)
     assert result["max_quantisation_error"] > 0.5 / 255, "clipping counts"
+    outside = ((pixels < -0.5 / 255) | (pixels > 1 + 0.5 / 255)).double().mean()
+    assert result["clipped"] == pytest.approx(float(outside)) and result["clipped"] > 0
     assert result["images_per_class"] == [3, 2, 2]
 
 
@@ -72,7 +74,8 @@ def test_png_comes_back_within_its_quantisation_error(soft: StoredImages, tmp_pa
 
 def test_real_images_come_back_from_png_exactly(tiny_data: RealData, tmp_path: Path) -> None:
     teacher = RealSubset.all(tiny_data.test, tiny_data.description)
-    assert export(teacher, tmp_path / "out", "png")["max_quantisation_error"] == 0
+    exported = export(teacher, tmp_path / "out", "png")
+    assert (exported["max_quantisation_error"], exported["clipped"]) == (0, 0)
     found = read_image_folder(tmp_path / "out")
     assert torch.equal(found.images, teacher.everything()[0]) and torch.equal(found.labels, teacher.labels)
 

@@ -255,7 +255,7 @@ def test_a_run_that_does_not_fit_is_refused(tiny_data: RealData, tmp_path: Path)
 
 
 def test_pictures_are_pixels_of_every_step(tiny_data: RealData, tmp_path: Path) -> None:
-    pixels = attached(tiny(), tiny_data, tmp_path).samples()["distilled"]
+    pixels = attached(tiny(), tiny_data, tmp_path).samples()["distilled"].pixels
     assert pixels.shape == (6, 1, 8, 8) and pixels.min() >= 0 and pixels.max() <= 1
 
 

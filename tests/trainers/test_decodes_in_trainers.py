@@ -278,7 +278,7 @@ def test_processes_share_the_classes_of_sheets(tiny_data: RealData, tmp_path: Pa
 
 def test_pictures_show_the_images_and_the_sheets(tiny_data: RealData, tmp_path: Path) -> None:
     pictures = attached(matching(), tiny_data, tmp_path).samples()
-    assert {name: tuple(picture.shape) for name, picture in pictures.items()} == {
+    assert {name: tuple(picture.pixels.shape) for name, picture in pictures.items()} == {
         "images": (24, 1, 8, 8), "stored": (6, 1, 8, 8)
     }  # fmt: skip
     assert list(attached(matching(decode=None), tiny_data, tmp_path).samples()) == ["images"]

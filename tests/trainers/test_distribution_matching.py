@@ -132,7 +132,7 @@ def test_real_images_are_the_start_and_digits_are_not_mirrored(tiny_data: RealDa
             same = (real == image).flatten(1).all(1).nonzero().flatten()
             assert len(same) == 1 and labels[same] == label
     assert trainer.strategy == "color_crop_cutout_flip_scale_rotate"
-    assert trainer.samples()["images"].shape == (9, 1, 8, 8)
+    assert trainer.samples()["images"].pixels.shape == (9, 1, 8, 8)
     object.__setattr__(tiny_data.description, "name", "mnist")
     assert attached(tiny(augment="dsa"), tiny_data, tmp_path).strategy == "color_crop_cutout_scale_rotate"
 

@@ -155,7 +155,7 @@ def test_statistics_move_once_a_step_and_not_for_pictures(tiny_data: RealData, t
     assert trainer.generator.norm.num_batches_tracked == 2
     assert all(m.track_running_stats for m in trainer.generator.modules() if isinstance(m, nn.BatchNorm2d))
     before = [copy.deepcopy(m.state_dict()) for m in (trainer.generator, trainer.discriminator, trainer.ema.module)]
-    grid = trainer.samples()["generator"]
+    grid = trainer.samples()["generator"].pixels
     images, _ = trainer.teacher().sample(7, torch.Generator().manual_seed(0))
     assert grid.shape == (9, 1, 8, 8) and grid.min() >= 0 and grid.max() <= 1
     assert images.shape == (7, 1, 8, 8)

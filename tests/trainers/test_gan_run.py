@@ -41,7 +41,7 @@ def test_without_labels(tiny_data: RealData, tmp_path: Path) -> None:
     }
     trainer = attached(GANTrainer(batch_size=12, n_dis=1, gradient_penalty=1.0, **specs), tiny_data, tmp_path)
     assert all(torch.isfinite(value) for value in advance(trainer, 2)[-1].values())
-    assert trainer.samples()["generator"].shape == (9, 1, 8, 8)
+    assert trainer.samples()["generator"].pixels.shape == (9, 1, 8, 8)
 
 
 class WeakGenerator(ConditionalGANTrainer):

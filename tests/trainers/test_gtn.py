@@ -145,7 +145,7 @@ def test_two_processes_with_half_the_learners_equal_one(tmp_path: Path) -> None:
 
 
 def test_pictures_show_every_class_of_every_step(tiny_data: RealData, tmp_path: Path) -> None:
-    pixels = attached(tiny(), tiny_data, tmp_path).samples()["curriculum"]
+    pixels = attached(tiny(), tiny_data, tmp_path).samples()["curriculum"].pixels
     assert pixels.shape == (30, 1, 8, 8) and pixels.min() >= 0 and pixels.max() <= 1
 
 

@@ -54,9 +54,16 @@ def test_a_wrong_batch_size_is_said(batch_size: Any) -> None:
         Plain(batch_size=batch_size)
 
 
-def test_a_batch_larger_than_the_data_is_said(tiny_data: RealData, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="batch size 97 does not fit a data set of 96 images"):
-        attached(Plain(batch_size=97), tiny_data, tmp_path)
+def test_a_batch_larger_than_the_data_is_lowered_unless_it_was_typed(
+    tiny_data: RealData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = attached(Plain(batch_size=97), tiny_data, tmp_path)
+    assert trainer.batch_size == 96 and len(trainer.next_batch()[1]) == 96
+    assert "--trainer.batch_size is 97, but" in capsys.readouterr().err
+    typed = Plain(batch_size=97)
+    typed.typed = frozenset({"batch_size"})
+    with pytest.raises(UserError, match="batch_size is 97, but '.*' has 96 training images; choose 1 to 96"):
+        attached(typed, tiny_data, tmp_path)
 
 
 def test_an_epoch_shows_every_image_once(tiny_data: RealData, tmp_path: Path) -> None:
@@ -158,7 +165,7 @@ def test_a_state_that_lacks_a_part_is_said(tiny_data: RealData, tmp_path: Path) 
 
 def test_the_default_grid_is_the_teachers(tiny_data: RealData, tmp_path: Path) -> None:
     trainer = attached(Plain(batch_size=12), tiny_data, tmp_path)
-    grid = trainer.samples()["teacher"]
+    grid = trainer.samples()["teacher"].pixels
     assert grid.shape == (30, 1, 8, 8)
     # Normalised zero is the mean pixel, 0.3.
     torch.testing.assert_close(grid, torch.full_like(grid, 0.3))

@@ -149,7 +149,7 @@ def test_a_run_leaves_a_teacher_that_evaluation_takes(tiny_data: RealData, tmp_p
 
 
 def test_pictures_are_pixels(tiny_data: RealData, tmp_path: Path) -> None:
-    pixels = attached(tiny(), tiny_data, tmp_path).samples()["distilled"]
+    pixels = attached(tiny(), tiny_data, tmp_path).samples()["distilled"].pixels
     assert pixels.shape == (6, 1, 8, 8) and pixels.min() >= 0 and pixels.max() <= 1
 
 
@@ -186,5 +186,10 @@ def test_wrong_options_are_refused(given: dict[str, Any], message: str) -> None:
 def test_a_run_that_does_not_fit_is_refused(tiny_data: RealData, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="multiple of 2"):
         attached(tiny(), tiny_data, tmp_path, processes=Processes(0, 2))
+    typed = tiny(student_batch=7)
+    typed.typed = frozenset({"inner.batch_size"})
     with pytest.raises(UserError, match="give 1 to 6"):
-        attached(tiny(student_batch=7), tiny_data, tmp_path)
+        attached(typed, tiny_data, tmp_path)
+    lowered = tiny(student_batch=7)  # of a config: as many as there are
+    attached(lowered, tiny_data, tmp_path)
+    assert lowered.plan_options.batch == 6

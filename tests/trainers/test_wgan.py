@@ -140,7 +140,7 @@ def test_every_family_trains_on_digits(
     moved = [(new - old).abs().max().item() for new, old in zip(run.generator.parameters(), before, strict=True)]
     assert max(moved) > 1e-5
     assert all(value.isfinite() for value in record.values())
-    assert run.samples()["generator"].shape == (100, 1, 8, 8)
+    assert run.samples()["generator"].pixels.shape == (100, 1, 8, 8)
     # Against a generator that stands still the discriminator must learn to tell the two apart.
     run.generator_step = lambda: None  # type: ignore[method-assign]
     losses = [record["loss/discriminator"].item() for record in advance(run, 25)]

@@ -1,0 +1,62 @@
+"""One teacher before all judges, those too that are asked for: what ``evaluate`` and ``compare`` give of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gendistill.data.real import RealData
+from gendistill.evaluation.architectures import other_learners
+from gendistill.evaluation.continual import continual_learning
+from gendistill.evaluation.evaluate import evaluate
+from gendistill.evaluation.protocols import expand
+from gendistill.evaluation.robust_scores import robust_scores
+from gendistill.teacher.base import Teacher
+
+
+def judged(
+    teacher: Teacher,
+    data: RealData,
+    *,
+    path: str | Path | None = None,
+    name: str | None = None,
+    learning: Mapping[str, Any] | None,
+    fidelity: Mapping[str, Any] | None,
+    seed: int = 0,
+    continual: int | None = None,
+    robust: bool = False,
+    others: Sequence[Any] = (),
+) -> dict[str, Any]:
+    """Judge one teacher.
+
+    Args:
+        teacher: The teacher.
+        data: The real data that it stands for.
+        path: The teacher's file, for the record.
+        name: What a table calls it.
+        learning: See :func:`gendistill.evaluation.evaluate.evaluate`.
+        fidelity: See there.
+        seed: See there.
+        continual: Also learn the classes in so many stages, from the images kept of those seen so far.
+        robust: Also measure DD-Ranking's scores.
+        others: Further learners, each a spec, that are taught by it, too.
+
+    Returns:
+        The result of :func:`gendistill.evaluation.evaluate.evaluate`, with ``continual``, ``robust`` and
+        ``architectures`` where they were asked for.
+
+    Raises:
+        UserError: The teacher does not belong to the data, or an option is not one.
+    """
+    result = evaluate(teacher, data, path=path, name=name, learning=learning, fidelity=fidelity, seed=seed)
+    if not (continual or robust or others):
+        return result
+    given = expand(learning or {}, data.description) | {"progress": None}
+    if others:
+        result["architectures"] = other_learners(teacher, data, result["learning"], others, given)
+    if continual:
+        result["continual"] = continual_learning(teacher, data, stages=continual, seed=seed, **given)
+    if robust:
+        result["robust"] = robust_scores(teacher, data, seed=seed, **given)
+    return result

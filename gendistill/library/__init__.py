@@ -1,0 +1,1 @@
+"""What ``import gendistill`` offers: data, teachers, runs, evaluations and comparisons, in a script or a notebook."""
