@@ -38,12 +38,18 @@ from trainers.trainer import Trainer
 
 Spec = Mapping[str, Any]
 LR_DECAYS = ("linear", "none")
+OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 COLLAPSED = {"wasserstein": 1e-9}
 """How near to 0 the discriminator's loss must stay to say that it is 0; of other losses, which end there, 1e-3."""
 SATURATED = (
     "the discriminator's loss stays at 0: it tells all images apart and learns no more, and the generator learns "
     "little from it; try a smaller --trainer.lr_discriminator or --trainer.n_dis, or --trainer.diff_augment"
 )
+
+
+def whole(values: Tensor) -> Tensor:
+    """Return values in float32 where they are in less."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class GANTrainer(Trainer):
@@ -280,6 +286,10 @@ class GANTrainer(Trainer):
         """
         with torch.no_grad(), untracked(self.generator):
             fake = self.fakes()
+        self.learn_to_tell(real, fake)
+
+    def learn_to_tell(self, real: Batch, fake: Batch) -> None:
+        """Make one update of the discriminator on these images."""
         loss = self.discriminator_loss(real, fake)
         self.record("loss/discriminator", loss)
         if loss.requires_grad:  # else it is a term alone, which does not look at the discriminator
@@ -371,7 +381,7 @@ class GANTrainer(Trainer):
         self._latents = self.noise(self.batch_size, self.generator.nz)
         with self.autocast():
             images = self._generate(self._latents, *self._told(labels))
-        return Batch(images.float(), labels)
+        return Batch(whole(images), labels)
 
     def discriminate(self, batch: Batch) -> Tensor:
         """Return the discriminator's logits (B, 1) float32; under bfloat16 the forward pass is mixed precision.
@@ -381,7 +391,7 @@ class GANTrainer(Trainer):
         images, labels = packed(batch._replace(images=augmented(self, batch.images, self.diff_augment)), self.packing)
         with self.autocast():
             logits: Tensor = self._judge(images, *self._told(labels))
-        return logits.float()
+        return whole(logits)
 
     def discriminate_exactly(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """Return the discriminator's logits of packs in float32 always, for terms that differentiate twice."""
@@ -416,12 +426,16 @@ class GANTrainer(Trainer):
         """Say how learning rates that fall to 0 at the end change with the length of the run."""
         return linear_decay(self.lr_decay, step, before, now)
 
-    def set_learning_rates(self) -> None:
-        """Give both optimisers the rates of this step."""
+    def set_learning_rates(self, names: Sequence[str] = OPTIMIZERS) -> None:
+        """Give optimisers the rates of this step.
+
+        Args:
+            names: Which attributes.
+        """
         # Computed from the step alone: no scheduler whose state could be lost, or that a longer run would upset.
         factor = 1 - self.step / self.steps if self.lr_decay == "linear" else 1.0
-        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
-            for group in optimizer.param_groups:
+        for name in names:
+            for group in getattr(self, name).param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
     # -- what comes of it ---------------------------------------------------------------------------------------------

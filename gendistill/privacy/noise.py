@@ -47,6 +47,11 @@ def system_normal(count: int) -> Tensor:
     return torch.from_numpy(total / math.sqrt(PARTS))
 
 
+def system_noise(shape: tuple[int, ...]) -> Tensor:
+    """Return :func:`system_normal` numbers in a shape."""
+    return system_normal(math.prod(shape)).view(shape)
+
+
 def system_choice(count: int, rate: float) -> Tensor:
     """Return which records are in a Poisson sample, (count,) bool: each on its own, with chance ``rate``."""
     return torch.ones(count, dtype=torch.bool) if rate >= 1 else torch.from_numpy(system_uniform(count) < rate)
