@@ -22,6 +22,7 @@ class Plan:
 
     Args:
         seeds: Number of runs, seeded 0, 1, ...; each trains learners of its own.
+        processes: How many make one run together, as torchrun starts them; 1: it is made in this one.
         teacher: ``run``: what the config's trainer makes; the id of a replication: what its trainer made, judged in
             another way; or real data: ``real``, ``real:subset=K``, ``real:ipc=K``, or a coreset such as
             ``real:herding=K``.
@@ -38,6 +39,7 @@ class Plan:
     """
 
     seeds: int = 3
+    processes: int = 1
     teacher: str = RUN
     starts_from: str | None = None
     starts_as: str = "initial_generator"
@@ -57,6 +59,8 @@ class Plan:
                 raise UserError(f"there is no measure '{name}'; {hint}evaluation.further takes: {', '.join(FURTHER)}")
             if options is not None and not isinstance(options, Mapping):
                 raise UserError(f"evaluation.further.{name} is {options!r}; write its options as keys and values")
+        if self.processes < 1:
+            raise UserError(f"evaluation.processes is {self.processes}; give at least 1")
         check_options(self.learning, self.fidelity)
         if self.learning is not None and self.learning.get("learner") is not None:
             object.__setattr__(self, "learning", self.learning | {"learner": _learner(self.learning["learner"])})
