@@ -52,7 +52,7 @@ WORDS_ALONE += ["bradley-fw-l2", "ours-4.1-seeds", "bradley-alg2", "ece-fig5-6",
 
 def test_every_id_of_the_register_is_known_and_says_where_it_comes_from() -> None:
     known = Replications(CONFIGS, read=READ)
-    assert len(REGISTER) == len(set(REGISTER)) == 117 and set(REGISTER) <= set(known.ids())
+    assert len(REGISTER) == len(set(REGISTER)) == 155 and set(REGISTER) <= set(known.ids())
     for name in REGISTER:
         said = known.open(name).reported
         assert said is not None and ", " in said.source, name
@@ -63,7 +63,8 @@ def test_every_id_of_the_register_is_known_and_says_where_it_comes_from() -> Non
 def test_every_id_can_be_assembled(scale: str, tmp_path: Path) -> None:
     known = Replications(CONFIGS, scale, tmp_path, read=READ)
     new = [*SAID, *SCORES, *WORDS_ALONE]
-    for name in REGISTER if scale == "smoke" else new:
+    others = [name for name in REGISTER if "pgan" not in name]  # those have tests of their own
+    for name in others if scale == "smoke" else new:
         row = known.open(name)
         experiment = row.experiment(0)
         if name in new:  # the others are built where their chapters are tested
