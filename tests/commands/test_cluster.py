@@ -133,7 +133,7 @@ def alive(process: int) -> bool:
 
 def without_time(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: without_time(one) for key, one in value.items() if key not in ("seconds", "path")}
+        return {key: without_time(one) for key, one in value.items() if key not in ("seconds", "cpu_seconds", "path")}
     return [without_time(one) for one in value] if isinstance(value, list) else value
 
 
