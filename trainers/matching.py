@@ -33,15 +33,15 @@ from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import Teacher
 from gendistill.teacher.decoded import teacher_of
-from trainers.batch import Made
+from trainers.batch import Batch, Made
 from trainers.class_sizes import check_stored, lower_images, taken_whole
 from trainers.decoding import Shown, encoded, pixels_of
 from trainers.labellers import LabellerPlan
 from trainers.stored_start import check_start, is_stored, stored_images
 from trainers.terms.hosts import TrainerHost, with_learner
 from trainers.terms.over_groups import rows_of
-from trainers.terms.probe_kinds import make_probes
-from trainers.terms.probes import Trunk
+from trainers.terms.probe_kinds import KINDS, make_probes
+from trainers.terms.probes import Probe, Trunk
 from trainers.trainer import Trainer
 
 STARTS = ("real", "noise")
@@ -69,8 +69,9 @@ class MatchingTrainer(Trainer):
         learner: The network to compare in, as ``class_path`` and ``init_args``; by default the data set's default
             learner. A narrower one saves time; who learns from the images later need not be like it.
         probe: Where the networks come from: ``state: fresh`` (a new random one each time, the default), ``pool``
-            (networks of all ages, trained on real images meanwhile) or ``pretrained``, with the options of that kind;
-            see :mod:`trainers.terms.trained_probes`.
+            (networks of all ages, trained meanwhile), ``growing`` (a pool that starts small, IDM's), ``interpolated``
+            (between first and trained weights, NCFM's) or ``pretrained``, with the options of that kind; see
+            :mod:`trainers.terms.trained_probes` and :mod:`trainers.terms.pools`.
         augment: ``dsa`` (differentiable siamese augmentation; without ``flip`` where mirrored images are no images of
             the data set), ``none``, or names joined by ``_``; see :func:`gendistill.data.augment.parse`.
         strength: How far operations reach where not as far as DSA's, such as ``{rotate: 45}``; see
@@ -167,10 +168,9 @@ class MatchingTrainer(Trainer):
         self.optimizer = self.decode.kept(sgd)
         self.probes = make_probes(self.probe_spec)
         if isinstance(self.probes, Trunk):
-            raise UserError(
-                "the probe's state is 'trunk', which is a discriminator's; choose fresh, pool or pretrained"
-            )
-        self.probes.attach(TrainerHost(self, "matching"))
+            kinds = ", ".join(kind for kind in KINDS if kind != "trunk")
+            raise UserError(f"the probe's state is 'trunk', which is a discriminator's; choose one of {kinds}")
+        self.probes.attach(TrainerHost(self, "matching", self.shown_images))
         self.labelling = self.labeller.attach(self)
         self.network = self.probes.new("network")
         self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape, self.network)
@@ -229,7 +229,7 @@ class MatchingTrainer(Trainer):
         return index, self.data.train.labels[index.flatten()]
 
     def real_images(self, index: Tensor) -> Tensor:
-        """Return training images (k, R, C, H, W), normalised, at indices (k, R)."""
+        """Return training images (*, C, H, W), normalised, at indices (*)."""
         return self.data.train.batch(index.flatten(), self.normalisation)[0].unflatten(0, index.shape)
 
     def new_network(self) -> nn.Module:
@@ -237,7 +237,11 @@ class MatchingTrainer(Trainer):
 
         Weights are copied, so that a network of a pool stays what it is; a compiled network is compiled only once.
         """
-        self.network.load_state_dict(self.probes.draw().network.state_dict())
+        return self.with_weights_of(self.probes.draw())
+
+    def with_weights_of(self, probe: Probe) -> nn.Module:
+        """Return the network with the weights of a probe; see :meth:`new_network`."""
+        self.network.load_state_dict(probe.network.state_dict())
         self.take_statistics(self.network)
         return self.network.eval()
 
@@ -252,12 +256,21 @@ class MatchingTrainer(Trainer):
             rows = (index.T if parts > 1 else index).flatten().tensor_split(parts)
             set_statistics(network, (self.data.train.batch(some, self.normalisation)[0] for some in rows))
 
-    def match(self, network: nn.Module, real: Tensor) -> Tensor:
+    def shown_images(self, count: int, generator: torch.Generator) -> Batch:
+        """Draw ``count`` of the images that networks see, with repetition, and their classes."""
+        cells = self.decode.cells
+        index = torch.randint(len(self.labels) * cells, (count,), generator=generator, device=generator.device)
+        with torch.no_grad():
+            images = self.decode.pick(self.images.detach().flatten(0, 1), self.labels, index)
+        return Batch(self.in_memory_format(images), self.labels[index // cells])
+
+    def match(self, network: nn.Module, real: Tensor, others: Sequence[Tensor] = ()) -> Tensor:
         """Move the images by one step of SGD.
 
         Args:
             network: See :meth:`new_network`.
             real: Indices (k, real_batch) of real images, as :meth:`next_batch` returns them.
+            others: Leaves beside the images that the distance depends on; its gradient by them is put into ``.grad``.
 
         Returns:
             The distance before the step, of which the mean over processes is the sum over classes.
@@ -270,8 +283,10 @@ class MatchingTrainer(Trainer):
             index = real[first - self.mine.start : last - self.mine.start]
             if self.rows:  # of a class that has fewer, all its images once, as the papers' code takes them
                 index = index[:, : self.rows[first]]
-            distance, gradient[first:last] = self._match_group(network, index, change, first, last)
+            distance, gradient[first:last], *more = self._match_group(network, index, change, first, last, others)
             total = total + distance
+            for leaf, found in zip(others, more, strict=True):
+                leaf.grad = found if leaf.grad is None else leaf.grad + found
         self.optimizer.zero_grad(set_to_none=True)
         self.images.grad = gradient
         if self.terms or self.has_own_loss:
@@ -279,7 +294,7 @@ class MatchingTrainer(Trainer):
             made = Made(shown.images, shown.labels)
             self.add_extra(lambda: made, [self.images, *shown.leaves], rows_of(len(made.images), together))
             shown.backward()
-        processes.average_gradients([self.images])
+        processes.average_gradients([self.images, *others])
         self.optimizer.step()
         return total * processes.world
 
@@ -295,9 +310,11 @@ class MatchingTrainer(Trainer):
         return found
 
     def _match_group(
-        self, network: nn.Module, index: Tensor, change: Siamese, first: int, last: int
-    ) -> tuple[Tensor, Tensor]:
+        self, network: nn.Module, index: Tensor, change: Siamese, first: int, last: int, others: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
         """Return the distance of the classes ``first`` to ``last - 1``, and its gradient by their images (k, M, ...).
+
+        After it come its gradients by ``others``.
 
         What is made for a group is gone when the next one's turn comes.
         """
@@ -307,7 +324,7 @@ class MatchingTrainer(Trainer):
         shown = self.decode.rows(own, self.labels.view(len(self.images), -1)[first:last])
         distance = self.distance(network, wanted, change(shown, first), first)
         # Gradients are averaged over processes, and each has its own classes: times their number is the sum.
-        return distance.detach(), torch.autograd.grad(distance * self.run.processes.world, own)[0]
+        return distance.detach(), *torch.autograd.grad(distance * self.run.processes.world, [own, *others])
 
     def siamese(self) -> Siamese:
         """Draw this step's augmentation of every class."""

@@ -190,7 +190,6 @@ class Blind(nn.Module):
     ("options", "sentence"),
     [
         ({"images_per_class": 0}, "images_per_class is 0"),
-        ({"images_per_class": 40}, "40 real images of each class, but classes 'top' has 32.*--trainer.images noise"),
         ({"images": "reel"}, "did you mean 'real'"),
         ({"lr_images": 0.0}, "lr_images must be positive"),
         ({"momentum": 1.0}, r"momentum lie in \[0, 1\)"),
