@@ -56,9 +56,10 @@ def characteristic_distance(
     (real_cos, real_sin), (cos, sin) = real, synthetic
     # The length has no gradient at zero; the smallest normal float keeps it finite there and changes nothing elsewhere.
     tiny = torch.finfo(cos.dtype).tiny
-    wanted = (real_cos.square() + real_sin.square() + tiny).sqrt()
-    found = (cos.square() + sin.square() + tiny).sqrt()
-    lengths = (wanted - found).square()
-    # Never negative but by rounding.
-    angles = (2 * (wanted * found - real_cos * cos - real_sin * sin)).clamp(min=0)
+    both = (real_cos.square() + real_sin.square() + tiny).sqrt() + (cos.square() + sin.square() + tiny).sqrt()
+    # From differences of the parts, not of products, whose digits are lost where the functions nearly agree:
+    # |p| - |q| = (|p|^2 - |q|^2) / (|p| + |q|), and what stands behind b is |p - q|^2 - (|p| - |q|)^2.
+    across, up = real_cos - cos, real_sin - sin
+    lengths = ((across * (real_cos + cos) + up * (real_sin + sin)) / both).square()
+    angles = (across.square() + up.square() - lengths).clamp(min=0)
     return (amplitude * lengths + phase * angles + LEAST).sqrt().mean(1).sum()

@@ -32,6 +32,7 @@ def tiny(**options: Any) -> DistributionMatchingTrainer:
 
 def complex_distance(wanted: Tensor, found: Tensor, frequencies: Tensor, a: float, b: float) -> Tensor:
     """NCFM's distance of features (N, F) and (M, F), with complex numbers."""
+    wanted, found, frequencies = wanted.double(), found.double(), frequencies.double()
     phi = [torch.exp(1j * (F.normalize(some, dim=1) @ frequencies.T)).mean(0) for some in (wanted, found)]
     lengths = (phi[0].abs() - phi[1].abs()) ** 2
     angles = 2 * (phi[0].abs() * phi[1].abs() - (phi[0] * phi[1].conj()).real)
@@ -65,7 +66,7 @@ def of_every_class(trainer: DistributionMatchingTrainer, network: Any, real: Ten
         {"characteristic": FIXED},
         {"characteristic": {**FIXED, "amplitude": 1.0, "phase": 0.25, "scale": 10.0}, "decode": {"factor": 2}},
         {"characteristic": LEARNED},
-        {"cross_entropy": 3.0, "probe": {**POOL, "steps": 40, "lr": 0.05}},
+        {"cross_entropy": 3.0, "probe": {"state": "pretrained", "steps": 40, "lr": 0.05, "batch_size": 8}},
         {"characteristic": FIXED, "cross_entropy": 50.0, "probe": NCFM, "decode": {"factor": 2}},
     ],
 )
@@ -85,7 +86,7 @@ def test_a_step_is_that_of_the_slow_version(
     before = trainer.frequencies and trainer.frequencies.sampler and trainer.frequencies.sampler.state_dict()
     before = {name: value.clone() for name, value in before.items()} if before else {}
     metrics = trainer.train_step(batch)
-    torch.testing.assert_close(metrics["loss/distribution"], loss.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(metrics["loss/distribution"], loss.detach().float(), rtol=1e-4, atol=1e-5)
     assert trainer.images.grad is not None and expected.abs().max() > 1e-3
     torch.testing.assert_close(trainer.images.grad, expected, rtol=2e-3, atol=2e-4 * float(expected.abs().max()))
     if ascent:
@@ -102,9 +103,7 @@ def test_a_step_is_that_of_the_slow_version(
 
 def test_learned_frequencies_find_a_larger_distance_than_the_drawn_ones(tiny_data: RealData, tmp_path: Path) -> None:
     plan = {"frequencies": 64, "learned": True, "width": 16, "lr": 0.5}
-    trainer = attached(
-        tiny(characteristic=plan, images="noise", lr_images=1e-12, augment="none"), tiny_data, tmp_path
-    )
+    trainer = attached(tiny(characteristic=plan, images="noise", lr_images=1e-12, augment="none"), tiny_data, tmp_path)
     network = trainer.new_network()
     drawn = attached(
         tiny(characteristic={"frequencies": 64}, images="noise", lr_images=1e-12, augment="none"), tiny_data, tmp_path
@@ -129,7 +128,7 @@ def test_the_sampler_begins_as_the_identity_and_reaches_no_further_than_it_may()
     assert torch.equal(sampler(normal), normal)
     last = sampler.layers[-2]
     torch.nn.init.normal_(last.weight, std=100.0)  # type: ignore[union-attr,arg-type]
-    moved = (sampler(normal) - normal).abs()
+    moved = (sampler(normal) - normal).abs().detach()
     assert float(moved.max()) <= 0.5 + 1e-6 and float(moved.max()) > 0.4
 
 
@@ -166,7 +165,7 @@ def test_processes_share_the_classes_frequencies_and_representatives(tiny_data: 
     torch.testing.assert_close(sum(losses) / 2, loss)
     assert one.images.grad is not None
     shares = [part.images.grad for part in parts]
-    torch.testing.assert_close((shares[0] + shares[1]) / 2, one.images.grad)  # type: ignore[operator]
+    torch.testing.assert_close((shares[0] + shares[1]) / 2, one.images.grad, rtol=1e-4, atol=1e-5)  # type: ignore[operator]
 
 
 def test_representatives_are_those_nearest_to_the_centres(tiny_data: RealData, tmp_path: Path) -> None:
@@ -175,7 +174,9 @@ def test_representatives_are_those_nearest_to_the_centres(tiny_data: RealData, t
     for _ in range(4):
         trainer.train_step(trainer.next_batch())
         chosen.append(trainer.chosen.clone())
-        trainer._step = trainer.step + 1 if hasattr(trainer, "_step") else None
+        trainer.run.step += 1
+    same = [torch.equal(one, other) for one, other in zip(chosen, chosen[1:], strict=False)]
+    assert same == [True, False, True]  # each choice serves for two steps
     labels = tiny_data.train.labels
     for label, row in enumerate(chosen[0]):
         assert len(row.unique()) == 8 and bool((labels[row] == label).all())
