@@ -53,15 +53,19 @@ class LabellerPlan:
             )
 
     @classmethod
-    def of(cls, spec: Mapping[str, Any] | None) -> Self:
-        """Return what an option ``labeller`` asks for; None: no labeller.
+    def of(cls, spec: Mapping[str, Any] | None, where: str = "labeller") -> Self:
+        """Return what an option asks for; None: no labeller.
+
+        Args:
+            spec: Its keys and values.
+            where: What it is called.
 
         Raises:
             UserError: An unknown key, or a value of a wrong type.
         """
         if spec is None:
             return cls(wanted=False)
-        return read_block(cls, spec, "labeller", hidden=("wanted",))
+        return read_block(cls, spec, where, hidden=("wanted",))
 
     def attach(self, trainer: Trainer) -> nn.Module | None:
         """Train the network, or take it of the teacher that is named; None where none is wanted.

@@ -22,7 +22,7 @@ from gendistill.data.siamese import Siamese, draw_siamese
 from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
-from gendistill.grids import Grid, grid_of_classes
+from gendistill.grids import Grid
 from gendistill.nets.learners import learner_for
 from gendistill.nets.modes import running_layers
 from gendistill.nets.parts import images_at_once
@@ -35,7 +35,7 @@ from gendistill.teacher import Teacher
 from gendistill.teacher.decoded import teacher_of
 from trainers.batch import Batch, Made
 from trainers.class_sizes import check_stored, lower_images, taken_whole
-from trainers.decoding import Shown, encoded, pixels_of
+from trainers.decoding import Shown, class_grids, encoded
 from trainers.labellers import LabellerPlan
 from trainers.stored_start import check_start, is_stored, stored_images
 from trainers.terms.hosts import TrainerHost, with_learner
@@ -366,11 +366,5 @@ class MatchingTrainer(Trainer):
 
     def samples(self) -> dict[str, Grid]:
         """Return the images as pixels, one column a class, at most ten rows; and as stored, if that differs."""
-        values, classes = self.images.detach()[:, :10], self.labels.view(len(self.images), -1)[:, :10]
-        with torch.no_grad():
-            shown = self.decode.rows(values, classes)[:, :10]
-        pixels = self.normalisation.invert(shown.flatten(0, 1)).clamp(0, 1)
-        names = self.data.description.class_names
-        pictures = {"images": grid_of_classes(pixels, classes[:, :1].expand(-1, shown.shape[1]).flatten(), names)}
-        stored = pixels_of(self.decode, values.flatten(0, 1))
-        return pictures if stored is None else pictures | {"stored": grid_of_classes(stored, classes.flatten(), names)}
+        labels = self.labels.view(len(self.images), -1)
+        return class_grids(self.decode, self.images.detach(), labels, self.normalisation)
