@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +34,10 @@ from gendistill.seeds import stream
 from gendistill.teacher import Teacher
 from gendistill.teacher.decoded import teacher_of
 from trainers.batch import Batch, Made
+from trainers.checks import check_words
 from trainers.class_sizes import check_stored, lower_images, taken_whole
 from trainers.decoding import Shown, class_grids, encoded
+from trainers.image_optimisers import Kind, image_optimiser
 from trainers.labellers import LabellerPlan
 from trainers.stored_start import check_start, is_stored, stored_images
 from trainers.terms.hosts import TrainerHost, with_learner
@@ -52,7 +54,7 @@ STATISTICS_AT_ONCE = 160
 
 
 class MatchingTrainer(Trainer):
-    """Move ``images_per_class`` images of every class by SGD until a subclass's distance from real ones is small.
+    """Move ``images_per_class`` images of every class until a subclass's distance from real ones is small.
 
     Args:
         images_per_class: Synthetic images of each class, as they are stored; 1 or more.
@@ -63,8 +65,9 @@ class MatchingTrainer(Trainer):
         images: What they start from: ``real`` training images, ``noise`` (standard normal), or images that are stored
             somewhere, as :func:`gendistill.teacher.open_teacher` names them: a teacher file, a run,
             ``real:kcenter=10``. A decode that shows several images in one starts from as many, all different.
-        lr_images: SGD's learning rate of the images, in normalised units; positive. Images are not clipped.
+        lr_images: Learning rate of the images, in normalised units; positive. Images are not clipped.
         momentum: SGD's momentum, in [0, 1).
+        optimizer: ``sgd``, as published for most methods, or ``adam``, whose steps do not depend on the loss's scale.
         real_batch: Real images of each class at every step; of a class with fewer all of them.
         learner: The network to compare in, as ``class_path`` and ``init_args``; by default the data set's default
             learner. A narrower one saves time; who learns from the images later need not be like it.
@@ -95,6 +98,7 @@ class MatchingTrainer(Trainer):
         images: str = "real",
         lr_images: float = 0.1,
         momentum: float = 0.5,
+        optimizer: Kind = "sgd",
         real_batch: int = 256,
         learner: dict[str, Any] | None = None,
         probe: dict[str, Any] | None = None,
@@ -120,7 +124,8 @@ class MatchingTrainer(Trainer):
         self.images_per_class, self.real_batch = images_per_class, real_batch
         self.decode, self.labeller = decode_of(decode), LabellerPlan.of(labeller)
         self.start = images
-        self.lr_images, self.momentum = lr_images, momentum
+        check_words(optimizer=(optimizer, get_args(Kind)))
+        self.lr_images, self.momentum, self.optimizer_kind = lr_images, momentum, optimizer
         self.learner_spec, self.probe_spec = learner, with_learner(probe, learner)
         self.augment, self.strength_given, self.strength = augment, dict(strength or {}), Strength.of(strength)
         self.chunk_wanted = chunk
@@ -164,8 +169,8 @@ class MatchingTrainer(Trainer):
         self.strategy = named_strategy(self.augment, description)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W), or what the decode stores in their place
-        sgd = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
-        self.optimizer = self.decode.kept(sgd)
+        moved = image_optimiser(self.optimizer_kind, self.images, self.lr_images, self.momentum)
+        self.optimizer = self.decode.kept(moved)
         self.probes = make_probes(self.probe_spec)
         if isinstance(self.probes, Trunk):
             kinds = ", ".join(kind for kind in KINDS if kind != "trunk")
@@ -265,7 +270,7 @@ class MatchingTrainer(Trainer):
         return Batch(self.in_memory_format(images), self.labels[index // cells])
 
     def match(self, network: nn.Module, real: Tensor, others: Sequence[Tensor] = ()) -> Tensor:
-        """Move the images by one step of SGD.
+        """Move the images by one step of their optimiser.
 
         Args:
             network: See :meth:`new_network`.
