@@ -101,6 +101,30 @@ def test_a_step_is_that_of_the_slow_version(
             torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-5)
 
 
+def test_no_more_than_a_chunk_is_in_memory_however_many_images_there_are(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"images_per_class": 6, "decode": {"factor": 2}, "real_batch": 30, "chunk": 5}
+    trainer = attached(
+        tiny(**options, characteristic=LEARNED, cross_entropy=1.0, probe=NCFM, representatives={"among": 32}),
+        tiny_data,
+        tmp_path,
+    )
+    network, seen, with_graph = trainer.network, list[int](), list[int]()
+    whole = network.features
+
+    def counting(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        found: Tensor = whole(images)
+        if found.requires_grad:
+            with_graph.append(len(images))
+        return found
+
+    monkeypatch.setattr(network, "features", counting)
+    trainer.train_step(trainer.next_batch())
+    assert max(seen) <= 5 and sum(with_graph) == 6 * 4 * 3  # each synthetic image's graph once
+
+
 def test_learned_frequencies_find_a_larger_distance_than_the_drawn_ones(tiny_data: RealData, tmp_path: Path) -> None:
     plan = {"frequencies": 64, "learned": True, "width": 16, "lr": 0.5}
     trainer = attached(tiny(characteristic=plan, images="noise", lr_images=1e-12, augment="none"), tiny_data, tmp_path)

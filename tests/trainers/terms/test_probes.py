@@ -27,6 +27,16 @@ KINDS: dict[str, dict[str, Any]] = {
     "fresh": {"learner": NET},
     "pretrained": {"state": "pretrained", "learner": NET, "steps": 5},
     "pool": {"state": "pool", "learner": NET, "steps": 2, "size": 2},
+    "growing": {
+        "state": "growing",
+        "learner": NET,
+        "size": 2,
+        "first": 1,
+        "every": 2,
+        "steps": 1,
+        "batch_size": 8,
+    },
+    "interpolated": {"state": "interpolated", "learner": NET, "steps": 2, "size": 2},
     "trunk": {"state": "trunk"},
 }
 
