@@ -135,7 +135,7 @@ class Breaks(ConditionalGANTrainer):
         return super().train_step(batch)
 
 
-@pytest.mark.parametrize("kind", ["fresh", "pretrained", "pool"])
+@pytest.mark.parametrize("kind", ["fresh", "pretrained", "pool", "growing", "interpolated"])
 def test_a_broken_run_continues_with_the_same_probes(tiny_data: RealData, tmp_path: Path, kind: str) -> None:
     settings = SMALL | {"terms": [term(DIFFERENCE, probe=KINDS[kind])]}
     whole, continued = ConditionalGANTrainer(**settings), ConditionalGANTrainer(**settings)
