@@ -98,7 +98,7 @@ class DistributionMatchingTrainer(MatchingTrainer):
             self.frequencies = Characteristic(self.characteristic_plan, self, self._feature_count())
         if self.representatives is not None:
             rows = self.data.description.num_classes, self.real_batch
-            self.chosen = torch.zeros(rows, dtype=torch.int64, device=self.device)
+            self.serving = torch.zeros(rows, dtype=torch.int64, device=self.device)
             """Real images of each class that serve until others are chosen."""
         if self.cross_entropy:
             self._check_classifier()
@@ -139,8 +139,8 @@ class DistributionMatchingTrainer(MatchingTrainer):
         network, index = self.new_network(), batch[0]
         if self.representatives is not None:
             if self.step % self.representatives.every == 0:
-                self.chosen = self._chosen(network, self.representatives)
-            index = self.chosen[self.mine.start : self.mine.stop]
+                self.serving = self._chosen(network, self.representatives)
+            index = self.serving[self.mine.start : self.mine.stop]
         if self.frequencies is None:
             return {"loss/distribution": self.match(network, index)}
         self.frequencies.draw(self.step)
@@ -207,7 +207,7 @@ class DistributionMatchingTrainer(MatchingTrainer):
     def _chosen(self, network: Any, how: Representatives) -> Tensor:
         """Return real images (K, real_batch) that stand for their classes; a class with fewer repeats them."""
         drawn = self.classes.draw(how.among, self.run.streams["representatives"], repeat=True)
-        found = torch.zeros(self.chosen.shape, dtype=torch.float64, device=self.device)  # whole numbers, exactly
+        found = torch.zeros(self.serving.shape, dtype=torch.float64, device=self.device)  # whole numbers, exactly
         columns = torch.arange(self.real_batch, device=self.device)
 
         def features(index: Tensor) -> Tensor:

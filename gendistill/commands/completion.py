@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.cli import COMMANDS
 
     program = everything(COMMANDS, {name: getattr(shtab, name) for name in ("FILE", "DIRECTORY")})
-    print(shtab.complete(program, shell=given.shell))
+    print(shtab.complete(program, given.shell))
     return 0
 
 

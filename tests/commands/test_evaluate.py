@@ -114,11 +114,11 @@ def test_learners() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("convnet", "--learner is 'convnet'; did you mean 'gendistill.nets.learners.ConvNet'"),
+        ("convnet", "learner is 'convnet'; did you mean 'gendistill.nets.learners.ConvNet'"),
         ("ConvNett", "did you mean 'gendistill.nets.learners.ConvNet'"),
-        ("Generatr", "--learner is 'Generatr'; write the name of a learner such as ConvNet"),
+        ("Generatr", "learner is 'Generatr'; write the name of a learner such as ConvNet"),
         ("Generator", "'gendistill.nets.base.Generator', which is no learner; write the name"),
-        ("", "--learner is ''; write the name"),
+        ("", "learner is ''; write the name"),
         ("GTNGenerator", "'gendistill.nets.gtn.GTNGenerator', which is no learner; write the name"),
         ("gendistill.nets.dcgan.DCGANDiscriminator", "DCGANDiscriminator', which is no learner"),
         ("{class_path: GTNGenerator}", "GTNGenerator', which is no learner"),

@@ -211,10 +211,10 @@ def test_mistakes_are_explained(words: list[str], said: str, capsys) -> None:
     assert said in capsys.readouterr().err
 
 
-def test_an_installed_package_has_no_configs(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_configs_are_found_away_from_a_checkout(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["replicate", "bradley-4.1-gan"]) == 2
-    assert "come with a checkout of the project" in capsys.readouterr().err
+    assert main(["replicate", "--list"]) == 0
+    assert "bradley-4.1-gan" in capsys.readouterr().out
     with pytest.raises(UserError, match="no folder"):
         Replications(tmp_path / "nowhere").ids()
 

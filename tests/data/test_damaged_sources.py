@@ -116,7 +116,7 @@ def test_usps_h5_without_h5py_says_what_to_install(tmp_path: Path, monkeypatch: 
 
 
 def test_unknown_names_and_options() -> None:
-    with pytest.raises(UserError, match="did you mean 'cifar10'"):
-        load("CIFAR-10")
+    with pytest.raises(UserError, match="did you mean 'cifar100'"):
+        load("CIFAR-100000")
     with pytest.raises(UserError, match="leave them out"):
         load("digits", image_size=16)

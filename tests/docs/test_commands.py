@@ -14,6 +14,7 @@ import pytest
 from gendistill import shipped
 from gendistill.cli import COMMANDS
 from gendistill.commands.latent_search import TRAINER
+from gendistill.commands.privacy import HELP, PARTS
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.errors import UserError
 
@@ -75,6 +76,10 @@ def options_of(words: list[str]) -> None:
     if words[0] == "torchrun":
         return options_of(words[next(at for at, word in enumerate(words) if word in OF_TRAINER) :])
     if words[0] in LATER:
+        return None
+    if words[0] == "privacy":  # its parts take the options of train beside their own
+        assert words[1] in PARTS and not {word for word in words[2:] if word.startswith("--") and word not in HELP
+                                          and not re.match(r"^--(run|data|trainer)\.", word)}, words  # fmt: skip
         return None
     assert words[0] in COMMANDS, f"there is no command {words[0]}"
     words = [word for word in words if word not in ("--help", "-h", "[OPTIONS]")]

@@ -251,11 +251,15 @@ def test_order_of_the_teacher(tiny_data: RealData, tmp_path: Path) -> None:
         ({"rounds": 2, "steps": 3}, "which 2 rounds cannot share"),
         ({"probes": []}, "probes is an empty list"),
         ({"lr": 0}, "must be positive"),
-        ({"num_batches": 9}, "make 6 batches of 16"),
+        ({"num_batches": 9}, "the training images make 6 batches; choose 1 to 6"),
         ({"labels": "soft"}, "labels is 'soft'"),
     ],
 )
-def test_bad_options_are_refused(tiny_data: RealData, tmp_path: Path, options: Any, sentence: str) -> None:
+def test_bad_options_are_refused(
+    tiny_data: RealData, tmp_path: Path, options: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is not typed is lowered with a note.
+    monkeypatch.setattr(BatchCondensationTrainer, "typed", frozenset(options))
     with pytest.raises(UserError, match=sentence):
         condense(tiny_data, tmp_path, **options)
 

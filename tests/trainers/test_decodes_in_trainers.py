@@ -228,8 +228,10 @@ def test_noise_and_earlier_sets_are_beginnings_too(tiny_data: RealData, tmp_path
     assert eight.images.shape == (3, 2, 1, 8, 8)
     with pytest.raises(UserError, match="holds 2 images of each class, images_per_class asks for 8, 4 in each"):
         attached(matching(images="real:kmeans=2@pixels"), tiny_data, tmp_path / "few")
-    with pytest.raises(UserError, match="distillation starts from 36 real images of each class"):
-        attached(matching(images_per_class=9), tiny_data, tmp_path / "many")
+    with pytest.raises(UserError, match="starts from 36 real images of each class"):
+        many = matching(images_per_class=9)
+        many.typed = frozenset({"images_per_class"})
+        attached(many, tiny_data, tmp_path / "many")
     plain = attached(matching(images=str(tmp_path / "sheets.safetensors"), decode=None, images_per_class=8), tiny_data,
                      tmp_path / "plain")  # fmt: skip
     shown = first.decode.rows(first.images.detach(), first.labels.view(3, 2))

@@ -190,6 +190,10 @@ class Blind(nn.Module):
     ("options", "sentence"),
     [
         ({"images_per_class": 0}, "images_per_class is 0"),
+        (
+            {"images_per_class": 40},
+            "images_per_class is 40, .* 40 real images of each class, and classes 'top' has 32.*choose 1 to 32",
+        ),
         ({"images": "reel"}, "did you mean 'real'"),
         ({"lr_images": 0.0}, "lr_images must be positive"),
         ({"momentum": 1.0}, r"momentum lie in \[0, 1\)"),
@@ -205,5 +209,7 @@ def test_a_wrong_option_is_one_sentence(
     tiny_data: RealData, tmp_path: Path, options: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
-        trainer = attached(tiny(**options), tiny_data, tmp_path)
+        trainer = tiny(**options)
+        trainer.typed = frozenset(options)  # what is not typed is lowered with a note
+        attached(trainer, tiny_data, tmp_path)
         trainer.train_step(trainer.next_batch())

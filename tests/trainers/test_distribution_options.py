@@ -185,7 +185,7 @@ def test_processes_share_the_classes_frequencies_and_representatives(tiny_data: 
     loss = one.train_step(one.next_batch())["loss/distribution"]
     parts = [attached(tiny(**options), tiny_data, tmp_path, Two(rank, 2)) for rank in range(2)]
     losses = [part.train_step(part.next_batch())["loss/distribution"] for part in parts]
-    assert torch.equal(parts[0].chosen + parts[1].chosen, one.chosen)
+    assert torch.equal(parts[0].serving + parts[1].serving, one.serving)
     torch.testing.assert_close(sum(losses) / 2, loss)
     assert one.images.grad is not None
     shares = [part.images.grad for part in parts]
@@ -197,7 +197,7 @@ def test_representatives_are_those_nearest_to_the_centres(tiny_data: RealData, t
     chosen = []
     for _ in range(4):
         trainer.train_step(trainer.next_batch())
-        chosen.append(trainer.chosen.clone())
+        chosen.append(trainer.serving.clone())
         trainer.run.step += 1
     same = [torch.equal(one, other) for one, other in zip(chosen, chosen[1:], strict=False)]
     assert same == [True, False, True]  # each choice serves for two steps

@@ -44,7 +44,10 @@ def trainer(probe: nn.Module | None = None, data: Any = None) -> Any:
     """The little that an objective asks of its trainer."""
     made = network() if probe is None else probe
     return SimpleNamespace(
-        data=data or SimpleNamespace(description=SimpleNamespace(num_classes=CLASSES, embedding=None, kind="pictures")),
+        data=data
+        or SimpleNamespace(
+            description=SimpleNamespace(num_classes=CLASSES, embedding=None, kind="pictures", cloud=None)
+        ),
         run=SimpleNamespace(streams=Streams(0, torch.device("cpu")), directory=SimpleNamespace(has_state=False)),
         device=torch.device("cpu"),
         normalisation=Normalisation((0.5,), (0.5,)),
@@ -145,7 +148,13 @@ def test_an_objective_by_groups_has_the_gradient_of_the_whole(
     make: Any, normalisation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     described = SimpleNamespace(
-        num_classes=CLASSES, image_shape=(1, 8, 8), embedding=None, kind="pictures", name="bands", normalisation=None
+        num_classes=CLASSES,
+        image_shape=(1, 8, 8),
+        embedding=None,
+        kind="pictures",
+        name="bands",
+        normalisation=None,
+        cloud=None,
     )
     found = []
     for size in (1000, 2):
@@ -178,7 +187,11 @@ def test_matching_objectives_share_the_probe_of_the_step_unless_they_have_their_
         expected = expected + (means[0] - means[1]).square().sum()
     torch.testing.assert_close(value, expected)
     own = FeatureMatching(match="logits", probe={"learner": SPEC})
-    of.data = SimpleNamespace(description=SimpleNamespace(num_classes=CLASSES, image_shape=(1, 8, 8)))
+    of.data = SimpleNamespace(
+        description=SimpleNamespace(
+            num_classes=CLASSES, image_shape=(1, 8, 8), embedding=None, kind="pictures", cloud=None
+        )
+    )
     assert not torch.isclose(value_of(own, of, real, fake), expected)
 
 
@@ -198,7 +211,13 @@ def test_confidence_is_the_cross_entropy_of_a_classifier_that_stays_as_it_is() -
     real, fake = batches()
     probe = network()
     objective = Confidence(probe={"state": "fresh", "learner": SPEC})
-    of = trainer(data=SimpleNamespace(description=SimpleNamespace(num_classes=CLASSES, image_shape=(1, 8, 8))))
+    of = trainer(
+        data=SimpleNamespace(
+            description=SimpleNamespace(
+                num_classes=CLASSES, image_shape=(1, 8, 8), embedding=None, kind="pictures", cloud=None
+            )
+        )
+    )
     found = value_of(objective, of, real, fake)
     with initialisation(0, "objectives/0/confidence/probe/0"):
         probe = ConvNet(CLASSES, (1, 8, 8), width=3, depth=1)
