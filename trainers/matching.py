@@ -322,8 +322,7 @@ class MatchingTrainer(Trainer):
     ) -> tuple[Tensor, ...]:
         """Return the distance of the classes ``first`` to ``last - 1``, and its gradient by their images (k, M, ...).
 
-        After it come its gradients by ``others``.
-        What is made for a group is gone when the next one's turn comes.
+        After them come its gradients by ``others``. What is made for a group is gone when the next one's turn comes.
         """
         # A leaf of their own: the way back through a slice would write a gradient of all images for each group.
         own = self.images.detach()[first:last].requires_grad_()
