@@ -298,7 +298,8 @@ class _Loop:
         directory.lock()
         directory.sweep()
         if self.run.options.fresh:
-            directory.discard()
+            directory.put_aside()
+            self.closing.callback(directory.put_back)  # nothing is there any more once the run has begun
         if directory.has_state:
             require_same(directory, config)
             length = ((directory.read_config() or {}).get("run") or {}).get("steps")
@@ -421,10 +422,14 @@ class _Loop:
         run, options, trainer = self.run, self.run.options, self.trainer
         began, began_at = time.perf_counter(), run.step
         self.started = began - run.seconds
+        discarding = options.fresh
         while run.step < options.steps:
             now = time.perf_counter()
             values = {**trainer.train_step(trainer.next_batch()), **trainer.recorded()}
             run.step += 1
+            if discarding:  # until here it could be refused
+                self.processes.on_main(run.directory.discard)
+                discarding = False
             if self.tuning.pays(time.perf_counter() - now):
                 self.tune(signals)
                 began, began_at = time.perf_counter(), 0
