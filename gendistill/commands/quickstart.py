@@ -81,7 +81,9 @@ def parser() -> Options:
         metavar="DIR",
         help="directory with gan.yaml, gtn.yaml and latent.yaml; None: those of the project",
     )
-    options.add_argument("--scale", default=None, help="named scale of the configs; smoke takes seconds, and judges by few learners, too")
+    options.add_argument(
+        "--scale", default=None, help="named scale of the configs; smoke takes seconds, and judges by few learners, too"
+    )
     options.add_argument("--seed", type=int, default=0, help="seed of the three runs and of the random real subset")
     usual, small = (
         {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in found.items()}
