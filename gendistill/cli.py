@@ -27,7 +27,7 @@ from gendistill.visible import guarded, sentence, visible
 DISTRIBUTED = ("train", "latent-search")
 """The commands that several processes under torchrun share; every other one is done by the first process alone."""
 
-OF_CONFIGS = ("train", "latent-search", "replicate", "sweep")
+OF_CONFIGS = ("train", "latent-search", "replicate", "sweep", "privacy")
 """The commands whose options are keys of a config: ``--data.image_size``, not ``--image-size``."""
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -45,11 +45,13 @@ COMMANDS = {
     "poison": ("gendistill.commands.poison", "measure a poisoned teacher, and try to find it out"),
     "adapt": ("gendistill.commands.adapt", "measure images that adapt networks trained on another data set"),
     "condensation": ("gendistill.commands.condensation", "measure condensed batches beside their controls"),
+    "privacy": ("gendistill.commands.privacy", "train on private images that stay at their sites (PrivacyGAN)"),
     "export": ("gendistill.commands.export", "write a teacher as PNG folder, .pt pair, Parquet or safetensors"),
     "tokens": ("gendistill.commands.tokens", "print the words nearest to a distilled text's sentences"),
     "import": ("gendistill.commands.import_teacher", "read results of the public code of DC, DSA, DM, MTT and DD"),
     "verify": ("gendistill.commands.verify", "does a published set give the published number, and if not, why?"),
     "diagnose": ("gendistill.commands.diagnose", "has a generator collapsed, and how? class by class, with pictures"),
+    "audit": ("gendistill.commands.audit", "what does a teacher tell of the images that it was made from?"),
     "report": ("gendistill.commands.report", "write a self-contained HTML report of results"),
     "doctor": ("gendistill.commands.doctor", "what is installed and found here, what is missing and how to get it"),
     "configs": ("gendistill.commands.configs", "list the configs that come with the project, or copy one"),

@@ -9,9 +9,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gendistill.links.exchanges import OWN, Circle, all_reduce
+
+
+def shared_with() -> Circle:
+    """Return the processes that share a batch with this one."""
+    return OWN.circle or Circle(None, dist.get_rank(), dist.get_world_size())
+
 
 class SumOverProcesses(torch.autograd.Function):
-    """Sum a tensor over all processes, differentiably and as often as wanted.
+    """Sum a tensor over the processes that share a batch, differentiably and as often as wanted.
 
     The derivative of a sum is one for each summand, so the gradient is again a sum over processes. After gradients are
     averaged over processes this is the gradient of the mean of their losses.
@@ -21,7 +28,7 @@ class SumOverProcesses(torch.autograd.Function):
     def forward(ctx: Any, value: Tensor) -> Tensor:
         """Return the sum."""
         total = value.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
+        all_reduce(total, shared_with(), "statistics")
         return total
 
     @staticmethod

@@ -7,7 +7,6 @@ and no state is left behind.
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,8 @@ from gendistill.report.drawing import (
     styles,
 )
 from gendistill.report.facts import accuracy_words
+from gendistill.report.over_steps import MOST, sampled
+from gendistill.report.over_steps import over_steps as draw_over_steps
 from gendistill.report.picture_figures import grid_figure
 from gendistill.report.rows import Row
 from gendistill.report.verdict import verdict
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 90
-STEP = re.compile(r"(?P<name>.+)-(?P<step>\d{7,})\.png")
 
 ResultsLike = Result | Comparison | Mapping[str, Any] | Iterable[Result]
 """Results: of one teacher, of several, or those of ``results.json``."""
@@ -159,32 +159,35 @@ def film(
     Raises:
         UserError: It has no pictures of that name.
     """
-    folder = _directory(run) / "samples"
-    found: dict[str, list[tuple[int, Path]]] = {}
-    for file in sorted(folder.glob("*.png")) if folder.is_dir() else []:
-        if match := STEP.fullmatch(file.name):
-            found.setdefault(match["name"], []).append((int(match["step"]), file))
-    if not found:
-        raise UserError(f"'{_directory(run)}' has no pictures; train with sample_every=N to have a look every N steps")
-    name = name or next(iter(found))
-    if name not in found:
-        raise UserError(
-            f"'{_directory(run)}' has no pictures '{name}'; {did_you_mean(name, found)}it has: {', '.join(found)}"
-        )
-    steps = found[name]
+    directory = _directory(run)
+    name, steps = sampled(directory, name)
     if path is not None:
-        frames = [read_picture(file).convert("RGB") for _, file in steps]
+        frames = [read_picture(file).convert("RGB") for file in steps.values()]
         times = [250] * (len(frames) - 1) + [1250]
         atomic_write(
             path,
-            lambda file: frames[0].save(
-                file, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0
+            lambda out: frames[0].save(
+                out, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0
             ),
         )
     count = min(most, len(steps))
     places = sorted({round(place * (len(steps) - 1) / max(count - 1, 1)) for place in range(count)})
-    chosen = [steps[place] for place in places]
-    return _of_pictures([read_picture(file) for _, file in chosen], [f"step {step:,}" for step, _ in chosen])
+    chosen = [list(steps)[place] for place in places]
+    return _of_pictures([read_picture(steps[step]) for step in chosen], [f"step {step:,}" for step in chosen])
+
+
+def over_steps(runs: Mapping[str, InDirectory | str | Path], name: str | None = None, *, most: int = MOST) -> Figure:
+    """Draw what several runs have shown on their way: a row a run, a column a step that all of them have.
+
+    Args:
+        runs: Runs or their directories, by what stands before their rows.
+        name: Which grids, such as ``points``; None: the first of each.
+        most: Steps in the figure, evenly spread.
+
+    Raises:
+        UserError: One has no pictures of that name, or they have no step in common.
+    """
+    return _shown(draw_over_steps({row: _directory(run) for row, run in runs.items()}, name, most=most))
 
 
 def _values(results: ResultsLike) -> dict[str, Any]:

@@ -36,6 +36,9 @@ SAID_BY = {
         ("import", "verify"),
     ),
     "commands/judge.py": ("evaluate", "compare"),
+    **dict.fromkeys(
+        (f"federated/{room}.py" for room in ("certificates", "over_grpc", "serving", "joining")), ("privacy",)
+    ),
     "commands/cluster.py": ("replicate", "sweep"),
     "commands/away.py": ("replicate", "sweep"),
     "commands/compare_away.py": ("compare",),

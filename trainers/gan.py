@@ -7,7 +7,7 @@ and calls ``super()``; docs/methods/gan.md has the equations, the deviations fro
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -18,9 +18,11 @@ from gendistill.data.description import Normalisation
 from gendistill.declared import accepted_arguments
 from gendistill.errors import UserError
 from gendistill.grids import Grid
+from gendistill.links.cost import Sizes, data_parallel
 from gendistill.losses.adversarial import RELATIVISTIC, check_loss_type
 from gendistill.losses.penalty import gradient_penalty, zero_centred_penalty
 from gendistill.nets.ema import EMA
+from gendistill.nets.layers import BatchNorm2d
 from gendistill.nets.modes import frozen, untracked
 from gendistill.objects import laid_over
 from gendistill.runs.watch import Watched
@@ -36,12 +38,18 @@ from trainers.trainer import Trainer
 
 Spec = Mapping[str, Any]
 LR_DECAYS = ("linear", "none")
+OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 COLLAPSED = {"wasserstein": 1e-9}
 """How near to 0 the discriminator's loss must stay to say that it is 0; of other losses, which end there, 1e-3."""
 SATURATED = (
     "the discriminator's loss stays at 0: it tells all images apart and learns no more, and the generator learns "
     "little from it; try a smaller --trainer.lr_discriminator or --trainer.n_dis, or --trainer.diff_augment"
 )
+
+
+def whole(values: Tensor) -> Tensor:
+    """Return values in float32 where they are in less."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class GANTrainer(Trainer):
@@ -82,6 +90,8 @@ class GANTrainer(Trainer):
     compiles: ClassVar[bool] = True
     takes_terms = True
     shares_batch = True
+    generated: Callable[[], Batch] | None = None
+    """Returns the next batch of generated images where another process makes them."""
     labelled: ClassVar[bool] = False
     """Whether both networks are told the labels."""
     default_generator: ClassVar[str] = "gendistill.nets.sngan.SNGANGenerator"
@@ -251,11 +261,19 @@ class GANTrainer(Trainer):
             Scalars of the last discriminator update and of the generator update: ``loss/discriminator``,
             ``loss/generator``, ``prob/real``, ``prob/fake``, and whatever a loss has recorded.
         """
-        self._set_learning_rates()
+        self.set_learning_rates()
         for update in range(self.n_dis):
-            self._real = self.in_packs(Batch(*(batch if update == 0 else self.next_batch())))
-            self.discriminator_step(self._real)
+            self.discriminator_step(self.see(batch if update == 0 else self.next_batch()))
         self.generator_step()
+        return self.forget()
+
+    def see(self, batch: tuple[Tensor, Tensor]) -> Batch:
+        """Return real images (B, C, H, W) and labels (B,) in packs; until the next ones losses look at them."""
+        self._real = self.in_packs(Batch(*batch))
+        return self._real
+
+    def forget(self) -> dict[str, Tensor]:
+        """Let a step's images go, and return its scalars."""
         self._real = self._latents = None
         return self.recorded()
 
@@ -268,6 +286,10 @@ class GANTrainer(Trainer):
         """
         with torch.no_grad(), untracked(self.generator):
             fake = self.fakes()
+        self.learn_to_tell(real, fake)
+
+    def learn_to_tell(self, real: Batch, fake: Batch) -> None:
+        """Make one update of the discriminator on these images."""
         loss = self.discriminator_loss(real, fake)
         self.record("loss/discriminator", loss)
         if loss.requires_grad:  # else it is a term alone, which does not look at the discriminator
@@ -345,7 +367,12 @@ class GANTrainer(Trainer):
         return Batch(completed(real.images[:: self.packing], others, self.packing), repeated(labels, self.packing))
 
     def fakes(self) -> Batch:
-        """Return a new batch of generated images, this process's part of ``batch_size``; labels are drawn first."""
+        """Return a new batch of generated images, this process's part of ``batch_size``; labels are drawn first.
+
+        Where the generator is elsewhere (:attr:`generated`) they come from there, without a graph.
+        """
+        if self.generated is not None:
+            return self.generated()
         labels = None
         if self.labelled:
             stream, classes = self.run.streams["noise"], self.data.description.num_classes
@@ -354,7 +381,7 @@ class GANTrainer(Trainer):
         self._latents = self.noise(self.batch_size, self.generator.nz)
         with self.autocast():
             images = self._generate(self._latents, *self._told(labels))
-        return Batch(images.float(), labels)
+        return Batch(whole(images), labels)
 
     def discriminate(self, batch: Batch) -> Tensor:
         """Return the discriminator's logits (B, 1) float32; under bfloat16 the forward pass is mixed precision.
@@ -364,7 +391,7 @@ class GANTrainer(Trainer):
         images, labels = packed(batch._replace(images=augmented(self, batch.images, self.diff_augment)), self.packing)
         with self.autocast():
             logits: Tensor = self._judge(images, *self._told(labels))
-        return logits.float()
+        return whole(logits)
 
     def discriminate_exactly(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """Return the discriminator's logits of packs in float32 always, for terms that differentiate twice."""
@@ -399,11 +426,16 @@ class GANTrainer(Trainer):
         """Say how learning rates that fall to 0 at the end change with the length of the run."""
         return linear_decay(self.lr_decay, step, before, now)
 
-    def _set_learning_rates(self) -> None:
+    def set_learning_rates(self, names: Sequence[str] = OPTIMIZERS) -> None:
+        """Give optimisers the rates of this step.
+
+        Args:
+            names: Which attributes.
+        """
         # Computed from the step alone: no scheduler whose state could be lost, or that a longer run would upset.
         factor = 1 - self.step / self.steps if self.lr_decay == "linear" else 1.0
-        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
-            for group in optimizer.param_groups:
+        for name in names:
+            for group in getattr(self, name).param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
@@ -418,6 +450,25 @@ class GANTrainer(Trainer):
             rates_option="schedule_lr of the term",
             moved={"the generator's weights": list(self.generator.parameters())},
             collapsed={"loss/discriminator": (near, SATURATED)} if own else {},
+        )
+
+    def expected(self, steps: int) -> dict[str, int]:
+        """Return the bytes of the gradients that so many steps exchange, of all processes together."""
+        world = self.run.processes.world
+        return data_parallel(self.sizes(), world, steps) if world > 1 else {}
+
+    def sizes(self) -> Sizes:
+        """Return what of this GAN decides what several processes send."""
+        return Sizes(
+            discriminator=trained_numbers(self.discriminator),
+            generator=trained_numbers(self.generator),
+            discriminator_norms=statistics(self.discriminator),
+            width=next(self.discriminator.parameters()).element_size(),
+            generator_norms=statistics(self.generator),
+            image=math.prod(self.data.description.image_shape),
+            batch=self.batch_size,
+            updates=self.n_dis,
+            labelled=self.labelled,
         )
 
     def teacher(self) -> Teacher:
@@ -438,6 +489,16 @@ class GANTrainer(Trainer):
         pixels = self.normalisation.invert(images.float()).clamp(0, 1)
         names = self.data.description.class_names[:classes] * classes if self.labelled else ()
         return {"generator": Grid(pixels, classes, tuple(names))}
+
+
+def trained_numbers(network: nn.Module) -> int:
+    """Return how many numbers of a network are trained."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def statistics(network: nn.Module) -> int:
+    """Return how many numbers the batch norms of a network exchange in a forward pass, where a batch is shared out."""
+    return sum(2 * module.num_features + 1 for module in network.modules() if isinstance(module, BatchNorm2d))
 
 
 class ConditionalGANTrainer(GANTrainer):

@@ -163,8 +163,7 @@ class MatchingTrainer(Trainer):
         self.strategy = named_strategy(self.augment, description)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W), or what the decode stores in their place
-        sgd = torch.optim.SGD([self.images], lr=self.lr_images, momentum=self.momentum)
-        self.optimizer = self.decode.kept(sgd)
+        self.optimizer = self.decode.kept(self.new_optimizer(self.images))
         self.probes = make_probes(self.probe_spec)
         if isinstance(self.probes, Trunk):
             raise UserError(
@@ -174,6 +173,10 @@ class MatchingTrainer(Trainer):
         self.labelling = self.labeller.attach(self)
         self.network = self.probes.new("network")
         self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape, self.network)
+
+    def new_optimizer(self, images: nn.Parameter) -> torch.optim.Optimizer:
+        """Return what moves the images; SGD, as in the papers."""
+        return torch.optim.SGD([images], lr=self.lr_images, momentum=self.momentum)
 
     @property
     def shown_per_class(self) -> int:
@@ -301,13 +304,25 @@ class MatchingTrainer(Trainer):
 
         What is made for a group is gone when the next one's turn comes.
         """
-        wanted = change(self.real_images(index), first)
         # A leaf of their own: the way back through a slice would write a gradient of all images for each group.
         own = self.images.detach()[first:last].requires_grad_()
         shown = self.decode.rows(own, self.labels.view(len(self.images), -1)[first:last])
-        distance = self.distance(network, wanted, change(shown, first), first)
+        distance = self.group_distance(network, index, change, shown, first)
         # Gradients are averaged over processes, and each has its own classes: times their number is the sum.
         return distance.detach(), torch.autograd.grad(distance * self.run.processes.world, own)[0]
+
+    def group_distance(self, network: Any, index: Tensor, change: Siamese, shown: Tensor, first_class: int) -> Tensor:
+        """Return the distance of some classes, summed, from the real images that the step has drawn of them.
+
+        Args:
+            network: See :meth:`new_network`.
+            index: (k, R) of the real images.
+            change: The augmentation of the step.
+            shown: (k, M, C, H, W), decoded, with the graph to what is stored.
+            first_class: The class of the first row.
+        """
+        real = change(self.real_images(index), first_class)
+        return self.distance(network, real, change(shown, first_class), first_class)
 
     def siamese(self) -> Siamese:
         """Draw this step's augmentation of every class."""
@@ -325,6 +340,10 @@ class MatchingTrainer(Trainer):
 
     def teacher(self) -> Teacher:
         """Return the images, class by class, with what they were made for."""
+        return self.teacher_with(self.images.detach())
+
+    def teacher_with(self, images: Tensor) -> Teacher:
+        """Return the teacher that stored values (K, M, ...) make."""
         metadata = {
             "source": f"{type(self).__name__}, step {self.step}",
             "seed": self.run.options.seed,
@@ -336,7 +355,7 @@ class MatchingTrainer(Trainer):
         }
         return teacher_of(
             self.decode,
-            self.images.detach().flatten(0, 1).clone(),
+            images.flatten(0, 1).clone(),
             self.labels.clone(),
             self.data.description.with_normalisation(self.normalisation),
             metadata=metadata,

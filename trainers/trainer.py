@@ -20,6 +20,7 @@ from gendistill.grids import Grid, grid_of_classes
 from gendistill.nets.chance import Chance
 from gendistill.runs.attributes import UNFIT, capture, find, holds_state, is_plain, restore
 from gendistill.runs.context import RunContext
+from gendistill.runs.processes import Processes
 from gendistill.runs.watch import Watched
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher import Teacher
@@ -155,6 +156,34 @@ class Trainer(ABC):
 
     # What the loop calls.
 
+    def known_of(self, data: RealData) -> RealData:
+        """Return what the run may know of its data: all of it; a private method keeps images back.
+
+        Args:
+            data: The data set, as it was loaded; called once, before anything else looks at it.
+        """
+        return data
+
+    reads_in_part: ClassVar[bool] = False
+    """Whether some processes do without real data, so that not all of them read it."""
+
+    def read(self, data: Callable[[], RealData], processes: Processes) -> RealData:
+        """Return the data, read by those processes that need it.
+
+        Args:
+            data: Reads it.
+            processes: Those of the run, which are given the same config.
+        """
+        return data()
+
+    def sharing(self) -> Processes:
+        """Return the processes, with this one, that share a batch out; a step's metrics are averaged over them."""
+        return self.run.processes
+
+    def bring_together(self) -> None:
+        """Bring to the main process what it saves and shows; called in every process, before either."""
+        return None
+
     def attach(self, run: RunContext, data: RealData) -> None:
         """Take the run and the data, and build.
 
@@ -169,11 +198,10 @@ class Trainer(ABC):
         self._alike: ClassSampler | None = None
         self._measured: Measured | None = None
         self._check_terms()
-        if self.batch_size % run.processes.world:
-            raise UserError(
-                f"batch_size {self.batch_size} does not divide among {run.processes.world} processes; choose a multiple"
-            )
-        unit, count = self.batch_unit * run.processes.world, len(data.train)
+        world = self.sharing().world
+        if self.batch_size % world:
+            raise UserError(f"batch_size {self.batch_size} does not divide among {world} processes; choose a multiple")
+        unit, count = self.batch_unit * world, len(data.train)
         if most := count // unit * unit:
             lowered(self, "batch_size", most, f"'{data.description.name}' has {counted(count, 'training image')}")
         self.sampler = EpochSampler(len(data.train), self.batch_size, run.streams["data"])
@@ -204,6 +232,10 @@ class Trainer(ABC):
         records = dict(self._records)
         self._records.clear()
         return records
+
+    def expected(self, steps: int) -> dict[str, int]:
+        """Return the bytes that so many steps of all processes must send, by kind; nothing where that is not known."""
+        return {}
 
     def samples(self) -> Mapping[str, Tensor | Grid]:
         """Return picture grids by name; called in eval mode without gradients.

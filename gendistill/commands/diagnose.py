@@ -33,9 +33,9 @@ def main(argv: Sequence[str]) -> int:
     """Run ``gendistill diagnose``."""
     given = parser().parse(argv)
     from gendistill.evaluation.diagnosis import diagnose
-    from gendistill.evaluation.discriminators import discriminators
     from gendistill.report.diagnosis import write_page
     from gendistill.runs.device import choose_device
+    from gendistill.runs.discriminators import discriminators
     from gendistill.teacher.reference import open_teacher
 
     with result_only(given.json):

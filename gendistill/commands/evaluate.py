@@ -41,11 +41,13 @@ def parser() -> Options:
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill evaluate``."""
     given = parser().parse(argv)
+    from gendistill.links.record import KEY, read_links
     from gendistill.teacher.reference import open_teacher
 
-    output = given.output
+    output, links = given.output, None
     if output is None and (Path(given.teacher) / "config.yaml").is_file():
         output = str(Path(given.teacher) / "results.json")
+        links = read_links(Path(output))
     with result_only(given.json), keeping(output):
         data = load_data(given, given.teacher)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
@@ -53,6 +55,8 @@ def main(argv: Sequence[str]) -> int:
         if given.protocol in OF_CONDENSED_SETS and not is_real(given.teacher) and baselines([teacher], data):
             print(f"random real images, herding and k-center beside it: {typed('compare', *argv)}", file=sys.stderr)
         _log_to_tensorboard(result, Path(given.teacher))
+    if links is not None:
+        result[KEY] = links
     return hand_over(result, text, as_json=given.json, output=output)
 
 

@@ -332,6 +332,7 @@ def judge(
         The result of :func:`gendistill.evaluation.judging.judged`.
     """
     from gendistill.evaluation.judging import judged
+    from gendistill.evaluation.private_teachers import is_private
 
     if options.robust and teacher.label_counts is None:
         many = str(10 * data.description.num_classes)
@@ -340,16 +341,22 @@ def judge(
             f"--robust compares with as many random real images, and '{path}' makes images without end; judge some of "
             f"them: {how}"
         )
+    if options.robust and is_private(teacher):
+        raise UserError(
+            f"--robust trains on all real training images, and those that '{path}' protects are private; leave it out"
+        )
     learning = learning_options(options) | running(options)
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "draws", "reference", "seed")}
     fidelity |= {"device": learning["device"], "count": options.count if count is None else count}
+    # Fidelity compares with training images; of a private teacher it is measured when it is asked for by name.
+    looks = not is_private(teacher) or "fidelity" in options.explicit
     return judged(
         teacher,
         data,
         path=path,
         name=name,
         learning=learning,
-        fidelity=fidelity if options.fidelity else None,
+        fidelity=fidelity if options.fidelity and looks else None,
         seed=options.seed,
         continual=options.continual,
         robust=options.robust,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +21,9 @@ from gendistill.config.command_line import Words, assemble
 from gendistill.config.experiment import Experiment
 from gendistill.config.merge import at_scale
 from gendistill.config.plan import RUN, Plan, Reported, at_smoke, is_real, plan, reported
-from gendistill.errors import UserError, did_you_mean
+from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.notes import note
+from gendistill.words import counted
 
 if TYPE_CHECKING:
     from gendistill.commands.cluster import Cluster
@@ -136,7 +138,9 @@ class Replication:
 
     def command(self, seed: int) -> list[str]:
         """Return the words after ``gendistill`` that make the run of one seed."""
-        words = ["train", "--config", self.path, *(["--scale", self.of.scale] if self.of.scale else [])]
+        count = self.plan.processes
+        together = ["torchrun", f"--nproc-per-node={count}"] if count > 1 else []
+        words = [*together, "train", "--config", self.path, *(["--scale", self.of.scale] if self.of.scale else [])]
         for option, value in (*self.of.overrides, *self._placed(seed)):
             words.append(option if value is None else f"{option}={value}")
         return words
@@ -212,9 +216,13 @@ class Judge:
             return known
         print(f"{part.name}, seed {seed}", file=sys.stderr)
         if part.experiment is not None:
-            if not isinstance(other, str) and (start := other.maker.start) is not None:
-                run_experiment(start.experiment(seed))
-            run_experiment(part.experiment)
+            maker = None if isinstance(other, str) else other.maker
+            if maker is not None and maker.start is not None:
+                run_experiment(maker.start.experiment(seed))
+            if maker is not None and maker.plan.processes > 1:
+                make_together(maker, seed)
+            else:
+                run_experiment(part.experiment)
         teacher = open_teacher(part.reference, self.data, seed=seed)
         with going_on_in(part.file):
             result = judged(part.job | {"progress": True}, teacher, self.data)
@@ -227,6 +235,7 @@ class Judge:
 
         reference = other if isinstance(other, str) else other.plan.teacher
         experiment = None
+        made: dict[str, Any]
         if isinstance(other, str) or is_real(reference):
             name = reference
             # How the data was read says what real data is; a run's own config says it of a run.
@@ -238,6 +247,8 @@ class Judge:
             config = experiment.to_dict()
             config["run"] = {key: value for key, value in config["run"].items() if key not in PLACED}
             made = {"config": config}
+            if other.maker.plan.processes > 1:
+                made["processes"] = other.maker.plan.processes
             reference = str(Path(experiment.options.root) / experiment.options.name)
         planned = self.replication.plan
         learning = None if planned.learning is None else dict(planned.learning)
@@ -359,6 +370,22 @@ def judged(job: Mapping[str, Any], teacher: Teacher, data: RealData) -> dict[str
         learning=None if learning is None else learning | device | shown,
         fidelity=None if fidelity is None else fidelity | device,
     )
+
+
+def make_together(replication: Replication, seed: int) -> None:
+    """Make the run of one seed in several processes, which are not this one.
+
+    Raises:
+        GendistillError: It failed; its own sentence is on stderr.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "gendistill.cli", *replication.command(seed)], stdout=subprocess.DEVNULL, check=False
+    )
+    if done.returncode:
+        raise GendistillError(
+            f"the run of {counted(replication.plan.processes, 'process')} ended with exit code {done.returncode}; its "
+            f"sentence stands above, and the same command goes on ({replication.name}, seed {seed})"
+        )
 
 
 def beside(replication: Replication, images: int | None, training_images: int) -> list[tuple[str, str | Replication]]:

@@ -25,7 +25,10 @@ to go on. docs/command-line.md, "Several processes", has more.
 options, among others:
   --standalone            one machine alone (default where no rendezvous is named)
   --nproc-per-node N      processes on this machine (default: one for each GPU, 1 on a CPU)
-  --nnodes N              machines (default: 1)"""
+  --nnodes N              machines (default: 1)
+
+and of train:
+  --link-timeout SECONDS  how long a process waits for another one before the run ends (default: 600), --run.timeout"""
 
 
 def main(argv: Sequence[str]) -> int:

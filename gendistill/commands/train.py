@@ -75,7 +75,8 @@ def run_experiment(
 
     config = experiment.to_dict()
     trainer = trainer or experiment.build_trainer()
-    data = experiment.load_data() if data is None else data
+    if data is None:
+        data = experiment.load_data if getattr(trainer, "reads_in_part", False) else experiment.load_data()
     return train(trainer, data, experiment.options, config=config, callbacks=callbacks, loggers=loggers)
 
 
@@ -86,6 +87,8 @@ def announce(context: Any, data: Mapping[str, Any]) -> None:
     directory = context.directory
     print(f"run      {directory}  ({context.step} steps)")
     print(f"teacher  {directory.teacher}")
+    if (promised := promise_of(context)) is not None:
+        print(f"privacy  {promised}")
     print(f"judge    {typed('evaluate', str(directory), **data)}")
     print(f"curves   {typed('tensorboard', '--logdir', str(context.options.root))}")
     if data["name"] in TEXTS:
@@ -94,6 +97,15 @@ def announce(context: Any, data: Mapping[str, Any]) -> None:
 
         print(f"words    {typed('tokens', str(directory))}")
         print(listing(load(directory.teacher), count=SENTENCES), end="")
+
+
+def promise_of(context: Any) -> str | None:
+    """Return what the teacher of a run promises, None where its method promises nothing."""
+    from gendistill.privacy.promise import KEY, sentence
+    from gendistill.teacher.files import describe
+
+    noted = describe(context.directory.teacher)["metadata"].get(KEY)
+    return None if noted is None else sentence(noted)
 
 
 def summary(context: Any) -> dict[str, Any]:

@@ -231,6 +231,8 @@ def known_options(experiment: Experiment) -> list[str]:
 
 def _find(experiment: Experiment, option: str) -> list[str]:
     parts = option.lstrip("-").replace("-", "_").split(".")
+    if parts == ["link_timeout"]:  # the same wait: a link is what a process waits at
+        return ["run", "timeout"]
     trainer, run = declared_types(experiment.trainer_class), run_types()
     if parts in (["data_root"], ["data", "root"]):
         return ["data", "root"]

@@ -20,6 +20,7 @@ class Plan:
 
     Args:
         seeds: Number of runs, seeded 0, 1, ...; each trains learners of its own.
+        processes: How many make one run together, as torchrun starts them; 1: it is made in this one.
         teacher: ``run``: what the config's trainer makes; the id of a replication: what its trainer made, judged in
             another way; or real data: ``real``, ``real:subset=K``, ``real:ipc=K``, or a coreset such as
             ``real:herding=K``.
@@ -35,6 +36,7 @@ class Plan:
     """
 
     seeds: int = 3
+    processes: int = 1
     teacher: str = RUN
     starts_from: str | None = None
     starts_as: str = "initial_generator"
@@ -47,6 +49,8 @@ class Plan:
 
         if self.seeds < 1:
             raise UserError(f"evaluation.seeds is {self.seeds}; give at least 1")
+        if self.processes < 1:
+            raise UserError(f"evaluation.processes is {self.processes}; give at least 1")
         check_options(self.learning, self.fidelity)
         if self.learning is not None and self.learning.get("learner") is not None:
             object.__setattr__(self, "learning", self.learning | {"learner": _learner(self.learning["learner"])})

@@ -6,6 +6,7 @@ import hashlib
 import json
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from gendistill.data.description import Normalisation
-from gendistill.data.real import RealData, Split
+from gendistill.data.real import Elsewhere, RealData, Split
 from gendistill.errors import UserError
 
 PARTS = {"train": "training", "validation": "validation", "test": "test"}
@@ -93,8 +94,20 @@ def require_unchanged(before: Mapping[str, Any], now: Mapping[str, Any], what: s
         raise UserError(f"{what} on data that changed since: {', '.join(found)}; {way_out}")
 
 
+def without_images(data: RealData) -> RealData:
+    """Return what a process may know of data that others hold: all but the images and their labels."""
+
+    def part(split: Split) -> Split:
+        nothing = split.images[:0].cpu().clone(), split.labels[:0].cpu().clone()
+        return Elsewhere(*nothing, len(split), split_fingerprint(split))
+
+    return replace(data, train=part(data.train), validation=part(data.validation), test=part(data.test))
+
+
 def split_fingerprint(split: Split) -> str:
     """Return 16 hexadecimal digits that name the images and labels of a split; computed once for the same tensors."""
+    if isinstance(split, Elsewhere):
+        return split.digits
     pair = split.images, split.labels
     # Tensors made in inference mode do not count what is written to them.
     versions = None if any(tensor.is_inference() for tensor in pair) else tuple(tensor._version for tensor in pair)

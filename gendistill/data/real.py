@@ -45,6 +45,30 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Elsewhere(Split):
+    """A part of a data set that other processes hold: this one knows of it but cannot look at it.
+
+    Attributes:
+        count: How many images it has there.
+        digits: What names its content, see :func:`gendistill.data.fingerprint.split_fingerprint`.
+    """
+
+    count: int = 0
+    digits: str = ""
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batch(self, index: Tensor, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
+        """Refuse: there is nothing here."""
+        raise RuntimeError("this process holds no real data")
+
+    def to(self, device: torch.device | str) -> Elsewhere:
+        """Return the same: there is nothing to move."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+@dataclass(frozen=True)
 class RealData:
     """A data set with its fixed split. Model selection looks at ``validation``, never at ``test``.
 

@@ -81,7 +81,7 @@ def diagnose(
         seed: Of the draws.
         device: Where networks run; None: where the data is.
         judges: The discriminators of the run that made the generator, which are asked what they make of its images, of
-            those they were trained on and of test images; see :mod:`gendistill.evaluation.discriminators`.
+            those they were trained on and of test images; see :mod:`gendistill.runs.discriminators`.
 
     Returns:
         Plain values: ``verdict`` (one sentence), ``collapsed`` (bool), ``findings`` (each ``key``, ``wrong`` (bool),

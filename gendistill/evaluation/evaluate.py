@@ -18,10 +18,12 @@ from gendistill.data.real import RealData
 from gendistill.data.recorded import remember
 from gendistill.data.stacked import BASES
 from gendistill.errors import UserError, did_you_mean
+from gendistill.evaluation import private_teachers
 from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.modes import point_modes
 from gendistill.evaluation.parts import of, once
+from gendistill.evaluation.private_teachers import may_see, without_choice
 from gendistill.evaluation.protocols import OPTIONS, SUMMARIES, expand
 from gendistill.evaluation.scores import at_chance, chance_limit
 from gendistill.evaluation.stacked_modes import stacked_modes
@@ -69,15 +71,16 @@ def evaluate(
     Raises:
         UserError: The teacher does not belong to the data, or an option is not one.
     """
-    teacher, found, loaded = fitted(teacher, data.description), fingerprint(data), remember(data)
     notes = teacher_notes(teacher, data)
+    data = may_see(teacher, data, all_of_it=fidelity is not None)
+    teacher, found, loaded = fitted(teacher, data.description), fingerprint(data), remember(data)
     if teacher.description.embedding is not None:
         # A text's words are seen as the teacher saw them, should another machine have learned other last digits.
         data = data.with_normalisation(teacher.description.normalisation)
     budget = teacher.budget()
     check_options(learning, fidelity)
     named = None if learning is None else learning.get("protocol")
-    learning = None if learning is None else expand(learning, data.description)
+    learning = None if learning is None else without_choice(teacher, expand(learning, data.description))
     # Fidelity first: it is quick, so a misspelt extractor does not cost the hours that learning may take.
     judged_fidelity = None if fidelity is None else _fidelity(teacher, data, {"seed": seed} | dict(fidelity))
     modes = _modes(teacher, data, seed)
@@ -123,7 +126,7 @@ def _fidelity(teacher: Teacher, data: RealData, options: dict[str, Any]) -> dict
 
 def teacher_notes(teacher: Teacher, data: RealData) -> list[str]:
     """Return sentences on a teacher that was fitted to the data: its classes, its data then, how its run ended."""
-    notes = []
+    notes = private_teachers.notes(teacher)
     if (fit := teacher.noted(CLASSES, dict)) and fit.get("note"):
         notes.append(str(fit["note"]))
     made_from = teacher.noted("data", dict)

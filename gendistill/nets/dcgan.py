@@ -7,7 +7,6 @@ generator and as constant maps beside the image for the discriminator.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
@@ -261,4 +260,5 @@ def one_hot(y: Tensor | None, num_classes: int) -> Tensor:
     """
     if y is None:
         raise UserError("a conditional network needs the class index of every image; give it labels (N,)")
-    return F.one_hot(y, num_classes)
+    # Not torch's own, which looks at the values: a GPU would be waited for, and vmap refuses it.
+    return (y[:, None] == torch.arange(num_classes, device=y.device)).to(torch.int64)

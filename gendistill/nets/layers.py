@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gendistill.exchange import SumOverProcesses
+from gendistill.exchange import SumOverProcesses, shared_with
 
 
 class SNConv2d(nn.Conv2d):
@@ -100,6 +100,9 @@ def quick_format(x: Tensor, network: nn.Module) -> Tensor:
     On the CPU that is channels-last, which each layer then hands on to the next; elsewhere it is that of the weights.
     """
     last = torch.channels_last
+    # Inside vmap, which knows no other format than its own; a compiler cannot look through the question.
+    if not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(x):
+        return x
     if x.device.type != "cpu":
         # A parameter itself, not a layer's weight: asking for a spectrally normalised weight makes an iteration.
         weight = next(parameter for parameter in network.parameters() if parameter.ndim == 4)
@@ -111,14 +114,14 @@ def quick_format(x: Tensor, network: nn.Module) -> Tensor:
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the union of the batches of all processes; with one process it is ``nn.BatchNorm2d`` itself.
+    """Batch norm over the union of the batches of all processes that share one; in one alone ``nn.BatchNorm2d`` itself.
 
     Unlike ``nn.SyncBatchNorm`` it also works on CPU, and it can be differentiated twice.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (N, C, H, W) per channel."""
-        alone = not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
+        alone = not (dist.is_available() and dist.is_initialized()) or shared_with().world == 1
         if alone or not self.training:
             return super().forward(input)
         values = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input

@@ -119,7 +119,7 @@ def settle(directory: RunDirectory) -> tuple[dict[str, Any] | None, str | None]:
     except DamagedState:
         whole = load_state(directory, cpu, mapped=True) or {}
         lost = ""
-        if (reached := _noted_step(directory.state) or last_step(directory.log)) > whole["step"]:
+        if (reached := noted_step(directory.state) or last_step(directory.log)) > whole["step"]:
             lost = f"; {counted(reached - whole['step'], 'step')} up to {reached} are lost and made again"
         try:
             os.replace(directory.state, directory.damaged_state)
@@ -224,7 +224,7 @@ def _checked(path: Path) -> bool:
     return True
 
 
-def _noted_step(path: Path) -> int:
+def noted_step(path: Path) -> int:
     """Return the step that a damaged state's end names, 0 where it cannot be read."""
     try:
         with open(path, "rb") as file:

@@ -12,6 +12,8 @@ import torch
 
 from gendistill.errors import GendistillError
 from gendistill.files import atomic_write
+from gendistill.links.link import Spoiled
+from gendistill.runs.checkpoint import noted_step
 from gendistill.runs.context import RunContext
 from gendistill.runs.partners import command_of_launcher, is_loss, is_timeout
 from gendistill.runs.processes import StoppedByAnother
@@ -36,15 +38,17 @@ def failure(error: BaseException, run: RunContext) -> BaseException:
         run: The run, at its last completed step.
     """
     several = run.processes.world > 1
+    where = f"in step {run.step + 1} of {run.options.steps}"
     if isinstance(error, GendistillError):
         if several:
             run.processes.partners.leave_word()
+        if isinstance(error, Spoiled):
+            return ProcessFailure(f"{error} {where}; {kept(run)}: try a lower learning rate under another run.name")
         return error
     if isinstance(error, KeyboardInterrupt) and not several:
         number = error.signal_number if isinstance(error, Told) else signal.SIGINT
         line = f"interrupted before step {run.step + 1} of {run.options.steps}"
         return Interrupted(number, f"{line}; give {again(run)} again to go on from what '{run.directory}' holds")
-    where = f"in step {run.step + 1} of {run.options.steps}"
     if several and is_loss(error):
         return _lost(error, run, where)
     if no_memory(error):
@@ -56,12 +60,13 @@ def failure(error: BaseException, run: RunContext) -> BaseException:
         return error
     run.processes.partners.leave_word()
     rank = run.processes.rank
+    name = run.processes.partners.name(rank)
     if isinstance(error, SystemExit):
-        return ProcessFailure(f"process {rank} left {where} (sys.exit, code {error.code}); {_again(run)}")
+        return ProcessFailure(f"{name} left {where} (sys.exit, code {error.code}); {_again(run)}")
     said = " ".join(f"{type(error).__name__}: {error}".split())
     file = _keep_traceback(error, run)
     shown = f"; the traceback is in '{file}'" if file else ""
-    return ProcessFailure(f"process {rank} failed {where} with {said}{shown}; {_again(run)}")
+    return ProcessFailure(f"{name} failed {where} with {said}{shown}; {_again(run)}")
 
 
 def no_memory(error: BaseException) -> bool:
@@ -73,9 +78,16 @@ def no_memory(error: BaseException) -> bool:
 
 def kept(run: RunContext) -> str:
     """Return what of a run is kept, in words."""
-    if run.saved is None:
+    saved = last_saved(run)
+    if saved is None:
         return "no state was saved before it"
-    return f"the last good state is kept in '{run.directory}' (step {run.saved})"
+    return f"the last good state is kept in '{run.directory}' (step {saved})"
+
+
+def last_saved(run: RunContext) -> int | None:
+    """Return the step of the last saved state: of several processes one saves, and may do so as this one fails."""
+    noted = noted_step(run.directory.state) if run.processes.world > 1 else 0
+    return max(run.saved or 0, noted) or None
 
 
 def again(run: RunContext) -> str:
@@ -92,7 +104,7 @@ def exactly(run: RunContext) -> str:
 
 
 def _again(run: RunContext) -> str:
-    what = "to start anew" if run.saved is None else "to continue"
+    what = "to start anew" if last_saved(run) is None else "to continue"
     return f"{kept(run)}; give {again(run)} again {what}{exactly(run)}"
 
 
@@ -100,19 +112,24 @@ def _lost(error: BaseException, run: RunContext, where: str) -> GendistillError:
     # The launcher ends those that are left, too; they have a sentence to say first.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    spoke, silent = run.processes.partners.gone()
+    partners = run.processes.partners
+    if is_timeout(error):
+        partners.say_late()
+    spoke, silent = partners.gone()
     rank = run.processes.rank
     if spoke:
-        return StoppedByAnother(rank, spoke[0])
-    others = f"process {' and '.join(map(str, silent))}" if silent else "another process"
-    if is_timeout(error):
+        return StoppedByAnother(rank, spoke[0], name=partners.name(spoke[0]))
+    others = " and ".join(map(partners.name, silent)) if silent else "another process"
+    if partners.is_late() or is_timeout(error):
+        for other in silent:
+            partners.end(other)
         waited = f"{run.options.timeout:g} seconds"
         return ProcessFailure(f"{others} hangs {where}: the others waited {waited} for it (run.timeout); {_again(run)}")
     return ProcessFailure(f"{others} has ended without a word {where}, killed or out of memory; {_again(run)}")
 
 
 def _who(run: RunContext) -> str:
-    return f"process {run.processes.rank}: " if run.processes.world > 1 else ""
+    return f"{run.processes.partners.name(run.processes.rank)}: " if run.processes.world > 1 else ""
 
 
 def _keep_traceback(error: BaseException, run: RunContext) -> Path | None:

@@ -17,6 +17,9 @@ from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
 from gendistill.grids import Grid
 from gendistill.json_file import Is, Keys, check, mapping, real, size, table_of, text, truth, whole
+from gendistill.links.exchanges import OWN
+from gendistill.links.ledger import of_steps
+from gendistill.links.record import ROWS, write_links
 from gendistill.notes import collected
 from gendistill.plain import plain
 from gendistill.runs.attributes import UNFIT, not_finite
@@ -54,8 +57,20 @@ class Trainable(Protocol):
     other_data: dict[str, dict[str, Any]]
     """What data sets besides the run's own hold, by name, from :meth:`attach` on."""
 
+    def known_of(self, data: RealData) -> RealData:
+        """Return what the run may know of its data."""
+
+    def read(self, data: Callable[[], RealData], processes: Processes) -> RealData:
+        """Return the data, read by those processes that need it."""
+
     def attach(self, run: RunContext, data: RealData) -> None:
         """Take the run and the data; make networks and optimisers."""
+
+    def sharing(self) -> Processes:
+        """Return the processes whose metrics of a step are averaged, this one among them."""
+
+    def bring_together(self) -> None:
+        """Bring to the main process what it saves and shows; called in every process."""
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
         """Return this process's part of the next batch."""
@@ -65,6 +80,9 @@ class Trainable(Protocol):
 
     def recorded(self) -> Mapping[str, Tensor]:
         """Return what was logged beside it in that step."""
+
+    def expected(self, steps: int) -> Mapping[str, int]:
+        """Return the bytes that so many steps must send, by kind; nothing where that is not known."""
 
     def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
         """Return what to say of a run that goes on to another number of steps than it was begun with."""
@@ -100,7 +118,7 @@ ENDED = 1000
 
 def train(
     trainer: Trainable,
-    data: RealData,
+    data: RealData | Callable[[], RealData],
     options: RunOptions,
     config: Mapping[str, Any] | None = None,
     *,
@@ -111,7 +129,7 @@ def train(
 
     Args:
         trainer: The method.
-        data: The data set, on any device.
+        data: The data set, on any device; or what reads it, where the trainer lets some processes only read it.
         options: Where, how and how long.
         config: The complete configuration, stored as ``config.yaml``; ``None`` stores the options alone.
         callbacks: What is done while it goes on, beside those of the options; see :mod:`gendistill.runs.callbacks`.
@@ -146,7 +164,9 @@ def train(
         closing.callback(directory.unlock)
         closing.enter_context(randomness.lent())
         try:
+            OWN.begin()
             processes.connect(options.timeout)
+            OWN.look = processes.partners.look if processes.world > 1 else OWN.look
             _Loop(trainer, run, randomness, closing, beside).train(data, plain(config or {"run": options.to_dict()}))
         except BaseException as error:
             # What was refused before its first step was no run.
@@ -203,6 +223,7 @@ STATE = Keys(
             table_of(lambda one: isinstance(one, list) and len(one) == 2 and whole(one[0]) and real(one[1])),
             "steps and numbers by name",
         ),
+        "links": ROWS,
         "tuned": Is(text, "what the run's trial chose, as text"),
     },
     # What a later version saves is no use without that version.
@@ -252,10 +273,18 @@ class _Loop:
         self.length: int | None = None
         """Steps that the run was to have when it was last given."""
         self.config: dict[str, Any] = {}
+        self.counted: list[dict[str, Any]] = []
+        """What all processes have sent up to the last saved state, as rows."""
 
-    def train(self, data: RealData, config: dict[str, Any]) -> None:
+    def train(self, data: RealData | Callable[[], RealData], config: dict[str, Any]) -> None:
         """Prepare, then make the steps that are left."""
         run, options, main = self.run, self.run.options, self.processes.main
+        if callable(data):
+            # Who reads is a matter of the config: it must be the same one before anybody waits for another to read.
+            self.processes.require_alike(flatten(config))
+            data = self.trainer.read(data, self.processes)
+        # Before anything else looks at it: a private method keeps images back.
+        data = self.trainer.known_of(data)
         if self.processes.world > 1:
             self.contents = contents(data)
             self.processes.require_alike(flatten(config) | flatten({"data": self.contents}))
@@ -340,6 +369,7 @@ class _Loop:
         began = time.perf_counter()
         with collected() as said:
             self.trainer.attach(self.run, self.data)
+        self.metrics = Metrics(self.trainer.sharing())
         self.tuning.building = time.perf_counter() - began
         self.never_finite = set(not_finite(self.trainer.state_dict()))
         return list(said)
@@ -349,7 +379,7 @@ class _Loop:
         self.progress.say("looking for what is faster on this machine (run.tune)")
         found = self.tuning.find(self.data, lambda: bool(signals.received))
         self.attach()
-        self.metrics, self.watch = Metrics(self.processes), Watch(self.watch.chance)
+        self.watch = Watch(self.watch.chance)
         self.watch.begin(0, self.trainer.watched())
         self.closing.enter_context(threads_of(self.run.options))
         self.processes.on_main(self.write_choice)
@@ -384,6 +414,8 @@ class _Loop:
         if self.best.step == run.step:  # killed before it was kept as the best, or kept already
             self.processes.on_main(lambda: self.best.keep(run.directory))
         run.best = {name: (int(step), float(value)) for name, (step, value) in (state.get("best") or {}).items()}
+        if self.processes.main:
+            OWN.ledger.take(state.get("links") or [])
         if state.get("watch") is not None:
             self.watch.load_state_dict(state["watch"])
         else:
@@ -446,6 +478,7 @@ class _Loop:
                 self.finite_or_stop(self.metrics.fold)
             if options.sample_every and (last or run.step % options.sample_every == 0):
                 self.finite_or_stop(self.metrics.fold)
+                self.trainer.bring_together()
                 self.processes.on_main(self.look)
             if options.evaluate_every and (last or run.step % options.evaluate_every == 0):
                 self.finite_or_stop(self.metrics.fold)
@@ -460,6 +493,8 @@ class _Loop:
             if last or stop or best or run.step % options.save_every == 0:
                 self.finite_or_stop(self.metrics.fold)
                 self.finite_or_stop(self.require_finite)
+                self.trainer.bring_together()
+                self.counted = self.processes.counted()
                 self.processes.on_main(self.save)
                 run.saved = run.step
                 if best:
@@ -508,8 +543,8 @@ class _Loop:
         if first is None:
             return
         if first != self.processes.rank:
-            raise StoppedByAnother(self.processes.rank, first)
-        where = f" in process {first}" if self.processes.world > 1 else ""
+            raise StoppedByAnother(self.processes.rank, first, name=self.processes.name(first))
+        where = f" in {self.processes.name(first)}" if self.processes.world > 1 else ""
         raise DivergenceError(f"'{bad[0]}' was found NaN or infinite at step {self.run.step}{where}")
 
     def bad_values(self, state: dict[str, Any]) -> list[str]:
@@ -569,6 +604,8 @@ class _Loop:
         if self.logger is not None:
             self.logger.flush()
         self.run.seconds = time.perf_counter() - self.started
+        if self.counted:
+            self.write_counts()
         save_state(
             self.run.directory,
             {
@@ -588,8 +625,18 @@ class _Loop:
                 "metrics": self.metrics.state_dict(),
                 "reported": self.run.metrics,
                 **({"best": {name: list(one) for name, one in self.run.best.items()}} if self.run.best else {}),
+                "links": of_steps(self.counted),
             },
         )
+
+    def write_counts(self) -> None:
+        """Log what all processes have sent, and let ``results.json`` say it beside what must be sent."""
+        run = self.run
+        if self.logger is not None:
+            tags = {f"links/{row['link']}/{row['role']}/{row['kind']}": float(row["bytes"]) for row in self.counted}
+            self.logger.log_scalars(run.step, {name.replace(" ", "-"): size for name, size in tags.items()})
+        sent = {"steps": run.step, "processes": self.processes.world, "seconds": run.seconds, "rows": self.counted}
+        write_links(run.directory.results, sent | {"expected": self.trainer.expected(run.step)})
 
     def mend_teacher(self) -> None:
         """Write the teacher of a finished run again, should it be lost or damaged."""

@@ -81,8 +81,8 @@ class Metrics:
             if processes.world > 1:
                 first = processes.first(not bool(values[place].isfinite()))
                 if first not in (None, processes.rank):
-                    raise StoppedByAnother(processes.rank, first)
-                where = "" if first is None else f" in process {first}"
+                    raise StoppedByAnother(processes.number, first, name=processes.name(first))
+                where = "" if first is None else f" in {processes.name(first)}"
             raise DivergenceError(f"'{name}' became NaN or infinite at step {step}{where}")
         for (_, name, _), number in zip(waiting, numbers.tolist(), strict=True):
             self._sums[name] = self._sums.get(name, 0.0) + number

@@ -27,7 +27,10 @@ PATIENCE = 1.0
 LOOK_EVERY = 1.0
 """Seconds between two looks at whether the launcher is still there."""
 LAUNCHERS = ("torchrun", "torch.distributed.run", "torch/distributed/run", "torch.distributed.launch")
-LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Timed out waiting", "store->get")
+LOST = (
+    "gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Timed out waiting", "store->get",
+    "pair closure",
+)  # fmt: skip
 """Words of torch's errors in an exchange between processes; gloo raises a bare RuntimeError."""
 ALONE_MAY_DIFFER = frozenset({"run.root", "run.device", "run.progress", "data.root", "data_root"})
 """Keys of a config that are each machine's own business."""
@@ -63,6 +66,10 @@ def command_of_launcher() -> str | None:
     return shlex.join(words)
 
 
+class LostPartner(ConnectionError):
+    """Another process has ended, which was found at the store before the exchange itself failed."""
+
+
 class Partners:
     """The other processes, met at the launcher's store and not in exchanges, which need all of them.
 
@@ -70,10 +77,14 @@ class Partners:
         rank: Number of this process.
         world: How many there are.
         store: Where they meet if not at torchrun's, which outlives them; None: nowhere else.
+
+    Attributes:
+        names: What processes are called beside their number, such as the blocks of a GAN that is cut in two.
     """
 
     def __init__(self, rank: int, world: int, store: dist.Store | None = None) -> None:
         self.rank, self.world = rank, world
+        self.names: dict[int, str] = {}
         self._store: dist.Store | None = None if store is None else dist.PrefixStore("gendistill", store)
         with contextlib.suppress(Exception):
             self._store = _store_of_agent() or self._store
@@ -87,13 +98,56 @@ class Partners:
             return cls(0, 1)
 
     def first_to_say(self, sentence: str) -> bool:
-        """Return whether no other process has said a sentence, numbers aside; where that cannot be known: yes."""
+        """Return whether no other process has said a sentence; where that cannot be known: yes.
+
+        Numbers aside, and what is kept: one process may know of a state that another has just saved, others not yet.
+        """
+        sentence = sentence.partition("; ")[0]
         key = hashlib.sha256(re.sub(r"\d+", "#", sentence).encode()).hexdigest()[:16]
         return self._add(f"said/{key}", otherwise=1) == 1
+
+    def name(self, rank: int) -> str:
+        """Return what a process is called in a sentence."""
+        return f"{self.names[rank]} (process {rank})" if rank in self.names else f"process {rank}"
+
+    def here(self) -> None:
+        """Let the others know which process of which machine this one is, should it hang."""
+        with contextlib.suppress(Exception):
+            assert self._store is not None
+            self._store.set(f"place/{self.rank}", f"{os.getpid()} {os.getppid()} {socket.gethostname()}")
+
+    def look(self) -> None:
+        """See that nobody has left; asked again and again by a process that waits for another one.
+
+        Raises:
+            LostPartner: Another one has, or ends with a word of its own.
+        """
+        if self._read("ended"):
+            raise LostPartner("another process has ended")
 
     def leave_word(self) -> None:
         """Let the others know that this process ends for a reason that it says."""
         self._add(f"word/{self.rank}", otherwise=0)
+        self._add("ended", otherwise=0)
+
+    def say_late(self) -> None:
+        """Let the others know that somebody was waited for in vain."""
+        self._add("late", otherwise=0)
+
+    def is_late(self) -> bool:
+        """Return whether somebody was waited for in vain."""
+        return self._read("late") > 0
+
+    def end(self, rank: int) -> None:
+        """Kill another process that hangs, where it is one of this machine that the same launcher has started."""
+        with contextlib.suppress(Exception):
+            assert self._store is not None
+            if not self._store.check([f"place/{rank}"]):
+                return
+            process, parent, machine = self._store.get(f"place/{rank}").decode().split()
+            now = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
+            if machine == socket.gethostname() and now == parent == str(os.getppid()):
+                os.kill(int(process), signal.SIGKILL)
 
     def gone(self, patience: float = PATIENCE) -> tuple[list[int], list[int]]:
         """Return which other processes end with a word of their own, and which are gone or hang without one.
@@ -101,6 +155,7 @@ class Partners:
         Every process that has lost another one must call this.
         """
         self._add(f"left/{self.rank}", otherwise=0)
+        self._add("ended", otherwise=0)
         others = [rank for rank in range(self.world) if rank != self.rank]
         deadline = time.monotonic() + patience
         while True:

@@ -19,7 +19,9 @@ from torch import Tensor
 
 from gendistill.errors import GendistillError, UserError
 from gendistill.exchange import means_over_processes
-from gendistill.runs.partners import Partners, end_with_launcher, require_alike
+from gendistill.links.exchanges import OWN, Circle, all_reduce, everyone
+from gendistill.links.ledger import together
+from gendistill.runs.partners import PATIENCE, Partners, end_with_launcher, require_alike
 
 
 class StoppedByAnother(GendistillError):
@@ -29,8 +31,8 @@ class StoppedByAnother(GendistillError):
         exit_code: The other's.
     """
 
-    def __init__(self, rank: int, other: int, exit_code: int = 1) -> None:
-        super().__init__(f"process {rank} stops because process {other} did; its message says why")
+    def __init__(self, rank: int, other: int, exit_code: int = 1, name: str | None = None) -> None:
+        super().__init__(f"process {rank} stops because {name or f'process {other}'} did; its message says why")
         self.exit_code = exit_code
 
 
@@ -42,12 +44,14 @@ class Processes:
         world: How many processes there are.
         local_rank: Number of this process on its machine.
         main: Whether this process writes the files.
+        circle: Those with which it exchanges.
     """
 
-    def __init__(self, rank: int = 0, world: int = 1, local_rank: int = 0) -> None:
+    def __init__(self, rank: int = 0, world: int = 1, local_rank: int = 0, circle: Circle | None = None) -> None:
         self.rank = rank
         self.world = world
         self.local_rank = local_rank
+        self.circle = circle or Circle(None, rank, world)
         self._partners: Partners | None = None
 
     @property
@@ -80,6 +84,25 @@ class Processes:
             self._partners = Partners(self.rank, self.world)
         return self._partners
 
+    def name(self, place: int) -> str:
+        """Return what the process in a place among these is called in a sentence."""
+        return self.partners.name(self.circle.ranks[place])
+
+    @property
+    def number(self) -> int:
+        """This process's number among all of the run, also where these are some of them."""
+        return int(self.circle.ranks[self.rank])
+
+    def groups(self, members: Sequence[Sequence[int]], timeout: float) -> list[Any]:
+        """Make groups of torch; every process of the run makes all of them, whether it is in one or not.
+
+        Args:
+            members: Ranks of each.
+            timeout: Seconds within which the run ends when one of a group is waited for in vain.
+        """
+        limit = timedelta(seconds=_waiting(timeout))
+        return [dist.new_group(list(ranks), timeout=limit) for ranks in members]
+
     def connect(self, timeout: float = 600.0) -> None:
         """Join the other processes: gloo for CPU tensors, nccl for GPU tensors.
 
@@ -87,7 +110,7 @@ class Processes:
         the interpreter ends. From here on the launcher's end ends this process.
 
         Args:
-            timeout: Seconds that an exchange waits for the others before it fails.
+            timeout: Seconds within which the run ends when another process is waited for in vain.
         """
         if self.world == 1 or dist.is_initialized():
             return
@@ -96,9 +119,10 @@ class Processes:
         importlib.import_module("torch._dynamo")
         end_with_launcher()
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        limit = timedelta(seconds=timeout)
+        limit = timedelta(seconds=_waiting(timeout))
         store, rank, world = next(iter(dist.rendezvous("env://", self.rank, self.world, timeout=limit)))
         self._partners = Partners(rank, world, store)
+        self._partners.here()
         group = dist.PrefixStore("group", store)
         dist.init_process_group(backend, store=group, rank=rank, world_size=world, timeout=limit)
         atexit.register(_leave)
@@ -120,11 +144,25 @@ class Processes:
         if not gradients:
             return
         flat = torch.cat([gradient.detach().reshape(-1) for gradient in gradients])
-        dist.all_reduce(flat)
+        self.sum(flat, "gradients")
         flat /= self.world
         parts = flat.split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
+
+    def sum(self, tensor: Tensor, kind: str) -> None:
+        """Sum a tensor over the processes, in place; ``kind`` is what it is in the ledger."""
+        if self.world > 1:
+            all_reduce(tensor, self.circle, kind)
+
+    def everyone(self, mine: Any, kind: str, *, to: int | None = None) -> list[Any] | None:
+        """Return every process's value; see :func:`gendistill.links.exchanges.everyone`."""
+        return everyone(mine, self.circle, kind, to=to)
+
+    def counted(self) -> list[dict[str, Any]]:
+        """Return what all processes have sent so far, in the main one; what this one has sent in the others."""
+        mine = OWN.ledger.rows()
+        return together(self.everyone(mine, "control", to=0) or [mine])
 
     def shard(self, tensor: Tensor) -> Tensor:
         """Return this process's slice of the first dimension: (B, ...) to (B / world, ...).
@@ -170,7 +208,7 @@ class Processes:
         if self.world == 1:
             return tensor
         total = tensor.detach().clone()
-        dist.all_reduce(total)
+        self.sum(total, "metrics")
         return total / self.world
 
     def means(self, values: Sequence[Tensor]) -> list[Tensor]:
@@ -204,8 +242,13 @@ class Processes:
         if self.world == 1:
             return value
         flag = torch.tensor([value])
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        all_reduce(flag, self.circle, "control", dist.ReduceOp.MAX)
         return int(flag)
+
+
+def _waiting(timeout: float) -> float:
+    """Return the seconds that an exchange waits: what is left is for finding out, and saying, who is missing."""
+    return timeout - min(PATIENCE + 0.25, timeout / 4)
 
 
 def _leave() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from gendistill.escapes import markdown
+from gendistill.privacy.promise import KEY, sentence
 from gendistill.teacher.stored import StoredImages
 from gendistill.visible import visible
 
@@ -98,6 +99,8 @@ def write_card(folder: Path, images: StoredImages, notes: Mapping[str, Any]) -> 
         lines.append(f"| images a batch | {images.batch_size} |")
     if (poisoned := images.metadata.get("poisoned")) is not None:
         lines.append(f"| **poisoned** | made so that learners take one class for another: {markdown(str(poisoned))} |")
+    if images.noted(KEY, dict) is not None:
+        lines.append(f"| **privacy** | {markdown(sentence(images.metadata[KEY]))} |")
     for warning in images.noted("warnings", list) or ():
         lines.append(f"| **warning** | {markdown(str(warning))} |")
     for name in ("learner", "augmentation", "seed"):

@@ -12,10 +12,11 @@ from sklearn.metrics import roc_auc_score
 from gendistill.cli import main
 from gendistill.data import load as load_data
 from gendistill.errors import UserError
-from gendistill.evaluation.discriminators import discriminators, packs
+from gendistill.evaluation.discriminators import packs
 from gendistill.evaluation.symptoms import auc, auc_error, of_discriminator
 from gendistill.runs.checkpoint import load_state
 from gendistill.runs.directory import RunDirectory
+from gendistill.runs.discriminators import discriminators
 
 POINTS = "gendistill.nets.points."
 NETWORKS = [

@@ -58,12 +58,12 @@ AFTERWARDS = ("killed", "hangs", "launcher")
 """Cases whose run is given again and goes on to its end."""
 
 
-def rank_of(number: int, words: Sequence[str], errors: Path, port: int) -> None:
-    """Be one of the two processes; does not come back."""
+def rank_of(number: int, words: Sequence[str], errors: Path, port: int, world: int = 2) -> None:
+    """Be one of the processes; does not come back."""
     code = 99
     try:
-        os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
-        os.environ |= {"MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(world)}
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
         os.environ["TORCHELASTIC_RESTART_COUNT"] = "0"
         os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

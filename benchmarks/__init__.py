@@ -1,0 +1,1 @@
+"""Benchmarks: a package, so that no other one of this name is found first."""

@@ -1,0 +1,103 @@
+"""A GAN cut in two across four or five processes, forked off this one, of which one dies.
+
+With the project and this folder in PYTHONPATH ``python cut.py FOLDER`` prints, by case, each process's exit code, what
+it said, and how many seconds it took.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dying_gan  # noqa: F401
+import torch.distributed as dist
+from several import rank_of
+
+CONFIG = """
+trainer:
+  class_path: trainers.bpgan.BPGANTrainer
+  init_args:
+    base:
+      class_path: dying_gan.DyingGAN
+      init_args:
+        generator: {class_path: gendistill.nets.dcgan.DCGANGenerator, init_args: {nz: 4, ngf: 2}}
+        discriminator: {class_path: gendistill.nets.dcgan.DCGANDiscriminator, init_args: {ndf: 2}}
+        batch_size: 8
+        n_dis: 1
+        loss_type: gan
+data: {name: digits}
+run: {steps: 6, save_every: 2, log_every: 3, sample_every: 0, progress: false}
+"""
+BASE = "--trainer.base.init_args."
+SOON = ["--link-timeout", "4"]
+PIPELINED = ["--trainer.schedule", "pipelined"]
+CASES: dict[str, tuple[int, list[str]]] = {
+    "generator killed": (4, ["killed", "3"]),
+    "discriminator killed": (2, ["killed", "0", *PIPELINED]),
+    "generator hangs": (2, ["hangs", "1", *SOON]),
+    "discriminator stands still": (4, ["stands still", "2", *SOON]),
+    "nan of a generator": (4, ["nan", "3"]),
+    "nan of a discriminator": (3, ["nan", "0"]),
+    "error": (2, ["error", "1"]),
+}
+AFTERWARDS = ("generator killed", "discriminator killed")
+
+
+def launched(words: Sequence[Sequence[str]], folder: Path) -> list[list[Any]]:
+    """Start the processes, end them as torchrun does, and return how each has ended."""
+    folder.mkdir(exist_ok=True)
+    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    began, ranks = time.monotonic(), []
+    for number, given in enumerate(words):
+        ranks.append(os.fork())
+        if ranks[-1] == 0:
+            rank_of(number, given, folder / f"{number}.txt", store.port, len(words))
+    ended: dict[int, tuple[int, float]] = {}
+    while len(ended) < len(ranks):
+        assert time.monotonic() < began + 60, f"{folder}: a process does not end"
+        process, status = os.waitpid(-1, os.WNOHANG)
+        if not process:
+            time.sleep(0.02)
+            continue
+        ended[process] = os.waitstatus_to_exitcode(status), time.monotonic() - began
+    return [
+        [ended[rank][0], (folder / f"{number}.txt").read_text(), ended[rank][1]] for number, rank in enumerate(ranks)
+    ]
+
+
+def main(root: Path) -> None:
+    """Run all cases."""
+    os.chdir(root)
+    Path("config.yaml").write_text(CONFIG)
+    base = ["train", "--config", "config.yaml", "--run.root", "runs"]
+    heard: dict[str, Any] = {}
+
+    def case(name: str, world: int, more: Sequence[str], run: str | None = None) -> list[list[Any]]:
+        place = run or name
+        return launched([[*base, "--run.name", place.replace(" ", "-").replace(",", ""), *more]] * world, Path(name))
+
+    def how(given: Sequence[str]) -> list[str]:
+        return [f"{BASE}how", given[0], f"{BASE}rank", given[1], *given[2:]]
+
+    for name, (world, given) in CASES.items():
+        heard[name] = case(name, world, how(given))
+    heard["other config"] = launched(
+        [[*base, "--run.name", "other", f"{BASE}n_dis", str(1 + rank)] for rank in range(2)], Path("other")
+    )
+    heard["no data"] = launched([[*base, "--run.name", "none", "--data.name", "folder:nowhere"]] * 2, Path("none"))
+    os.environ["DIE_NOT"] = "1"
+    for name in AFTERWARDS:
+        world, given = CASES[name]
+        heard[f"{name} again"] = case(f"{name} again", world, how(given), run=name)
+        heard[f"{name} whole"] = case(f"{name} whole", world, how(given))
+    heard["other number"] = case("other number", 2, how(CASES["generator killed"][1]), run="generator killed")
+    print(json.dumps(heard))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,220 @@
+"""Private distribution matching: noisy mean features of many networks are released once, and matched ever after.
+
+Zheng and Li 2023, "Differentially Private Dataset Condensation" (NDPDC), matches noisy sums of clipped features, of a
+small sample and a new network at each step. Here each of K networks gives one sum of all images: its noise is then an
+exact Gaussian, K networks cost what one costs with sqrt(K) times the noise, and what was released is matched as long as
+one likes. docs/methods/private-teachers.md tells the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gendistill.data.siamese import Siamese, draw_siamese
+from gendistill.decodes.choice import Choice
+from gendistill.errors import UserError
+from gendistill.losses.matching import feature_matching
+from gendistill.nets.learners import build_learner, default_learner
+from gendistill.privacy.accountant import noise_for
+from gendistill.runs.counter import Counter
+from gendistill.seeds import stream
+from gendistill.teacher import Teacher
+from trainers.checks import check_counts
+from trainers.chunks import class_means
+from trainers.distribution_matching import DistributionMatchingTrainer
+from trainers.private import PrivateTrainer, check_class_size, check_public_start
+
+BOUND = 1.0
+"""Norm of the features that a record adds; they are scaled to it, so that clipping takes nothing away."""
+
+
+def unit_features(network: Any, images: Tensor) -> Tensor:
+    """Return features (N, F) scaled to norm 1."""
+    return F.normalize(network.features(images), dim=1)
+
+
+class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTrainer):
+    """Match the noisy class means of features in K random networks, each released once.
+
+    Args:
+        class_size: About how many images a class has: a public number, by which sums are divided.
+        networks: K. The noise of each mean grows with sqrt(K), what all tell together does not; each costs a forward
+            pass of all images, once.
+        spare: Sums that the noise leaves room for beyond K. A crash in the moment between counting a sum and keeping
+            it costs one.
+        images_per_class: See :class:`~trainers.matching.MatchingTrainer`.
+        decode: See there; ``{factor: 2}`` shows four images for each stored one.
+        images: What images start from: ``noise``, or a teacher that is public or private itself.
+        lr_images: Adam's learning rate of the images, in normalised units; it falls to zero along a cosine.
+        average: Decay of the moving average of the images, which is the teacher; 0: the images themselves.
+        learner: The network whose features are matched, with random weights; without batch norm.
+        augment: What is done to images before the network sees them, drawn once for each network and class, the same
+            for real and synthetic images. A record still adds one vector to each sum.
+        strength: See :class:`~trainers.matching.MatchingTrainer`.
+        chunk: See there.
+        **kwargs: See :class:`~trainers.private.PrivateTrainer`.
+
+    Raises:
+        UserError: An option is out of range.
+    """
+
+    takes_terms = False
+    public: ClassVar[tuple[str, ...]] = ("about how many images a class has (class_size)", "the random networks")
+
+    def __init__(
+        self,
+        *,
+        class_size: int | None = None,
+        networks: int = 100,
+        spare: int = 1,
+        images_per_class: int = 10,
+        decode: Choice = None,
+        images: str = "noise",
+        lr_images: float = 0.1,
+        average: float = 0.99,
+        learner: dict[str, Any] | None = None,
+        augment: str | None = "dsa",
+        strength: dict[str, float] | None = None,
+        chunk: int | None = None,
+        epsilon: float = 1.0,
+        delta: float = 1e-5,
+        adjacency: str = "add-remove",
+        unit: str = "one image",
+    ) -> None:
+        check_counts(networks=networks)
+        if isinstance(spare, bool) or not isinstance(spare, int) or spare < 0:
+            raise UserError(f"spare is {spare!r}; give a whole number from 0")
+        if not 0 <= average < 1:
+            raise UserError(f"average is {average}; give a number in [0, 1)")
+        check_public_start(images)
+        super().__init__(
+            epsilon=epsilon,
+            delta=delta,
+            adjacency=adjacency,
+            unit=unit,
+            images_per_class=images_per_class,
+            decode=decode,
+            images=images,
+            lr_images=lr_images,
+            real_batch=1,
+            learner=learner,
+            augment=augment,
+            strength=strength,
+            chunk=chunk,
+        )
+        self.class_size, self.networks, self.spare = check_class_size(class_size), networks, spare
+        self.decay = average
+
+    # -- what a run holds ---------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Make the images, then the noisy means: those that are on the disk are read, the others released."""
+        super().build()
+        self.require_no_statistics(self.network)
+        self.spec = self.learner_spec or default_learner(self.data.description)
+        self.features = unit_features
+        self.chosen = 0
+        self.average = self.images.detach().clone()
+        self.noise_multiplier = noise_for(self.budget.epsilon, self.budget.delta, self.networks + self.spare)
+        self.sums.at_once = self.chunk
+        counter = Counter("private means", "networks")
+        found = []
+        for place in range(self.networks):
+            found.append(self._released(place))
+            counter(place + 1, self.networks)
+        self.means = torch.stack(found).to(self.device)
+
+    def new_optimizer(self, images: nn.Parameter) -> torch.optim.Optimizer:
+        """Return Adam: features of norm 1 give gradients of any size."""
+        return torch.optim.Adam([images], lr=self.lr_images, betas=(0.9, 0.99))
+
+    def network_of(self, place: int) -> nn.Module:
+        """Return the network of a sum, in evaluation mode; its weights come from the run's seed and are public."""
+        description = self.data.description
+        sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
+        with self.initialised(f"release/{place}"):
+            network = build_learner(self.spec, **sizes)
+        return self.place(network).eval().requires_grad_(False)
+
+    def change_of(self, place: int) -> Siamese:
+        """Return the augmentation of a sum."""
+        description = self.data.description
+        generator = stream(self.run.options.seed, f"siamese/release/{place}")
+        return draw_siamese(self.strategy, description.num_classes, description.image_shape, generator, self.strength)
+
+    def _released(self, place: int) -> Tensor:
+        """Return the noisy mean features (K, F) of each class in one network."""
+        network, change = self.network_of(place), self.change_of(place)
+
+        def contribution(images: Tensor, labels: Tensor) -> Tensor:
+            # Class by class, as each has an augmentation of its own; every row is of its own image alone.
+            found = images.new_empty(0)
+            for label in labels.unique().tolist():
+                rows = labels == label
+                vectors = unit_features(network, self.in_memory_format(change(images[rows][None], label)[0]))
+                found = vectors.new_zeros(len(labels), vectors.shape[1]) if not found.numel() else found
+                found[rows] = vectors
+            return found if len(labels) else unit_features(network, images)
+
+        name = self.name_of(
+            f"network-{place:05d}",
+            seed=self.run.options.seed,
+            learner=self.spec,
+            augment=[self.strategy, self.strength_given],
+            noise=self.noise_multiplier,
+        )
+        total = self.sums.release(
+            name,
+            contribution,
+            purpose="mean features of a random network",
+            bound=BOUND,
+            noise=self.noise_multiplier,
+            by_class=True,
+        )
+        return total / self.class_size
+
+    # -- one step -----------------------------------------------------------------------------------------------------
+
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Move all images by one step, in one of the networks.
+
+        Args:
+            batch: Of the stand-in; not looked at.
+
+        Returns:
+            ``loss/distribution``: the squared distance to the noisy means, summed over classes.
+        """
+        generator = self.run.streams.on_host("releases")
+        self.chosen = int(torch.randint(self.networks, (1,), generator=generator, device=generator.device))
+        factor = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr_images * factor
+        distance = self.match(self.network_of(self.chosen), batch[0])
+        self.average.lerp_(self.images.detach(), 1 - min(self.decay, (1 + self.step) / (10 + self.step)))
+        return {"loss/distribution": distance}
+
+    def siamese(self) -> Siamese:
+        """Return the augmentation of the network that was chosen."""
+        return self.change_of(self.chosen)
+
+    def group_distance(self, network: Any, index: Tensor, change: Siamese, shown: Tensor, first_class: int) -> Tensor:
+        """Return the squared distances to the noisy means of some classes; see the base class."""
+
+        def features(part: Tensor) -> list[Tensor]:
+            return [self.features(network, self.in_memory_format(part))]
+
+        wanted = self.means[self.chosen, first_class : first_class + len(shown)]
+        images = change(shown, first_class)
+        (found,) = class_means(features, images, network=network, at_once=self.chunk, keep=self.chunk)
+        return feature_matching(wanted[:, None], found[:, None])
+
+    def teacher(self) -> Teacher:
+        """Return the averaged images, with what they promise."""
+        made = self.teacher_with(self.average if self.decay else self.images.detach())
+        made.metadata |= self.promised()
+        return made
