@@ -14,6 +14,7 @@ import pytest
 from gendistill import shipped
 from gendistill.cli import COMMANDS
 from gendistill.commands.latent_search import TRAINER
+from gendistill.commands.privacy import HELP
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.errors import UserError
 
@@ -24,11 +25,12 @@ PAGES = sorted(
     if path.name != "CHANGELOG.md"
 )
 STARTS = re.compile(r"^(?:\.venv/bin/)?(?:gendistill|(?:\.venv/bin/)?python (?:tools|benchmarks|tests)/\S+\.py|make) ?")
-OF_TRAINER = {"train": (), "latent-search": ("--no_evaluate",), "replicate": (), "sweep": ()}
+OF_TRAINER = {"train": (), "latent-search": ("--no_evaluate",), "replicate": (), "sweep": (), "privacy": ()}
 LATER = () if "doctor" in COMMANDS else ("doctor",)
 OWN = {
     "replicate": ("--seeds", "--jobs", "--root", "--configs", "--output", "--list", "--cluster"),
     "sweep": ("--over", "--label", "--seeds", "--jobs", "--root", "--output", "--cluster"),
+    "privacy": tuple(re.findall(r"^  (--\w+)", HELP, re.MULTILINE)),
 }
 PLACEHOLDER = re.compile(r"^[A-Z][A-Z_,=.]*$|^\.\.\.$|^\$|^\[|^COMMAND$|\bDIR\b|\bFILE\b|\bRUN\b|<")
 EXAMPLES = ROOT / "docs" / "examples"
