@@ -46,7 +46,7 @@ from gendistill.teacher import Teacher, save
 from gendistill.teacher.clouds import plots
 from gendistill.teacher.files import is_intact
 from gendistill.teacher.sentences import listing
-from gendistill.words import listed
+from gendistill.words import counted, listed
 
 ANOTHER_RUN = "choose another run.name, or set run.fresh to true to discard that run"
 
@@ -313,7 +313,7 @@ class _Loop:
             self.logger = Loggers([TensorBoard(run.directory), *self.beside.loggers])
             self.closing.callback(self.logger.close)
             self.logger.begin(run.directory.path, config, run.step if notes else None)
-        for note in notes or [f"started on {run.device}, {options.steps} steps"]:
+        for note in notes or [f"started on {run.device}, {counted(options.steps, 'step')}"]:
             self.progress.say(note, above_bar=bool(notes), once=True)
         with StopSignals(grace=2.0 if self.processes.world > 1 else 0.0) as signals:
             self.call("on_start", self.beside.callbacks)
