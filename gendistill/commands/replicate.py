@@ -12,7 +12,15 @@ from gendistill.commands.cluster import HELP as CLUSTER
 from gendistill.commands.cluster import OPTIONS, Crew, cluster_of, crew
 from gendistill.commands.options import whole_number
 from gendistill.commands.output import in_words, result_only, to_json, write_json
-from gendistill.commands.replication import Judge, Replication, Replications, beside, seeds_of, train_side_by_side
+from gendistill.commands.replication import (
+    Judge,
+    Replication,
+    Replications,
+    beside,
+    require_free,
+    seeds_of,
+    train_side_by_side,
+)
 from gendistill.config.command_line import Words, take_apart
 from gendistill.config.plan import Reported, is_real
 from gendistill.errors import UserError
@@ -175,6 +183,7 @@ def _own(words: Words) -> tuple[dict[str, str | None], Replications]:
     for option, value in own.items():
         if value is None and option != "--list":
             raise UserError(f"{option} needs a value")
+    require_free((option for option, _ in words.overrides if option not in OWN), "replicate")
     return own, Replications(
         configs=Path(own.get("--configs") or config_folder("replication")),
         scale=words.scale or "reduced",
