@@ -111,7 +111,9 @@ def k_center(features: Tensor, valid: Tensor, count: int) -> Tensor:
     return torch.stack(chosen, 1)
 
 
-def k_means(features: Tensor, valid: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def k_means(
+    features: Tensor, valid: Tensor, count: int, generator: torch.Generator, rounds: int = ROUNDS
+) -> tuple[Tensor, Tensor]:
     """Return ``count`` centres of each group by Lloyd's algorithm from k-means++.
 
     A centre that nobody is nearest to stays where it is.
@@ -121,6 +123,7 @@ def k_means(features: Tensor, valid: Tensor, count: int, generator: torch.Genera
         valid: (G, M) whether a place is taken; every group has at least one member.
         count: Centres of each group, at least 1.
         generator: Draws the first centres (Arthur & Vassilvitskii 2007), wherever it lives.
+        rounds: Moves of the centres, at most.
 
     Returns:
         (G, count, D) centres, and (G, M) the centre that each member is nearest to.
@@ -130,7 +133,7 @@ def k_means(features: Tensor, valid: Tensor, count: int, generator: torch.Genera
     """
     _checked(features)
     centres = _first_centres(features, valid, count, generator)
-    return lloyd(features, valid, centres)
+    return lloyd(features, valid, centres, rounds)
 
 
 def lloyd(features: Tensor, valid: Tensor, centres: Tensor, rounds: int = ROUNDS) -> tuple[Tensor, Tensor]:

@@ -6,14 +6,15 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from gendistill.errors import UserError
+from gendistill.errors import UserError, did_you_mean
 
+Block = TypeVar("Block")
 _WORDS = {
     int: "a whole number",
     float: "a number",
@@ -126,6 +127,28 @@ def require_types(target: type, given: Mapping[str, Any], where: str) -> None:
             raise UserError(f"{where}.{name} is {value!r}; give {describe(hint)}")
         if has_no_end(value):
             raise UserError(f"{where}.{name} is {value!r}; give numbers that are finite")
+
+
+def read_block(kind: type[Block], given: Mapping[str, Any], where: str, hidden: Collection[str] = ()) -> Block:
+    """Return a block of options that is given as a mapping, as the object that it describes.
+
+    Args:
+        kind: Its class.
+        given: Keys and values.
+        where: What the option is called.
+        hidden: Arguments of the class that are no options.
+
+    Raises:
+        UserError: An unknown key, or a value of a wrong type.
+    """
+    known = [name for name in accepted_arguments(kind) if name not in hidden]
+    for key in given:
+        if key not in known:
+            raise UserError(
+                f"{where} has no key '{key}'; {did_you_mean(str(key), known)}it may have: {', '.join(known)}"
+            )
+    require_types(kind, given, where)
+    return kind(**given)
 
 
 def has_no_end(value: Any) -> bool:

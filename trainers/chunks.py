@@ -70,16 +70,18 @@ def class_means(
     apart: bool = True,
     at_once: int | None = None,
     keep: int | None = None,
+    weights: Sequence[Tensor] = (),
 ) -> list[Tensor]:
     """Return the means of each class's features; of those of single images only sums are in memory.
 
     Args:
         features: Images (N, C, H, W) -> features (N, F), of several kinds.
-        images: (K, M, C, H, W), a row a class.
+        images: (K, M, C, H, W), a row a class, or (K, M, ...) of what else features are made of.
         network: Whose features they are; see :func:`trainers.in_parts.in_parts`.
         apart: Whether an image's features depend on this image alone; else all go through together.
         at_once: Images that go through together; None: as in :func:`chunks`.
         keep: Images whose graph may be kept as a whole; None: :data:`KEPT`.
+        weights: Other tensors than the images that get gradients.
 
     Returns:
         (K, F) of each kind.
@@ -96,9 +98,10 @@ def class_means(
     def summed(some: Tensor) -> list[Tensor]:
         return [found.unflatten(0, some.shape[:2]).sum(1) for found in features(some.flatten(0, 1))]
 
-    again = len(parts) > 1 and classes * count > (KEPT if keep is None else keep) and images.requires_grad
+    moved = images.requires_grad or any(weight.requires_grad for weight in weights)
+    again = len(parts) > 1 and classes * count > (KEPT if keep is None else keep) and moved
     if again or not torch.is_grad_enabled():
-        return [kind / count for kind in in_parts(summed, [images], parts, classes, network=network)]
+        return [kind / count for kind in in_parts(summed, [images], parts, classes, network=network, weights=weights)]
     groups = [group.split(columns, 1) for group in images.split(together)]
     sums = [[reduce(torch.add, kind) for kind in zip(*map(summed, group), strict=True)] for group in groups]
     return [torch.cat(kind) / count for kind in zip(*sums, strict=True)]

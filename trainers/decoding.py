@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gendistill.data.description import Normalisation
 from gendistill.decodes import Decode, Identity
 from gendistill.errors import UserError
+from gendistill.grids import Grid, grid_of_classes
 from gendistill.teacher.generated import Generated
 from trainers.chunks import mapped
 
@@ -103,6 +105,25 @@ def pixels_of(decode: Decode, values: Tensor) -> Tensor | None:
     if decode.cells == 1 or tuple(values.shape[1:]) != tuple(shape):
         return None
     return decode.description.normalisation.invert(values.detach()).clamp(0, 1)
+
+
+def class_grids(decode: Decode, values: Tensor, labels: Tensor, normalisation: Normalisation) -> dict[str, Grid]:
+    """Return stored values as learners see them, one column a class, at most ten rows; and as stored, if that differs.
+
+    Args:
+        decode: What makes images of them.
+        values: (K, M, *stored_shape), a row a class.
+        labels: (K, M) classes.
+        normalisation: Of the images.
+    """
+    values, labels = values[:, :10], labels[:, :10]
+    with torch.no_grad():
+        shown = decode.rows(values, labels)[:, :10]
+    pixels = normalisation.invert(shown.flatten(0, 1)).clamp(0, 1)
+    names = decode.description.class_names
+    pictures = {"images": grid_of_classes(pixels, labels[:, :1].expand(-1, shown.shape[1]).flatten(), names)}
+    stored = pixels_of(decode, values.flatten(0, 1))
+    return pictures if stored is None else pictures | {"stored": grid_of_classes(stored, labels.flatten(), names)}
 
 
 def encoded(decode: Decode, images: Tensor, whose: str) -> Tensor:

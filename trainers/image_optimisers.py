@@ -15,6 +15,20 @@ from trainers.checks import check_words
 Kind = Literal["sgd", "adam"]
 
 
+def image_optimiser(kind: Kind, images: Tensor, lr: float, momentum: float) -> torch.optim.Optimizer:
+    """Return what moves images.
+
+    Args:
+        kind: ``sgd`` (with momentum) or ``adam``.
+        images: A leaf.
+        lr: Learning rate, positive.
+        momentum: Of SGD, in [0, 1); Adam's first one is torch's 0.9.
+    """
+    if kind == "adam":
+        return torch.optim.Adam([images], lr=lr)
+    return torch.optim.SGD([images], lr=lr, momentum=momentum)
+
+
 @dataclass(frozen=True)
 class ImageOptimisers:
     """Optimisers of trajectory matching.
@@ -47,9 +61,7 @@ class ImageOptimisers:
 
     def of_images(self, images: Tensor) -> torch.optim.Optimizer:
         """Return the optimiser of the images."""
-        if self.kind == "adam":
-            return torch.optim.Adam([images], lr=self.lr_images)
-        return torch.optim.SGD([images], lr=self.lr_images, momentum=self.momentum)
+        return image_optimiser(self.kind, images, self.lr_images, self.momentum)
 
     def of_others(self, raw_rate: Tensor, labels: Tensor | None) -> torch.optim.Optimizer:
         """Return the optimiser of the students' rate and, if there are any, learned labels."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +10,8 @@ from typing import Any, Self
 from torch import nn
 
 from gendistill.data.description import Description
-from gendistill.declared import require_types
-from gendistill.errors import UserError, did_you_mean
+from gendistill.declared import read_block
+from gendistill.errors import UserError
 from gendistill.evaluation.ensemble import build_learner
 from gendistill.evaluation.victims import trained_learners
 from gendistill.nets.learners import learner_for
@@ -54,22 +53,19 @@ class LabellerPlan:
             )
 
     @classmethod
-    def of(cls, spec: Mapping[str, Any] | None) -> Self:
-        """Return what an option ``labeller`` asks for; None: no labeller.
+    def of(cls, spec: Mapping[str, Any] | None, where: str = "labeller") -> Self:
+        """Return what an option asks for; None: no labeller.
+
+        Args:
+            spec: Its keys and values.
+            where: What it is called.
 
         Raises:
             UserError: An unknown key, or a value of a wrong type.
         """
         if spec is None:
             return cls(wanted=False)
-        known = [name for name in inspect.signature(cls).parameters if name != "wanted"]
-        for key in spec:
-            if key not in known:
-                raise UserError(
-                    f"labeller has no key '{key}'; {did_you_mean(str(key), known)}it may have: {', '.join(known)}"
-                )
-        require_types(cls, spec, "labeller")
-        return cls(**spec)
+        return read_block(cls, spec, where, hidden=("wanted",))
 
     def attach(self, trainer: Trainer) -> nn.Module | None:
         """Train the network, or take it of the teacher that is named; None where none is wanted.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from gendistill.data.siamese import Siamese, draw_siamese
 from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
-from gendistill.grids import Grid, grid_of_classes
+from gendistill.grids import Grid
 from gendistill.nets.learners import learner_for
 from gendistill.nets.modes import running_layers
 from gendistill.nets.parts import images_at_once
@@ -33,15 +33,17 @@ from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import Teacher
 from gendistill.teacher.decoded import teacher_of
-from trainers.batch import Made
+from trainers.batch import Batch, Made
+from trainers.checks import check_words
 from trainers.class_sizes import check_stored, lower_images, taken_whole
-from trainers.decoding import Shown, encoded, pixels_of
+from trainers.decoding import Shown, class_grids, encoded
+from trainers.image_optimisers import Kind, image_optimiser
 from trainers.labellers import LabellerPlan
 from trainers.stored_start import check_start, is_stored, stored_images
 from trainers.terms.hosts import TrainerHost, with_learner
 from trainers.terms.over_groups import rows_of
-from trainers.terms.probe_kinds import make_probes
-from trainers.terms.probes import Trunk
+from trainers.terms.probe_kinds import KINDS, make_probes
+from trainers.terms.probes import Probe, Trunk
 from trainers.trainer import Trainer
 
 STARTS = ("real", "noise")
@@ -52,7 +54,7 @@ STATISTICS_AT_ONCE = 160
 
 
 class MatchingTrainer(Trainer):
-    """Move ``images_per_class`` images of every class by SGD until a subclass's distance from real ones is small.
+    """Move ``images_per_class`` images of every class until a subclass's distance from real ones is small.
 
     Args:
         images_per_class: Synthetic images of each class, as they are stored; 1 or more.
@@ -63,14 +65,16 @@ class MatchingTrainer(Trainer):
         images: What they start from: ``real`` training images, ``noise`` (standard normal), or images that are stored
             somewhere, as :func:`gendistill.teacher.open_teacher` names them: a teacher file, a run,
             ``real:kcenter=10``. A decode that shows several images in one starts from as many, all different.
-        lr_images: SGD's learning rate of the images, in normalised units; positive. Images are not clipped.
+        lr_images: Learning rate of the images, in normalised units; positive. Images are not clipped.
         momentum: SGD's momentum, in [0, 1).
+        optimizer: ``sgd``, as published for most methods, or ``adam``, whose steps do not depend on the loss's scale.
         real_batch: Real images of each class at every step; of a class with fewer all of them.
         learner: The network to compare in, as ``class_path`` and ``init_args``; by default the data set's default
             learner. A narrower one saves time; who learns from the images later need not be like it.
         probe: Where the networks come from: ``state: fresh`` (a new random one each time, the default), ``pool``
-            (networks of all ages, trained on real images meanwhile) or ``pretrained``, with the options of that kind;
-            see :mod:`trainers.terms.trained_probes`.
+            (networks of all ages, trained meanwhile), ``growing`` (a pool that starts small, IDM's), ``interpolated``
+            (between first and trained weights, NCFM's) or ``pretrained``, with the options of that kind; see
+            :mod:`trainers.terms.trained_probes` and :mod:`trainers.terms.pools`.
         augment: ``dsa`` (differentiable siamese augmentation; without ``flip`` where mirrored images are no images of
             the data set), ``none``, or names joined by ``_``; see :func:`gendistill.data.augment.parse`.
         strength: How far operations reach where not as far as DSA's, such as ``{rotate: 45}``; see
@@ -94,6 +98,7 @@ class MatchingTrainer(Trainer):
         images: str = "real",
         lr_images: float = 0.1,
         momentum: float = 0.5,
+        optimizer: Kind = "sgd",
         real_batch: int = 256,
         learner: dict[str, Any] | None = None,
         probe: dict[str, Any] | None = None,
@@ -119,7 +124,8 @@ class MatchingTrainer(Trainer):
         self.images_per_class, self.real_batch = images_per_class, real_batch
         self.decode, self.labeller = decode_of(decode), LabellerPlan.of(labeller)
         self.start = images
-        self.lr_images, self.momentum = lr_images, momentum
+        check_words(optimizer=(optimizer, get_args(Kind)))
+        self.lr_images, self.momentum, self.optimizer_kind = lr_images, momentum, optimizer
         self.learner_spec, self.probe_spec = learner, with_learner(probe, learner)
         self.augment, self.strength_given, self.strength = augment, dict(strength or {}), Strength.of(strength)
         self.chunk_wanted = chunk
@@ -166,17 +172,16 @@ class MatchingTrainer(Trainer):
         self.optimizer = self.decode.kept(self.new_optimizer(self.images))
         self.probes = make_probes(self.probe_spec)
         if isinstance(self.probes, Trunk):
-            raise UserError(
-                "the probe's state is 'trunk', which is a discriminator's; choose fresh, pool or pretrained"
-            )
-        self.probes.attach(TrainerHost(self, "matching"))
+            kinds = ", ".join(kind for kind in KINDS if kind != "trunk")
+            raise UserError(f"the probe's state is 'trunk', which is a discriminator's; choose one of {kinds}")
+        self.probes.attach(TrainerHost(self, "matching", self.shown_images))
         self.labelling = self.labeller.attach(self)
         self.network = self.probes.new("network")
         self.chunk = self.chunk_wanted or images_at_once(self.device, description.image_shape, self.network)
 
     def new_optimizer(self, images: nn.Parameter) -> torch.optim.Optimizer:
-        """Return what moves the images; SGD, as in the papers."""
-        return torch.optim.SGD([images], lr=self.lr_images, momentum=self.momentum)
+        """Return what moves the images; SGD, as in the papers, where nothing else is asked for."""
+        return image_optimiser(self.optimizer_kind, images, self.lr_images, self.momentum)
 
     @property
     def shown_per_class(self) -> int:
@@ -232,7 +237,7 @@ class MatchingTrainer(Trainer):
         return index, self.data.train.labels[index.flatten()]
 
     def real_images(self, index: Tensor) -> Tensor:
-        """Return training images (k, R, C, H, W), normalised, at indices (k, R)."""
+        """Return training images (*, C, H, W), normalised, at indices (*)."""
         return self.data.train.batch(index.flatten(), self.normalisation)[0].unflatten(0, index.shape)
 
     def new_network(self) -> nn.Module:
@@ -240,7 +245,11 @@ class MatchingTrainer(Trainer):
 
         Weights are copied, so that a network of a pool stays what it is; a compiled network is compiled only once.
         """
-        self.network.load_state_dict(self.probes.draw().network.state_dict())
+        return self.with_weights_of(self.probes.draw())
+
+    def with_weights_of(self, probe: Probe) -> nn.Module:
+        """Return the network with the weights of a probe; see :meth:`new_network`."""
+        self.network.load_state_dict(probe.network.state_dict())
         self.take_statistics(self.network)
         return self.network.eval()
 
@@ -255,12 +264,21 @@ class MatchingTrainer(Trainer):
             rows = (index.T if parts > 1 else index).flatten().tensor_split(parts)
             set_statistics(network, (self.data.train.batch(some, self.normalisation)[0] for some in rows))
 
-    def match(self, network: nn.Module, real: Tensor) -> Tensor:
-        """Move the images by one step of SGD.
+    def shown_images(self, count: int, generator: torch.Generator) -> Batch:
+        """Draw ``count`` of the images that networks see, with repetition, and their classes."""
+        cells = self.decode.cells
+        index = torch.randint(len(self.labels) * cells, (count,), generator=generator, device=generator.device)
+        with torch.no_grad():
+            images = self.decode.pick(self.images.detach().flatten(0, 1), self.labels, index)
+        return Batch(self.in_memory_format(images), self.labels[index // cells])
+
+    def match(self, network: nn.Module, real: Tensor, others: Sequence[Tensor] = ()) -> Tensor:
+        """Move the images by one step of their optimiser.
 
         Args:
             network: See :meth:`new_network`.
             real: Indices (k, real_batch) of real images, as :meth:`next_batch` returns them.
+            others: Leaves beside the images that the distance depends on; its gradient by them is put into ``.grad``.
 
         Returns:
             The distance before the step, of which the mean over processes is the sum over classes.
@@ -273,8 +291,10 @@ class MatchingTrainer(Trainer):
             index = real[first - self.mine.start : last - self.mine.start]
             if self.rows:  # of a class that has fewer, all its images once, as the papers' code takes them
                 index = index[:, : self.rows[first]]
-            distance, gradient[first:last] = self._match_group(network, index, change, first, last)
+            distance, gradient[first:last], *more = self._match_group(network, index, change, first, last, others)
             total = total + distance
+            for leaf, found in zip(others, more, strict=True):
+                leaf.grad = found if leaf.grad is None else leaf.grad + found
         self.optimizer.zero_grad(set_to_none=True)
         self.images.grad = gradient
         if self.terms or self.has_own_loss:
@@ -282,7 +302,7 @@ class MatchingTrainer(Trainer):
             made = Made(shown.images, shown.labels)
             self.add_extra(lambda: made, [self.images, *shown.leaves], rows_of(len(made.images), together))
             shown.backward()
-        processes.average_gradients([self.images])
+        processes.average_gradients([self.images, *others])
         self.optimizer.step()
         return total * processes.world
 
@@ -298,18 +318,18 @@ class MatchingTrainer(Trainer):
         return found
 
     def _match_group(
-        self, network: nn.Module, index: Tensor, change: Siamese, first: int, last: int
-    ) -> tuple[Tensor, Tensor]:
+        self, network: nn.Module, index: Tensor, change: Siamese, first: int, last: int, others: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
         """Return the distance of the classes ``first`` to ``last - 1``, and its gradient by their images (k, M, ...).
 
-        What is made for a group is gone when the next one's turn comes.
+        After them come its gradients by ``others``. What is made for a group is gone when the next one's turn comes.
         """
         # A leaf of their own: the way back through a slice would write a gradient of all images for each group.
         own = self.images.detach()[first:last].requires_grad_()
         shown = self.decode.rows(own, self.labels.view(len(self.images), -1)[first:last])
         distance = self.group_distance(network, index, change, shown, first)
         # Gradients are averaged over processes, and each has its own classes: times their number is the sum.
-        return distance.detach(), torch.autograd.grad(distance * self.run.processes.world, own)[0]
+        return distance.detach(), *torch.autograd.grad(distance * self.run.processes.world, [own, *others])
 
     def group_distance(self, network: Any, index: Tensor, change: Siamese, shown: Tensor, first_class: int) -> Tensor:
         """Return the distance of some classes, summed, from the real images that the step has drawn of them.
@@ -368,11 +388,5 @@ class MatchingTrainer(Trainer):
 
     def samples(self) -> dict[str, Grid]:
         """Return the images as pixels, one column a class, at most ten rows; and as stored, if that differs."""
-        values, classes = self.images.detach()[:, :10], self.labels.view(len(self.images), -1)[:, :10]
-        with torch.no_grad():
-            shown = self.decode.rows(values, classes)[:, :10]
-        pixels = self.normalisation.invert(shown.flatten(0, 1)).clamp(0, 1)
-        names = self.data.description.class_names
-        pictures = {"images": grid_of_classes(pixels, classes[:, :1].expand(-1, shown.shape[1]).flatten(), names)}
-        stored = pixels_of(self.decode, values.flatten(0, 1))
-        return pictures if stored is None else pictures | {"stored": grid_of_classes(stored, classes.flatten(), names)}
+        labels = self.labels.view(len(self.images), -1)
+        return class_grids(self.decode, self.images.detach(), labels, self.normalisation)

@@ -112,13 +112,15 @@ class _Run:
             try:
                 if directory.has_state:
                     require_same(directory, config)
-                directory.discard()
+                directory.put_aside()
                 for name in sorted(files, key=lambda name: name == LATEST):
                     if name == f"{RUN}config.yaml":
                         directory.write_config(config)
                     else:
                         _write(directory.path / name.removeprefix(RUN), (Path(scratch) / name).read_bytes())
+                directory.discard()
             finally:
+                directory.put_back()  # where it was not discarded
                 directory.unlock()
 
 

@@ -281,7 +281,8 @@ class Crew:
         if result.get("stopped"):
             return self._submitted(unit)
         if "error" in result:
-            sys.stderr.write(f"{visible(str(result['tail']), 4000)}\n" if result.get("tail") else "")
+            for line in str(result.get("tail") or "").splitlines():
+                print(visible(line, 400), file=sys.stderr)
             sentence = f"{unit.name}, on {where}: {visible(str(result['error']), 2000)}"
             raise UserError(sentence) if result.get("code") == UserError.exit_code else GendistillError(sentence)
         done(unit, _checked(unit, result))
@@ -318,6 +319,7 @@ class Crew:
                 distributed.LocalCluster(
                     n_workers=self.cluster.workers(), threads_per_worker=1, processes=True, host="127.0.0.1",
                     dashboard_address=None, memory_limit=0, security=security, protocol="tls://", silence_logs=50,
+                    preload=[on_worker.__module__],
                 )
             )  # fmt: skip
         try:

@@ -12,6 +12,7 @@ from gendistill.config.base import KEY, read_config
 from gendistill.errors import UserError, did_you_mean
 from gendistill.files import atomic_write, require_place
 from gendistill.regular import read_text
+from gendistill.spelling import typed
 from gendistill.yaml_file import dump_yaml, read_yaml
 
 REPLICATIONS = "replication/"
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     given = parser().parse(argv)
     if given.copy is not None:
         target = copy(given.copy, given.output)
-        print(to_json({"copied": str(target)}) if given.json else f"gendistill train --config {target}")
+        print(to_json({"copied": str(target)}) if given.json else typed("train", "--config", str(target)))
         return 0
     if given.output is not None:
         raise UserError("--output is where --copy NAME writes; give --copy, too")

@@ -152,8 +152,8 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "images), inception, dinov2 (with --weights), or a dotted path")  # fmt: skip
     add("--reference", choices=("train", "test", "both"), default="train", help="real images to compare with; both: "
         "train, and beside it the distance to test, which tells of memorising")  # fmt: skip
-    add("--weights", metavar="FILE", help="weights of inception (pytorch-fid's file or torch-fidelity's) "
-        "or of dinov2 (its authors'); None: inception's of torch's hub folder, or downloaded")  # fmt: skip
+    add("--weights", metavar="FILE", help="weights: of dinov2 its authors' file, of inception "
+        "that of pytorch-fid or of torch-fidelity; None: torch's hub folder, else a download")  # fmt: skip
     add("--count", type=positive, metavar="N", help="images drawn; None: as many as real ones, at most 10,000; "
         "compare: as many as the smallest set has, so that distances can be compared")  # fmt: skip
     add("--draws", type=positive, default=5, metavar="N", help="draws of so many images where there are more; scores "

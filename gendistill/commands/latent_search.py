@@ -28,6 +28,7 @@ SUMMARY = (
     "Move latents of a trained generator until its images teach what real ones teach, then judge the images\n"
     "before and after. GENERATOR is a teacher file, the directory of the run that made it, or a generator's .pth\n"
     "checkpoint of torch-mimicry (short for --trainer.generator).\n\n"
+    "Without a config, --scale smoke is a search of 10 steps.\n\n"
     "judging:\n"
     "  --no-evaluate               leave it out\n"
     "  --updates N,N               learner updates to test after (default: 10,30,100,300; at --scale smoke 5,10)\n"
@@ -35,6 +36,8 @@ SUMMARY = (
 )
 FULL = {"updates": "10,30,100,300"}
 OWN = ("--updates", "--seeds")
+SMOKE_SCALE, SMOKE_STEPS = "smoke", 10
+"""The scale that is there without a config, too, and a search's steps at it."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,6 +54,10 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if not words.configs:
         words.overrides.insert(0, ("--run.name", "latent-search"))
+    smoke = words.scale == SMOKE_SCALE
+    if smoke and not words.configs:  # which would say what is small
+        words.scale = None
+        words.overrides.insert(0, ("--run.steps", str(SMOKE_STEPS)))
     experiment = assemble(words, default_trainer=TRAINER)
     if "--help" in words.flags:
         print(show("latent-search", SUMMARY, experiment, positional="GENERATOR "))
@@ -63,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     if "--print_config" in words.flags:
         print(dump_yaml(experiment.to_dict()), end="")
         return 0
-    judging = _judging(experiment, words)
+    judging = _judging(experiment, words, smoke=smoke)
     as_json = "--json" in words.flags
     with result_only(as_json):
         data = _data_of_generator(experiment, words)
@@ -203,11 +210,11 @@ def side_by_side(before: Teacher, after: Teacher, titles: tuple[str, str] = ("be
     return buffer.getvalue()
 
 
-def _judging(experiment: Experiment, words: Words) -> argparse.Namespace:
+def _judging(experiment: Experiment, words: Words, *, smoke: bool) -> argparse.Namespace:
     """Return how both teachers are judged: as the command line says, else in proportion to the scale."""
     options = Options(prog="gendistill latent-search")
     add_judging(options)
     run = experiment.options
-    given = (SMOKE if words.scale == "smoke" else FULL) | {name.removeprefix("--"): value for name, value in words.own}
+    given = (SMOKE if smoke else FULL) | {name.removeprefix("--"): value for name, value in words.own}
     named = [f"--{name}={value}" for name, value in given.items()]
     return options.parse([*named, "--device", run.device, "--seed", str(run.seed)])

@@ -36,12 +36,12 @@ KEPT = "finished stages are kept; give the same command again to go on"
 FILES = ("results.json", "report.html")
 DATASET = "digits"
 STAGES = ("gan", "gtn", "latent")
-UPDATES = (1, 2, 4, 8, 16, 32, 64, 128)
 COLUMNS = (2, 8, 16, 32, 128)
-RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 GRID_IMAGES = 60
-SEEDS = 10
-"""Ten learners decide where five decide nothing: docs/evaluation-comparing.md has the figures."""
+FULL: dict[str, Any] = {"updates": (1, 2, 4, 8, 16, 32, 64, 128), "seeds": 10, "lr": (0.01, 0.03, 0.1, 0.3, 1.0)}
+"""How teachers are judged. Ten learners decide where five decide nothing: docs/evaluation-comparing.md has figures."""
+SMOKE: dict[str, Any] = {"updates": (5, 10), "seeds": 2, "lr": (0.1,)}
+"""The same at ``--scale smoke``, which is to show in seconds that everything works."""
 LANES = (("gan", "latent"), ("gtn",))
 """Stages that are trained one after another, in a process each."""
 FORM = 2
@@ -61,7 +61,8 @@ def main(argv: Sequence[str]) -> int:
     """Run ``gendistill quickstart``."""
     options = parser().parse(argv)
     with result_only(options.json), going_on(lambda: KEPT):
-        learning = {"updates": options.updates, "seeds": options.seeds, "lr": options.lr}
+        usual = SMOKE if options.scale == "smoke" else FULL
+        learning = {name: usual[name] if (own := getattr(options, name)) is None else own for name in usual}
         configs = config_folder("quickstart") if options.configs is None else Path(options.configs)
         places = Path(options.root), options.name, configs
         results = run(*places, options.scale, options.seed, learning, command=options.command)
@@ -80,19 +81,25 @@ def parser() -> Options:
         metavar="DIR",
         help="directory with gan.yaml, gtn.yaml and latent.yaml; None: those of the project",
     )
-    options.add_argument("--scale", default=None, help="named scale of the configs; smoke takes seconds")
-    options.add_argument("--seed", type=int, default=0, help="seed of the three runs and of the random real subset")
-    options.add_argument("--seeds", type=positive, default=SEEDS, help="learners trained on each teacher")
     options.add_argument(
-        "--updates", type=update_list, default=UPDATES, metavar="N,...", help="learner updates to measure after"
+        "--scale", default=None, help="named scale of the configs; smoke takes seconds, and judges by few learners, too"
+    )
+    options.add_argument("--seed", type=int, default=0, help="seed of the three runs and of the random real subset")
+    usual, small = (
+        {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in found.items()}
+        for found in (FULL, SMOKE)
+    )
+    unless = {name: f"; None: {usual[name]}; {small[name]} at the scale smoke" for name in usual}
+    options.add_argument("--seeds", type=positive, help="learners trained on each teacher" + unless["seeds"])
+    options.add_argument(
+        "--updates", type=update_list, metavar="N,...", help="learner updates to measure after" + unless["updates"]
     )
     options.add_argument(
         "--lr",
         type=rate_list,
-        default=RATES,
         metavar="RATE,...",
         help="learning rates of the learners; the validation split chooses one for each number of updates, except for "
-        "a teacher that learned its own",
+        "a teacher that learned its own" + unless["lr"],
     )
     add_json(options)
     return options

@@ -11,7 +11,7 @@ from gendistill.commands.cluster import OPTIONS, cluster_of
 from gendistill.commands.options import whole_number
 from gendistill.commands.output import in_words, result_only, to_json, write_json
 from gendistill.commands.replicated import replicate, spread, write_replicated
-from gendistill.commands.replication import Replications
+from gendistill.commands.replication import Replications, require_free
 from gendistill.config.command_line import Words, take_apart
 from gendistill.errors import UserError
 from gendistill.files import require_place
@@ -167,6 +167,7 @@ def _own(words: Words) -> tuple[dict[str, str | None], Replications]:
     for option, value in own.items():
         if value is None and option != "--summary":
             raise UserError(f"{option} needs a value")
+    require_free((option for option, _ in words.overrides if option not in OWN), "replicate")
     return own, Replications(
         configs=Path(own.get("--configs") or config_folder("replication")),
         scale=words.scale or "reduced",

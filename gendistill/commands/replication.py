@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,6 +38,30 @@ ANY_TRAINER = "trainers.gan.ConditionalGANTrainer"
 PLACED = (
     "name", "root", "device", "save_every", "log_every", "sample_every", "histograms", "progress", "timeout", "fresh",
 )  # fmt: skip
+
+CHOSEN_HERE = {
+    "run.root": "--root DIR says where all runs lie",
+    "run.name": "they are named by what is replicated; --root DIR keeps them apart from others",
+    "run.seed": "each run has its own, from 0; --seeds N says how many",
+}
+"""Options of a run that are not the person's to give where many are made, and what does that instead."""
+
+
+def require_free(options: Iterable[str], command: str) -> None:
+    """Refuse options of a run that the command gives to each run itself, and would not heed.
+
+    Args:
+        options: As typed, with or without dashes.
+        command: ``replicate`` or ``sweep``.
+
+    Raises:
+        UserError: One is such an option; the sentence says what does it.
+    """
+    for option in options:
+        name = option.lstrip("-").replace("-", "_")
+        name = name if "." in name else f"run.{name}"
+        if name in CHOSEN_HERE:
+            raise UserError(f"gendistill {command} gives {option} to each of its runs itself: {CHOSEN_HERE[name]}")
 
 
 @dataclass

@@ -188,8 +188,12 @@ def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> No
         raise UserError(f"the results name '{reference}', and a file chooses no place; name its folder with --teachers")
 
 
+ROWS = 10
+"""Pictures of each class where there are several: a hundred of two classes would be a tower of fifty."""
+
+
 def grid_of(teacher: Teacher, seed: int = 0, most: int = 100) -> Grid:
-    """Return up to a hundred of a teacher's images by class, as pixels.
+    """Return up to a hundred of a teacher's images by class, about ten of each, as pixels.
 
     Of points it is one picture: a scatter plot.
 
@@ -206,6 +210,8 @@ def grid_of(teacher: Teacher, seed: int = 0, most: int = 100) -> Grid:
         raise UserError("it holds sentences, which gendistill tokens prints")
     if teacher.description.cloud is not None:
         return Grid(plot(teacher, stream(seed, "pictures", teacher.device)), 1)
+    classes = teacher.description.num_classes
+    most = min(most, ROWS * classes) if classes > 1 else most
     count = min(most, teacher.decoded_images or most)
     images, labels = teacher.sample(count, stream(seed, "pictures", teacher.device))
     pixels = teacher.description.normalisation.invert(images).clamp(0, 1)

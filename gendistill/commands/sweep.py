@@ -15,7 +15,7 @@ from gendistill.commands.options import whole_number
 from gendistill.commands.output import in_words, result_only, to_json, write_json
 from gendistill.commands.replicate import KEPT
 from gendistill.commands.replicated import replicate, trained_beside
-from gendistill.commands.replication import Judge, Replication, Replications
+from gendistill.commands.replication import Judge, Replication, Replications, require_free
 from gendistill.config.command_line import Words, take_apart
 from gendistill.errors import UserError
 from gendistill.files import require_place
@@ -202,6 +202,7 @@ def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
             f"--over is '{own.get('--over', '')}'; give an option and different values of it, such as "
             "--over trainer.inner.steps=1,2,5"
         )
+    require_free((option, *(name for name, _ in words.overrides if name not in OWN)), "sweep")
     known = Replications(
         configs=path.parent,
         scale=words.scale,

@@ -12,6 +12,7 @@ from gendistill.config.help import show
 from gendistill.errors import DivergenceError, UserError
 from gendistill.sources import options
 from gendistill.spelling import typed
+from gendistill.words import counted
 from gendistill.yaml_file import dump_yaml
 
 TEXTS = ("toytext", "text")
@@ -85,7 +86,7 @@ def announce(context: Any, data: Mapping[str, Any]) -> None:
     if not context.processes.main:
         return
     directory = context.directory
-    print(f"run      {directory}  ({context.step} steps)")
+    print(f"run      {directory}  ({counted(context.step, 'step')})")
     print(f"teacher  {directory.teacher}")
     if (promised := promise_of(context)) is not None:
         print(f"privacy  {promised}")

@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import os
 import shutil
+import signal
 import stat
 import tempfile
 import time
@@ -140,8 +141,20 @@ def do(
         sentence = sentence_of(said)
         if code == UserError.exit_code:
             shutil.rmtree(place, ignore_errors=True)
-        tail = "" if sentence else "\n".join(said.splitlines()[-LINES:])
-        return {"error": sentence or f"it ended with exit code {code}", "code": code, "tail": tail}
+        lines = [line for line in said.splitlines() if line.strip()]
+        ended = ": ".join([f"it ended with exit code {code}", *lines[-1:]])
+        return {"error": sentence or ended, "code": code, "tail": "" if sentence else "\n".join(lines[-LINES:])}
+
+
+def dask_setup(worker: object) -> None:
+    """Let a worker that was started here not hear Ctrl-C: whoever gave the command does, and ends it in good order.
+
+    Dask calls it where a worker begins (``preload``).
+
+    Args:
+        worker: Dask's.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _write(content: bytes, file: BinaryIO) -> None:

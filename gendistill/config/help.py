@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from gendistill import sources
 from gendistill.config.experiment import Experiment
 from gendistill.config.recorded import tags
-from gendistill.declared import declared_types, is_block
+from gendistill.declared import accepted_arguments, declared_types, is_block
 from gendistill.plain import plain
 
 GENERAL = (
@@ -85,6 +85,11 @@ def _describe(experiment: Experiment | str | None) -> str:
         parser.add_class_arguments(experiment.trainer_class, "trainer")
         given = {f"run.{key}": value for key, value in experiment.run.items()}
         types = declared_types(experiment.trainer_class)
+        shown = {action.dest.split(".")[1] for action in parser._actions if action.dest.startswith("trainer.")}
+        for name, parameter in accepted_arguments(experiment.trainer_class).items():
+            if name not in shown:  # of a base, which the parser has not followed
+                simple = {"type": types[name]} if types.get(name) in (int, float, str) else {}
+                parser.add_argument(f"--trainer.{name}", default=parameter.default, help="Of its base.", **simple)
         for key, value in experiment.init_args.items():
             block = is_block(types.get(key)) and isinstance(value, dict)
             given |= (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,7 +121,7 @@ def load(
     elif name not in NAMES and Path(name).suffix.lower() in TABLES and Path(name).is_file():
         raise UserError(
             f"'{readable(name)}' is a table of texts; load it as {option('name')} text with {option('root')} "
-            f"{readable(name)}"
+            f"{shlex.quote(readable(name))}"
         )
     elif (of_text, text_column) != (text.TextOptions(), None):
         words = _options((*TEXTS, COLUMNS[0]))

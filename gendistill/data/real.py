@@ -12,6 +12,8 @@ from torch import Tensor
 from gendistill.data.description import Description, Normalisation
 from gendistill.data.whitening import EPSILON, Whitening
 from gendistill.errors import UserError
+from gendistill.visible import visible
+from gendistill.words import counted
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,16 @@ class RealData:
     notes: tuple[str, ...] = ()
     background: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        about = self.description
+        parts = [
+            f"'{visible(about.name, 60)}', {counted(len(about.class_names), 'class', 'classes')}",
+            f"{about.kind} {about.image_shape}",
+            ", ".join(f"{len(getattr(self, name)):,} {name}" for name in ("train", "validation", "test")),
+            *(["whitened"] if about.normalisation.whitening is not None else []),
+        ]
+        return f"<RealData of {'; '.join(parts)}>"
 
     def to(self, device: torch.device | str) -> RealData:
         """Return the data on another device."""

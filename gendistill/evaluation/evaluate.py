@@ -32,6 +32,7 @@ from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import KEY as CLASSES
 from gendistill.teacher.fit import fitted
 from gendistill.teacher.subset import is_everything
+from gendistill.words import counted
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
@@ -165,7 +166,7 @@ def learning_notes(learning: Mapping[str, Any] | None, data: RealData) -> list[s
                 f"the {sum(sizes):,} images of the {split} split are too few to tell learning from guessing",
             ]
         notes.append(
-            f"after {learning['updates'][-1]:,} updates accuracy is at chance: balanced over the classes "
+            f"after {counted(learning['updates'][-1], 'update')} accuracy is at chance: balanced over the classes "
             f"{100 * balanced:.1f} %, guessing reaches up to {100 * limit:.1f} % on so many images"
         )
     return notes

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from gendistill import shipped
 from gendistill.commands.train import run_experiment
 from gendistill.config.base import read_config
 from gendistill.config.experiment import DATA_TYPES, Experiment, check, trainer_class, trainer_path
@@ -215,11 +216,11 @@ def train(
 
     Args:
         trainer: A trainer's class, its name (``"DistributionMatchingTrainer"``), its dotted path, an object of one, or
-            the path of a config.
+            a config: its path, or the name of one that comes with the project (``"gan/mnist-cgan-pd"``).
         data: Real data, its name or path; None: what the config says, else digits.
         steps: Length of the run in steps; None: what the config says, else 1000.
-        directory: Where the run writes, and is continued from; None: a temporary directory, which goes with the run
-            that is returned.
+        directory: Where the run writes, and is continued from; None: where the config says (``run.name``), else a
+            temporary directory, which goes with the run that is returned.
         scale: Which of a config's scales; None: the config as it stands.
         keep_best: Keep the best step by the validation split: True by the accuracy of fresh learners, a metric's name,
             or options of :class:`gendistill.runs.best.KeepBest` as a mapping. None: keep the last step alone.
@@ -271,7 +272,7 @@ def _experiment(
     source, cls = "gd.train", None
     if isinstance(trainer, Mapping):
         config = dict(trainer)
-    elif isinstance(trainer, str | Path) and Path(trainer).suffix in YAML:
+    elif isinstance(trainer, str | Path) and shipped.config(trainer).suffix in YAML:
         source = str(trainer)
         config = read_config(trainer)
     elif isinstance(trainer, str):
@@ -283,7 +284,7 @@ def _experiment(
         config = {"trainer": {"init_args": held(given, f"an argument of {cls.__name__}")}}
     else:
         raise UserError(
-            f"trainer is {trainer!r}; give a trainer's class, its name, an object of one or the path of a config"
+            f"trainer is {trainer!r}; give a trainer's class, its name, an object of one or a config's path or name"
         )
     config = at_scale(config, scale, source)
     named = cls or trainer_class(trainer_path((config.get("trainer") or {}).get("class_path")), f"{source}: trainer")
@@ -323,7 +324,7 @@ def _made(
     """Run an experiment, and return what came of it."""
     every = experiment.options.log_every
     own = [Every(every, one) if callable(one) and not isinstance(one, type | Callback) else one for one in callbacks]
-    directory = Path(experiment.run["root"]) / experiment.run["name"]
+    directory = Path(experiment.options.root) / experiment.options.name
     try:
         with as_keyboard_interrupt():
             context = run_experiment(experiment, None, data, callbacks=own, loggers=loggers)

@@ -7,6 +7,7 @@ from typing import Any
 
 from gendistill.report.cells import percent
 from gendistill.report.rows import scores_of
+from gendistill.words import counted
 
 
 def architecture_cells(results: Mapping[str, Any]) -> list[list[str]]:
@@ -34,8 +35,8 @@ def architecture_sentences(results: Mapping[str, Any]) -> list[str]:
         return []
     ends = sorted({max(curve["updates"]) for curve in curves if curve["updates"]})
     sizes = {str(curve["name"]): f"{curve['name']} {curve['parameters']:,}" for curve in curves if curve["parameters"]}
-    after = " or ".join(f"{end:,}" for end in ends)
+    after = " or ".join([*(f"{end:,}" for end in ends[:-1]), *(counted(end, "update") for end in ends[-1:])])
     return [
-        f"Accuracy in % of other kinds of learners after {after} updates, each at the rate that its own validation "
+        f"Accuracy in % of other kinds of learners after {after}, each at the rate that its own validation "
         f"accuracy chose; parameters: {', '.join(sizes.values())}."
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from gendistill.regular import read_text
 from gendistill.yaml_file import dump_yaml, parse_yaml
 
 INCOMING = ".state.incoming.pt"
+EARLIER, DISCARDED = ".earlier", ".discarded"
+"""Where an earlier run lies that is to be discarded, until the one in its place has begun, and afterwards."""
 WAY_OUT = "choose another run.name"
 
 
@@ -130,16 +133,52 @@ class RunDirectory:
             with contextlib.suppress(OSError):  # something of others has come into it
                 folder.rmdir()
 
-    def discard(self) -> None:
-        """Delete what an earlier run wrote here; files that no run writes stay."""
+    def put_aside(self) -> None:
+        """Move what an earlier run wrote here out of the way, until :meth:`discard` or :meth:`put_back`.
+
+        Files that no run writes stay.
+
+        Raises:
+            StorageError: It cannot be moved.
+        """
         found = [*self._files(), *self.path.glob("events.out.tfevents.*"), *self.path.glob("failure-*.txt")]
         if self.samples.is_dir():
             found += [path for ending in ("png", "txt", "gif") for path in self.samples.glob(f"*.{ending}")]
-        for path in found:
-            if path.is_file() or path.is_symlink():
-                path.unlink(missing_ok=True)
+        aside = self.path / EARLIER
+        try:
+            for path in found:
+                if path.is_file() or path.is_symlink():
+                    target = aside / path.relative_to(self.path)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    path.replace(target)
+        except OSError as error:
+            raise PlaceError(place_sentence(aside, error)) from error
         with contextlib.suppress(OSError):
             self.samples.rmdir()
+
+    def put_back(self) -> None:
+        """Let the earlier run be here again: the one in its place has not begun."""
+        aside = self.path / EARLIER
+        if aside.is_symlink() or not aside.is_dir():
+            return
+        for path in sorted(aside.rglob("*")):
+            if path.is_file() or path.is_symlink():
+                target = self.path / path.relative_to(aside)
+                with contextlib.suppress(OSError):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    path.replace(target)
+        for folder in (aside / self.samples.name, aside):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def discard(self) -> None:
+        """Delete the earlier run that was put aside."""
+        aside, last = self.path / EARLIER, self.path / DISCARDED
+        # Renamed first: killed on the way, half of a run is not put back.
+        with contextlib.suppress(OSError):
+            aside.replace(last)
+        if not last.is_symlink():
+            shutil.rmtree(last, ignore_errors=True)
 
     def _files(self) -> tuple[Path, ...]:
         """Return the files that every run has."""
@@ -148,7 +187,9 @@ class RunDirectory:
         return (*states, *best, self.teacher, self.log, self.results, self.config)
 
     def sweep(self) -> None:
-        """Delete what a killed process left half written."""
+        """Delete what a killed process left half written, and put back what it had put aside before it began."""
+        self.put_back()
+        shutil.rmtree(self.path / DISCARDED, ignore_errors=True)
         (self.path / INCOMING).unlink(missing_ok=True)
         remove_leftovers(self.path)
         remove_leftovers(self.samples)

@@ -46,7 +46,7 @@ from gendistill.teacher import Teacher, save
 from gendistill.teacher.clouds import plots
 from gendistill.teacher.files import is_intact
 from gendistill.teacher.sentences import listing
-from gendistill.words import listed
+from gendistill.words import counted, listed
 
 ANOTHER_RUN = "choose another run.name, or set run.fresh to true to discard that run"
 
@@ -314,7 +314,7 @@ class _Loop:
             self.logger = Loggers([TensorBoard(run.directory), *self.beside.loggers])
             self.closing.callback(self.logger.close)
             self.logger.begin(run.directory.path, config, run.step if notes else None)
-        for note in notes or [f"started on {run.device}, {options.steps} steps"]:
+        for note in notes or [f"started on {run.device}, {counted(options.steps, 'step')}"]:
             self.progress.say(note, above_bar=bool(notes), once=True)
         with StopSignals(grace=2.0 if self.processes.world > 1 else 0.0) as signals:
             self.call("on_start", self.beside.callbacks)
@@ -328,7 +328,8 @@ class _Loop:
         directory.lock()
         directory.sweep()
         if self.run.options.fresh:
-            directory.discard()
+            directory.put_aside()
+            self.closing.callback(directory.put_back)  # nothing is there any more once the run has begun
         if directory.has_state:
             require_same(directory, config)
             length = ((directory.read_config() or {}).get("run") or {}).get("steps")
@@ -456,10 +457,14 @@ class _Loop:
         began, began_at = time.perf_counter(), run.step
         self.started = began - run.seconds
         self.cpu_started = time.process_time() - run.cpu_seconds
+        discarding = options.fresh
         while run.step < options.steps:
             now = time.perf_counter()
             values = {**trainer.train_step(trainer.next_batch()), **trainer.recorded()}
             run.step += 1
+            if discarding:  # until here it could be refused
+                self.processes.on_main(run.directory.discard)
+                discarding = False
             if self.tuning.pays(time.perf_counter() - now):
                 self.tune(signals)
                 began, began_at = time.perf_counter(), 0

@@ -62,11 +62,14 @@ class Labeller:
     @torch.no_grad()
     def __call__(self, images: Tensor, normalisation: Normalisation) -> Tensor:
         """Return labels (N, K) float32 of images (N, C, H, W) that are normalised in the given way."""
+        return (self.logits(images, normalisation) / self.temperature).softmax(1)
+
+    @torch.no_grad()
+    def logits(self, images: Tensor, normalisation: Normalisation) -> Tensor:
+        """Return the network's answers (N, K) float32 to images (N, C, H, W) that are normalised in the given way."""
         images = normalisation.convert(images, self.normalisation)
         logits = torch.cat([self.network(part).float() for part in images.split(AT_ONCE)])
-        if self.columns is not None:
-            logits = logits[:, self.columns]
-        return (logits / self.temperature).softmax(1)
+        return logits if self.columns is None else logits[:, self.columns]
 
     def of_classes(self, classes: Sequence[int]) -> Self:
         """Return one whose classes 0, 1, ... are ``classes`` of this one's, and which knows no others."""

@@ -289,6 +289,30 @@ def test_a_unit_that_nobody_waits_for_ends_and_is_gone_on_with(place: Path, monk
     assert (folder / unit.digest / "a/b.txt").read_bytes() == b"b"
 
 
+def test_a_unit_that_fails_says_with_what(place: Path, monkeypatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    (place / "users_broken.py").write_text(
+        "import torch\nclass Broken(torch.nn.Module):\n    def __init__(self, **given):\n"
+        "        raise RuntimeError('the disc is\\x1b[31m full')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{place}{os.pathsep}{ROOT}")
+    learner = "--learner=users_broken.Broken"
+    unit = Unit("x", ("evaluate", "real", "--dataset=digits", "--updates=1", "--no-fidelity", learner), {})
+    result = do(unit, versions(), lambda: True, lambda step: None)
+    assert result["error"].startswith("it ended with exit code 1: RuntimeError: the disc is"), result
+    assert result["tail"].splitlines()[-1] == result["error"].partition(": ")[2]
+
+
+def test_workers_of_this_machine_leave_ctrl_c_to_the_command() -> None:
+    crew = Crew(Cluster("local:1"))
+    try:
+        assert crew.slots() == 1
+        (handler,) = crew._client.run(signal.getsignal, signal.SIGINT).values()
+    finally:
+        crew.close()
+    assert handler == signal.SIG_IGN
+
+
 def test_what_comes_back_is_what_was_asked_for() -> None:
     unit = Unit("a run", (), {}, ("run/*.pt", "result.json"))
     good = {"result.json": b"{}", "run/state.pt": b""}

@@ -84,6 +84,14 @@ def test_judging_is_as_typed_and_small_at_the_smoke_scale(place: Path, capsys: p
     assert main([*words, "gan.safetensors", "--updates", "3", "--seeds=1", "--json"]) == 0
     learning = json.loads((place / "runs/a/results.json").read_text())["teachers"][1]["learning"]
     assert learning["updates"] == [3] and len(learning["seeds"]) == 1
+    # Without a config the scale is there, too; what is typed wins.
+    alone = ["latent-search", "gan.safetensors", "--scale", "smoke", "--images-per-class", "1", "--real-batch", "2"]
+    for more, steps in (([], 10), (["--run.steps", "2", "--run.name", "b"], 2)):
+        capsys.readouterr()
+        assert main([*alone, *more, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["teachers"][0]["learning"]["updates"] == [5, 10]
+        assert f"  steps: {steps}\n" in (Path(found["run"]) / "config.yaml").read_text()
     capsys.readouterr()
     assert main([*words, "gan.safetensors", "--updates", "soon"]) == 2
     assert main([*words, "gan.safetensors", "--generator", "gan.safetensors"]) == 2

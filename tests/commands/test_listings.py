@@ -46,6 +46,8 @@ def test_a_copy_is_the_same_experiment(
     source = ROOT / "configs" / "gan" / "mnist-cgan-pd.yaml"
     assert Path("mnist-cgan-pd.yaml").read_bytes() == source.read_bytes()
     assert "is there already" in said(capsys, "configs", "--copy", "gan/mnist-cgan-pd", code=2)
+    blanks = said(capsys, "configs", "--copy", "gan/mnist-cgan-pd", "--output", "my own.yaml")
+    assert blanks == "gendistill train --config 'my own.yaml'\n"
     # One that stands on another is whole by itself.
     based = "replication/bradley-4.1-diff-1.0"
     done = json.loads(said(capsys, "configs", "--copy", based, "--output", "own.yaml", "--json"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,27 @@ def test_names_of_files_that_are_missing_say_the_option_of_the_place(
     assert "name another folder with --data.root or GENDISTILL_DATA" in capsys.readouterr().err
     assert main(["evaluate", "real", "--dataset", "mhist", "--data-root", str(odd)]) == 2
     assert "name another folder with --data-root or GENDISTILL_DATA" in capsys.readouterr().err
+
+
+def test_of_few_classes_few_rows_are_shown() -> None:
+    from gendistill.commands.report import grid_of
+    from gendistill.data import load
+    from gendistill.data.real import RealData, Split
+    from gendistill.teacher import open_teacher
+
+    whole = load("digits")
+    names = whole.description.class_names
+
+    def of(classes: int) -> RealData:
+        def part(split: Split) -> Split:
+            kept = split.labels < classes
+            return Split(split.images[kept], split.labels[kept])
+
+        described = replace(whole.description, class_names=names[:classes])
+        return RealData(described, part(whole.train), part(whole.validation), part(whole.test))
+
+    shown = [
+        int((~grid_of(open_teacher("real", of(classes))).pixels.isnan().flatten(1)[:, 0]).sum())
+        for classes in (2, 3, 10)
+    ]
+    assert shown == [20, 30, 100]

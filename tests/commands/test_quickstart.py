@@ -88,12 +88,29 @@ def test_it_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_ten_learners_decide() -> None:
-    options = quickstart._options().parse([])
-    assert options.seeds == 10 and lead_needed(options.seeds, 4 * len(options.updates)) < FEW < lead_needed(5, 32)
+    seeds, updates = quickstart.FULL["seeds"], quickstart.FULL["updates"]
+    assert seeds == 10 and lead_needed(seeds, 4 * len(updates)) < FEW < lead_needed(5, 32)
+
+
+@pytest.mark.parametrize(
+    ("words", "judging"),
+    [
+        ([], quickstart.FULL),
+        (["--scale", "smoke"], quickstart.SMOKE),
+        (["--scale", "smoke", "--seeds", "3"], quickstart.SMOKE | {"seeds": 3}),
+        (["--updates", "7", "--lr", "0.2,0.4"], quickstart.FULL | {"updates": [7], "lr": [0.2, 0.4]}),
+    ],
+)
+def test_the_scale_smoke_is_that_of_the_judging_too(
+    words: list[str], judging: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(quickstart, "run", lambda *places, **rest: given.append(places[-1]))
+    assert quickstart.main(words) == 0 and given == [judging]
 
 
 def test_without_its_configs_it_says_where_they_are(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="give --configs DIR"):
+    with pytest.raises(UserError, match="leave --configs out"):
         quickstart.run(tmp_path, "quickstart", tmp_path / "nowhere", None, 0, dict(LEARNING))
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -250,3 +252,23 @@ def test_a_replication_trains_what_it_starts_from(jobs: int, tmp_path: Path, cap
     moved = {name for name in first if first[name].is_floating_point() and not torch.equal(first[name], second[name])}
     # Two Adam steps of 5e-4 move no weight by more; networks drawn anew would be as far apart as weights are large.
     assert moved and all((first[name] - second[name]).abs().max() < 0.02 for name in moved if "running" not in name)
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        (["replicate", "ours-4.1-gan", "--run.root", "x"], "--run.root .*: --root DIR says"),
+        (["replicate", "ours-4.1-gan", "--run-name", "x"], None),
+        (["replicate", "ours-4.1-gan", "--run.name=x"], "--run.name .* --root DIR keeps"),
+        (["replicate", "ours-4.1-gan", "--seed", "4"], "--seed .*--seeds N"),
+        (["sweep", "dd/mnist-layers", "--over", "trainer.lr=1,2", "--run.root", "x"], "--run.root"),
+        (["sweep", "dd/mnist-layers", "--over", "run.seed=1,2"], "run.seed .*--seeds N"),
+    ],
+)
+def test_what_is_given_to_each_run_is_refused(
+    words: list[str], instead: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "--scale", "smoke"]) == 2
+    said = capsys.readouterr().err
+    assert re.search(instead or "there is no option '--run-name'", said) and not list(tmp_path.iterdir())

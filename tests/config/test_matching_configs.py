@@ -15,6 +15,7 @@ from gendistill.teacher import StoredImages, load
 from trainers.gradient_matching import LOOPS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+TODAY = ["dm/mnist-10", "dm/cifar10-10", "dm/cifar10-idm", "dm/cifar10-ncfm", "dm/cifar10-dream"]
 SCALED = ["dc/mnist", "dc/mnist-dsa", "dc/cifar10", "dc/cifar10-dsa", "dm/mnist", "dm/cifar10"]
 
 # Tables 1-4, 6-8 and section 2.3 of Shi & Chen 2022, in %. Typed again here, so that a slip in a config is noticed.
@@ -42,7 +43,7 @@ TABLE = {
 }
 
 
-@pytest.mark.parametrize("name", [*SCALED, "dm/mnist-fast"])
+@pytest.mark.parametrize("name", [*SCALED, "dm/mnist-fast", *TODAY])
 def test_the_smoke_scale_trains(name: str, tmp_path: Path) -> None:
     words = ["--config", str(CONFIGS / f"{name}.yaml"), "--scale", "smoke", "--data.name", "digits"]
     place = ["--run.root", str(tmp_path), "--run.device", "cpu", "--run.progress", "false"]
@@ -51,7 +52,33 @@ def test_the_smoke_scale_trains(name: str, tmp_path: Path) -> None:
     assert isinstance(found, StoredImages) and found.label_counts == [10] * 10 and found.images.isfinite().all()
     # Digits are not mirrored.
     augmented = "dsa" in name or name.startswith("dm")
-    assert found.metadata["augmentation"] == ("color_crop_cutout_scale_rotate" if augmented else "none")
+    dsa = "color_crop_cutout" if "ncfm" in name else "color_crop_cutout_scale_rotate"
+    assert found.metadata["augmentation"] == (dsa if augmented else "none")
+    assert found.decoded_images == (400 if name in TODAY else 100)
+
+
+@pytest.mark.parametrize("name", ["rded/digits", "rded/cifar10-10", "rded/mnist-10"])
+def test_crops_are_chosen_at_the_smoke_scale(name: str, tmp_path: Path) -> None:
+    words = ["--config", str(CONFIGS / f"{name}.yaml"), "--scale", "smoke", "--data.name", "digits"]
+    place = ["--run.root", str(tmp_path), "--run.device", "cpu", "--run.progress", "false"]
+    assert main(["train", *words, *place]) == 0
+    found = load(tmp_path / f"{name}-smoke" / "teacher.safetensors")
+    assert isinstance(found, StoredImages) and found.labeller is not None and found.images.isfinite().all()
+
+
+def test_the_settings_of_idm_and_ncfm_for_a_gpu_are_those_published() -> None:
+    idm, ncfm = (at_scale(read_config(CONFIGS / f"dm/cifar10-{name}.yaml"), "paper", name) for name in ("idm", "ncfm"))
+    assert idm["run"]["steps"] == ncfm["run"]["steps"] == 20_000
+    options = idm["trainer"]["init_args"]
+    assert options["probe"] == {
+        "state": "growing", "size": 100, "first": 3, "every": 30, "taught": 2, "steps": 10, "batch_size": 256,
+    }  # fmt: skip
+    assert (options["lr_images"], options["momentum"], options["real_batch"]) == (0.2, 0.5, 256)
+    assert options["cross_entropy"] == 0.5 * 100 and options["decode"] == {"factor": 2}
+    options = ncfm["trainer"]["init_args"]
+    assert options["characteristic"] == {"frequencies": 4096, "amplitude": 0.5, "phase": 0.5, "scale": 300.0}
+    assert options["probe"]["size"] == 20 and options["probe"]["steps"] == 60 * 50_000 // 128 // 100 * 100
+    assert options["real_batch"] == 1024 and options["augment"] == "color_crop_cutout"
 
 
 @pytest.mark.parametrize("name", SCALED)

@@ -217,6 +217,9 @@ def test_bars_stand_between_cells_too(tmp_path: Path) -> None:
 
 
 def test_a_table_of_texts_is_no_folder_of_pictures(tmp_path: Path) -> None:
+    (tmp_path / "my texts.csv").write_text(quoted("text,label", "tl"))
+    with pytest.raises(UserError, match="with root '.*my texts.csv'$"):  # quoted, so that it can be pasted
+        load(str(tmp_path / "my texts.csv"))
     file = tmp_path / "a.csv"
     file.write_text(quoted("text,label", "tl"))
     for options in ({}, {"text_column": "text"}):

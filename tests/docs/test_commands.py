@@ -14,7 +14,7 @@ import pytest
 from gendistill import shipped
 from gendistill.cli import COMMANDS
 from gendistill.commands.latent_search import TRAINER
-from gendistill.commands.privacy import HELP, PARTS
+from gendistill.commands.privacy import HELP
 from gendistill.config.command_line import assemble, take_apart
 from gendistill.errors import UserError
 
@@ -25,7 +25,7 @@ PAGES = sorted(
     if path.name != "CHANGELOG.md"
 )
 STARTS = re.compile(r"^(?:\.venv/bin/)?(?:gendistill|(?:\.venv/bin/)?python (?:tools|benchmarks|tests)/\S+\.py|make) ?")
-OF_TRAINER = {"train": (), "latent-search": ("--no_evaluate",), "replicate": (), "sweep": ()}
+OF_TRAINER = {"train": (), "latent-search": ("--no_evaluate",), "replicate": (), "sweep": (), "privacy": ()}
 LATER = () if "doctor" in COMMANDS else ("doctor",)
 OWN = {
     "replicate": (
@@ -40,6 +40,7 @@ OWN = {
         "--cluster",
     ),  # fmt: skip
     "sweep": ("--over", "--label", "--seeds", "--jobs", "--root", "--output", "--cluster"),
+    "privacy": tuple(re.findall(r"^  (--\w+)", HELP, re.MULTILINE)),
 }
 PLACEHOLDER = re.compile(r"^[A-Z][A-Z_,=.]*$|^\.\.\.$|^\$|^\[|^COMMAND$|\bDIR\b|\bFILE\b|\bRUN\b|<")
 EXAMPLES = ROOT / "docs" / "examples"
@@ -86,10 +87,6 @@ def options_of(words: list[str]) -> None:
     if words[0] == "torchrun":
         return options_of(words[next(at for at, word in enumerate(words) if word in OF_TRAINER) :])
     if words[0] in LATER:
-        return None
-    if words[0] == "privacy":  # its parts take the options of train beside their own
-        assert words[1] in PARTS and not {word for word in words[2:] if word.startswith("--") and word not in HELP
-                                          and not re.match(r"^--(run|data|trainer)\.", word)}, words  # fmt: skip
         return None
     assert words[0] in COMMANDS, f"there is no command {words[0]}"
     words = [word for word in words if word not in ("--help", "-h", "[OPTIONS]")]

@@ -1,4 +1,4 @@
-"""Two methods of the literature, each one file outside the package, trained and judged as a user would."""
+"""IDC in one file outside the package, and RDED, trained and judged beside real images as a user would."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from gendistill.decodes import Formation
 from gendistill.teacher import Labeller, StoredImages, load
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
+RDED = EXAMPLES.parents[1] / "configs" / "rded" / "digits.yaml"
 PIXELS, STORED = 64, 20
 
 
@@ -33,13 +34,13 @@ def command(place: Path, *words: str) -> str:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both methods, trained and judged beside random real images."""
     place = tmp_path_factory.mktemp("methods")
-    for name in ("idc_like", "rded_like"):
-        for end in (".py", ".yaml"):
-            (place / f"{name}{end}").write_text((EXAMPLES / f"{name}{end}").read_text())
-        command(place, "train", "--config", f"{name}.yaml", "--scale", "smoke")
-    labels = "labels=checkpoints/rded-like"
+    for end in (".py", ".yaml"):
+        (place / f"idc_like{end}").write_text((EXAMPLES / f"idc_like{end}").read_text())
+    command(place, "train", "--config", "idc_like.yaml", "--scale", "smoke")
+    command(place, "train", "--config", str(RDED), "--scale", "smoke", "--run.name", "rded")
+    labels = "labels=checkpoints/rded"
     words = ["--updates", "5,10", "--seeds", "1", "--lr", "0.1", "--augment", "crop_scale", "--no-fidelity"]
-    teachers = ["checkpoints/idc-like", "checkpoints/rded-like", "real:ipc=2", f"real:ipc=2,{labels}"]
+    teachers = ["checkpoints/idc-like", "checkpoints/rded", "real:ipc=2", f"real:ipc=2,{labels}"]
     command(
         place,
         "compare",
@@ -77,22 +78,22 @@ def test_idc_moved_the_images_that_it_started_from(place: Path) -> None:
 
 
 def test_rded_stores_crops_and_the_network_that_labels_them(place: Path) -> None:
-    teacher = load(place / "checkpoints" / "rded-like" / "teacher.safetensors")
+    teacher = load(place / "checkpoints" / "rded" / "teacher.safetensors")
     assert isinstance(teacher, StoredImages) and isinstance(teacher.labeller, Labeller)
     weights = sum(4 * weight.numel() for weight in teacher.labeller.network.parameters())
     assert teacher.labeller.temperature == 4 and teacher.decoded_images == 4 * STORED
     found = judged(place)
-    budget = found["checkpoints/rded-like"]["budget"]
+    budget = found["checkpoints/rded"]["budget"]
     assert (budget["image_bytes"], budget["label_bytes"]) == (STORED * 4 * PIXELS, STORED * 8)
     assert budget["labeller_bytes"] == weights and budget["bytes"] == STORED * (4 * PIXELS + 8) + weights
     # The honest column: real images with the same labels, and with none but their own.
-    honest = found["real:ipc=2,labels=checkpoints/rded-like"]["budget"]
+    honest = found["real:ipc=2,labels=checkpoints/rded"]["budget"]
     assert honest["labeller_bytes"] == weights and honest["image_bytes"] == STORED * PIXELS
     assert found["real:ipc=2"]["budget"]["labeller_bytes"] == 0
 
 
 def test_rded_took_what_its_observer_finds_easy(place: Path) -> None:
-    teacher = load(place / "checkpoints" / "rded-like" / "teacher.safetensors")
+    teacher = load(place / "checkpoints" / "rded" / "teacher.safetensors")
     images, labels = teacher.everything()
     assert teacher.labeller is not None
     answers = teacher.labeller(images, teacher.description.normalisation)
@@ -109,7 +110,7 @@ def test_the_table_and_the_page_say_what_is_stored_and_what_is_shown(place: Path
 def test_a_run_without_its_labeller_is_judged_by_stored_labels(place: Path) -> None:
     words = ["--updates", "5", "--seeds", "1", "--lr", "0.1", "--no-fidelity", "--dataset", "digits", "--json"]
     given, stored = (
-        json.loads(command(place, "evaluate", "checkpoints/rded-like", *words, "--labels", labels))["learning"]
+        json.loads(command(place, "evaluate", "checkpoints/rded", *words, "--labels", labels))["learning"]
         for labels in ("given", "stored")
     )
     assert given["accuracy"] != stored["accuracy"] and stored["labels"] == "stored"

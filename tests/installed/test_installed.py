@@ -15,7 +15,6 @@ import contents
 import tour
 
 from gendistill import __version__
-from gendistill.cli import COMMANDS
 
 THEIRS = "raise SystemExit('this is the trainers of somebody else')\n"
 
@@ -92,7 +91,7 @@ def test_another_package_of_the_name_trainers_breaks_nothing(overwritten: tour.I
 
 
 def test_the_newcomers_path(made: tour.Installed, tmp_path: Path) -> None:
-    said = tour.walk(made, tmp_path, set(COMMANDS))
+    said = tour.walk(made, tmp_path)
     assert (tmp_path / "report.html").is_file() and (tmp_path / "checkpoints/quickstart/report.html").is_file()
     rows = json.loads((tmp_path / "results.json").read_text())["teachers"]
     assert sorted(row["name"] for row in rows) == ["gan", "latent", "real", "real:ipc=3"]

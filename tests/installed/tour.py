@@ -25,8 +25,6 @@ FILES = ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE", "MAN
 GENERATORS = "checkpoints/*.safetensors"
 BLOCK = re.compile(r"^```(sh|python)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INSTALL = "python -m venv .venv\n.venv/bin/pip install gendistill\n. .venv/bin/activate\n"
-LATER = ("doctor",)
-"""Commands of the page that are skipped where the program does not have them."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +102,12 @@ def blocks() -> Iterator[tuple[str, str | None, str]]:
         yield language, file or None, text
 
 
-def walk(made: Installed, place: Path, commands: set[str]) -> str:
+def walk(made: Installed, place: Path) -> str:
     """Run every block of the page in a folder, and return all that was printed.
 
     Args:
         made: The environment.
         place: An empty folder.
-        commands: Those that the installed program has.
     """
     said = []
     for language, file, text in blocks():
@@ -122,8 +119,7 @@ def walk(made: Installed, place: Path, commands: set[str]) -> str:
         if language == "python":
             steps = [[str(made.python), "-c", text]]
         else:
-            lines = [line for line in text.splitlines() if line.split()[1] not in LATER or line.split()[1] in commands]
-            steps = [["sh", "-e", "-c", line] for line in lines]
+            steps = [["sh", "-e", "-c", line] for line in text.splitlines()]
         for step in steps:
             done = made.run(step, place)
             assert done.returncode == 0, f"{step[-1]}\nended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
@@ -133,8 +129,6 @@ def walk(made: Installed, place: Path, commands: set[str]) -> str:
 
 def main() -> None:
     """Walk the path once, and say what it cost."""
-    from gendistill.cli import COMMANDS
-
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         wheel = build_wheel(place)
@@ -144,7 +138,7 @@ def main() -> None:
         else:
             made = install(wheel, place / "venv")
         (place / "empty").mkdir()
-        print(walk(made, place / "empty", set(COMMANDS)))
+        print(walk(made, place / "empty"))
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"{used.ru_utime + used.ru_stime:.0f} CPU seconds")
 

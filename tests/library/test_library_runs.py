@@ -174,6 +174,23 @@ def test_a_config_is_trained_at_a_scale(tmp_path: Path) -> None:
     assert run.step == 2 and run.config["trainer"]["init_args"]["level"] == 0.25
 
 
+def test_a_config_of_the_project_is_trained_by_its_name(data: gd.RealData, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("quickstart/gan", "configs/quickstart/gan.yaml")):
+        run = gd.train(name, data, scale="smoke", directory=tmp_path / f"run-{number}", **QUICK | {"steps": 2})
+        assert run.step == 2 and run.config["trainer"]["class_path"] == "trainers.gan.ConditionalGANTrainer"
+    with pytest.raises(gd.UserError, match="'quickstart/gann'"):
+        gd.train("quickstart/gann", data, **QUICK)
+    # A config that names its run, and not where: as the command, below checkpoints/.
+    run = gd.train("quickstart/gan", data, scale="smoke", **QUICK | {"steps": 2})
+    assert run.directory == Path("checkpoints") / run.config["run"]["name"] and run.directory.is_dir()
+
+
+def test_data_is_shown_in_a_line(data: gd.RealData) -> None:
+    shown = "<RealData of 'digits', 10 classes; pictures (1, 8, 8); 1,197 train, 200 validation, 400 test>"
+    assert repr(data) == shown
+
+
 def test_an_evaluation_is_that_of_the_command(data: gd.RealData, tmp_path: Path, capsys: Any) -> None:
     words = ["--seeds", "2", "--updates", "2,5", "--lr", "0.05", "--no-fidelity", "--json"]
     assert main(["evaluate", "real:ipc=2", "--dataset", "digits", *words]) == 0

@@ -81,6 +81,18 @@ def test_the_page_is_whole(tab: Browser, page: str, tmp_path: Path, width: int, 
         assert len(set(picture.convert("L").resize((50, 400)).tobytes())) > 30
 
 
+@pytest.mark.parametrize("width", [390, 1400])
+def test_names_of_any_length_stay_on_the_page(tab: Browser, tmp_path: Path, width: int) -> None:
+    path, long = tmp_path / "long.html", "checkpoints/" + 90 * "a"
+    teachers = [result(name, [0.2, 0.4]) for name in (long, 'a <b>bold</b> & "one" 50%')]
+    write_report(table(*teachers), path, {long: torch.rand(9, 1, 8, 8)})
+    tab.open(path.as_uri(), width)
+    assert tab.said == [] and tab.value("document.documentElement.scrollWidth") == width
+    names = "[...document.querySelectorAll('th.name .who > span')]"
+    inside = f"{names}.every(n => n.scrollWidth <= n.parentElement.parentElement.clientWidth)"
+    assert tab.value(f"{names}.length") >= 2 and tab.value(inside) is True
+
+
 def test_a_wide_table_keeps_its_names_and_says_that_it_scrolls(tab: Browser, page: str) -> None:
     hint = "getComputedStyle(document.querySelector('.scroll + .hint')).display"
     tab.open(page, 1400)

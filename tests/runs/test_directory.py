@@ -15,16 +15,40 @@ def directory(tmp_path: Path) -> RunDirectory:
     return directory
 
 
-def test_discarding_leaves_what_no_run_wrote(directory: RunDirectory) -> None:
+def files_below(directory: RunDirectory) -> dict[str, str]:
+    paths = (path for path in directory.path.rglob("*") if path.is_file())
+    return {path.relative_to(directory.path).as_posix(): path.read_text() for path in paths}
+
+
+@pytest.fixture
+def written(directory: RunDirectory) -> RunDirectory:
+    """A directory with each kind of file that a run writes, and two that none writes."""
     directory.samples.mkdir()
     ours = [directory.state, directory.previous_state, directory.teacher, directory.log, directory.results]
     ours += [directory.config, directory.path / "events.out.tfevents.1", directory.samples / "teacher-1.png"]
     for path in [*ours, directory.path / "notes.txt", directory.samples / "mine.jpg"]:
-        path.write_text("")
-    directory.discard()
-    left = {path.name for path in directory.path.rglob("*") if path.is_file()}
-    assert left == {"notes.txt", "mine.jpg"}
-    directory.discard()
+        path.write_text(path.name)
+    return directory
+
+
+def test_discarding_leaves_what_no_run_wrote(written: RunDirectory) -> None:
+    written.put_aside()
+    assert not written.has_state and not written.config.exists()
+    written.discard()
+    assert set(files_below(written)) == {"notes.txt", "samples/mine.jpg"}
+    written.put_aside()
+    written.discard()
+
+
+def test_what_was_put_aside_comes_back(written: RunDirectory) -> None:
+    before = files_below(written)
+    written.put_aside()
+    written.log.write_text("of the run that was refused")
+    written.put_back()
+    assert files_below(written) == before and not (written.path / ".earlier").exists()
+    written.put_aside()  # and then its process is killed
+    RunDirectory(written.path.parent, written.path.name).sweep()
+    assert files_below(written) == before
 
 
 def test_sweeping_removes_half_written_files(directory: RunDirectory) -> None:

@@ -94,6 +94,41 @@ def test_other_settings_are_refused_and_free_ones_are_not(tmp_path: Path) -> Non
     assert len(list((tmp_path / "run").glob("events.*"))) == 1
 
 
+class Refusing(SmallTrainer):
+    """Refuses when it is built, or in its first step."""
+
+    late = False
+
+    def build(self) -> None:
+        super().build()
+        if not self.late:
+            raise UserError("this does not fit")
+
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        raise UserError("this does not fit")
+
+
+class RefusingLate(Refusing):
+    late = True
+
+
+@pytest.mark.parametrize("refusing", [Refusing, RefusingLate])
+def test_what_is_refused_has_discarded_nothing(tmp_path: Path, refusing: type[Refusing]) -> None:
+    def files() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    start(tmp_path, "run", sample_every=6)
+    before = files()
+    with pytest.raises(UserError, match="this does not fit"):
+        start(tmp_path, "run", refusing(batch_size=12), fresh=True)
+    assert files() == before and not (tmp_path / "run" / ".earlier").exists()
+    with pytest.raises(UserError, match="this does not fit"):
+        start(tmp_path, "other", refusing(batch_size=12), fresh=True)
+    assert not (tmp_path / "other").exists()
+    assert start(tmp_path, "run", steps=4, fresh=True).step == 4
+    assert not any(path.name.startswith(".") for path in (tmp_path / "run").iterdir())
+
+
 @pytest.mark.parametrize(
     ("trainer", "named"),
     [

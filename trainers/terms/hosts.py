@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
+
+import torch
 
 from gendistill.errors import UserError
 from trainers.batch import Batch
@@ -18,11 +20,16 @@ class TrainerHost:
     Args:
         trainer: The trainer, inside its ``build()``.
         key: What initial weights and the stream are called after.
+        shown: Draws so many of the trainer's synthetic images, as networks see them, with a generator; None: it has
+            none that networks could learn from.
     """
 
-    def __init__(self, trainer: TermHost, key: str) -> None:
+    def __init__(
+        self, trainer: TermHost, key: str, shown: Callable[[int, torch.Generator], Batch] | None = None
+    ) -> None:
         self.trainer = trainer
         self.key = key
+        self.shown = shown
 
     def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed, the key and ``name``."""
@@ -31,6 +38,11 @@ class TrainerHost:
     def draw_any(self, count: int) -> Batch:
         """Draw ``count`` training images with repetition, each as likely as any other."""
         return any_images(self.trainer, count, self.trainer.run.streams[f"{self.key}/probes"])
+
+    def draw_shown(self, count: int) -> Batch:
+        """Draw ``count`` synthetic images with repetition; not to be asked of a host without ``shown``."""
+        assert self.shown is not None
+        return self.shown(count, self.trainer.run.streams[f"{self.key}/probes"])
 
 
 def with_learner(probe: Mapping[str, Any] | None, learner: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -7,18 +7,27 @@ from typing import Any
 
 from gendistill.errors import UserError, did_you_mean
 from gendistill.objects import build
+from trainers.terms.pools import Growing, Interpolated
 from trainers.terms.probes import Fresh, Probes, Trunk
 from trainers.terms.trained_probes import Pool, Pretrained
 
-KINDS: dict[str, type[Probes]] = {"fresh": Fresh, "pretrained": Pretrained, "pool": Pool, "trunk": Trunk}
+KINDS: dict[str, type[Probes]] = {
+    "fresh": Fresh,
+    "pretrained": Pretrained,
+    "pool": Pool,
+    "growing": Growing,
+    "interpolated": Interpolated,
+    "trunk": Trunk,
+}
 
 
 def make_probes(spec: Mapping[str, Any] | None) -> Probes:
     """Make a source of probes.
 
     Args:
-        spec: ``state``, one of ``fresh`` (when left out), ``pretrained``, ``pool``, ``trunk``, and beside it the
-            arguments of that kind; or ``class_path`` and ``init_args`` of a kind of your own.
+        spec: ``state``, one of ``fresh`` (when left out), ``pretrained``, ``pool``, ``growing``, ``interpolated``,
+            ``trunk``, and beside it the arguments of that kind; or ``class_path`` and ``init_args`` of a kind of your
+            own.
 
     Raises:
         UserError: An unknown kind or argument, or a value that the kind refuses.

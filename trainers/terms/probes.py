@@ -35,11 +35,14 @@ class Probe(NamedTuple):
         parameters: Its parameters by name, requiring gradients.
         live: Whether the parameters are trained by the very loss that the probe is part of; then the real gradient
             depends on what is trained, too.
+        accuracy: A running mean, in [0, 1], of its accuracy on the images that it learned from; None: it learned from
+            none.
     """
 
     network: nn.Module
     parameters: dict[str, Tensor]
     live: bool = False
+    accuracy: Tensor | None = None
 
     def logits(self, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """Return logits (N, K) at any parameters, leaving the network and its statistics as they are."""
@@ -58,6 +61,13 @@ class Host(Protocol):
 
     def draw_any(self, count: int) -> Batch:
         """Draw ``count`` training images with repetition, normalised as the trainer's are, with the host's stream."""
+
+
+class ShowingHost(Host, Protocol):
+    """A host that has synthetic images of its own, with labels: its ``shown`` is not None."""
+
+    def draw_shown(self, count: int) -> Batch:
+        """Draw ``count`` of them with repetition, with the host's stream."""
 
 
 class Probes(ABC):

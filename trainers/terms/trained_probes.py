@@ -1,33 +1,46 @@
-"""Probes that learn from real images: one that was trained before the run, or a pool of all ages."""
+"""Probes that learn: one that was trained before the run, or a pool of all ages. ``pools.py`` has other pools."""
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, cast
+from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
-from trainers.terms.probes import Host, Probe, Probes
+from trainers.batch import Batch
+from trainers.checks import check_words
+from trainers.terms.probes import Host, Probe, Probes, ShowingHost
+
+LearnFrom = Literal["real", "synthetic"]
+MEMORY = 0.9
+"""What the running mean of a network's accuracy keeps at each update."""
 
 
 class Member(TypedDict):
-    """A network that is trained on real images while it serves as a probe."""
+    """A network that is trained while it serves as a probe."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     age: int
+    accuracy: NotRequired[Tensor]
+    """Running mean of its accuracy on what it learns from; an older version's states lack it, and it starts at 0."""
+    first: NotRequired[dict[str, Tensor]]
+    """The weights that it began with, where they are wanted."""
 
 
 class Trained(Probes):
-    """Networks that learn from real images, by SGD with momentum and the host's own draws.
+    """Networks that learn from images, by SGD with momentum and the host's own draws.
 
     Args:
         steps: Updates, at least 1; see the subclasses.
         lr: Learning rate, positive.
-        batch_size: Real images an update, at least 1.
+        batch_size: Images an update, at least 1.
         momentum: In [0, 1).
+        weight_decay: Of SGD, from 0.
+        learn: From ``real`` images, as published, or from the ``synthetic`` ones as they are at the time, which only a
+            trainer of stored images has.
         **kwargs: See :class:`Probes`.
 
     Raises:
@@ -35,43 +48,86 @@ class Trained(Probes):
     """
 
     def __init__(
-        self, *, steps: int = 200, lr: float = 0.01, batch_size: int = 64, momentum: float = 0.9, **kwargs: Any
+        self,
+        *,
+        steps: int = 200,
+        lr: float = 0.01,
+        batch_size: int = 64,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        learn: LearnFrom = "real",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if steps < 1 or batch_size < 1:
             raise UserError(f"a probe's steps and batch_size must be at least 1, got {steps} and {batch_size}")
         if lr <= 0 or not 0 <= momentum < 1:
             raise UserError(f"a probe's lr must be positive and its momentum in [0, 1), got {lr} and {momentum}")
+        if not weight_decay >= 0:
+            raise UserError(f"a probe's weight_decay must be at least 0, got {weight_decay}")
+        check_words(learn=(learn, get_args(LearnFrom)))
         self.steps = steps
         self.lr = lr
         self.batch_size = batch_size
         self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.learn = learn
+
+    def attach(self, host: Host) -> None:
+        """Take the host.
+
+        Raises:
+            UserError: It has no synthetic images, which networks are to learn from.
+        """
+        super().attach(host)
+        if self.learn == "synthetic" and getattr(host, "shown", None) is None:
+            raise UserError(
+                "a probe learns from synthetic images only where a trainer stores them and its own probes are meant; "
+                "choose learn: real"
+            )
 
     def born(self, name: str) -> Member:
         """Return a new member of age 0."""
         network = self.new(name)
         return {"network": network, "optimizer": self._optimizer(network), "age": 0}
 
+    def probe(self, member: Member) -> Probe:
+        """Return a member as a probe."""
+        network = member["network"]
+        return Probe(network, dict(network.named_parameters()), accuracy=self.accuracy(member))
+
+    def accuracy(self, member: Member) -> Tensor:
+        """Return the running mean of a member's accuracy, a scalar in [0, 1]."""
+        return member.setdefault("accuracy", torch.zeros((), device=self.host.trainer.device))
+
     def teach(self, member: Member, updates: int) -> None:
-        """Make updates on random real images."""
+        """Make updates on random images."""
         network, optimizer = member["network"], member["optimizer"]
         network.train()
         for _ in range(updates):
-            images, labels = self.host.draw_any(self.batch_size)
-            loss = F.cross_entropy(network(images), cast(Tensor, labels))
+            images, labels = self._images()
+            answers = network(images)
+            loss = F.cross_entropy(answers, cast(Tensor, labels))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+            right = (answers.detach().argmax(1) == labels).float().mean()
+            self.accuracy(member).mul_(MEMORY).add_(right, alpha=1 - MEMORY)
         optimizer.zero_grad(set_to_none=True)
         network.train(self.mode == "train")
         member["age"] += updates
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.SGD(network.parameters(), lr=self.lr, momentum=self.momentum)
+        return torch.optim.SGD(network.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+    def _images(self) -> Batch:
+        if self.learn == "synthetic":
+            return cast(ShowingHost, self.host).draw_shown(self.batch_size)
+        return self.host.draw_any(self.batch_size)
 
 
 class Pretrained(Trained):
-    """One network, trained on real images for ``steps`` updates before the run and then left as it is."""
+    """One network, trained for ``steps`` updates before the run and then left as it is."""
 
     def attach(self, host: Host) -> None:
         """Train the network, unless the run's saved state brings it."""
@@ -82,8 +138,7 @@ class Pretrained(Trained):
 
     def draw(self) -> Probe:
         """Return the network."""
-        network = self.members[0]["network"]
-        return Probe(network, dict(network.named_parameters()))
+        return self.probe(self.members[0])
 
 
 class Pool(Trained):
@@ -125,7 +180,8 @@ class Pool(Trained):
                 member["network"].load_state_dict(self.new(str(self.count)).state_dict())
                 member["optimizer"] = self._optimizer(member["network"])
                 member["age"] = 0
+                self.accuracy(member).zero_()
             else:
                 self.teach(member, self.refresh)
         self.count += 1
-        return Probe(member["network"], dict(member["network"].named_parameters()))
+        return self.probe(member)

@@ -27,6 +27,16 @@ KINDS: dict[str, dict[str, Any]] = {
     "fresh": {"learner": NET},
     "pretrained": {"state": "pretrained", "learner": NET, "steps": 5},
     "pool": {"state": "pool", "learner": NET, "steps": 2, "size": 2},
+    "growing": {
+        "state": "growing",
+        "learner": NET,
+        "size": 2,
+        "first": 1,
+        "every": 2,
+        "steps": 1,
+        "batch_size": 8,
+    },
+    "interpolated": {"state": "interpolated", "learner": NET, "steps": 2, "size": 2},
     "trunk": {"state": "trunk"},
 }
 
@@ -125,7 +135,7 @@ class Breaks(ConditionalGANTrainer):
         return super().train_step(batch)
 
 
-@pytest.mark.parametrize("kind", ["fresh", "pretrained", "pool"])
+@pytest.mark.parametrize("kind", ["fresh", "pretrained", "pool", "growing", "interpolated"])
 def test_a_broken_run_continues_with_the_same_probes(tiny_data: RealData, tmp_path: Path, kind: str) -> None:
     settings = SMALL | {"terms": [term(DIFFERENCE, probe=KINDS[kind])]}
     whole, continued = ConditionalGANTrainer(**settings), ConditionalGANTrainer(**settings)
