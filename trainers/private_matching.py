@@ -57,7 +57,10 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
             for real and synthetic images. A record still adds one vector to each sum.
         strength: See :class:`~trainers.matching.MatchingTrainer`.
         chunk: See there.
-        **kwargs: See :class:`~trainers.private.PrivateTrainer`.
+        epsilon: See :class:`~trainers.private.PrivateTrainer`.
+        delta: See there.
+        adjacency: See there.
+        unit: See there.
 
     Raises:
         UserError: An option is out of range.

@@ -167,7 +167,7 @@ def judge_all(given: argparse.Namespace, workers: Crew | None = None) -> tuple[l
             found += teacher
             continue
         if away:
-            found += away.pop(0)
+            found += [one | {"command": given.command} for one in away.pop(0)]
             continue
         assert data is not None
         print(f"judging {reference}", file=sys.stderr)

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     part = words.pop(0)
     if part not in PARTS:
         hint = did_you_mean(part, PARTS)
-        raise UserError(f"gendistill privacy has no part '{part}'; {hint}it has: {', '.join(PARTS)}")
+        raise UserError(f"'{part}' is no part of gendistill privacy; {hint}choose one of {', '.join(PARTS)}")
     if part == "certificates":
         return _certificates(words)
     return _serve(words) if part == "serve" else _join(words)
@@ -150,8 +150,7 @@ def _experiment(words: Words, part: str) -> tuple[Experiment, Any]:
     trainer = experiment.build_trainer()
     if not isinstance(trainer, Divisible):
         raise UserError(
-            f"{experiment.class_path} cannot be divided among a server and sites; gendistill privacy {part} takes "
-            f"{TRAINER}"
+            f"{experiment.class_path} cannot be divided among a server and sites; choose {TRAINER}, or leave it out"
         )
     return experiment, trainer
 

@@ -35,8 +35,8 @@ def page(found: Sequence[Standing], known: Replications) -> str:
     lines = [
         "# Results of the replications",
         "",
-        f"Made by `gendistill replicate --summary` of version {__version__} from what was measured; every word follows "
-        "from the numbers. [Replication](replication.md) says how a row is run.",
+        f"Made by `gendistill replicate` (`--summary`, version {__version__}) from what was measured; every word "
+        "follows from the numbers. [Replication](replication.md) says how a row is run.",
         "",
         "| status | replications | meaning |",
         "|---|---|---|",

@@ -72,9 +72,10 @@ def evaluate(
     Raises:
         UserError: The teacher does not belong to the data, or an option is not one.
     """
+    teacher = fitted(teacher, data.description)
     notes = teacher_notes(teacher, data)
     data = may_see(teacher, data, all_of_it=fidelity is not None)
-    teacher, found, loaded = fitted(teacher, data.description), fingerprint(data), remember(data)
+    found, loaded = fingerprint(data), remember(data)
     if teacher.description.embedding is not None:
         # A text's words are seen as the teacher saw them, should another machine have learned other last digits.
         data = data.with_normalisation(teacher.description.normalisation)

@@ -133,7 +133,8 @@ def alive(process: int) -> bool:
 
 def without_time(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: without_time(one) for key, one in value.items() if key not in ("seconds", "cpu_seconds", "path")}
+        left = ("seconds", "cpu_seconds", "path", "command")
+        return {key: without_time(one) for key, one in value.items() if key not in left}
     return [without_time(one) for one in value] if isinstance(value, list) else value
 
 

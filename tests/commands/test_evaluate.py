@@ -174,7 +174,7 @@ def test_the_reference_and_the_device_are_chosen(place: Path, monkeypatch: pytes
         asked.update(options)
         return {"learning": {}, "fidelity": {}}
 
-    monkeypatch.setattr("gendistill.evaluation.evaluate.evaluate", noted)
+    monkeypatch.setattr("gendistill.evaluation.judging.evaluate", noted)
     run_json("evaluate", "real", "--reference", "test", "--device", "cpu", "--json")
     fidelity, learning = asked["fidelity"], asked["learning"]
     assert isinstance(fidelity, dict) and isinstance(learning, dict)

@@ -54,7 +54,7 @@ def total(vectors: np.ndarray, labels: list[int], bound: float, by_class: bool) 
 @settings(max_examples=1000, deadline=None)
 @given(data=st.data())
 def test_one_record_changes_a_sum_by_at_most_the_bound(data: st.DataObject) -> None:
-    count = data.draw(st.integers(1, 7))
+    count = data.draw(st.integers(2, 7))
     vectors = data.draw(st_numpy.arrays(np.float32, (count, 3), elements=VALUES))
     labels = data.draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
     bound = data.draw(st.sampled_from([1e-3, 1.0, 7.0]))

@@ -70,6 +70,7 @@ def outputs(
     monkeypatch.chdir(root)
     monkeypatch.setattr(time, "time", lambda: 1e9)  # the writer of events looks at it from a thread of its own
     monkeypatch.setattr(time, "perf_counter", Clock())
+    monkeypatch.setattr(time, "process_time", Clock())
     torch.manual_seed(0)
     trainer = make()
     trainer.new_sums = Blind  # type: ignore[method-assign]
