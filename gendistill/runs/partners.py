@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 
 from gendistill.errors import UserError
+from gendistill.links.exchanges import Circle, everyone
 
 PATIENCE = 1.0
 """Seconds in which the processes that are left tell one another so."""
@@ -214,10 +215,8 @@ def require_alike(mine: Mapping[str, Any], world: int) -> None:
         UserError: One was given something else than the first; in all of them, with the same words.
     """
     told = {key: repr(value) for key, value in mine.items() if key not in ALONE_MAY_DIFFER}
-    everyone: list[Any] = [None] * world
-    dist.all_gather_object(everyone, told)
-    first = everyone[0]
-    for other, theirs in enumerate(everyone):
+    first, *others = everyone(told, Circle(rank=dist.get_rank(), world=world), "control") or [told]
+    for other, theirs in enumerate(others, 1):
         keys = [key for key in {**first, **theirs} if first.get(key) != theirs.get(key)]
         if keys:
             shown = ", ".join(
