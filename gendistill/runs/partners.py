@@ -78,17 +78,20 @@ class Partners:
         rank: Number of this process.
         world: How many there are.
         store: Where they meet if not at torchrun's, which outlives them; None: nowhere else.
+        run: Which run of these processes it is: what was said in an earlier one says nothing of this one. 0: of none.
 
     Attributes:
         names: What processes are called beside their number, such as the blocks of a GAN that is cut in two.
     """
 
-    def __init__(self, rank: int, world: int, store: dist.Store | None = None) -> None:
+    def __init__(self, rank: int, world: int, store: dist.Store | None = None, run: int = 0) -> None:
         self.rank, self.world = rank, world
         self.names: dict[int, str] = {}
         self._store: dist.Store | None = None if store is None else dist.PrefixStore("gendistill", store)
         with contextlib.suppress(Exception):
             self._store = _store_of_agent() or self._store
+        if run and self._store is not None:
+            self._store = dist.PrefixStore(f"run-{run}", self._store)
 
     @classmethod
     def from_environment(cls) -> Partners:
