@@ -61,6 +61,10 @@ def mode_sentences(results: Mapping[str, Any]) -> list[str]:
 
 
 def _cells(name: str, view: Mapping[str, Any], modes: Mapping[str, Any]) -> list[str]:
+    spread = (modes.get("spread") or {}).get(view["name"])
+    if spread is not None:
+        each = {key: {"mean": view.get(key), "std": row["std"]} for key, row in spread.items()}
+        return _spreads(name, each, modes)
     good, distance = view.get("high_quality"), view.get("wasserstein")
     return [
         name,
@@ -74,7 +78,7 @@ def _cells(name: str, view: Mapping[str, Any], modes: Mapping[str, Any]) -> list
 
 
 def _spreads(name: str, each: Mapping[str, Any], modes: Mapping[str, Any]) -> list[str]:
-    """Return means over generators with their standard deviations as a row."""
+    """Return means with their standard deviations, over generators or over runs, as a row."""
 
     def words(key: str, scale: float = 1.0) -> str:
         value = each.get(key)
