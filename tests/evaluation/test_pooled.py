@@ -4,11 +4,12 @@ import math
 import statistics
 
 import pytest
+from scipy import stats
 
 from gendistill.errors import UserError
 from gendistill.evaluation.pooled import pooled
 from gendistill.evaluation.result_form import check_result
-from gendistill.report.modes import mode_cells
+from gendistill.report.modes import against_first, mode_cells
 
 
 def result(means: list[float], distance: float | None, seconds: float, seeds: list[int]) -> dict:
@@ -153,3 +154,19 @@ def test_modes_are_means_over_runs_and_over_the_generators_of_all_runs() -> None
     ]
     assert pooled(runs[:1])["modes"] == runs[0]["modes"]
     assert mode_cells({"teachers": runs[:1]})[1][:4] == ["x", "8 of 8", "8", "50.0"]
+
+
+def test_teachers_are_held_against_the_first_run_by_run() -> None:
+    distances = {"first": [0.5, 0.3, 0.4], "near": [0.7, 0.4, 0.6], "far": [0.6, 0.2, 0.5], "odd": [0.1, math.nan, 0.2]}
+    rows = [
+        pooled([captured({"captured": 8, "covered": 8, "wasserstein": one}) for one in values]) | {"name": name}
+        for name, values in distances.items()
+    ]
+    (said,) = against_first({"teachers": rows})
+    wanted = "W1 against first, run by run (3 runs; 95 % intervals, corrected for 2 comparisons): near +0.167 ["
+    assert said.startswith(wanted)  # nothing is said of a distance that a run does not know
+    for name in ("near", "far"):
+        moved = [one - other for one, other in zip(distances[name], distances["first"], strict=True)]
+        low, high = stats.t.interval(1 - 0.05 / 2, 2, statistics.fmean(moved), stats.sem(moved))
+        assert f"{name} {statistics.fmean(moved):+.3f} [{low:.3f}, {high:.3f}]" in said
+    assert against_first({"teachers": rows[:1]}) == against_first({"teachers": []}) == []
