@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import shutil
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from halves import World
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.federated import certificates
+from gendistill.federated import certificates, over_grpc
 from gendistill.federated.certificates import AUTHORITY, _name, _pem, _private, make, read, run_of, sites_of
 from gendistill.federated.messages import Head, Hello, Refused, encode
 from gendistill.federated.over_grpc import Channel, Server, address_of
@@ -244,6 +245,66 @@ def test_a_server_that_is_away_is_told_from_one_that_refuses(running: Any, folde
         assert "speaks no TLS" in str(wrong.refusal())
         wrong.close()
     way.close()
+
+
+def test_a_server_that_vanishes_and_closes_nothing_is_noticed(
+    running: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, server, _ = running
+    monkeypatch.setattr(over_grpc, "ALIVE", 0.2)
+    monkeypatch.setattr(over_grpc, "SIGN_OF_LIFE", 0.5)
+    called, answered, cut = threading.Event(), threading.Event(), threading.Event()
+
+    def handle(site: str, data: bytes) -> bytes:
+        called.set()
+        assert answered.wait(600)
+        return b""
+
+    monkeypatch.setattr(world.hub, "handle", handle)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ends: list[socket.socket] = []
+
+        def relay(one: socket.socket, other: socket.socket) -> None:
+            while (data := one.recv(2**16)) and not cut.is_set():
+                other.sendall(data)
+
+        def accept() -> None:  # once; whoever comes later stays in the queue, and is answered by nobody
+            ends.extend((listening.accept()[0], socket.create_connection(("127.0.0.1", server.port))))
+            for one, other in (ends, ends[::-1]):
+                threading.Thread(target=relay, args=(one, other), daemon=True).start()
+            assert called.wait(600)
+            cut.set()
+
+        threading.Thread(target=accept, daemon=True).start()
+        way = _channel_of(read(folder / "a"), f"localhost:{listening.getsockname()[1]}", world)
+        monkeypatch.setattr(way, "refusal", lambda: None)
+        with pytest.raises(Unreachable, match="unavailable"):  # and not at the end of WAIT, which is another word
+            way.send(b"a message")
+        answered.set()
+        way.close()
+        for end in ends:
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_server_that_ends_within_a_handshake_has_refused_nothing(folder: Path, times: int) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server" / "certificate.crt", folder / "server" / "key.pem")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+        def answer() -> None:
+            for _ in range(times):
+                context.wrap_socket(listening.accept()[0], server_side=True).close()
+            listening.shutdown(socket.SHUT_RDWR)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        way = Channel(read(folder / "a"), f"localhost:{port}", 100)
+        told = way.refusal()
+        way.close()
+        thread.join()
+    assert told is None if times == 1 else "refuses the certificate in" in str(told)
 
 
 def test_certificates_are_made_once_and_read_with_care(folder: Path, tmp_path: Path) -> None:
