@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,6 +42,48 @@ def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def same_draws() -> None:
     """What a test draws without a generator is the same in every run, and whichever tests ran before it."""
     torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+
+
+def of_process() -> dict[str, object]:
+    """Return what all tests of a process share and another test may rely on."""
+    found: dict[str, object] = {f"the variable {name}": value for name, value in os.environ.items()}
+    found.pop("the variable PYTEST_CURRENT_TEST", None)  # which pytest changes
+    found["the working directory"] = os.getcwd()
+    found["torch's default type"] = torch.get_default_dtype()
+    found["torch's threads"] = torch.get_num_threads()
+    found["torch's gradients"] = torch.is_grad_enabled()
+    found |= {f"the handler of {one.name}": signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    return found
+
+
+@pytest.fixture(autouse=True)
+def as_found() -> Iterator[None]:
+    """A test leaves its process as it found it: what the next one sees does not depend on which tests ran before it."""
+    before, paths = of_process(), list(sys.path)
+    yield
+    sys.path[:] = paths  # a command adds the folder that it is called in, where a person's own modules may be
+    after = of_process()
+    left = [f"{name}: {before.get(name)!r}, then {after.get(name)!r}" for name in sorted(before.keys() | after.keys())
+            if before.get(name) != after.get(name)]  # fmt: skip
+    if left:
+        put_back(before)
+        pytest.fail("it leaves its process changed, for other tests to meet: " + "; ".join(left))
+
+
+def put_back(before: dict[str, object]) -> None:
+    """Let the tests that come see what they would have seen."""
+    variables = {name.removeprefix("the variable "): value for name, value in before.items() if "variable " in name}
+    for name in set(os.environ) - set(variables) - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update({name: str(value) for name, value in variables.items()})
+    os.chdir(str(before["the working directory"]))
+    torch.set_default_dtype(before["torch's default type"])  # type: ignore[arg-type]
+    torch.set_num_threads(int(str(before["torch's threads"])))
+    torch.set_grad_enabled(bool(before["torch's gradients"]))
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, before[f"the handler of {one.name}"])  # type: ignore[arg-type]
 
 
 @pytest.fixture

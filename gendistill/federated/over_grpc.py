@@ -33,7 +33,7 @@ WAIT = 600.0
 ALIVE, SIGN_OF_LIFE = 10.0, 20.0
 """Seconds after which a site asks whether a server that owes it an answer lives, and how long it may take to say so.
 
-A machine that lost power or a line that was cut closes no connection, so that without this a site would wait all of WAIT.
+A machine that lost power or a line that was cut closes no connection: without this a site would wait all of WAIT.
 """
 AGAIN = 0.3
 """Seconds until a handshake that ended without a word is made once more."""
