@@ -50,7 +50,9 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
     if not written_as_text and _leaves_open(hint, value):
         # jsonargparse would build what looks like a class in there, and fill in arguments that the program gives later.
         return full_paths(value)
-    result = value if not written_as_text and _is_plainly(value, hint) else _parsed(value, hint, refusal, written_as_text)
+    result = (
+        value if not written_as_text and _is_plainly(value, hint) else _parsed(value, hint, refusal, written_as_text)
+    )
     if has_no_end(result):
         raise UserError(f"{where} is {value!r}; give numbers that are finite")
     return full_paths(result.as_dict() if hasattr(result, "as_dict") else result)
