@@ -32,6 +32,19 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
+LONG = ("hostile/test_kills_of_several", "trainers/test_waits", "config/test_mggan_replications",
+        "hostile/test_kills_of_commands", "commands/test_quickstart", "federated/test_planted_image",
+        "commands/test_cluster", "trainers/test_two_processes", "hostile/test_cut_gan", "trainers/test_bpgan_processes",
+        "runs/test_resume", "docs/test_notebook", "installed/test_installed", "runs/test_processes")  # fmt: skip
+"""The files that take longest come first, so that none of them is left to one process while the other has ended."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files (with ``--no-loadscope-reorder``, else pytest-xdist begins with those of most tests)."""
+    places = {Path(__file__).parent / f"{name}.py": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Nothing is read from or written to a person's home.
