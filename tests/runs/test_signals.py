@@ -86,11 +86,16 @@ from gendistill.runs.signals import going_on, leave, obeyed, Interrupted
 def busy(job):
     time.sleep(3600)
 
-try:
-    with obeyed(), going_on(lambda: "gone"), Workers(2) as workers:
-        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+class Told(Workers):
+    def _wait_a_little(self):
         if "twice" in sys.argv:
-            threading.Timer(1.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+            time.sleep(0.6)  # else it would count as the same one
+            os.kill(os.getpid(), signal.SIGINT)
+        super()._wait_a_little()
+
+try:
+    with obeyed(), going_on(lambda: "gone"), Told(2) as workers:
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
         workers.map(busy, range(2))
 except Interrupted as stop:
     print(stop, file=sys.stderr)
