@@ -77,7 +77,7 @@ class Ended:
     Attributes:
         code: Its exit code, negative for the signal that killed it.
         said: What it wrote to stderr.
-        seconds: Wall seconds.
+        seconds: Of the processor, so that a moment is one of the work and not of what else the machine does.
     """
 
     code: int
@@ -86,10 +86,9 @@ class Ended:
 
 
 def forked(words: Sequence[str], folder: Path, after: float | None = None, number: int = 0) -> Ended:
-    """Run ``gendistill`` in a folder, and send it a signal after so many seconds unless it has ended."""
+    """Run ``gendistill`` in a folder, and send it a signal after so many CPU seconds unless it has ended."""
     folder.mkdir(parents=True, exist_ok=True)
     errors = folder / "stderr.txt"
-    began = time.monotonic()
     ours = signal.pthread_sigmask(signal.SIG_BLOCK, POLITE)
     process = os.fork()
     if process:
@@ -104,25 +103,22 @@ def forked(words: Sequence[str], folder: Path, after: float | None = None, numbe
             code = _child(words, folder, errors)
         finally:
             os._exit(code)
-    status = _wait(process, after)
-    if status is None:
+    if after is not None and _is_at_work(process, after):
         os.kill(process, number)
-        status = os.waitpid(process, 0)[1]
+    _, status, used = os.wait4(process, 0)
     said = errors.read_text(errors="replace")
-    return Ended(os.waitstatus_to_exitcode(status), said, time.monotonic() - began)
+    return Ended(os.waitstatus_to_exitcode(status), said, used.ru_utime + used.ru_stime)
 
 
-def _wait(process: int, seconds: float | None) -> int | None:
-    """Return how a process ended, or None after so many seconds."""
-    if seconds is None:
-        return os.waitpid(process, 0)[1]
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(process, os.WNOHANG)
-        if ended:
-            return status
+def _is_at_work(process: int, seconds: float) -> bool:
+    """Wait until a child has used so many CPU seconds, and return True, or until it has ended."""
+    tick = os.sysconf("SC_CLK_TCK")
+    while os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        if (int(fields[11]) + int(fields[12])) / tick >= seconds:
+            return True
         time.sleep(0.002)
-    return None
+    return False
 
 
 def _child(words: Sequence[str], folder: Path, errors: Path) -> int:

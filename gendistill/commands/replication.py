@@ -107,8 +107,8 @@ class Replications:
         Raises:
             UserError: There is none, or its config does not fit.
         """
-        known = self.ids()
-        if name not in known:
+        if Path(name).name != name or not (self.configs / f"{name}.yaml").is_file():
+            known = self.ids()
             hint = did_you_mean(name, known) or "gendistill replicate --list names all of them"
             raise UserError(f"there is no replication '{name}'; {hint.rstrip()}")
         path = str(self.configs / f"{name}.yaml")

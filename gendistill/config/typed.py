@@ -15,6 +15,7 @@ from gendistill.objects import full_path, full_paths
 from gendistill.yaml_file import parse_yaml
 
 CLASS_PATH = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*")
+PLAIN = (bool, int, float, str)
 
 
 def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = False) -> Any:
@@ -32,8 +33,6 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
     Raises:
         UserError: The value does not fit; the sentence names the key, the value and what is expected.
     """
-    from jsonargparse import ArgumentParser
-
     if is_block(hint):
         return _check_block(parse_yaml(value, where) if written_as_text else value, hint, where)
     near = ""
@@ -51,16 +50,38 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
     if not written_as_text and _leaves_open(hint, value):
         # jsonargparse would build what looks like a class in there, and fill in arguments that the program gives later.
         return full_paths(value)
+    result = (
+        value if not written_as_text and _is_plainly(value, hint) else _parsed(value, hint, refusal, written_as_text)
+    )
+    if has_no_end(result):
+        raise UserError(f"{where} is {value!r}; give numbers that are finite")
+    return full_paths(result.as_dict() if hasattr(result, "as_dict") else result)
+
+
+def _parsed(value: Any, hint: Any, refusal: UserError, written_as_text: bool) -> Any:
+    from jsonargparse import ArgumentParser
+
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=hint)
     try:
         parsed = parser.parse_args([f"--value={value}"]) if written_as_text else parser.parse_object({"value": value})
     except Exception as error:  # jsonargparse raises several kinds, all of them about this one value
         raise refusal from error
-    result = parsed.value
-    if has_no_end(result):
-        raise UserError(f"{where} is {value!r}; give numbers that are finite")
-    return full_paths(result.as_dict() if hasattr(result, "as_dict") else result)
+    return parsed.value
+
+
+def _is_plainly(value: Any, hint: Any) -> bool:
+    """Tell whether a value is of a declared type as it stands, so that no parser has to be made for it.
+
+    Only where there is no doubt: a whole number for float is converted, and a text for one of several types is tried.
+    """
+    if hint in PLAIN:
+        return type(value) is hint
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        others = [part for part in args if part is not type(None)]
+        return len(others) == 1 and not isinstance(value, str) and _is_plainly(value, others[0])
+    return origin is list and type(value) is list and all(_is_plainly(item, args[0]) for item in value)
 
 
 def _check_block(value: Any, hint: type, where: str) -> dict[str, Any]:

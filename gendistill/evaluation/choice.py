@@ -13,7 +13,6 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.classifier import trained_classifier
 from gendistill.evaluation.dinov2 import DINOv2Extractor
 from gendistill.evaluation.extractors import Extractor
-from gendistill.evaluation.inception import InceptionExtractor
 from gendistill.finite import check_finite
 
 BUILT_IN = ("classifier", "inception", "dinov2")
@@ -50,6 +49,8 @@ def choose_extractor(
             f"'{data.description.name}' holds {data.description.kind}, which {choice} cannot see; use classifier"
         )
     elif choice == "inception":
+        from gendistill.evaluation.inception import InceptionExtractor  # torchvision takes a second to import
+
         extractor = InceptionExtractor(weights, allow_unverified_weights=allow_unverified_weights)
     elif choice == "dinov2":
         extractor = DINOv2Extractor(weights)

@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from threading import Lock
@@ -27,8 +28,15 @@ NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LA
 """What TLS says of an answer that is none of its own."""
 CALLS = 2
 """Of one site that may be waited for at once."""
-WAIT = 120.0
-"""Seconds that a site waits for an answer."""
+WAIT = 600.0
+"""Seconds that a site waits for an answer: of a server that lives, and computes for others first."""
+ALIVE, SIGN_OF_LIFE = 10.0, 20.0
+"""Seconds after which a site asks whether a server that owes it an answer lives, and how long it may take to say so.
+
+A machine that lost power or a line that was cut closes no connection: without this a site would wait all of WAIT.
+"""
+AGAIN = 0.3
+"""Seconds until a handshake that ended without a word is made once more."""
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
 
@@ -71,6 +79,7 @@ class Server:
         self._core.begin()
         options = [("grpc.max_receive_message_length", hub.terms.largest), ("grpc.so_reuseport", 0)]
         options += [("grpc.max_send_message_length", hub.terms.largest)]
+        options += [("grpc.http2.min_ping_interval_without_data_ms", int(ALIVE * 500))]
         pool = futures.ThreadPoolExecutor((CALLS + 1) * len(hub.seats) + 2)
         self._server = grpc.server(pool, options=options)
         busy, lock = Counter[str](), Lock()
@@ -170,6 +179,8 @@ class Channel:
         options = [("grpc.max_receive_message_length", largest), ("grpc.max_send_message_length", largest)]
         options += [("grpc.enable_retries", 0), ("grpc.initial_reconnect_backoff_ms", 200)]
         options += [("grpc.min_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000)]
+        options += [("grpc.keepalive_time_ms", int(ALIVE * 1000)), ("grpc.http2.max_pings_without_data", 0)]
+        options += [("grpc.keepalive_timeout_ms", int(SIGN_OF_LIFE * 1000))]
         place = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
         self._channel = grpc.secure_channel(place, credentials, options=options)
         self._call = self._channel.stream_unary(PATH)
@@ -201,13 +212,22 @@ class Channel:
     def refusal(self) -> str | None:
         """Return why the two sides do not accept each other's certificates; None where that is not the trouble.
 
-        gRPC says UNAVAILABLE of all of it. So the handshake is made once more, by hand.
+        gRPC says UNAVAILABLE of all of it. So the handshake is made by hand. A server that refuses a certificate closes
+        the connection without a word, as one does that is killed just now; so it is asked once more.
         """
+        why, certain = self._handshake()
+        if why is not None and not certain:
+            time.sleep(AGAIN)
+            why, _ = self._handshake()
+        return why
+
+    def _handshake(self) -> tuple[str | None, bool]:
+        """Return why the other side is not the right one, or refuses this one, and whether that is certain."""
         folder = self._identity.folder
         context = ssl.create_default_context(cafile=str(folder / AUTHORITY))
         context.load_cert_chain(folder / "certificate.crt", folder / "key.pem")
         context.set_alpn_protocols(["h2"])
-        agreed = False  # of TLS 1.3 the site's certificate is looked at after the site has seen the server's
+        agreed = certain = False  # of TLS 1.3 the site's certificate is looked at after the site has seen the server's
         try:
             with (
                 socket.create_connection((self._host, self._port), 5) as bare,
@@ -216,21 +236,24 @@ class Channel:
                 agreed = True
                 secure.sendall(PREFACE)
                 if secure.recv(64):
-                    return None
+                    return None, True
         except ssl.SSLCertVerificationError as error:
             return (
                 f"the certificate of the server at {self.address} is refused here ({error.verify_message or error}); "
                 "copy the folder of this site that was made with the server's, or give the name that is in it"
-            )
+            ), True
+        except TimeoutError:  # who is slow, or stands still, has refused nothing
+            return None, True
         except OSError as error:  # those of TLS are some
             if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
-                return f"what listens at {self.address} speaks no TLS ({error.reason})"
-            if not agreed and "alert" not in str(error).lower():
-                return None
+                return f"what listens at {self.address} speaks no TLS ({error.reason})", True
+            certain = "alert" in str(error).lower()
+            if not agreed and not certain:
+                return None, True
         return (
             f"the server at {self.address} refuses the certificate in '{folder}': it is not signed by the server's "
             "authority, or has expired by the server's clock; copy the folder that was made with the server's"
-        )
+        ), certain
 
     def close(self) -> None:
         """Close the connection."""

@@ -23,8 +23,10 @@ import torch.distributed as dist
 from gendistill.errors import UserError
 from gendistill.links.exchanges import Circle, everyone
 
-PATIENCE = 1.0
-"""Seconds in which the processes that are left tell one another so."""
+PATIENCE = 3.0
+"""Seconds in which the processes that are left tell one another so; one that is known to be dead is not waited for."""
+OF_STORE = 20.0
+"""Seconds within which the launcher's store answers; one that has ended refuses at once."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at whether the launcher is still there."""
 LAUNCHERS = ("torchrun", "torch.distributed.run", "torch/distributed/run", "torch.distributed.launch")
@@ -145,13 +147,32 @@ class Partners:
     def end(self, rank: int) -> None:
         """Kill another process that hangs, where it is one of this machine that the same launcher has started."""
         with contextlib.suppress(Exception):
-            assert self._store is not None
-            if not self._store.check([f"place/{rank}"]):
+            if (place := self._place(rank)) is None:
                 return
-            process, parent, machine = self._store.get(f"place/{rank}").decode().split()
+            process, parent, machine = place
             now = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
             if machine == socket.gethostname() and now == parent == str(os.getppid()):
                 os.kill(int(process), signal.SIGKILL)
+
+    def _place(self, rank: int) -> tuple[str, str, str] | None:
+        """Return a process's number, that of its launcher and its machine, where it has said so."""
+        assert self._store is not None
+        if not self._store.check([f"place/{rank}"]):
+            return None
+        process, parent, machine = self._store.get(f"place/{rank}").decode().split()
+        return process, parent, machine
+
+    def _dead(self, rank: int) -> bool:
+        """Return whether a process is known to have ended: one of the same launcher that is not there any more."""
+        with contextlib.suppress(Exception):
+            if (place := self._place(rank)) is None or place[1:] != (str(os.getppid()), socket.gethostname()):
+                return False
+            try:
+                state = Path(f"/proc/{place[0]}/stat").read_text().rpartition(")")[2].split()[0]
+            except FileNotFoundError:
+                return Path("/proc/self/stat").exists()
+            return state in "ZX"
+        return False
 
     def gone(self, patience: float = PATIENCE) -> tuple[list[int], list[int]]:
         """Return which other processes end with a word of their own, and which are gone or hang without one.
@@ -163,9 +184,10 @@ class Partners:
         others = [rank for rank in range(self.world) if rank != self.rank]
         deadline = time.monotonic() + patience
         while True:
+            dead = {rank for rank in others if self._dead(rank)}  # first: a word may be the last that a process does
             spoke = [rank for rank in others if self._read(f"word/{rank}")]
             silent = [rank for rank in others if rank not in spoke and not self._read(f"left/{rank}")]
-            if not silent or time.monotonic() > deadline or self._store is None:
+            if dead.issuperset(silent) or time.monotonic() > deadline or self._store is None:
                 # Where nobody can be asked nobody is named.
                 return spoke, silent if self._store is not None else []
             time.sleep(0.05)
@@ -188,9 +210,9 @@ def _store_of_agent() -> dist.Store | None:
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    socket.create_connection((host, port), timeout=PATIENCE).close()  # torch says twenty lines of a store that is gone
+    socket.create_connection((host, port), timeout=OF_STORE).close()  # torch says twenty lines of a store that is gone
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=PATIENCE))
+    store = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=OF_STORE))
     return dist.PrefixStore(f"gendistill/{attempt}", store)
 
 

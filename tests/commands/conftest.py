@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gendistill.cli import main
+from gendistill.commands import quickstart, side_by_side
 
 SOURCE = '''
 import torch
@@ -70,3 +73,20 @@ def run_json(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]
         return result
 
     return run
+
+
+@pytest.fixture
+def lanes_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that run side by side run here, one lane after another: a process costs seconds before it begins.
+
+    The processes have tests of their own, in ``test_side_by_side.py``.
+    """
+
+    def run(lanes: Sequence[side_by_side.Lane]) -> None:
+        for lane in reversed(lanes):  # no lane may need another one
+            for words in lane.commands:
+                with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                    assert main(list(words)) == 0
+
+    for room in (side_by_side, quickstart):
+        monkeypatch.setattr(room, "run_side_by_side", run)

@@ -82,7 +82,7 @@ class Machines:
         self.environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TMPDIR": str(place / "tmp")}
         (place / "tmp").mkdir()
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 900
         while not self.file.is_file() and time.monotonic() < deadline:
             time.sleep(0.05)
         self.address = json.loads(self.file.read_text())["address"]
@@ -156,7 +156,7 @@ def test_it_goes_on_after_ctrl_c_and_does_the_unit_of_a_killed_worker_again(
         running = subprocess.Popen(
             command, cwd=place, env=machines.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        deadline = time.monotonic() + 400
+        deadline = time.monotonic() + 900
         while len(begun := list(place.glob("gate.begun-*"))) < already + 2 and time.monotonic() < deadline:
             assert running.poll() is None, running.communicate()[1].decode()
             time.sleep(0.05)
@@ -166,11 +166,11 @@ def test_it_goes_on_after_ctrl_c_and_does_the_unit_of_a_killed_worker_again(
     try:
         running.send_signal(signal.SIGINT)
         # The runs save and end when their step is made; here it waits for the gate.
-        errors = running.communicate(timeout=600)[1].decode()
+        errors = running.communicate(timeout=900)[1].decode()
         assert running.returncode == 130 and "give the same command again to go on" in errors
         time.sleep(2)
         gate.touch()
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 900
         while any(map(alive, first)) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not any(map(alive, first))
@@ -181,7 +181,7 @@ def test_it_goes_on_after_ctrl_c_and_does_the_unit_of_a_killed_worker_again(
         killed.send_signal(signal.SIGKILL)
         killed.wait()
         gate.touch()
-        out, error_bytes = running.communicate(timeout=600)
+        out, error_bytes = running.communicate(timeout=900)
     finally:
         if running.poll() is None:
             running.kill()
@@ -217,7 +217,7 @@ def test_two_workers_of_which_one_is_of_another_version_compare_as_one_process(
     crew = Crew(Cluster(machines.address))
     try:
         crew._meet()
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 900
         while len(crew._workers()) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         crew._look_at_versions()

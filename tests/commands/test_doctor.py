@@ -31,7 +31,7 @@ def by_name(found: dict) -> dict[str, dict]:
 def test_it_says_what_is_there_and_what_is_not(run_json, elsewhere: Path) -> None:
     started = time.process_time()
     found = run_json("doctor", "--json")
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 30
     assert {one["group"] for one in found["findings"]} == GROUPS
     named = by_name(found)
     assert named["torch"]["found"] == torch.__version__.partition("+")[0] and named["digits"]["state"] == "ok"

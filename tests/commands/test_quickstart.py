@@ -28,7 +28,7 @@ def without_seconds(value: Any) -> Any:
 
 
 def test_interrupted_and_started_again_it_ends_as_if_it_had_not_been(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lanes_here: None
 ) -> None:
     whole = job(tmp_path / "whole")
     judge, judged = quickstart._judge, []

@@ -239,7 +239,7 @@ def test_terms_on_the_generator_start_from_the_gan_of_the_same_seed(row: str, sc
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_replication_trains_what_it_starts_from(jobs: int, tmp_path: Path, capsys) -> None:
+def test_a_replication_trains_what_it_starts_from(jobs: int, tmp_path: Path, capsys, lanes_here: None) -> None:
     words = ["replicate", "ours-4.1-longer", "--scale", "smoke", "--seeds", "1", "--root", str(tmp_path)]
     assert main([*words, "--jobs", str(jobs), "--json"]) == 0
     results = json.loads(capsys.readouterr().out)

@@ -29,7 +29,9 @@ def test_the_run_is_that_of_the_table_on_making(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_images_are_made_once_and_judged_twice(jobs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_are_made_once_and_judged_twice(
+    jobs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], lanes_here: None
+) -> None:
     for name in ("ece-t2-mnist-real", "ece-t3-lenet-mnist-real"):
         assert main(["replicate", name, *SMALL, "--jobs", jobs, "--root", str(tmp_path)]) == 0
         found = json.loads(capsys.readouterr().out)

@@ -26,7 +26,7 @@ def lane(*commands: list[str]) -> Lane:
     return Lane("lane", commands, 1, lambda: 0)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 240.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 900.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -71,7 +71,7 @@ def test_runs_are_saved_when_the_one_that_watches_ends(tmp_path: Path, number: i
         wait_for(lambda: last_step(tmp_path / "run" / "log.txt") >= 5)
         assert not (tmp_path / "run" / "state.pt").exists()
         process.send_signal(number)
-        assert process.wait(60) == (130 if number == signal.SIGINT else -signal.SIGKILL)
+        assert process.wait(600) == (130 if number == signal.SIGINT else -signal.SIGKILL)
         wait_for(lambda: (tmp_path / "run" / "state.pt").exists())
     finally:
         process.kill()

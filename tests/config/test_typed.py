@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
+from gendistill.config import typed
 from gendistill.config.typed import check_value
 from gendistill.declared import allows, declared_types, describe
 from gendistill.errors import UserError
@@ -42,6 +43,21 @@ def test_types_are_followed_up_the_bases_and_the_lowest_wins() -> None:
 def test_values_that_fit(value: object, hint: object, result: object) -> None:
     found = check_value(value, hint, "k")
     assert found == result and type(found) is type(result)
+
+
+HINTS: list[Any] = [bool, int, float, str, int | None, float | None, bool | None, list[int], list[float], list[str]]
+HINTS += [list[int] | None, list[list[int]], str | None, int | float, float | int | None, tuple[int, int], list[Any]]
+VALUES: list[Any] = [True, False, 0, 3, -1, 2.5, -0.0, 1e300, "", "text", "3", "null", "true", [], [1, 2], [1.5], ["a"]]
+VALUES += [["1", "2"], [[1], [2]], [True], [None], [1, 2.5], ["null"], {"a": 1}]
+
+
+@pytest.mark.parametrize("hint", HINTS, ids=str)
+def test_what_needs_no_parser_is_what_the_parser_would_make_of_it(hint: Any) -> None:
+    plain = [value for value in VALUES if typed._is_plainly(value, hint)]
+    for value in plain:
+        found = typed._parsed(value, hint, UserError("refused"), written_as_text=False)
+        assert repr(found) == repr(value)
+    assert plain or hint in (str | None, int | float, float | int | None, tuple[int, int], list[Any])
 
 
 @pytest.mark.parametrize(

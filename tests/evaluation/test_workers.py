@@ -10,7 +10,7 @@ from gendistill.evaluation.workers import Workers
 
 
 def test_results_come_in_order_and_each_thread_has_one_core():
-    barrier = threading.Barrier(2, timeout=20)
+    barrier = threading.Barrier(2, timeout=600)
 
     def job(number: int) -> tuple[int, int, int]:
         barrier.wait()
@@ -40,7 +40,7 @@ def test_the_next_item_is_made_while_one_is_in_use():
         used = []
         for number in workers.ahead(items()):
             # The worker is never more than one item ahead, and gets there while this one is held.
-            for _ in range(1000):
+            for _ in range(60_000):
                 if len(made) == min(number + 2, 3):
                     break
                 time.sleep(0.01)

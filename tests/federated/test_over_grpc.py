@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import shutil
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from halves import World
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.federated import certificates
+from gendistill.federated import certificates, core_log, over_grpc
 from gendistill.federated.certificates import AUTHORITY, _name, _pem, _private, make, read, run_of, sites_of
 from gendistill.federated.messages import Head, Hello, Refused, encode
 from gendistill.federated.over_grpc import Channel, Server, address_of
@@ -33,6 +34,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make(folder, ["a", "b"], ["localhost", "127.0.0.1"])
     make(folder.parent / "others", ["a"], ["localhost"])
     return folder
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tries of one refusal are one, however slow the machine is."""
+    monkeypatch.setattr(core_log, "SAME", 3600.0)
 
 
 @pytest.fixture
@@ -111,18 +118,18 @@ def test_rounds_over_tls_are_those_in_one_process(
         assert world.hub.seats[name].traffic.to_dict() == together.hub.seats[name].traffic.to_dict()
 
 
-def refusal(world: World, of: Channel, run: bytes) -> tuple[str, list[str]]:
-    """Return what a site is told, and what the server has logged of it."""
+def refusal(world: World, of: Channel, run: bytes, seconds: float = 600.0) -> tuple[str, list[str]]:
+    """Return what a site is told, and what the server has logged of it within so many seconds."""
     before = len(world.log)
     with pytest.raises(Refused) as told:
         of.send(encode(Head(run), Hello(world.terms, (0,)), world.terms))
     of.close()
-    return str(told.value), logged_since(world, before)
+    return str(told.value), logged_since(world, before, seconds)
 
 
-def logged_since(world: World, before: int) -> list[str]:
+def logged_since(world: World, before: int, seconds: float = 600.0) -> list[str]:
     """Return what the server has logged since; it may do so after the site is told."""
-    until = time.monotonic() + 2
+    until = time.monotonic() + seconds
     while len(world.log) == before and time.monotonic() < until:
         time.sleep(0.02)
     time.sleep(0.1)
@@ -144,7 +151,7 @@ def test_a_certificate_of_another_authority(tiny_data: RealData, tmp_path: Path,
         told, logged = refusal(world, _channel_of(one, f"localhost:{server.port}", world), known.run)
         assert "refuses the certificate in" in told
         assert logged == ["refused a connection: its certificate is not signed by this run's authority"]
-        told, _ = refusal(world, _channel_of(other, f"localhost:{server.port}", world), known.run)
+        told, _ = refusal(world, _channel_of(other, f"localhost:{server.port}", world), known.run, seconds=0.0)
         assert "certificate of the server" in told and "is refused here" in told
     finally:
         server.stop(0)
@@ -213,15 +220,18 @@ def test_calls_that_are_begun_and_then_silent_hold_up_nobody_else(running: Any, 
     released, silent = threading.Event(), channel(folder / "a")
 
     def nothing() -> Iterator[bytes]:
-        released.wait(30)
+        released.wait(600)
         yield from ()
 
-    calls = [silent._call.future(nothing(), timeout=30) for _ in range(8)]
+    calls = [silent._call.future(nothing(), timeout=600) for _ in range(8)]
     other = site_of(world, "b", channel(folder / "b"), world.hub.run)
     for _ in range(3):
         other.turn()
     assert other.round == 3
-    assert any("calls that are not answered yet" in line for line in logged_since(world, 0))
+    end = time.monotonic() + 600
+    while not any("calls that are not answered yet" in line for line in world.log):
+        assert time.monotonic() < end, world.log
+        time.sleep(0.02)
     released.set()
     for call in calls:
         with pytest.raises(Exception, match="not answered yet|broke off"):
@@ -244,6 +254,66 @@ def test_a_server_that_is_away_is_told_from_one_that_refuses(running: Any, folde
         assert "speaks no TLS" in str(wrong.refusal())
         wrong.close()
     way.close()
+
+
+def test_a_server_that_vanishes_and_closes_nothing_is_noticed(
+    running: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, server, _ = running
+    monkeypatch.setattr(over_grpc, "ALIVE", 0.2)
+    monkeypatch.setattr(over_grpc, "SIGN_OF_LIFE", 0.5)
+    called, answered, cut = threading.Event(), threading.Event(), threading.Event()
+
+    def handle(site: str, data: bytes) -> bytes:
+        called.set()
+        assert answered.wait(600)
+        return b""
+
+    monkeypatch.setattr(world.hub, "handle", handle)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ends: list[socket.socket] = []
+
+        def relay(one: socket.socket, other: socket.socket) -> None:
+            while (data := one.recv(2**16)) and not cut.is_set():
+                other.sendall(data)
+
+        def accept() -> None:  # once; whoever comes later stays in the queue, and is answered by nobody
+            ends.extend((listening.accept()[0], socket.create_connection(("127.0.0.1", server.port))))
+            for one, other in (ends, ends[::-1]):
+                threading.Thread(target=relay, args=(one, other), daemon=True).start()
+            assert called.wait(600)
+            cut.set()
+
+        threading.Thread(target=accept, daemon=True).start()
+        way = _channel_of(read(folder / "a"), f"localhost:{listening.getsockname()[1]}", world)
+        monkeypatch.setattr(way, "refusal", lambda: None)
+        with pytest.raises(Unreachable, match="unavailable"):  # and not at the end of WAIT, which is another word
+            way.send(b"a message")
+        answered.set()
+        way.close()
+        for end in ends:
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_server_that_ends_within_a_handshake_has_refused_nothing(folder: Path, times: int) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server" / "certificate.crt", folder / "server" / "key.pem")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+        def answer() -> None:
+            for _ in range(times):
+                context.wrap_socket(listening.accept()[0], server_side=True).close()
+            listening.shutdown(socket.SHUT_RDWR)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        way = Channel(read(folder / "a"), f"localhost:{port}", 100)
+        told = way.refusal()
+        way.close()
+        thread.join()
+    assert told is None if times == 1 else "refuses the certificate in" in str(told)
 
 
 def test_certificates_are_made_once_and_read_with_care(folder: Path, tmp_path: Path) -> None:

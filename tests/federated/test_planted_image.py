@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -41,7 +42,7 @@ def start(*words: str, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def until(true: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
+def until(true: Callable[[], Any], what: str, seconds: float = 600.0) -> Any:
     """Wait, for the machine may be busy."""
     end = time.monotonic() + seconds
     while not (found := true()):
@@ -55,7 +56,13 @@ def said(log: Path, pattern: str) -> Any:
 
 
 class Wire:
-    """A relay on loopback that keeps every byte that passes."""
+    """A relay on loopback that keeps every byte that passes; where one side ends, the other one is told.
+
+    Args:
+        port: Returns where the server listens.
+
+    It raises IndexError while the server does not listen: its former port may be another program's by now.
+    """
 
     def __init__(self, port: Callable[[], int]) -> None:
         self.seen: list[bytes] = []
@@ -84,7 +91,9 @@ class Wire:
             pass
         finally:
             for end in (one, other):
-                end.close()
+                with contextlib.suppress(OSError):
+                    # Not closed: while the other thread waits for what comes from it, nobody would be told.
+                    end.shutdown(socket.SHUT_RDWR)
 
 
 def memory(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
@@ -140,12 +149,16 @@ def test_a_planted_image_is_found_at_its_site_and_nowhere_else(tmp_path: Path) -
     assert main(["privacy", "certificates", str(folder), "--sites", "north"]) == 0
     place, transcript = ["--run.root", str(tmp_path / "runs")], tmp_path / "transcript"
 
+    def ports() -> list[int]:
+        return [int(line[1]) for line in said(logs["server"], r"listening at port (\d+)")]
+
     def serve() -> subprocess.Popen[bytes]:
         words = ["--certificates", str(folder / "server"), "--address", "127.0.0.1:0", "--run.name", "server"]
         return start("serve", *OPTIONS, *place, *words, log=logs["server"])
 
+    started = 0
     running = [serve()]
-    wire = Wire(lambda: int(said(logs["server"], r"listening at port (\d+)")[-1][1]))
+    wire = Wire(lambda: ports()[started:][-1])
     words = ["--certificates", str(folder / "north"), "--server", f"localhost:{wire.port}", "--run.name", "north"]
     words += ["--data.name", f"folder:{private}", "--data.channels", "1", "--data.image_size", "8"]
     try:
@@ -161,13 +174,13 @@ def test_a_planted_image_is_found_at_its_site_and_nowhere_else(tmp_path: Path) -
 
         running[0].kill()  # the site waits, and both go back to what both have saved
         running[0].wait()
-        before = len(said(logs["server"], "finished round"))
+        before, started = len(said(logs["server"], "finished round")), len(ports())
         running[0] = serve()
         until(lambda: len(said(logs["server"], "finished round")) > before, "rounds after the server was killed")
         assert said(logs["north"], "does not answer|started anew") and said(logs["north"], "the server answers again")
         for process, number in ((running[1], signal.SIGTERM), (running[0], signal.SIGINT)):
             process.send_signal(number)
-            assert process.wait(60) == 128 + number
+            assert process.wait(600) == 128 + number
         for side in logs:
             assert said(logs[side], r"give the same command again to continue \(saved in")
             assert not said(logs[side], "Traceback")

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ data: {name: digits}
 run: {steps: 6, save_every: 2, log_every: 3, sample_every: 0, progress: false}
 """
 BASE = "--trainer.base.init_args."
-SOON = ["--link-timeout", "4"]
+SOON = ["--link-timeout", "20"]
 PIPELINED = ["--trainer.schedule", "pipelined"]
 CASES: dict[str, tuple[int, list[str]]] = {
     "generator killed": (4, ["killed", "3"]),
@@ -48,8 +48,8 @@ CASES: dict[str, tuple[int, list[str]]] = {
 AFTERWARDS = ("generator killed", "discriminator killed")
 
 
-def launched(words: Sequence[Sequence[str]], folder: Path) -> list[list[Any]]:
-    """Start the processes, end them as torchrun does, and return how each has ended."""
+def launched(words: Sequence[Sequence[str]], folder: Path) -> Callable[[], list[list[Any]]]:
+    """Start the processes; return what waits for them and says how each has ended."""
     folder.mkdir(exist_ok=True)
     store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     began, ranks = time.monotonic(), []
@@ -57,17 +57,21 @@ def launched(words: Sequence[Sequence[str]], folder: Path) -> list[list[Any]]:
         ranks.append(os.fork())
         if ranks[-1] == 0:
             rank_of(number, given, folder / f"{number}.txt", store.port, len(words))
-    ended: dict[int, tuple[int, float]] = {}
-    while len(ended) < len(ranks):
-        assert time.monotonic() < began + 60, f"{folder}: a process does not end"
-        process, status = os.waitpid(-1, os.WNOHANG)
-        if not process:
+
+    def wait() -> list[list[Any]]:
+        assert store is not None  # it is held as long as they are at work
+        ended: dict[int, tuple[int, float]] = {}
+        while len(ended) < len(ranks):
+            assert time.monotonic() < began + 600, f"{folder}: a process does not end"
             time.sleep(0.02)
-            continue
-        ended[process] = os.waitstatus_to_exitcode(status), time.monotonic() - began
-    return [
-        [ended[rank][0], (folder / f"{number}.txt").read_text(), ended[rank][1]] for number, rank in enumerate(ranks)
-    ]
+            for rank in set(ranks) - set(ended):
+                process, status = os.waitpid(rank, os.WNOHANG)
+                if process:
+                    ended[rank] = os.waitstatus_to_exitcode(status), time.monotonic() - began
+        said = [(folder / f"{number}.txt").read_text() for number in range(len(ranks))]
+        return [[ended[rank][0], said[number], ended[rank][1]] for number, rank in enumerate(ranks)]
+
+    return wait
 
 
 def main(root: Path) -> None:
@@ -77,19 +81,26 @@ def main(root: Path) -> None:
     base = ["train", "--config", "config.yaml", "--run.root", "runs"]
     heard: dict[str, Any] = {}
 
-    def case(name: str, world: int, more: Sequence[str], run: str | None = None) -> list[list[Any]]:
+    def begin(name: str, world: int, more: Sequence[str], run: str | None = None) -> Callable[[], list[list[Any]]]:
         place = run or name
         return launched([[*base, "--run.name", place.replace(" ", "-").replace(",", ""), *more]] * world, Path(name))
+
+    def case(*given: Any, **more: Any) -> list[list[Any]]:
+        return begin(*given, **more)()
 
     def how(given: Sequence[str]) -> list[str]:
         return [f"{BASE}how", given[0], f"{BASE}rank", given[1], *given[2:]]
 
+    # Those that wait in vain do so while the others are at work.
+    waiting = {name: begin(name, world, how(given)) for name, (world, given) in CASES.items() if given[-2:] == SOON}
     for name, (world, given) in CASES.items():
-        heard[name] = case(name, world, how(given))
+        if name not in waiting:
+            heard[name] = case(name, world, how(given))
     heard["other config"] = launched(
         [[*base, "--run.name", "other", f"{BASE}n_dis", str(1 + rank)] for rank in range(2)], Path("other")
-    )
-    heard["no data"] = launched([[*base, "--run.name", "none", "--data.name", "folder:nowhere"]] * 2, Path("none"))
+    )()
+    heard["no data"] = launched([[*base, "--run.name", "none", "--data.name", "folder:nowhere"]] * 2, Path("none"))()
+    heard |= {name: wait() for name, wait in waiting.items()}
     os.environ["DIE_NOT"] = "1"
     for name in AFTERWARDS:
         world, given = CASES[name]

@@ -44,10 +44,10 @@ class Dying(DistributionMatchingTrainer):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.how == "launcher":
             os.kill(os.getppid(), signal.SIGKILL)
-            time.sleep(2.0)
+            until_told()
         if self.how == "stopped":
             os.kill(os.getppid(), signal.SIGINT)
-            time.sleep(2.0)
+            until_told()
         if self.how == "memory":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has ...")
         if self.how in ("error", "all"):
@@ -59,3 +59,10 @@ class Dying(DistributionMatchingTrainer):
                 self.images.fill_(float("nan"))
         if self.how == "hangs":
             time.sleep(600.0)
+
+
+def until_told() -> None:
+    """Wait until the run has noted a signal."""
+    signals: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__")  # noqa: B009 - a method of StopSignals
+    while not signals.received:
+        time.sleep(0.02)

@@ -21,7 +21,7 @@ GENERATOR, JUDGE = (
     r"the generator block of pair {} \(process {}\)",
     r"the discriminator block of pair {} \(process {}\)",
 )
-HANGS = r"hangs in step 5 of 6: the others waited 4 seconds for it \(run.timeout\)"
+HANGS = r"hangs in step 5 of 6: the others waited 20 seconds for it \(run.timeout\)"
 SAID = {
     "generator killed": rf"{GENERATOR.format(1, 3)} has ended without a word in step 5 of 6, .*; {KEPT}; {AGAIN}",
     "discriminator killed": rf"{JUDGE.format(0, 0)} has ended without a word .*; {KEPT}; {AGAIN}",

@@ -31,7 +31,7 @@ SAID = {
     "memory": rf"process 1: memory ran out in step 5 of 8; {KEPT}; a smaller batch.* need less",
     "left": rf"process 1 left in step 5 of 8 \(sys.exit, code 0\); {KEPT}; {AGAIN}",
     "nan": rf"'loss/distribution' became NaN or infinite at step 5 in process 1; {KEPT}: try a lower learning rate .*",
-    "hangs": rf"process 1 hangs in step 5 of 8: the others waited 2 seconds for it \(run.timeout\); {KEPT}; {AGAIN}",
+    "hangs": rf"process 1 hangs in step 5 of 8: the others waited 20 seconds for it \(run.timeout\); {KEPT}; {AGAIN}",
     "launcher": rf"interrupted after step 5 of 8; {AGAIN} \(saved in 'runs/launcher'\)",
     "other config": r"process 1 was given something else than process 0: run.seed \(1, not 0\); start all .*",
     "other data": r"process 1 was given something else than process 0: data.train.sha256 \(.*\); start all .*",

@@ -121,5 +121,5 @@ def test_the_preview_compiles(folder: Path) -> None:
     if program is None:
         pytest.skip("there is no pdflatex here; everything but the compilation was tested")
     words = [program, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "preview.tex"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:]

@@ -140,9 +140,14 @@ def killed(root: Path) -> None:
     moments = random.Random(5)
     reading, writing = os.pipe()
 
+    left = [1000]  # steps that the next process makes
+
     class Telling(SmallTrainer):
         def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
             os.write(writing, b".")
+            left[0] -= 1
+            if left[0] < 0:  # to be killed, however long that takes
+                time.sleep(3600)
             return super().train_step(batch)
 
     def child(before: Any = lambda: None) -> int:
@@ -162,11 +167,11 @@ def killed(root: Path) -> None:
         return int(torch.load(found[0], weights_only=True)["step"]) if found else 0
 
     def die_at_rename(rename: int) -> None:
-        replace, left = os.replace, [rename]
+        replace, more = os.replace, [rename]
 
         def dying(source: Any, target: Any) -> None:
-            left[0] -= 1
-            if left[0] == 0:
+            more[0] -= 1
+            if more[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             replace(source, target)
 
@@ -186,6 +191,7 @@ def killed(root: Path) -> None:
     assert step_reached() < options["steps"]
     # Then at random moments after a random number of steps.
     for _ in range(4):
+        left[0] = 14
         process = child()
         for _ in range(moments.randint(1, 9)):
             os.read(reading, 1)
@@ -198,6 +204,7 @@ def killed(root: Path) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(reading, 4096)
         os.set_blocking(reading, True)
+    left[0] = 1000
     _, status = os.waitpid(child(), 0)
     assert status == 0
     start(root, "whole", SmallTrainer(batch_size=12), **options)

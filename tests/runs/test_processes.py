@@ -69,7 +69,7 @@ def test_an_error_of_the_main_process_is_raised_there() -> None:
 
 def test_two_processes_under_torchrun(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run([*command, PROGRAM, "torchrun", str(tmp_path)], capture_output=True, text=True, timeout=240)
+    done = subprocess.run([*command, PROGRAM, "torchrun", str(tmp_path)], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     whole, parts, signalled = (state_of(tmp_path, name) for name in ("whole", "parts", "signalled"))
     same(parts, whole)

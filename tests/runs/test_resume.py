@@ -64,12 +64,12 @@ def test_a_run_leaves_the_global_generator_alone(tmp_path: Path) -> None:
 def test_a_signal_saves_and_says_how_to_continue(tmp_path: Path, number: signal.Signals, code: int) -> None:
     process = subprocess.Popen([sys.executable, PROGRAM, "forever", str(tmp_path)], stderr=subprocess.PIPE, text=True)
     log = tmp_path / "forever" / "log.txt"
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     while not (log.exists() and "step 3/" in log.read_text()):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     process.send_signal(number)
-    _, message = process.communicate(timeout=240)
+    _, message = process.communicate(timeout=900)
     assert process.returncode == code, message
     step = state_of(tmp_path, "forever")["step"]
     assert f"interrupted after step {step} of 100000; give the same call with directory='" in message
