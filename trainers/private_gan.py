@@ -120,6 +120,7 @@ class PrivateGANTrainer(PrivateTrainer, ConditionalGANTrainer):
         self.noise_multiplier = noise_for(
             self.budget.epsilon, self.budget.delta, calls, self.rate, self.budget.accountant
         )
+        self.sums.at_once = 64  # their gradients fit the cache: half the time of 250
         self.made = 0
         """Updates of the discriminator so far."""
 

@@ -124,7 +124,8 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
         self.chosen = 0
         self.average = self.images.detach().clone()
         self.noise_multiplier = noise_for(self.budget.epsilon, self.budget.delta, self.networks + self.spare)
-        self.sums.at_once = self.chunk
+        # Networks see one class at a time, so that a quarter of a chunk of each fits the cache (twice as fast as less).
+        self.sums.at_once = max(1, self.chunk // 4) * self.data.description.num_classes
         counter = Counter("private means", "networks")
         found = []
         for place in range(self.networks):
@@ -159,7 +160,8 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
             found = images.new_empty(0)
             for label in labels.unique().tolist():
                 rows = labels == label
-                vectors = unit_features(network, self.in_memory_format(change(images[rows][None], label)[0]))
+                seen = self.in_memory_format(change(images[rows][None], label)[0])
+                vectors = torch.cat([unit_features(network, part) for part in seen.split(self.chunk)])
                 found = vectors.new_zeros(len(labels), vectors.shape[1]) if not found.numel() else found
                 found[rows] = vectors
             return found if len(labels) else unit_features(network, images)
