@@ -57,8 +57,11 @@ class PrivateGANTrainer(PrivateTrainer, ConditionalGANTrainer):
 
     takes_terms = False
     public: ClassVar[tuple[str, ...]] = ("about how many images a class has (class_size)",)
-    default_generator: ClassVar[str] = "gendistill.nets.dcgan.ConditionalDCGANGenerator"
-    default_discriminator: ClassVar[str] = "gendistill.nets.dcgan.ConditionalDCGANDiscriminator"
+    default_generator: ClassVar[str | Spec] = "gendistill.nets.dcgan.ConditionalDCGANGenerator"
+    default_discriminator: ClassVar[str | Spec] = {
+        "class_path": "gendistill.nets.dcgan.ConditionalDCGANDiscriminator",
+        "init_args": {"norm": "none"},
+    }
 
     def __init__(
         self,
@@ -81,8 +84,6 @@ class PrivateGANTrainer(PrivateTrainer, ConditionalGANTrainer):
         accountant: str = "rdp",
         unit: str = "one image",
     ) -> None:
-        if discriminator is None:
-            discriminator = {"class_path": self.default_discriminator, "init_args": {"norm": "none"}}
         super().__init__(
             epsilon=epsilon,
             delta=delta,
