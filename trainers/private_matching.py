@@ -27,7 +27,14 @@ from gendistill.teacher import Teacher
 from trainers.checks import check_counts
 from trainers.chunks import class_means
 from trainers.distribution_matching import DistributionMatchingTrainer
-from trainers.private import PrivateTrainer, check_class_size, check_public_start
+from trainers.private import (
+    PrivateTrainer,
+    check_class_size,
+    check_public_start,
+    check_spare,
+    require_no_statistics,
+    sum_name,
+)
 
 BOUND = 1.0
 """Norm of the features that a record adds; they are scaled to it, so that clipping takes nothing away."""
@@ -90,8 +97,6 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
         unit: str = "one image",
     ) -> None:
         check_counts(networks=networks)
-        if isinstance(spare, bool) or not isinstance(spare, int) or spare < 0:
-            raise UserError(f"spare is {spare!r}; give a whole number from 0")
         if not 0 <= average < 1:
             raise UserError(f"average is {average}; give a number in [0, 1)")
         check_public_start(images)
@@ -110,7 +115,7 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
             strength=strength,
             chunk=chunk,
         )
-        self.class_size, self.networks, self.spare = check_class_size(class_size), networks, spare
+        self.class_size, self.networks, self.spare = check_class_size(class_size), networks, check_spare(spare)
         self.decay = average
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
@@ -118,7 +123,7 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
     def build(self) -> None:
         """Make the images, then the noisy means: those that are on the disk are read, the others released."""
         super().build()
-        self.require_no_statistics(self.network)
+        require_no_statistics(self.network)
         self.spec = self.learner_spec or default_learner(self.data.description)
         self.features = unit_features
         self.chosen = 0
@@ -166,7 +171,7 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
                 found[rows] = vectors
             return found if len(labels) else unit_features(network, images)
 
-        name = self.name_of(
+        name = sum_name(
             f"network-{place:05d}",
             seed=self.run.options.seed,
             learner=self.spec,
