@@ -42,6 +42,8 @@ class DPSGD:
                     f"base's {name} is {given}, and with protect discriminator gradients are of single pairs of a "
                     f"private and a generated image; leave {name} out"
                 )
+        if not 0 < clip < float("inf"):
+            raise UserError(f"clip is {clip}; give a positive norm")
         self.gan, self.budget, self.clip = gan, budget, clip
         if isinstance(site_size, bool) or not isinstance(site_size, int) or site_size < 1:
             raise UserError(f"site_size is {site_size!r}; give about how many images a site has, from 1")

@@ -171,11 +171,11 @@ class PrivacyGANTrainer(Trainer):
                 "feedback is score, but the base judges images together; give packing 1 and another loss_type"
             )
         super().__init__(**{**kwargs, "batch_size": gan.batch_size})
-        self.sanitiser()  # so that its options are looked at now
         if protect == "discriminator":
             self.dp_sgd(gan)
         elif site_size is not None:
             raise UserError("site_size is given, but protect is feedback; give --trainer.protect discriminator, too")
+        self.sanitiser()  # so that its options are looked at now
 
     def dp_sgd(self, gan: GANTrainer) -> DPSGD:
         """Return how sites learn from single private images by noisy gradients.

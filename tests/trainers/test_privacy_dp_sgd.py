@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -136,7 +137,7 @@ def test_a_site_that_goes_back_releases_nothing_twice(tiny_data: RealData, tmp_p
     made = trainer(clients=1)
     made.attach(context(tmp_path), tiny_data)
     half, (site,) = made.discriminators[0], made._sites
-    before = half.state_dict()
+    before = copy.deepcopy(half.state_dict())
     images, labels = torch.rand(18, 1, 8, 8) * 2 - 1, torch.arange(18) % 3
     first = half.answer(images, labels)
     again = made.discriminator_half(made._site_run(0), made.shares.of_site(tiny_data, 0, 5), 0)
@@ -176,7 +177,7 @@ def test_what_cannot_be_private_is_refused(options: dict[str, Any], base: dict[s
 def test_batch_norm_is_refused(tiny_data: RealData, tmp_path: Path) -> None:
     judge = {
         "class_path": "gendistill.nets.dcgan.ConditionalDCGANDiscriminator",
-        "init_args": {"ndf": 3, "bottom_width": 4},
+        "init_args": {"ndf": 3, "bottom_width": 2},
     }
     with pytest.raises(UserError, match="has batch norm"):
         trainer({"discriminator": judge}).attach(context(tmp_path), tiny_data)
