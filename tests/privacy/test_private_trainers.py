@@ -217,7 +217,7 @@ def test_8_callbacks_and_loggers_are_given_grey_images(tiny_data: RealData, tmp_
     class Looks(Callback):
         seen: list[Tensor] = []
 
-        def on_step(self, now: Any) -> None:
+        def on_end(self, now: Any) -> None:
             parts = (now.data.train, now.data.validation, now.data.test)
             self.seen += [part.images.unique() for part in parts]
 
