@@ -48,7 +48,8 @@ def utility(teachers: Sequence[Mapping[str, Any]]) -> Utility:
     Raises:
         UserError: None of them promises privacy.
     """
-    found, deltas = Utility(), set()
+    found = Utility()
+    deltas: set[float] = set()
     named: dict[str, str] = {}
     points: dict[str, list[Point]] = {}
     for one in teachers:

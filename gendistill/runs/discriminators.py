@@ -97,6 +97,7 @@ def _argument(spec: Mapping[str, Any], name: str) -> Any:
     """Return the default of one of a trainer's arguments; None: there is none, or it is no trainer of this project."""
     trainer = _trainer(spec)
     for one in trainer.__mro__ if isinstance(trainer, type) else ():
-        if "__init__" in vars(one) and (found := inspect.signature(one.__init__).parameters.get(name)) is not None:
+        made = vars(one).get("__init__")
+        if made is not None and (found := inspect.signature(made).parameters.get(name)) is not None:
             return found.default
     return None
