@@ -509,5 +509,5 @@ class ConditionalGANTrainer(GANTrainer):
     """
 
     labelled = True
-    default_generator: ClassVar[str] = "gendistill.nets.cgan_pd.CGANPDGenerator"
-    default_discriminator: ClassVar[str] = "gendistill.nets.cgan_pd.CGANPDDiscriminator"
+    default_generator: ClassVar[str | Spec] = "gendistill.nets.cgan_pd.CGANPDGenerator"
+    default_discriminator: ClassVar[str | Spec] = "gendistill.nets.cgan_pd.CGANPDDiscriminator"

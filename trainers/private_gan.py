@@ -7,7 +7,8 @@ docs/methods/private-teachers.md tells the rest.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 
@@ -52,8 +53,8 @@ class PrivateGANTrainer(PrivateTrainer, ConditionalGANTrainer):
 
     takes_terms = False
     public: ClassVar[tuple[str, ...]] = ("about how many images a class has (class_size)",)
-    default_generator: ClassVar[str | Spec] = "gendistill.nets.dcgan.ConditionalDCGANGenerator"
-    default_discriminator: ClassVar[str | Spec] = {
+    default_generator: ClassVar[str | Mapping[str, Any]] = "gendistill.nets.dcgan.ConditionalDCGANGenerator"
+    default_discriminator: ClassVar[str | Mapping[str, Any]] = {
         "class_path": "gendistill.nets.dcgan.ConditionalDCGANDiscriminator",
         "init_args": {"norm": "none"},
     }
