@@ -95,8 +95,8 @@ def _experiment(reference: str) -> Any:
     config = RunDirectory(folder.parent, folder.name).read_config() if folder.is_dir() else None
     if config is None:
         raise UserError(
-            f"'{reference}' is no run's directory with a config.yaml; shadows are made as a run was: give the "
-            "directory that gendistill train made, or --shadows 0"
+            f"'{reference}' is no run's directory with a config.yaml; shadows are made as a run was: give that of the "
+            "teacher's run, or --shadows 0"
         )
     return check(config, str(folder / "config.yaml"))
 
@@ -138,7 +138,7 @@ def asked(reference: str, description: Any, device: Any) -> Any:
     judges = discriminators(reference, description, device)
     if not judges:
         raise UserError(
-            f"'{reference}' is no directory of a GAN's run that has saved a discriminator; give the directory that "
-            "gendistill train made, or leave --discriminator out"
+            f"'{reference}' is no directory of a GAN's run that has saved a discriminator; give that of the teacher's "
+            "run, or leave --discriminator out"
         )
     return scorers(judges, description.of_generators)
