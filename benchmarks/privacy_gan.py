@@ -25,18 +25,19 @@ from typing import Any
 import torch
 
 from gendistill.config.command_line import assemble, take_apart
-from gendistill.data.real import RealData
+from gendistill.data.real import RealData, Split
 from gendistill.evaluation.choice import choose_extractor
+from gendistill.evaluation.discriminators import Judge, scorers
 from gendistill.evaluation.evaluate import evaluate
 from gendistill.evaluation.extractors import extract
 from gendistill.evaluation.frechet import frechet_distance_from_features
+from gendistill.evaluation.roc import told_apart
 from gendistill.federated.certificates import make
 from gendistill.files import atomic_write
 from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
 from gendistill.seeds import Streams, stream
 from gendistill.teacher import load
-from trainers.batch import Batch
 
 ROOT = Path(__file__).resolve().parent.parent
 ALPHAS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
@@ -212,35 +213,41 @@ class Study:
         return frechet_distance_from_features(*features)
 
     def attack(self, place: Path, trainer: Any, site: str, number: int, own: RealData) -> dict[str, float]:
-        """Return how well members are told from images that the site has never seen, as areas under the curve."""
-        from sklearn.metrics import roc_auc_score
+        """Return how well members are told from images that the site has never seen, as areas under the curve.
 
+        The attacks are those of ``gendistill audit --discriminator``, by batches as a server would send them; of the
+        feedback the attacker sees what leaves the site.
+        """
         directory = RunDirectory(place, site)
         options = replace(self.experiment.options, root=str(place), name="attack")
         run = RunContext(options, RunDirectory(place, "attack"), torch.device("cpu"), Streams(self.seed))
         half = trainer.discriminator_half(run, own, number)
-        state = torch.load(directory.state, weights_only=True)
-        half.load_state_dict(state["half"])
+        half.load_state_dict(torch.load(directory.state, weights_only=True)["half"])
+        gan, sanitiser = half.gan, trainer.sanitiser()
+        judge = Judge("discriminator", gan.discriminator.eval(), gan.packing, gan.labelled, gan.loss_type)
+
+        def leaves(gradient: torch.Tensor) -> torch.Tensor:
+            sent: torch.Tensor = gradient / len(gradient)
+            return sent if sanitiser is None else sanitiser.release(sent)
+
+        attacks = scorers([judge], gan.normalisation, at_once=gan.batch_size, leaves=leaves)
         kinds = own.train.labels.unique()
-        others = torch.isin(self.data.test.labels, kinds).nonzero().flatten()
-        batch = half.gan.batch_size
-        count = min(JUDGED, len(own.train), len(others)) // batch * batch
+        known = torch.isin(self.data.test.labels, kinds).nonzero().flatten()
+        count = min(JUDGED, len(own.train), len(known)) // gan.batch_size * gan.batch_size
         draw = stream(self.seed, "attacked")
-        members = torch.randperm(len(own.train), generator=draw)[:count]
-        others = others[torch.randperm(len(others), generator=draw)[:count]]
-        sanitiser = trainer.sanitiser()
-        found: dict[str, list[torch.Tensor]] = {"score": [], "feedback": []}
-        for split, index in ((own.train, members), (self.data.test, others)):
-            images, labels = split.batch(index, half.gan.normalisation)
-            for piece, told in zip(images.split(batch), labels.split(batch), strict=True):
-                leaf = piece.requires_grad_()
-                logits = half.gan.discriminate(Batch(leaf, told if half.gan.labelled else None))
-                (gradient,) = torch.autograd.grad(half.gan.adversarial_loss(logits), leaf)
-                left = gradient if sanitiser is None else sanitiser.release(gradient)
-                found["score"].append(logits.detach().flatten())
-                found["feedback"].append(-left.flatten(1).norm(dim=1))
-        truth = torch.cat([torch.ones(count), torch.zeros(count)]).numpy()
-        return {name: float(roc_auc_score(truth, torch.cat(values).numpy())) for name, values in found.items()}
+        members = some(own.train, torch.randperm(len(own.train), generator=draw)[:count])
+        others = some(self.data.test, known[torch.randperm(len(known), generator=draw)[:count]])
+        return {
+            "score" if name == "discriminator" else name: told_apart(scorer(members).numpy(), scorer(others).numpy())[
+                "auc"
+            ]
+            for name, scorer in attacks.items()
+        }
+
+
+def some(split: Split, index: torch.Tensor) -> Split:
+    """Return some images of a part."""
+    return Split(split.images[index], split.labels[index])
 
 
 def mean(values: list[float]) -> float:

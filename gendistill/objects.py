@@ -113,6 +113,11 @@ def build(spec: str | Mapping[str, Any] | UntrustedSpec, base: type[T], **provid
     return construct(locate(path, base), path, dict(spec.get("init_args") or {}), provided)
 
 
+def as_spec(spec: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a dotted path as ``class_path``, and anything else as it is."""
+    return {"class_path": spec} if isinstance(spec, str) else spec
+
+
 def laid_over(spec: Any, default: Mapping[str, Any]) -> Any:
     """Return what a person asks for, laid over the default where it names no class: ``{width: 64}``.
 

@@ -36,6 +36,8 @@ from gendistill.report.over_steps import MOST, sampled
 from gendistill.report.over_steps import over_steps as draw_over_steps
 from gendistill.report.picture_figures import grid_figure
 from gendistill.report.rows import Row
+from gendistill.report.utility import utility as found_utility
+from gendistill.report.utility import utility_figure
 from gendistill.report.verdict import verdict
 
 if TYPE_CHECKING:
@@ -105,6 +107,19 @@ def differences(results: ResultsLike) -> Figure:
     if not found.against:
         raise UserError("nothing is held against all real data; compare with 'real' among the teachers")
     return _shown(differences_figure(found, _looks(found.names, found.reference), PRINT))
+
+
+def utility(results: ResultsLike) -> Figure:
+    """Draw accuracy against epsilon: private teachers as curves, those that promise nothing as lines.
+
+    Args:
+        results: What :func:`gendistill.evaluate` or :func:`gendistill.compare` returned, or ``results.json`` of a
+            replication; private teachers among them.
+
+    Raises:
+        UserError: None of them is private.
+    """
+    return _shown(utility_figure(found_utility(_values(results)["teachers"])))
 
 
 def training(run: InDirectory | str | Path, tags: str | Sequence[str] | None = None) -> Figure:

@@ -24,7 +24,7 @@ from gendistill.losses.penalty import gradient_penalty, zero_centred_penalty
 from gendistill.nets.ema import EMA
 from gendistill.nets.layers import BatchNorm2d
 from gendistill.nets.modes import frozen, untracked
-from gendistill.objects import laid_over
+from gendistill.objects import as_spec, laid_over
 from gendistill.runs.watch import Watched
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.batch import Batch, Made
@@ -94,8 +94,8 @@ class GANTrainer(Trainer):
     """Returns the next batch of generated images where another process makes them."""
     labelled: ClassVar[bool] = False
     """Whether both networks are told the labels."""
-    default_generator: ClassVar[str] = "gendistill.nets.sngan.SNGANGenerator"
-    default_discriminator: ClassVar[str] = "gendistill.nets.sngan.SNGANDiscriminator"
+    default_generator: ClassVar[str | Spec] = "gendistill.nets.sngan.SNGANGenerator"
+    default_discriminator: ClassVar[str | Spec] = "gendistill.nets.sngan.SNGANDiscriminator"
 
     def __init__(
         self,
@@ -135,8 +135,8 @@ class GANTrainer(Trainer):
                 raise UserError(f"{name} is {weight}; give a weight of 0 or more")
         if isinstance(packing, bool) or not isinstance(packing, int) or packing < 1:
             raise UserError(f"packing is {packing!r}; give a whole number from 1")
-        self.generator_spec: Spec = laid_over(generator, {"class_path": self.default_generator})
-        self.discriminator_spec: Spec = laid_over(discriminator, {"class_path": self.default_discriminator})
+        self.generator_spec: Spec = laid_over(generator, as_spec(self.default_generator))
+        self.discriminator_spec: Spec = laid_over(discriminator, as_spec(self.default_discriminator))
         self.loss_type = check_loss_type(loss_type)
         self.n_dis = n_dis
         self.lr_generator = lr_generator
@@ -509,5 +509,5 @@ class ConditionalGANTrainer(GANTrainer):
     """
 
     labelled = True
-    default_generator: ClassVar[str] = "gendistill.nets.cgan_pd.CGANPDGenerator"
-    default_discriminator: ClassVar[str] = "gendistill.nets.cgan_pd.CGANPDDiscriminator"
+    default_generator: ClassVar[str | Spec] = "gendistill.nets.cgan_pd.CGANPDGenerator"
+    default_discriminator: ClassVar[str | Spec] = "gendistill.nets.cgan_pd.CGANPDDiscriminator"

@@ -23,7 +23,7 @@ from gendistill.seeds import stream
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.untrusted import Spec
 from trainers.checks import check_counts
-from trainers.private import PrivateTrainer, check_class_size
+from trainers.private import PrivateTrainer, check_class_size, check_spare, sum_name
 
 BANDWIDTH = 105 / 784
 """Squared width of the kernel over the number of pixels: that of the public code for 28x28 digits in [0, 1]."""
@@ -71,9 +71,11 @@ class MeanEmbeddingTrainer(PrivateTrainer):
         check_counts(frequencies=frequencies)
         if not bandwidths or not all(0 < one < math.inf for one in bandwidths) or not 0 < lr < math.inf:
             raise UserError(f"bandwidths and lr must be positive numbers, got {list(bandwidths)} and {lr}")
-        if isinstance(spare, bool) or not isinstance(spare, int) or spare < 0:
-            raise UserError(f"spare is {spare!r}; give a whole number from 0")
-        self.class_size, self.frequency_count, self.spare = check_class_size(class_size), frequencies, spare
+        self.class_size, self.frequency_count, self.spare = (
+            check_class_size(class_size),
+            frequencies,
+            check_spare(spare),
+        )
         self.bandwidths, self.lr = [float(one) for one in bandwidths], lr
         self.generator_spec: Spec = generator or {
             "class_path": "gendistill.nets.gtn.GTNGenerator",
@@ -100,7 +102,7 @@ class MeanEmbeddingTrainer(PrivateTrainer):
         self.frequencies = drawn.to(self.device)
         self.labels = torch.arange(classes, device=self.device).repeat_interleave(self.batch_size // classes)
         noise = noise_for(self.budget.epsilon, self.budget.delta, 1 + self.spare)
-        name = self.name_of(
+        name = sum_name(
             "embedding", seed=self.run.options.seed, frequencies=self.frequency_count, bandwidths=self.bandwidths,
             noise=noise,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.federated import HONEST
+from gendistill.federated import HONEST, private_line
 from gendistill.federated.messages import FEEDBACK, Terms
 from gendistill.federated.sanitise import Sanitiser
 from gendistill.federated.server import Hub, Seat
@@ -30,13 +30,16 @@ from gendistill.nets.mixture import GeneratorMixture
 from gendistill.notes import note
 from gendistill.objects import build
 from gendistill.plain import plain
+from gendistill.privacy.ledger import Budget
 from gendistill.runs.context import RunContext
+from gendistill.runs.directory import RunDirectory
 from gendistill.runs.loop import train
 from gendistill.runs.watch import Watched
 from gendistill.seeds import Streams, derive_seed
 from gendistill.teacher import GeneratorTeacher, Teacher
 from trainers.gan import GANTrainer
 from trainers.initial_networks import new_network, start_from
+from trainers.privacy_dp_sgd import DPSGD, PrivateDiscriminatorHalf
 from trainers.privacy_sides import (
     BALANCES,
     DiscriminatorHalf,
@@ -51,6 +54,7 @@ from trainers.trainer import Trainer
 
 BASE = {"class_path": "trainers.gan.ConditionalGANTrainer", "init_args": {"n_dis": 1}}
 TEACHERS = ("frozen", "live")
+PROTECTED = ("feedback", "discriminator")
 
 
 class PrivacyGANTrainer(Trainer):
@@ -70,10 +74,15 @@ class PrivacyGANTrainer(Trainer):
         estimator: How the server makes gradients of scores: ``surrogate`` or ``es`` (evolution strategies).
         surrogate_updates: Of the surrogate in each round.
         es_scale: How far evolution strategies move images, in units of their range [-1, 1].
-        clip: Norm to which a site clips each row of its feedback; None: it does not.
-        noise_multiplier: Noise on clipped feedback, from the operating system: its standard deviation over ``clip``.
+        protect: Where a site's clip and noise are: on the ``feedback`` that leaves it, or on the gradients by which its
+            ``discriminator`` learns from single private images (DP-SGD), so that all that leaves is private.
+        clip: Norm to which a site clips each row of its feedback, or each gradient; None: it does not.
+        noise_multiplier: Noise on clipped feedback, from the operating system: its standard deviation over ``clip``. On
+            gradients it is as much as ``epsilon`` asks for.
         delta: Of a site's (epsilon, delta).
         epsilon: Most that a site spends before it stops; None: as much as the rounds cost.
+        site_size: About how many images a site has: a public number, from which the rate of a sample of private images
+            follows; for ``protect: discriminator``.
         split: In a simulation, how the training images are divided among sites: ``random`` or ``classes``.
         client_images: In a simulation, images of each site; None: all that fall to it.
         global_split: In a simulation, the server's data: all training images with the sites' own (``superset``, the
@@ -100,10 +109,12 @@ class PrivacyGANTrainer(Trainer):
         estimator: Literal["surrogate", "es"] = "surrogate",
         surrogate_updates: int = 5,
         es_scale: float = 0.05,
+        protect: Literal["feedback", "discriminator"] = "feedback",
         clip: float | None = None,
         noise_multiplier: float = 0.0,
         delta: float = 1e-5,
         epsilon: float | None = None,
+        site_size: int | None = None,
         split: Literal["random", "classes"] = "random",
         client_images: int | None = None,
         global_split: Literal["superset", "disjoint", "shifted"] = "disjoint",
@@ -126,7 +137,7 @@ class PrivacyGANTrainer(Trainer):
         for name, given, allowed in (
             ("teacher", teacher, TEACHERS), ("balance", balance, BALANCES), ("feedback", feedback, FEEDBACK),
             ("estimator", estimator, ESTIMATORS), ("split", split, SPLITS),
-            ("global_split", global_split, GLOBAL_SPLITS),
+            ("global_split", global_split, GLOBAL_SPLITS), ("protect", protect, PROTECTED),
         ):  # fmt: skip
             if given not in allowed:
                 raise UserError(f"{name} is {given!r}; choose one of {', '.join(allowed)}")
@@ -150,6 +161,7 @@ class PrivacyGANTrainer(Trainer):
             feedback, estimator, surrogate_updates, es_scale
         )  # fmt: skip
         self.clip, self.noise_multiplier, self.delta, self.epsilon = clip, noise_multiplier, delta, epsilon
+        self.protect, self.site_size = protect, site_size
         self.shares = Shares(clients, split, client_images, global_split)
         self.taught_by = taught_by
         gan = self._gan()
@@ -159,7 +171,40 @@ class PrivacyGANTrainer(Trainer):
                 "feedback is score, but the base judges images together; give packing 1 and another loss_type"
             )
         super().__init__(**{**kwargs, "batch_size": gan.batch_size})
+        if protect == "discriminator":
+            self.dp_sgd(gan)
+        elif site_size is not None:
+            raise UserError("site_size is given, but protect is feedback; give --trainer.protect discriminator, too")
         self.sanitiser()  # so that its options are looked at now
+
+    def dp_sgd(self, gan: GANTrainer) -> DPSGD:
+        """Return how sites learn from single private images by noisy gradients.
+
+        Raises:
+            UserError: An option is missing or out of range, or the base cannot be trained so.
+        """
+        if self.clip is None or self.epsilon is None or self.site_size is None:
+            raise UserError(
+                "protect is discriminator, which needs trainer.epsilon, trainer.clip (the norm of a gradient, such as "
+                "1.0) and trainer.site_size (about how many images a site has, a public number)"
+            )
+        if self.noise_multiplier:
+            raise UserError(
+                "noise_multiplier is given; with protect discriminator it follows from epsilon: leave it out"
+            )
+        if self.shares.server == "superset" and self.alpha < 1:
+            raise UserError(
+                "global_split is superset, so the server's teacher has seen the private images, and no noise at the "
+                "sites helps; choose disjoint or shifted"
+            )
+        return DPSGD(gan, Budget(self.epsilon, self.delta), self.clip, self.site_size)
+
+    def honest(self) -> str:
+        """Return what a site's officer is to read first."""
+        if self.protect == "discriminator":
+            assert self.epsilon is not None
+            return private_line(self.epsilon, self.delta)
+        return HONEST
 
     def _gan(self) -> GANTrainer:
         """Return a new GAN of the base."""
@@ -190,6 +235,8 @@ class PrivacyGANTrainer(Trainer):
 
     def sanitiser(self, ledger: Any = None) -> Sanitiser | None:
         """Return what clips and noises a site's feedback; None where nothing does."""
+        if self.protect == "discriminator":
+            return None
         if self.clip is None:
             if self.epsilon is not None:
                 raise UserError("epsilon is given without clip and noise_multiplier; give both, or leave it out")
@@ -198,7 +245,10 @@ class PrivacyGANTrainer(Trainer):
 
     def discriminator_half(self, run: RunContext, data: RealData, number: int = 0) -> DiscriminatorHalf:
         """Return the half of one site, whose private images are ``data``."""
-        return DiscriminatorHalf(self._gan(), context_of(run, number), data, self.feedback)
+        gan, context = self._gan(), context_of(run, number)
+        if self.protect == "discriminator":
+            return PrivateDiscriminatorHalf(self.dp_sgd(gan), context, data, self.feedback)
+        return DiscriminatorHalf(gan, context, data, self.feedback)
 
     def generator_halves(self, run: RunContext, data: RealData, count: int) -> list[GeneratorHalf]:
         """Return the halves of a server, one a site; the teacher is trained first.
@@ -295,6 +345,7 @@ class PrivacyGANTrainer(Trainer):
 
     def _marked(self, teacher: GeneratorTeacher) -> GeneratorTeacher:
         promise = "feedback" if self.noise_multiplier else "none"
+        promise = "discriminator" if self.protect == "discriminator" else promise
         facts: dict[str, Any] = {"clients": self.clients, "alpha": self.alpha, "teacher": self.teacher_kind}
         facts |= {"feedback": self.feedback, "noise_multiplier": self.noise_multiplier, "formal_guarantee": promise}
         teacher.metadata = teacher.metadata | {"privacy_gan": facts}
@@ -309,7 +360,7 @@ class PrivacyGANTrainer(Trainer):
                 "PrivacyGAN simulates its sites in one process; start it without torchrun, or use gendistill privacy "
                 "serve"
             )
-        note(HONEST)
+        note(self.honest())
         terms = self.agreement(self.run, self.data)
         seed = self.run.options.seed
         server = self.shares.of_server(self.data, seed)
@@ -317,7 +368,7 @@ class PrivacyGANTrainer(Trainer):
         first = self.generators[0].teaching
         self.teacher_gan = None if first is None or first.moves else first.gan
         self.discriminators = [
-            self.discriminator_half(self.run, self.shares.of_site(self.data, number, seed), number)
+            self.discriminator_half(self._site_run(number), self.shares.of_site(self.data, number, seed), number)
             for number in range(self.clients)
         ]
         names = [f"site-{number}" for number in range(self.clients)]
@@ -329,6 +380,10 @@ class PrivacyGANTrainer(Trainer):
             Site(run, terms, half, InProcess(self._hub, name), sanitiser=sanitiser)
             for name, half, sanitiser in zip(names, self.discriminators, self.sanitisers, strict=True)
         ]
+
+    def _site_run(self, number: int) -> RunContext:
+        """Return the run with the folder of a site that is simulated, where its ledger is."""
+        return replace(self.run, directory=RunDirectory(self.run.directory.path / "sites", f"site-{number}"))
 
     def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
         """Return what the base says."""

@@ -145,8 +145,7 @@ class DiscriminatorHalf(Half):
 
         gan.set_learning_rates(("discriminator_optimizer",))
         for update in range(gan.n_dis):
-            gan._real = gan.in_packs(Batch(*gan.next_batch()))
-            gan.learn_to_tell(gan._real, part(update * size, (update + 1) * size))
+            self.learn(update, part(update * size, (update + 1) * size))
         gan.discriminator_optimizer.zero_grad(set_to_none=True)
         asked = part(gan.n_dis * size, None)
         with frozen(gan.discriminator):
@@ -164,6 +163,12 @@ class DiscriminatorHalf(Half):
         if not bool(values.isfinite().all()):
             raise DivergenceError(f"what the discriminator says is NaN or infinite in round {self.round}")
         return values
+
+    def learn(self, update: int, fake: Batch) -> None:
+        """Make one of a round's updates of the discriminator, on private images and these."""
+        gan = self.gan
+        gan._real = gan.in_packs(Batch(*gan.next_batch()))
+        gan.learn_to_tell(gan._real, fake)
 
     def metrics(self) -> Mapping[str, float]:
         """Return the losses of the last round."""

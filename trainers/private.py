@@ -20,6 +20,7 @@ from gendistill.privacy.promise import KEY, promise
 from gendistill.privacy.releases import FOLDER, Releases
 from gendistill.privacy.stand_in import stand_in
 from gendistill.runs.context import RunContext
+from gendistill.runs.options import RunOptions
 from trainers.batch import Batch
 from trainers.trainer import Trainer
 
@@ -84,6 +85,7 @@ class PrivateTrainer(Trainer):
                 f"{run.processes.world} processes would each draw noise and samples of their own; private teachers are "
                 "made by one process"
             )
+        require_no_looks(run.options)
         # On whichever device a sum is made: noise is added on the CPU.
         records = self._withheld.records.to(run.device)
         path = run.directory.path
@@ -104,23 +106,6 @@ class PrivateTrainer(Trainer):
         """Return the entries of a teacher's metadata that say what it promises; of the data nothing is said."""
         return {KEY: promise(self.sums.ledger, self.public), "data": {}}
 
-    def name_of(self, name: str, **public: Any) -> str:
-        """Return a name for one sum that is that of no sum made in another way, after run.fresh with other options.
-
-        Args:
-            name: Of the sum, among those of the run.
-            **public: All that the sum is made by, in plain values.
-        """
-        return f"{name}-{text_fingerprint(json.dumps(plain(public), sort_keys=True))}"
-
-    def require_no_statistics(self, network: nn.Module) -> None:
-        """Refuse a network whose normalisation mixes records."""
-        if running_layers(network):
-            raise UserError(
-                f"{type(network).__name__} has batch norm, whose statistics are of several private images together; "
-                "choose a learner with instance, layer or group norm, or none"
-            )
-
     def tunable(self, device: torch.device) -> dict[str, tuple[Any, ...]]:
         """Return nothing: a trial of speed would make private sums, too."""
         return {}
@@ -132,6 +117,74 @@ class PrivateTrainer(Trainer):
     def draw_alike(self, name: str, labels: Tensor) -> Batch:
         """Refuse, see :meth:`draw_real`."""
         return self.draw_real(name, len(labels))
+
+
+def sum_name(name: str, **public: Any) -> str:
+    """Return a name for one sum that is that of no sum made in another way, after run.fresh with other options.
+
+    Args:
+        name: Of the sum, among those of the run.
+        **public: All that the sum is made by, in plain values.
+    """
+    return f"{name}-{text_fingerprint(json.dumps(plain(public), sort_keys=True))}"
+
+
+def require_no_statistics(network: nn.Module) -> None:
+    """Refuse a network whose normalisation mixes records.
+
+    Raises:
+        UserError: It does.
+    """
+    if running_layers(network):
+        raise UserError(
+            f"{type(network).__name__} has batch norm, whose statistics are of several private images together; choose "
+            "one with instance, layer or group norm, or none (norm: none of a discriminator)"
+        )
+
+
+def sample_rate(size: int, records: int, words: str) -> float:
+    """Return the chance of a record to be in a sample, from public numbers.
+
+    Args:
+        size: Records that a sample has on average.
+        records: About how many there are.
+        words: How that number was given.
+
+    Raises:
+        UserError: A sample would be larger than the data.
+    """
+    if size > records:
+        raise UserError(f"a sample of {size} records is more than {words} have; choose a smaller one")
+    return size / records
+
+
+def check_spare(spare: int) -> int:
+    """Return how many sums the noise leaves room for beyond those that are planned.
+
+    Raises:
+        UserError: It is no whole number from 0.
+    """
+    if isinstance(spare, bool) or not isinstance(spare, int) or spare < 0:
+        raise UserError(f"spare is {spare!r}; give a whole number from 0")
+    return spare
+
+
+def require_no_looks(options: RunOptions) -> None:
+    """Refuse what a run would choose or tell by private validation or training images.
+
+    Raises:
+        UserError: Names the option.
+    """
+    if options.keep_best is not None:
+        raise UserError(
+            "run.keep_best chooses a step by validation images, which are private, too; leave it out: the last step is "
+            "the teacher"
+        )
+    if options.evaluate_every:
+        raise UserError(
+            f"run.evaluate_every is {options.evaluate_every}, and it measures distances to training and validation "
+            "images, which are private; set it to 0, and judge the teacher on test images when it is made"
+        )
 
 
 def check_public_start(images: str, allowed: Sequence[str] = ("noise",)) -> None:

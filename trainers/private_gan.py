@@ -7,23 +7,19 @@ docs/methods/private-teachers.md tells the rest.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
-from torch.func import grad
 
 from gendistill.errors import UserError
-from gendistill.losses.adversarial import RELATIVISTIC
 from gendistill.nets.modes import untracked
-from gendistill.privacy.accountant import noise_for
-from gendistill.privacy.noise import system_uniform
 from gendistill.teacher import Teacher
 from gendistill.untrusted import Spec
 from trainers.batch import Batch
 from trainers.gan import ConditionalGANTrainer
-from trainers.private import PrivateTrainer, check_class_size
-from trainers.record_gradients import in_shapes, record_gradients
+from trainers.private import PrivateTrainer, check_class_size, check_spare, require_no_statistics, sample_rate
+from trainers.private_pairs import PairUpdates, check_divisible
 
 
 class PrivateGANTrainer(PrivateTrainer, ConditionalGANTrainer):
@@ -57,8 +53,11 @@ class PrivateGANTrainer(PrivateTrainer, ConditionalGANTrainer):
 
     takes_terms = False
     public: ClassVar[tuple[str, ...]] = ("about how many images a class has (class_size)",)
-    default_generator: ClassVar[str] = "gendistill.nets.dcgan.ConditionalDCGANGenerator"
-    default_discriminator: ClassVar[str] = "gendistill.nets.dcgan.ConditionalDCGANDiscriminator"
+    default_generator: ClassVar[str | Mapping[str, Any]] = "gendistill.nets.dcgan.ConditionalDCGANGenerator"
+    default_discriminator: ClassVar[str | Mapping[str, Any]] = {
+        "class_path": "gendistill.nets.dcgan.ConditionalDCGANDiscriminator",
+        "init_args": {"norm": "none"},
+    }
 
     def __init__(
         self,
@@ -81,8 +80,6 @@ class PrivateGANTrainer(PrivateTrainer, ConditionalGANTrainer):
         accountant: str = "rdp",
         unit: str = "one image",
     ) -> None:
-        if discriminator is None:
-            discriminator = {"class_path": self.default_discriminator, "init_args": {"norm": "none"}}
         super().__init__(
             epsilon=epsilon,
             delta=delta,
@@ -100,28 +97,30 @@ class PrivateGANTrainer(PrivateTrainer, ConditionalGANTrainer):
             ema_decay=ema_decay,
             gradient_penalty=gradient_penalty,
         )
-        if loss_type == RELATIVISTIC:
-            raise UserError(
-                "loss_type relativistic shows real images to the generator's update; choose gan, ns, hinge or "
-                "wasserstein"
-            )
+        check_divisible(loss_type)
         if not 0 < clip < float("inf"):
             raise UserError(f"clip is {clip}; give a positive norm")
-        if isinstance(spare, bool) or not isinstance(spare, int) or spare < 0:
-            raise UserError(f"spare is {spare!r}; give a whole number from 0")
-        self.class_size, self.clip, self.spare = check_class_size(class_size), float(clip), spare
+        self.class_size, self.clip, self.spare = check_class_size(class_size), float(clip), check_spare(spare)
 
     def build(self) -> None:
         """Make both networks, and find the noise."""
         super().build()
-        self.require_no_statistics(self.discriminator)
-        self.rate = sample_rate(self.batch_size, self.class_size, self.data.description.num_classes)
-        calls = self.steps * self.n_dis + self.spare
-        self.noise_multiplier = noise_for(
-            self.budget.epsilon, self.budget.delta, calls, self.rate, self.budget.accountant
-        )
+        require_no_statistics(self.discriminator)
+        classes = self.data.description.num_classes
+        whole = f"{classes} classes of {self.class_size} images"
         self.made = 0
         """Updates of the discriminator so far."""
+        self.pairs = PairUpdates(
+            self.sums,
+            updates=self.steps * self.n_dis,
+            rate=sample_rate(self.batch_size, self.class_size * classes, whole),
+            size=self.batch_size,
+            clip=self.clip,
+            seed=self.run.options.seed,
+            keep=self.n_dis * self.run.options.save_every,
+            spare=self.spare,
+            penalty=self.gradient_penalty,
+        )
 
     def discriminator_step(self, real: Batch) -> None:
         """Make one update of the discriminator by a private sum.
@@ -131,44 +130,8 @@ class PrivateGANTrainer(PrivateTrainer, ConditionalGANTrainer):
         """
         with torch.no_grad(), untracked(self.generator):
             fake = self.fakes()
-        network = self.discriminator.eval()
-        assert fake.labels is not None
-        fake_images, fake_labels = fake.images, fake.labels
-
-        def pair(applied: Any, image: Tensor, label: Tensor, other: Tensor, others: Tensor, place: Tensor) -> Tensor:
-            output_real, output_fake = applied(image[None], label[None]), applied(other[None], others[None])
-            loss: Tensor = self.discriminator.compute_gan_loss(output_real=output_real, output_fake=output_fake)
-            if self.gradient_penalty:
-                between = place * image + (1 - place) * other
-                slope = grad(lambda at: applied(at[None], label[None]).sum())(between)
-                loss = loss + self.gradient_penalty * (slope.square().sum().add(1e-12).sqrt() - 1).square()
-            return loss
-
-        def contribution(images: Tensor, labels: Tensor) -> Tensor:
-            # Which generated image a record meets is drawn for it alone: who else is in the sample has no say.
-            draws = torch.from_numpy(system_uniform(2 * len(images))).to(images)
-            chosen = (draws[: len(images)] * len(fake_images)).long().clamp(max=len(fake_images) - 1)
-            rows = (images, labels, fake_images[chosen], fake_labels[chosen], draws[len(images) :])
-            return record_gradients(network, pair, *rows)
-
-        name = f"update-{self.made:08d}"
-        total = self.sums.release(
-            self.name_of(name, noise=self.noise_multiplier, rate=self.rate, clip=self.clip, seed=self.run.options.seed),
-            contribution,
-            purpose="gradient of a discriminator",
-            bound=self.clip,
-            noise=self.noise_multiplier,
-            rate=self.rate,
-        )
-        saved = self.n_dis * self.run.options.save_every
-        self.sums.releases.forget_before("update-", (self.made // saved - 1) * saved)
+        self.pairs.make(self.made, self.discriminator, self.discriminator_optimizer, fake)
         self.made += 1
-        gradients = in_shapes(total.to(self.device) / self.batch_size, network)
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        for parameter, gradient in zip(trained, gradients, strict=True):
-            parameter.grad = gradient
-        self.discriminator_optimizer.step()
-        network.train()
         # On generated images alone: it also moves the power iterations of spectral norm, if there are any.
         with torch.no_grad():
             self.record("prob/fake", self.discriminate(fake).sigmoid().mean())
@@ -178,18 +141,3 @@ class PrivateGANTrainer(PrivateTrainer, ConditionalGANTrainer):
         made = super().teacher()
         made.metadata |= self.promised()
         return made
-
-
-def sample_rate(batch_size: int, class_size: int, num_classes: int) -> float:
-    """Return the chance of a record to be in a sample, from public numbers.
-
-    Raises:
-        UserError: A sample would be larger than the data.
-    """
-    rate = batch_size / (class_size * num_classes)
-    if rate > 1:
-        raise UserError(
-            f"a sample of {batch_size} records is more than {num_classes} classes of {class_size} images have; choose "
-            "a smaller one"
-        )
-    return rate

@@ -21,8 +21,15 @@ from gendistill.privacy.accountant import noise_for
 from gendistill.teacher import Teacher
 from trainers.checks import check_counts
 from trainers.matching import MatchingTrainer
-from trainers.private import PrivateTrainer, check_class_size, check_public_start
-from trainers.private_gan import sample_rate
+from trainers.private import (
+    PrivateTrainer,
+    check_class_size,
+    check_public_start,
+    check_spare,
+    require_no_statistics,
+    sample_rate,
+    sum_name,
+)
 from trainers.record_gradients import in_shapes, record_gradients
 
 
@@ -99,18 +106,19 @@ class PrivateGradientMatchingTrainer(PrivateTrainer, MatchingTrainer):
         )
         if not 0 < clip < float("inf") or not 0 < lr_network < float("inf"):
             raise UserError(f"clip and lr_network must be positive, got {clip} and {lr_network}")
-        for name, value in (("spare", spare), ("age", age)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise UserError(f"{name} is {value!r}; give a whole number from 0")
-        self.class_size, self.clip, self.spare = check_class_size(class_size), float(clip), spare
+        if isinstance(age, bool) or not isinstance(age, int) or age < 0:
+            raise UserError(f"age is {age!r}; give a whole number from 0")
+        self.class_size, self.clip, self.spare = check_class_size(class_size), float(clip), check_spare(spare)
         self.sample, self.matches, self.age, self.lr_network = sample, matches, age, lr_network
 
     def build(self) -> None:
         """Make the images, and find the noise."""
         super().build()
-        self.require_no_statistics(self.network)
+        require_no_statistics(self.network)
         self.spec = self.learner_spec or default_learner(self.data.description)
-        self.rate = sample_rate(self.sample, self.class_size, self.data.description.num_classes)
+        classes = self.data.description.num_classes
+        whole = f"{classes} classes of {self.class_size} images"
+        self.rate = sample_rate(self.sample, self.class_size * classes, whole)
         calls = self.steps + self.spare
         self.noise_multiplier = noise_for(
             self.budget.epsilon, self.budget.delta, calls, self.rate, self.budget.accountant
@@ -132,7 +140,7 @@ class PrivateGradientMatchingTrainer(PrivateTrainer, MatchingTrainer):
         """
         network = self.aged_network()
         total = self.sums.release(
-            self.name_of(
+            sum_name(
                 f"step-{self.step:08d}", noise=self.noise_multiplier, rate=self.rate, clip=self.clip,
                 seed=self.run.options.seed,
             ),

@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
             updates=given.updates,
             make=maker(given.teacher) if given.shadows else None,
             shadows=given.shadows,
-            scorers=discriminator_scores(given.teacher, data, device) if given.discriminator else None,
+            scorers=asked(given.teacher, data.description, device) if given.discriminator else None,
             seed=given.seed,
             device=device,
             progress=Counter("shadow teachers", "shadows"),
@@ -95,8 +95,8 @@ def _experiment(reference: str) -> Any:
     config = RunDirectory(folder.parent, folder.name).read_config() if folder.is_dir() else None
     if config is None:
         raise UserError(
-            f"'{reference}' is no run's directory with a config.yaml; shadows and discriminators come from runs: give "
-            "the directory that gendistill train made"
+            f"'{reference}' is no run's directory with a config.yaml; shadows are made as a run was: give that of the "
+            "teacher's run, or --shadows 0"
         )
     return check(config, str(folder / "config.yaml"))
 
@@ -126,47 +126,19 @@ def maker(reference: str) -> Any:
     return make
 
 
-def discriminator_scores(reference: str, data: Any, device: Any) -> dict[str, Any]:
-    """Return the scores of the discriminator of a GAN's run, and the norm of what it sends back.
+def asked(reference: str, description: Any, device: Any) -> Any:
+    """Return the attacks that ask the discriminators of a GAN's run.
 
     Raises:
-        UserError: The run has no discriminator, or no saved state.
+        UserError: There are none.
     """
-    import torch
+    from gendistill.evaluation.discriminators import scorers
+    from gendistill.runs.discriminators import discriminators
 
-    from gendistill.runs.checkpoint import load_state
-    from gendistill.runs.context import RunContext
-    from gendistill.runs.directory import RunDirectory
-    from gendistill.seeds import Streams
-
-    experiment = _experiment(reference)
-    folder, options, trainer = Path(reference), experiment.options, experiment.build_trainer()
-    state = load_state(RunDirectory(folder.parent, folder.name), device)
-    if state is None or not hasattr(trainer, "discriminate_exactly"):
-        raise UserError(f"'{reference}' holds no discriminator; leave --discriminator out")
-    with tempfile.TemporaryDirectory() as root:
-        run = RunContext(options, RunDirectory(root, "audit"), device, Streams(options.seed, device))
-        trainer.attach(run, trainer.known_of(data.to(device)))
-    trainer.load_state_dict(state["trainer"])
-    trainer.discriminator.eval()
-
-    def each(split: Any, wanted: Any) -> Any:
-        found = []
-        for index in torch.arange(len(split)).split(256):
-            images, labels = split.batch(index.to(split.labels.device), trainer.normalisation)
-            found.append(wanted(images, labels).detach().flatten())
-        return torch.cat(found).cpu()
-
-    def judged(images: Any, labels: Any) -> Any:
-        return trainer.discriminate_exactly(images, labels).flatten(1).mean(1)
-
-    def sent_back(images: Any, labels: Any) -> Any:
-        images = images.requires_grad_()
-        loss = torch.nn.functional.softplus(-judged(images, labels)).sum()
-        return -torch.autograd.grad(loss, images)[0].flatten(1).norm(dim=1)
-
-    with_none = torch.no_grad()
-    return {
-        "discriminator": lambda split: each(split, with_none(judged)),
-        "feedback": lambda split: each(split, sent_back),
-    }
+    judges = discriminators(reference, description, device)
+    if not judges:
+        raise UserError(
+            f"'{reference}' is no directory of a GAN's run that has saved a discriminator; give that of the teacher's "
+            "run, or leave --discriminator out"
+        )
+    return scorers(judges, description.of_generators)

@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> int:
     """Run ``gendistill diagnose``."""
     given = parser().parse(argv)
     from gendistill.evaluation.diagnosis import diagnose
+    from gendistill.evaluation.private_teachers import notes
     from gendistill.report.diagnosis import write_page
     from gendistill.runs.device import choose_device
     from gendistill.runs.discriminators import discriminators
@@ -45,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
         judges = discriminators(given.teacher, data.description, device)
         result, pictures = diagnose(teacher, data, count=given.count, seed=given.seed, device=device, judges=judges)
         result = {"name": short_name(given.teacher), "dataset": data.description.name} | result
+        result["notes"] = notes(teacher)
         if given.page:
             write_page(result, pictures, given.page)
     return hand_over(result, lambda found: text(found, given.page), as_json=given.json, output=given.output)
@@ -60,5 +62,5 @@ def text(result: Mapping[str, Any], page: str | None = None) -> str:
         lines.append(f"{'!' if finding['wrong'] else ' '} {finding['sentence']}")
         if finding["wrong"]:
             lines.append(f"  what to try: {finding['advice']}")
-    lines += ["", *aligned(class_cells(result))]
+    lines += ["", *aligned(class_cells(result)), *(f"note: {sentence}" for sentence in result["notes"])]
     return "\n".join([*lines, *([f"page     {page}"] if page else [])])

@@ -129,6 +129,8 @@ def _join(argv: Sequence[str]) -> int:
             f"feedback clipped to {spent.clip:g}, noise {spent.sigma:g}: {spent.releases} releases, epsilon "
             f"{spent.epsilon:.4g} at delta {spent.delta:g} (zCDP, replaced record, no amplification)"
         )
+    if (spending := getattr(site.half, "spending", None)) is not None:
+        print(f"discriminator by DP-SGD: {spending()}")
     return 0
 
 

@@ -146,7 +146,10 @@ def audit(
     attacks = {}
     for name, values in scores.items():
         told = values.detach().double().cpu().numpy()
-        attacks[name] = {"looks_at": ATTACKS.get(name, name), **told_apart(told[:size], told[size:])}
+        attacks[name] = {
+            "looks_at": ATTACKS.get(name.rstrip("0123456789 "), name),
+            **told_apart(told[:size], told[size:]),
+        }
     memory, pictures = _memorised(shown, data.train, held, seed)
     noted = teacher.metadata.get(KEY)
     one_run = None

@@ -19,6 +19,7 @@ from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
 from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.lessons import whose_normalisation
+from gendistill.privacy.promise import KEY
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.export import materialise
@@ -106,8 +107,11 @@ def remembered(memory: StoredImages, seen: list[int]) -> StoredImages:
     labels = memory.labels[index]
     labels = _cut(labels, seen) if memory.labels_are_soft else _renumbered(labels, seen)
     rates = memory.learning_rates if memory.learning_rates is not None and len(memory.learning_rates) == 1 else None
-    # What tells real images, and what a rate is for; first weights belong to a network for all classes.
-    noted: dict[str, Any] = {name: memory.metadata[name] for name in ("source", "optimizer") if name in memory.metadata}
+    # What tells real images, what a rate is for, and a promise, under which none is chosen; first weights belong to a
+    # network for all classes.
+    noted: dict[str, Any] = {
+        name: memory.metadata[name] for name in ("source", "optimizer", KEY) if name in memory.metadata
+    }
     # As they are kept, so that real images stay bytes and what is decoded stays so.
     found = type(memory)(
         memory.images[index],

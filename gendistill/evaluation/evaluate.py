@@ -23,7 +23,7 @@ from gendistill.evaluation.fidelity import fidelity as fidelity_scores
 from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.modes import point_modes
 from gendistill.evaluation.parts import of, once
-from gendistill.evaluation.private_teachers import may_see, without_choice
+from gendistill.evaluation.private_teachers import may_see
 from gendistill.evaluation.protocols import OPTIONS, SUMMARIES, expand
 from gendistill.evaluation.scores import at_chance, chance_limit
 from gendistill.evaluation.stacked_modes import stacked_modes
@@ -64,7 +64,8 @@ def evaluate(
         ``decoded_images``, ``bytes`` and its parts (:meth:`gendistill.teacher.Teacher.budget`), and ``everything``
         if it is all real training images, whatever it is called), ``dataset``,
         ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``data``, how it was loaded
-        (:func:`gendistill.data.recorded.remember`), ``software`` (versions),
+        (:func:`gendistill.data.recorded.remember`), ``privacy`` (of a private teacher: ``epsilon``, ``delta`` and of
+        which ``sums``), ``software`` (versions),
         ``learning``, ``fidelity``, ``modes`` (of points and stacked digits;
         :func:`gendistill.evaluation.modes.point_modes`), ``budget`` (that of the teacher, ``learner_updates``) and
         ``notes``: sentences on what a reader of the numbers should know.
@@ -82,7 +83,7 @@ def evaluate(
     budget = teacher.budget()
     check_options(learning, fidelity)
     named = None if learning is None else learning.get("protocol")
-    learning = None if learning is None else without_choice(teacher, expand(learning, data.description))
+    learning = None if learning is None else expand(learning, data.description)
     # Fidelity first: it is quick, so a misspelt extractor does not cost the hours that learning may take.
     judged_fidelity = None if fidelity is None else _fidelity(teacher, data, {"seed": seed} | dict(fidelity))
     modes = _modes(teacher, data, seed)
@@ -98,6 +99,7 @@ def evaluate(
         "dataset": data.description.name,
         "dataset_fingerprint": found,
         **({} if loaded is None else {"data": loaded}),
+        **({} if (cost := private_teachers.spent(teacher)) is None else {"privacy": cost}),
         "software": {"gendistill": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
         "learning": judged_learning,
         "fidelity": judged_fidelity,

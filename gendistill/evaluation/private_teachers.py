@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
+from gendistill.json_file import fraction, size
 from gendistill.privacy.promise import KEY, sentence
 from gendistill.privacy.stand_in import without_training
 from gendistill.teacher.base import Teacher
@@ -18,6 +18,17 @@ RATE = 0.01
 def is_private(teacher: Teacher) -> bool:
     """Return whether a teacher's file promises privacy."""
     return teacher.noted(KEY, dict) is not None
+
+
+def spent(teacher: Teacher) -> dict[str, Any] | None:
+    """Return ``epsilon``, ``delta`` and the kind of ``sums`` that a private teacher's file says; else None."""
+    noted = teacher.noted(KEY, dict)
+    calls = None if noted is None else noted.get("calls")
+    if noted is None or not (size(noted.get("epsilon")) and fraction(noted.get("delta"))):
+        return None
+    first = calls[0] if isinstance(calls, list) and calls and isinstance(calls[0], dict) else {}
+    sums = str(first.get("purpose", "sums"))
+    return {"epsilon": float(noted["epsilon"]), "delta": float(noted["delta"]), "sums": sums}
 
 
 def notes(teacher: Teacher) -> list[str]:
@@ -42,20 +53,27 @@ def may_see(teacher: Teacher, data: RealData, *, all_of_it: bool = False) -> Rea
     return without_training(data) if is_private(teacher) and not all_of_it else data
 
 
-def without_choice(teacher: Teacher, learning: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return options of learning under which nothing is chosen on validation images, for a private teacher.
+def without_choice(teacher: Teacher, rate: Any) -> Any:
+    """Return the learning rate with which nothing is chosen on validation images, for a private teacher.
+
+    Whoever trains learners to judge a teacher asks for it: :func:`gendistill.evaluation.learning.learning_curve`.
+
+    Args:
+        teacher: Any teacher; of one that is not private the rate stays what it is.
+        rate: As it was asked for; None: nothing was said.
 
     Raises:
         UserError: Several rates are to be tried.
     """
     if not is_private(teacher):
-        return learning
-    rate = learning.get("lr")
+        return rate
     if rate is None:
-        return {**learning, "lr": "teacher" if teacher.learning_rates is not None else RATE}
-    if rate == "grid" or not isinstance(rate, str | int | float):
+        return "teacher" if teacher.learning_rates is not None else RATE
+    if not isinstance(rate, str | int | float):
+        rate = rate[0] if len(rate) == 1 else "grid"
+    if rate == "grid":
         raise UserError(
             "several learning rates are to be tried, of which the validation images choose one, and they are private, "
             f"too; give one number for lr, such as {RATE}"
         )
-    return learning
+    return rate

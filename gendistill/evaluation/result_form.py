@@ -239,6 +239,13 @@ ARCHITECTURE = Keys(
     },
     others=Is(lambda value: True, "anything"),
 )
+PRIVACY = Keys(
+    required={
+        "epsilon": Is(size, "a number from 0"),
+        "delta": Is(fraction, "a number from 0 to 1"),
+        "sums": Is(text, "what its private sums are of"),
+    }
+)
 RESULT = Keys(
     optional={
         "name": Is(text, "a name"),
@@ -251,6 +258,7 @@ RESULT = Keys(
         "seconds": Is(size, "a number of seconds"),
         "architectures": Each(ARCHITECTURE),
         "modes": Is(_modes, "total, of, n and views of the modes that are captured"),
+        "privacy": PRIVACY,
     }
 )
 TEACHER = Keys(

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 from gendistill.data.fingerprint import contents
 from gendistill.data.real import RealData
 from gendistill.errors import GendistillError
-from gendistill.federated import HONEST
 from gendistill.federated.certificates import Identity
 from gendistill.federated.messages import Refused
 from gendistill.federated.over_grpc import Channel
@@ -79,7 +78,7 @@ def join(
         file: BinaryIO | None = open(transcript, "ab") if transcript is not None else None  # noqa: SIM115
         channel = Channel(identity, address, terms.largest)
         try:
-            progress.say(f"note: {HONEST}", always=True, once=True)
+            progress.say(f"note: {trainer.honest()}", always=True, once=True)
             sanitiser = trainer.sanitiser(directory.path / LEDGER)
             site = Site(
                 identity.run, terms, half, channel, states=states, sanitiser=sanitiser,

@@ -78,5 +78,8 @@ class Divisible(Protocol):
     def sanitiser(self, ledger: Path | None = None) -> Sanitiser | None:
         """Return what clips and noises a site's feedback; None where nothing does."""
 
+    def honest(self) -> str:
+        """Return what a site's officer is to read first: what this mode gives, and what it does not."""
+
     def mixed(self, halves: list[GeneratorHalf]) -> Teacher:
         """Return one teacher of all generators."""

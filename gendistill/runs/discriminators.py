@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from gendistill.class_names import paths_of
 from gendistill.data.description import Description
 from gendistill.errors import UserError
 from gendistill.evaluation.discriminators import Judge
-from gendistill.objects import locate
+from gendistill.losses.adversarial import LOSS_TYPES
+from gendistill.objects import as_spec, laid_over, locate
 from gendistill.runs.checkpoint import load_state
 from gendistill.runs.directory import RunDirectory
 from gendistill.teacher.network import build_network
@@ -41,14 +43,18 @@ def discriminators(run: str | Path, description: Description, device: torch.devi
     found = []
     for name, spec, tensors in _pairs(options.get("trainer"), state.get("trainer")):
         arguments = spec.get("init_args") or {}
-        network = arguments.get("discriminator") or _default(spec, "default_discriminator")
+        network, default = arguments.get("discriminator"), _default(spec, "default_discriminator")
+        if default is not None:
+            network = laid_over(network, as_spec(default))
         packing, channels = arguments.get("packing", 1), description.image_shape[0]
-        if network is None or not isinstance(packing, int) or not 1 <= packing <= 1000:
+        if not network or not isinstance(packing, int) or not 1 <= packing <= 1000:
             continue
         shape = (packing * channels, *description.image_shape[1:])
         made = build_network(network, tensors, description, "discriminator", image_shape=shape)
         labelled = hasattr(made, "num_classes") or bool(_default(spec, "labelled"))
-        found.append(Judge(name, made.eval().to(device), packing, labelled))
+        loss_type = arguments.get("loss_type", _argument(spec, "loss_type"))
+        known = loss_type if isinstance(loss_type, str) and loss_type in LOSS_TYPES else "ns"
+        found.append(Judge(name, made.eval().to(device), packing, labelled, known))
     return found
 
 
@@ -71,12 +77,27 @@ def _pairs(spec: Any, state: Any) -> Iterator[tuple[str, Mapping[str, Any], Mapp
         yield "discriminator", spec, held
 
 
-def _default(spec: Mapping[str, Any], name: str) -> Any:
-    """Return what a trainer has where its config says nothing; None: it is no trainer of this project."""
+def _trainer(spec: Mapping[str, Any]) -> Any:
+    """Return a trainer's class; None: it is none of this project."""
     path = spec.get("class_path")
     if not isinstance(path, str) or path not in paths_of(path.rpartition(".")[2]):
         return None
     try:
-        return getattr(locate(path), name, None)
+        return locate(path)
     except UserError:
         return None
+
+
+def _default(spec: Mapping[str, Any], name: str) -> Any:
+    """Return what a trainer has where its config says nothing; None: it is no trainer of this project."""
+    return getattr(_trainer(spec), name, None)
+
+
+def _argument(spec: Mapping[str, Any], name: str) -> Any:
+    """Return the default of one of a trainer's arguments; None: there is none, or it is no trainer of this project."""
+    trainer = _trainer(spec)
+    for one in trainer.__mro__ if isinstance(trainer, type) else ():
+        made = vars(one).get("__init__")
+        if made is not None and (found := inspect.signature(made).parameters.get(name)) is not None:
+            return found.default
+    return None

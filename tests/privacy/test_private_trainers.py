@@ -15,10 +15,15 @@ from torch import Tensor
 from gendistill import teacher as teachers
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
+from gendistill.evaluation.continual import continual_learning
 from gendistill.evaluation.evaluate import evaluate
+from gendistill.evaluation.judging import judged
 from gendistill.privacy import noise
 from gendistill.privacy.promise import KEY, NOT_PRIVATE, sentence
 from gendistill.privacy.stand_in import GREY, stand_in
+from gendistill.runs.callbacks import Callback
+from gendistill.runs.loop import train
+from gendistill.runs.options import RunOptions
 from gendistill.runs.processes import Processes
 from trainers.mean_embedding import MeanEmbeddingTrainer
 from trainers.private_matching import unit_features
@@ -184,6 +189,41 @@ def test_7_nothing_is_chosen_on_private_images(tiny_data: RealData, tmp_path: Pa
         teacher, replace(tiny_data, train=tiny_data.test), learning=learning, fidelity=None
     )["dataset_fingerprint"]  # fmt: skip
     assert found["notes"][0].startswith("differentially private: epsilon")
+    # Nor where learners are trained beside: in stages, and of other kinds.
+    more = judged(teacher, tiny_data, learning=learning, fidelity=None, continual=1, others=[LEARNER])
+    assert [one["lr"] for one in more["architectures"]] == [[0.01], [0.01]]
+    for changed in (replace(tiny_data, validation=tiny_data.test), tiny_data):
+        assert continual_learning(teacher, changed, stages=1, **learning)["accuracy"] == more["continual"]["accuracy"]
+    with pytest.raises(UserError, match="validation images choose one"):
+        continual_learning(teacher, tiny_data, stages=1, **learning | {"lr": "grid"})
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"keep_best": {}}, "run.keep_best chooses a step by validation images"),
+        ({"evaluate_every": 2}, "run.evaluate_every is 2"),
+    ],
+)
+def test_7_a_run_is_not_measured_on_private_images(
+    tiny_data: RealData, tmp_path: Path, option: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run(matching(), tiny_data, tmp_path, **option)
+    assert not (tmp_path / "run" / "privacy.json").exists(), "it is refused before anything is released"
+
+
+def test_8_callbacks_and_loggers_are_given_grey_images(tiny_data: RealData, tmp_path: Path) -> None:
+    class Looks(Callback):
+        seen: list[Tensor] = []
+
+        def on_end(self, now: Any) -> None:
+            parts = (now.data.train, now.data.validation, now.data.test)
+            self.seen += [part.images.unique() for part in parts]
+
+    quiet: dict[str, Any] = {"name": "run", "root": str(tmp_path), "steps": 2, "device": "cpu", "progress": False}
+    train(matching(), tiny_data, RunOptions(**quiet), callbacks=[Looks()])
+    assert Looks.seen and all(torch.equal(one, torch.tensor([GREY], dtype=torch.uint8)) for one in Looks.seen)
 
 
 def test_8_and_9_the_run_holds_nothing_of_the_data(tiny_data: RealData, tmp_path: Path) -> None:
