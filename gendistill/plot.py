@@ -28,10 +28,12 @@ from gendistill.report.drawing import (
     PRINT,
     differences_figure,
     dress,
+    front_figure,
     learning_figure,
     styles,
 )
 from gendistill.report.facts import accuracy_words
+from gendistill.report.front import front as pareto
 from gendistill.report.over_steps import MOST, sampled
 from gendistill.report.over_steps import over_steps as draw_over_steps
 from gendistill.report.picture_figures import grid_figure
@@ -105,6 +107,29 @@ def differences(results: ResultsLike) -> Figure:
     if not found.against:
         raise UserError("nothing is held against all real data; compare with 'real' among the teachers")
     return _shown(differences_figure(found, _looks(found.names, found.reference), PRINT))
+
+
+def front(results: ResultsLike, budget: str = "bytes") -> Figure:
+    """Draw accuracy against what teachers cost, with the Pareto front.
+
+    Args:
+        results: What :func:`gendistill.compare` returned.
+        budget: ``bytes`` stored, ``images`` stored, or what the teachers' files say of their making: ``cpu_seconds`` or
+            ``peak_memory`` (bytes).
+
+    Raises:
+        UserError: There is no such budget, or fewer than two teachers have a place: what they cost is not known, or
+            they were measured under different settings.
+    """
+    found = verdict(_values(results))
+    places = pareto(found, budget)
+    if places is None:
+        raise UserError(
+            f"fewer than two of these teachers have accuracy at one number of updates and a known budget '{budget}', "
+            "or they were measured under different settings; give what gendistill.compare returned"
+        )
+    accuracy = accuracy_words([row for row in found.table if row.scores])
+    return _shown(front_figure(places, _looks(found.names, found.reference), PRINT, accuracy=accuracy))
 
 
 def training(run: InDirectory | str | Path, tags: str | Sequence[str] | None = None) -> Figure:
