@@ -36,6 +36,7 @@ from gendistill.report.facts import accuracy_words
 from gendistill.report.front import front as pareto
 from gendistill.report.over_steps import MOST, sampled
 from gendistill.report.over_steps import over_steps as draw_over_steps
+from gendistill.report.parallel import checked, parallel_figure, read_search
 from gendistill.report.picture_figures import grid_figure
 from gendistill.report.rows import Row
 from gendistill.report.verdict import verdict
@@ -130,6 +131,19 @@ def front(results: ResultsLike, budget: str = "bytes") -> Figure:
         )
     accuracy = accuracy_words([row for row in found.table if row.scores])
     return _shown(front_figure(places, _looks(found.names, found.reference), PRINT, accuracy=accuracy))
+
+
+def trials(results: Mapping[str, Any] | str | Path) -> Figure:
+    """Draw a search over several options as parallel coordinates: a line a trial, the better the darker.
+
+    Args:
+        results: What ``gendistill sweep`` has written as ``search.json``, or that file.
+
+    Raises:
+        UserError: It is no search.
+    """
+    values = read_search(results) if isinstance(results, str | Path) else dict(results)
+    return _shown(parallel_figure(checked(values, "the results")))
 
 
 def training(run: InDirectory | str | Path, tags: str | Sequence[str] | None = None) -> Figure:

@@ -449,8 +449,15 @@ def beside(replication: Replication, images: int | None, training_images: int) -
     return found
 
 
-def train_side_by_side(judge: Judge, replications: Sequence[Replication]) -> None:
+def train_side_by_side(
+    judge: Judge, replications: Sequence[Replication], until: Mapping[str, int] | None = None
+) -> None:
     """Train the runs of several replications, as many at once as there are jobs; finished ones are left alone.
+
+    Args:
+        judge: Says which seeds, and how many jobs.
+        replications: Those that make the runs.
+        until: By a replication's name the step at which its runs end, where that is before their last.
 
     Raises:
         GendistillError: A run failed; the others have saved their states.
@@ -470,8 +477,9 @@ def train_side_by_side(judge: Judge, replications: Sequence[Replication]) -> Non
         for seed in judge.seeds:
             options = one.experiment(seed).options
             log = RunDirectory(options.root, options.name).log
-            if last_step(log) < options.steps:
-                waiting.append((one.command(seed), options.steps, log))
+            goal = min(options.steps, (until or {}).get(one.name, options.steps))
+            if last_step(log) < goal:
+                waiting.append((one.command(seed), goal, log))
     jobs = min(judge.replication.of.jobs, len(waiting))
     shares = [waiting[place::jobs] for place in range(jobs)]
 

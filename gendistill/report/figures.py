@@ -31,7 +31,7 @@ from gendistill.report.rows import Row
 from gendistill.report.verdict import Verdict
 from gendistill.visible import visible
 
-__all__ = ["Style", "differences", "fronts_figure", "learning_curves", "line_figure", "styles", "swatch"]
+__all__ = ["Style", "differences", "fronts_figure", "learning_curves", "line_figure", "page_figure", "styles", "swatch"]
 
 
 def learning_curves(
@@ -104,6 +104,17 @@ def line_figure(name: str, curve: Mapping[str, Any], label: str) -> str:
         ``<svg>`` elements.
     """
     return _twice(lambda form: named_curve_figure(name, curve, form), name, label)
+
+
+def page_figure(draw: Callable[[Form], Any], name: str, label: str) -> str:
+    """Return any figure for the page, for a window and for a phone.
+
+    Args:
+        draw: Draws it in a form.
+        name: Its name, unique on the page.
+        label: Text for people who cannot see the figure.
+    """
+    return _twice(draw, name, label)
 
 
 def swatch(style: Style) -> str:

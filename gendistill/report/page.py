@@ -108,6 +108,17 @@ def render(
     for name, curve in curves.items():
         parts += [f"<h2>{escaped(name[:1].upper() + name[1:])}</h2>", _line(name, curve)]
     parts += ["<h2>How it was measured</h2>", how_measured(results, found)]
+    return document(title, parts, results)
+
+
+def document(title: str, parts: Sequence[str], results: Mapping[str, Any]) -> str:
+    """Return a self-contained page: its style, its script and its numbers are in it.
+
+    Args:
+        title: What a window calls it, as text.
+        parts: HTML.
+        results: Plain values that it holds as JSON.
+    """
     style, script = (packaged(name) for name in ("style.css", "page.js"))
     data = script_json(plain(plain(results), strict=True))
     return (
