@@ -233,7 +233,7 @@ def _scores(results: Mapping[str, Any], found: Verdict) -> Cells:
     """Return the table of scores: bold as on the page, ``$^{*}$`` where a teacher is ahead of all real data."""
     table = found.table
     counts = update_counts(table, most=MOST, wanted=results.get("columns"))
-    budgets, after = budget_columns(table), [*measured_columns(table), *front_columns(found)]
+    budgets, after = budget_columns(table), [*front_columns(found), *measured_columns(table)]
     heading = ["teacher", *(column.heading for column in budgets), *(f"{count:,}" for count in counts),
                *(column.heading for column in after)]  # fmt: skip
     rows = [[latex(cell) for cell in heading]]

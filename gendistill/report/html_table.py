@@ -77,7 +77,7 @@ def html_table(found: Verdict, looks: Mapping[str, Style], columns: Sequence[int
     """
     table = found.table
     counts = update_counts(table, most=6, wanted=columns)
-    budgets, after = budget_columns(table), [*measured_columns(table), *front_columns(found)]
+    budgets, after = budget_columns(table), [*front_columns(found), *measured_columns(table)]
     lines = []
     for place, row in enumerate(table):
         ahead = found.ahead(row.name)

@@ -109,11 +109,11 @@ def _columns(found: Verdict, counts: Sequence[int]) -> list[tuple[str, list[str]
     if same_per_update(table) is None and any(row.images_per_update for row in table):
         columns.append(("per update", [per_update(row.images_per_update) for row in table]))
     columns += [(f"n={count:,}", [percent(row.scores.get(count)) for row in table]) for count in counts]
+    columns += [("front", marks)] if (marks := front_marks(found)) else []
     columns += [(heading, [distance(one) for one in cells]) for heading, cells in fidelity_columns(table)]
     columns += [(heading, [duration(one) for one in cells]) for heading, cells in time_columns(table)]
     columns += [(heading, [byte_size(one) for one in cells]) for heading, cells in memory_columns(table)]
-    marks = front_marks(found)
-    return columns + ([("front", marks)] if marks else [])
+    return columns
 
 
 def memory_columns(table: Sequence[Row]) -> list[tuple[str, list[int | None]]]:

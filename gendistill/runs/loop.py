@@ -287,6 +287,8 @@ class _Loop:
         self.counted: list[dict[str, Any]] = []
         """What all processes have sent up to the last saved state, as rows."""
         self.spent = Spent(run.device)
+        self.hides = False
+        """Whether the run is kept from its training images; then nothing is said of what it took, which tells."""
 
     def train(self, data: RealData | Callable[[], RealData], config: dict[str, Any]) -> None:
         """Prepare, then make the steps that are left."""
@@ -296,7 +298,8 @@ class _Loop:
             self.processes.require_alike(flatten(config))
             data = self.trainer.read(data, self.processes)
         # Before anything else looks at it: a private method keeps images back.
-        data = self.trainer.known_of(data)
+        known = self.trainer.known_of(data)
+        self.hides, data = known is not data, known
         if self.processes.world > 1:
             self.contents = contents(data)
             self.processes.require_alike(flatten(config) | flatten({"data": self.contents}))
@@ -654,7 +657,7 @@ class _Loop:
         everybody = self.processes.everyone(mine, "control", to=0) or [mine]
         self.run.cpu_seconds = sum(cpu for cpu, _ in everybody)
         names = dict.fromkeys(name for _, peaks in everybody for name in peaks)
-        self.run.peaks = {name: max(peaks.get(name, 0) for _, peaks in everybody) for name in names}
+        self.run.peaks = {name: max(peaks.get(name, 0) for _, peaks in everybody) for name in names if not self.hides}
 
     def making(self) -> dict[str, Any]:
         """Return what the run has taken so far."""
@@ -696,8 +699,7 @@ class _Loop:
             self.watch.judge(teacher)
             if self.watch.sentences:
                 teacher.metadata["warnings"] = self.watch.sentences
-            # A promise of privacy covers what is in the file; how long a run took is none of what it was counted for.
-            if teacher.noted(PRIVACY, dict) is None and self.run.peaks:
+            if self.run.peaks and not self.hides and teacher.noted(PRIVACY, dict) is None:
                 teacher.metadata[MAKING] = entry(teacher.budget(), self.making(), length_of(teacher))
             save(teacher, self.run.directory.teacher)
 

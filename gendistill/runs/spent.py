@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -49,7 +50,7 @@ class Spent:
 
 def processor_seconds() -> float:
     """Return the seconds of the processor that this process and its ended children have taken."""
-    return sum(os.times()[:4])
+    return time.process_time() + sum(os.times()[2:4])
 
 
 def count_peak_anew() -> None:

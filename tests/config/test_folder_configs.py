@@ -1,4 +1,4 @@
-"""Configs for folders of a hundred classes at 32 pixels and two hundred at 64: their smoke scale on generated pictures."""
+"""Configs for folders of a hundred classes at 32 pixels and two hundred at 64: their smoke scale on made pictures."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ RESULTS = table(
 def test_table_page_and_files_tick_the_same_teachers(tmp_path: Path) -> None:
     assert front_marks(verdict(RESULTS)) == ["✓", "✓", "✓", ""]
     lines = text_table(RESULTS).splitlines()
-    assert [line.rstrip().endswith("✓") for line in lines[2:6]] == [True, True, True, False]
+    assert ["✓" in line for line in lines[2:6]] == [True, True, True, False]
     assert "making, CPU s" in lines[0].replace("\u00a0", " ") and "500 MB" in lines[3]
     page = render(RESULTS, {}, {})
     assert "Accuracy against what it costs" in page and "against bytes stored: small, large and real" in page
@@ -102,7 +102,7 @@ def test_cells_of_all_learners_are_one_family_against_random_images_of_the_same_
     results["teachers"][1]["teacher"]["images"] = 90
     shown = text_table(results)
     line = next(line for line in reversed(shown.splitlines()) if line.startswith("dm "))
-    assert "80.0 ± 0.7† ▲" in line and line.rstrip().endswith("50.0 ± 0.7") and "40.0† ▲" in line
+    assert "80.0 ± 0.7† ▲" in line and line.rstrip().endswith("50.0 ± 0.7") and "40.0 ± 0.0† ▲" in line
     # Each is held against those that store as many; the family is all cells that have somebody to be held against.
     assert "ahead of random real images (random), ▼ behind: 2 and 0 of 4 cells" in shown
     page = render(results, {}, {})
