@@ -122,7 +122,7 @@ def train(entry: Entry, root: Path) -> None:
     """Make the run of an entry."""
     placed: list[tuple[str, str | None]] = [
         *entry.options, ("--run.root", str(root)), ("--run.name", f"gallery/{entry.name}"), ("--run.seed", "0"),
-        ("--run.progress", "false"),
+        ("--run.progress", "false"), ("--run.tune", "off"),
     ]  # fmt: skip
     if entry.name == "latent":
         placed.append(("--trainer.generator", str(root / "gallery/gan")))
