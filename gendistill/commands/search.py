@@ -114,10 +114,13 @@ def search(given: Search) -> dict[str, Any]:
     race = given.race
     planned = grid(given.axes) if given.how == "grid" else [given.first(), given.last()]
     # All are built before the first is trained: a value that is out of range shall not be found out after hours.
-    for values in planned:
-        race.replication(values).experiment(0).build_trainer()
-    one = race.replication(planned[0])
-    data = one.experiment(0).load_data()
+    trainers = [race.replication(values).experiment(0).build_trainer() for values in planned]
+    data = race.replication(planned[0]).experiment(0).load_data()
+    if trainers[0].known_of(data) is not data:
+        raise UserError(
+            "this method keeps the training images private, and validation images are, too: choosing options by them "
+            "would cost budget that nobody counts; search on public images that look alike"
+        )
     if not len(data.validation):
         raise UserError(f"'{data.description.name}' has no validation images, by which trials are chosen")
     with claimed(given.directory, "sweeping", "choose another --root", FILES):
@@ -162,7 +165,7 @@ def _optuna(given: Search, data: Any, workers: Crew | None) -> list[Trial]:
     """Let Optuna propose trials, as many at once as there are jobs; it remembers them in ``optuna.log``.
 
     Started again it finds its trials there; the values of those that were in the race are tried again first. What it
-    proposes depends on the trials that it knows alone, and so do seeds.
+    proposes depends on the trials that it knows alone.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -178,14 +181,8 @@ def _optuna(given: Search, data: Any, workers: Crew | None) -> list[Trial]:
         if left.state == TrialState.RUNNING:
             study.tell(left.number, state=TrialState.FAIL)
             study.enqueue_trial(left.params)
-    known: list[Trial] = []
     seen = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    for old in seen:
-        values = dict(old.user_attrs.get("values") or {})
-        if set(values) == {axis.option for axis in given.axes}:
-            known.append(Trial(len(known), values))
-    if known:  # everything is kept: this reads
-        given.race.run(known, [], data, workers)
+    known = [trial for one in seen if (trial := remembered(one.user_attrs.get("trial"), given.axes)) is not None]
     together = max(1, given.race.known.jobs)
     while len(known) < given.trials:
         told = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
@@ -194,18 +191,34 @@ def _optuna(given: Search, data: Any, workers: Crew | None) -> list[Trial]:
         for _ in range(min(together, given.trials - len(known))):
             proposed = study.ask()
             values = {axis.option: axis.suggest(proposed) for axis in given.axes}
-            proposed.set_user_attr("values", values)
             batch.append((proposed, Trial(len(known) + len(batch), values)))
         given.race.run([trial for _, trial in batch], known, data, workers)
         for proposed, trial in batch:
             for steps, accuracy in trial.rungs.items():
                 proposed.report(accuracy, steps)
+            proposed.set_user_attr("trial", trial.plain())
             pruned = trial.state == STOPPED
             study.tell(proposed, trial.score, state=TrialState.PRUNED if pruned else TrialState.COMPLETE)
             said = f"trial {trial.number}: {', '.join(f'{key}={value}' for key, value in trial.values.items())}"
             print(f"{said}: {100 * (trial.score or 0):.2f} % ({trial.state})", file=sys.stderr)
         known += [trial for _, trial in batch]
     return known[: given.trials]
+
+
+def remembered(noted: Any, found: Sequence[Axis]) -> Trial | None:
+    """Return a trial as Optuna's file has it; None where it is none of this search."""
+    from gendistill.json_file import JsonError, check
+    from gendistill.report.parallel import TRIAL
+
+    try:
+        check(noted, TRIAL, "a trial")
+    except JsonError:
+        return None
+    if set(noted["values"]) != {one.option for one in found}:
+        return None
+    reached = {int(rung["steps"]): float(rung["accuracy"]) for rung in noted["rungs"]}
+    runs = [float(value) for value in noted.get("runs") or []]
+    return Trial(int(noted["number"]), dict(noted["values"]), reached, runs, noted["state"], noted.get("cpu_seconds"))
 
 
 def text(results: Mapping[str, Any]) -> str:

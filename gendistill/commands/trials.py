@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.cluster import Crew
 from gendistill.commands.replication import Judge, Replication, Replications, going_on_in, judged, train_side_by_side
+from gendistill.config.plan import RUN
 from gendistill.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ class Race:
         one = replace(self.known, overrides=[*self.known.overrides, *given]).open(self.path.stem)
         if one.plan.learning is None:
             raise UserError(f"{self.path}: a search needs a measure; evaluation.learning is null")
+        if one.plan.teacher != RUN:
+            raise UserError(
+                f"{self.path}: a search makes its teachers itself; evaluation.teacher is '{one.plan.teacher}'"
+            )
         return replace(one, name=f"{self.name}/{folder_of(values)}")
 
     def on_validation(self, values: Mapping[str, str], until: int | None = None) -> Replication:

@@ -9,7 +9,7 @@ from typing import Any
 from gendistill.errors import UserError
 from gendistill.escapes import figure_text
 from gendistill.files import atomic_write
-from gendistill.json_file import Each, Is, Keys, check, fraction, list_of, read_json, table_of, text, whole
+from gendistill.json_file import Each, Is, Keys, check, fraction, list_of, read_json, size, table_of, text, whole
 from gendistill.report.drawing import PRINT, Form, new_axes
 
 STOPPED = "stopped"
@@ -20,7 +20,11 @@ TRIAL = Keys(
         "state": Is(text, "a word"),
         "rungs": Each(Keys(required={"steps": Is(whole, "a number of steps"), "accuracy": Is(fraction, "a fraction")})),
     },
-    optional={"accuracy": Is(fraction, "a fraction")},
+    optional={
+        "accuracy": Is(fraction, "a fraction"),
+        "runs": Is(list_of(fraction), "fractions"),
+        "cpu_seconds": Is(size, "seconds"),
+    },
 )
 SHAPE = Keys(
     required={
