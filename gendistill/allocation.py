@@ -12,7 +12,8 @@ import os
 import sys
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # of <malloc.h>
-_OWN = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+SAID = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+"""Beginnings of the variables by which an environment says how memory is handed out."""
 
 
 def keep_freed_memory() -> bool:
@@ -25,7 +26,7 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it does so now.
     """
-    if not sys.platform.startswith("linux") or any(name.startswith(_OWN) for name in os.environ):
+    if not sys.platform.startswith("linux") or any(name.startswith(SAID) for name in os.environ):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt

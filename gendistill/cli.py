@@ -199,8 +199,9 @@ def _say(error: BaseException, code: int) -> int:
 
 
 def _tell(line: str) -> None:
+    start = "\n" if getattr(sys.stderr, "within_line", False) else ""
     with contextlib.suppress(OSError):  # the terminal was closed
-        sys.stderr.write(f"{line}\n")  # in one piece: other processes may write there, too
+        sys.stderr.write(f"{start}{line}\n")  # in one piece: other processes may write there, too
         sys.stderr.flush()
 
 

@@ -98,14 +98,19 @@ class Guarded:
 
     Args:
         stream: Where it writes to.
+
+    Attributes:
+        within_line: Whether what was written last did not end its line, as after a ``print`` that a signal cut short.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.within_line = False
 
     def write(self, text: str) -> int:
         """Write a text; returns its length."""
         if not MOVES.fullmatch(text):
+            self.within_line = not text.endswith(("\n", "\r"))  # first: a signal may come before all is written
             start = "\r" if text.startswith("\r") else ""
             self._stream.write(start + lines(text.removeprefix(start)))
         else:

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gendistill.data.fingerprint import without_images
 from gendistill.data.real import RealData
+from gendistill.data.told import heard, told
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.links.cost import Sizes, cut
 from gendistill.links.exchanges import OWN, Circle
@@ -133,15 +133,14 @@ class BPGANTrainer(Trainer):
                 found = data()
             except GendistillError as error:
                 failed = error
-        mine = (failed.exit_code if failed else 0, None if found is None or processes.rank else without_images(found))
-        told = processes.everyone(mine, "description") or []
+        mine = (failed.exit_code if failed else 0, None if found is None or processes.rank else told(found))
+        said = processes.everyone(mine, "description") or []
         if failed is not None:
             raise failed
-        for rank, (code, _) in enumerate(told):
+        for rank, (code, _) in enumerate(said):
             if code:
                 raise StoppedByAnother(processes.rank, rank, code, name=processes.name(rank))
-        known: RealData = told[0][1]
-        return known if found is None else found
+        return heard(said[0][1]) if found is None else found
 
     @staticmethod
     def _name(processes: Processes, layout: Layout) -> None:
@@ -343,9 +342,9 @@ class BPGANTrainer(Trainer):
         if bad := [name for name in not_finite(own) if name not in self._never_finite]:
             who = self.run.processes.name(self.run.processes.rank)
             raise Spoiled(f"{who} holds NaN or infinity in '{bad[0]}'")
-        told = self.run.processes.everyone(own, "state", to=0)
-        if told is not None:
-            self._others = {name: part for parts in told[1:] for name, part in parts.items()}
+        states = self.run.processes.everyone(own, "state", to=0)
+        if states is not None:
+            self._others = {name: part for parts in states[1:] for name, part in parts.items()}
             self._others_at = self.step
             if self.step >= self.steps and self.layout.pairs > 1:
                 self._save_each()

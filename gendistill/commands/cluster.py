@@ -23,6 +23,7 @@ from typing import Any
 from tqdm import tqdm
 
 from gendistill import budget
+from gendistill.commands.side_by_side import threads_each
 from gendistill.commands.unit import Unit, on_worker, unlike, versions
 from gendistill.errors import GendistillError, UserError
 from gendistill.notes import note
@@ -315,11 +316,15 @@ class Crew:
         self._closing.enter_context(dask.config.set({"distributed.comm.timeouts.connect": f"{PATIENCE}s"}))
         address, security = self.cluster.address, self._security(distributed)
         if self.cluster.protocol == "local":
+            # Dask writes what its workers' environment is to be into this process's own, for good.
+            self._closing.callback(_put_back, dict(os.environ))
+            self._closing.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": {}}))
+            threads = os.environ.get("OMP_NUM_THREADS", str(threads_each(self.cluster.workers())))
             address = self._closing.enter_context(
                 distributed.LocalCluster(
                     n_workers=self.cluster.workers(), threads_per_worker=1, processes=True, host="127.0.0.1",
                     dashboard_address=None, memory_limit=0, security=security, protocol="tls://", silence_logs=50,
-                    preload=[on_worker.__module__],
+                    preload=[on_worker.__module__], env={"OMP_NUM_THREADS": threads},
                 )
             )  # fmt: skip
         try:
@@ -450,3 +455,10 @@ def _checked(unit: Unit, result: Mapping[str, Any]) -> dict[str, bytes]:
             raise GendistillError(f"{unit.name} came back with '{visible(str(name), 80)}', which was not asked for")
     budget.check_memory(sum(map(len, files.values())), f"what came back of {unit.name}", "give the client more memory")
     return files
+
+
+def _put_back(environment: Mapping[str, str]) -> None:
+    """Let this process's environment be again what it was."""
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
+    os.environ.update(environment)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -78,7 +78,11 @@ def threads_each(lanes: int) -> int:
 
 
 def started(
-    words: Sequence[str], threads: int, errors: IO[bytes], inherited: Sequence[int] = ()
+    words: Sequence[str],
+    threads: int,
+    errors: IO[bytes],
+    inherited: Sequence[int] = (),
+    without: Collection[str] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a command in a process of its own, which saves and ends when this process does.
 
@@ -87,12 +91,14 @@ def started(
         threads: On which it computes.
         errors: Where its stderr goes.
         inherited: Open files that stay open as long as it runs.
+        without: Variables of this process's environment that it does not get.
     """
+    kept = {name: value for name, value in os.environ.items() if name not in without}
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-m", __name__, *words],
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path},
+        env={**kept, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=errors,

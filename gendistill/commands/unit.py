@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from gendistill import __version__, budget
+from gendistill import __version__, allocation, budget
 from gendistill.claims import Claim
 from gendistill.commands.side_by_side import sentence_of, started, threads_each
 from gendistill.errors import UserError
@@ -115,7 +115,8 @@ def do(
         words = [word.replace(PLACE, str(place)) for word in unit.words]
         words += [] if expansion is None else [f"{budget.OPTION}={expansion}"]
         # Should this process die, the folder is free only when that one has ended in its own good order.
-        process = started(words, _threads(), errors, () if claim is None else claim.descriptors)
+        inherited = () if claim is None else claim.descriptors
+        process = started(words, _threads(), errors, inherited, without=_of_dask())
         try:
             while (code := process.poll()) is None:
                 if not wanted():
@@ -181,6 +182,18 @@ def on_worker(
             worker.log_event(topic, {"unit": key, "step": step})
 
     return do(unit, asked_with, wanted, tell, expansion) | {"worker": str(worker.address)}
+
+
+def _of_dask() -> list[str]:
+    """Return which variables say how memory is handed out because Dask's own defaults do, and nobody else."""
+    try:
+        import dask
+        import distributed  # noqa: F401  (brings its defaults)
+    except ImportError:  # no worker's task
+        return []
+    defaults = dask.config.get("distributed.nanny.pre-spawn-environ", default=None) or {}
+    names = [name for name in defaults if name.startswith(allocation.SAID)]
+    return [name for name in names if os.environ.get(name) == str(defaults[name])]
 
 
 def _threads() -> int:

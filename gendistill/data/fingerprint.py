@@ -6,7 +6,6 @@ import hashlib
 import json
 import weakref
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -92,16 +91,6 @@ def require_unchanged(before: Mapping[str, Any], now: Mapping[str, Any], what: s
         found = ["what is noted of them, which cannot be read"]
     if found:
         raise UserError(f"{what} on data that changed since: {', '.join(found)}; {way_out}")
-
-
-def without_images(data: RealData) -> RealData:
-    """Return what a process may know of data that others hold: all but the images and their labels."""
-
-    def part(split: Split) -> Split:
-        nothing = split.images[:0].cpu().clone(), split.labels[:0].cpu().clone()
-        return Elsewhere(*nothing, len(split), split_fingerprint(split))
-
-    return replace(data, train=part(data.train), validation=part(data.validation), test=part(data.test))
 
 
 def split_fingerprint(split: Split) -> str:

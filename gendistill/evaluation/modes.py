@@ -72,13 +72,24 @@ def point_modes(teacher: Teacher, data: RealData, *, count: int = COUNT, seed: i
 
 
 def per_generator(views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return ``per_generator``: mean and sample standard deviation of each number over the generators of a mixture."""
+    """Return ``per_generator``: mean and sample standard deviation of each number over the generators of a mixture.
+
+    Both are None where a number is infinite or not known.
+    """
     single = [view for view in views if str(view["name"]).startswith(GENERATOR)]
     if len(single) < 2:
         return {}
-    names = [name for name, value in single[0].items() if isinstance(value, int | float)]
-    values = {name: torch.tensor([view[name] for view in single], dtype=torch.float64) for name in names}
-    return {"per_generator": {name: {"mean": float(v.mean()), "std": float(v.std())} for name, v in values.items()}}
+    names = [name for name in single[0] if name != "name"]
+    known = {name: [float("nan" if view[name] is None else view[name]) for view in single] for name in names}
+    rows = {name: torch.tensor(row, dtype=torch.float64) for name, row in known.items()}
+    return {
+        "per_generator": {name: {"mean": _known(row.mean()), "std": _known(row.std())} for name, row in rows.items()}
+    }
+
+
+def _known(value: Tensor) -> float | None:
+    """Return a number; None of a mean that is infinite or not known."""
+    return float(value) if bool(value.isfinite()) else None
 
 
 def _view(points: Tensor, real: Tensor, cloud: Cloud) -> dict[str, Any]:

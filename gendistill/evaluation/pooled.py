@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gendistill.errors import UserError
+from gendistill.evaluation.modes import GENERATOR, per_generator
 from gendistill.evaluation.neighbours import SCORES
 from gendistill.evaluation.scores import over_runs
 from gendistill.evaluation.settings import differing
@@ -28,9 +30,10 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         accuracy; ``per_class`` is the mean over the runs. ``fidelity`` has the mean as ``value``, and ``std`` and
         ``runs`` of the runs, each itself the mean over its draws; so have its ``kid`` and its ``whole``, and the scores
         of neighbours, the Inception Score and what making took are means over runs. ``architectures`` are pooled as
-        ``learning`` is. ``notes`` are those of all runs; one that not all
-        have names its run. ``selection`` keeps what the runs chose among. What else differs between runs is the first
-        one's.
+        ``learning`` is. ``modes`` has means, too, and for each view of them ``spread`` (``std`` and ``runs`` of each
+        number); of a mixture's generators the mean over those of all runs. ``notes`` are those of all runs; one that
+        not all have names its run. ``selection`` keeps what the runs chose among. What else differs between runs is
+        the first one's.
 
     Raises:
         UserError: There is no result, or runs were measured under different settings or at different numbers of
@@ -46,6 +49,8 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         first["learning"] = _learning([one["learning"] for one in results])
     if first.get("fidelity") is not None:
         first["fidelity"] = _fidelity([one["fidelity"] for one in results])
+    if first.get("modes") is not None:
+        first["modes"] = _modes([one["modes"] for one in results])
     if any(one.get("notes") for one in results):
         first["notes"] = _notes(results)
     if all(one.get("architectures") for one in results):
@@ -135,6 +140,30 @@ def _fidelity(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if all(name in one for one in results):
             pooled[name] = _spread([one[name] for one in results], name)[name]
     return pooled
+
+
+def _modes(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the modes that runs capture: one view for all of them, of a mixture's generators all together."""
+    first = dict(results[0])
+    if len(results) == 1:
+        return first
+    views = [{view["name"]: view for view in one["views"]} for one in results]
+    kept = [name for name in views[0] if not name.startswith(GENERATOR) and all(name in one for one in views)]
+    spread: dict[str, Any] = {}
+    means = []
+    for name in kept:
+        keys = [key for key in views[0][name] if key != "name"]
+        rows = {key: _spread([_finite(one[name].get(key)) for one in views], "mean") for key in keys}
+        # A divergence that is infinite in one run has no mean.
+        means.append({"name": name} | {key: None if None in row["runs"] else row["mean"] for key, row in rows.items()})
+        spread[name] = {key: {"std": row["std"], "runs": row["runs"]} for key, row in rows.items()}
+    single = [view for one in views for name, view in one.items() if name.startswith(GENERATOR)]
+    first.pop("per_generator", None)
+    return first | {"views": means, "spread": spread} | per_generator(single)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _notes(results: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -187,6 +187,8 @@ def _modes(value: Any) -> bool:
     views, each = value.get("views"), value.get("per_generator") or {}
     if not text(value.get("of")) or not isinstance(views, list | tuple) or not isinstance(each, Mapping):
         return False
+    if not _mode_spread(value.get("spread")):
+        return False
     spread = [one for one in each.values() if not (isinstance(one, Mapping) and {"mean", "std"} <= set(one))]
     numbers = [item for one in each.values() if isinstance(one, Mapping) for item in one.values()]
     return (
@@ -195,11 +197,20 @@ def _modes(value: Any) -> bool:
         and all(
             isinstance(view, Mapping)
             and text(view.get("name"))
-            and whole(view.get("captured"))
-            and whole(view.get("covered"))
+            and number(view.get("captured"))
+            and number(view.get("covered"))
             and all(maybe(number)(one) for key, one in view.items() if key != "name")
             for view in views
         )
+    )
+
+
+def _mode_spread(value: Any) -> bool:
+    """Return whether a value is, for each view, standard deviation and runs of each number; or not there."""
+    rows = table_of(table_of(mapping))(value) and [row for one in value.values() for row in one.values()]
+    return value is None or (
+        isinstance(rows, list)
+        and all(maybe(number)(row.get("std")) and list_of(maybe(number))(row.get("runs")) for row in rows)
     )
 
 

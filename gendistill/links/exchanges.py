@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import io
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -108,7 +108,7 @@ def everyone(mine: Any, circle: Circle, kind: str, *, to: int | None = None) -> 
     """Return every process's value, in the order of their ranks.
 
     Args:
-        mine: This one's; any that can be pickled, for the processes of a run trust one another.
+        mine: This one's, of Python's plain values and tensors.
         circle: Who takes part.
         kind: What it is, in the ledger.
         to: The only one that is to have them; None: all.
@@ -118,7 +118,7 @@ def everyone(mine: Any, circle: Circle, kind: str, *, to: int | None = None) -> 
     """
     if circle.world == 1:
         return [mine]
-    own = torch.frombuffer(bytearray(pickle.dumps(mine)), dtype=torch.uint8)
+    own = _packed(mine)
     sizes = torch.zeros(circle.world, dtype=torch.int64)
     sizes[circle.rank] = len(own)
     all_reduce(sizes, circle, "control")
@@ -135,4 +135,16 @@ def everyone(mine: Any, circle: Circle, kind: str, *, to: int | None = None) -> 
         wait(dist.gather(padded, rows if here else None, group=circle.group, group_dst=to, async_op=True), padded)
         if not here:
             return None
-    return [pickle.loads(row[:size].numpy().tobytes()) for row, size in zip(rows, sizes.tolist(), strict=True)]
+    return [_unpacked(row[:size]) for row, size in zip(rows, sizes.tolist(), strict=True)]
+
+
+def _packed(value: Any) -> Tensor:
+    """Return a value as bytes (N,) uint8, as a state's file has it."""
+    file = io.BytesIO()
+    torch.save(value, file)
+    return torch.frombuffer(file.getbuffer(), dtype=torch.uint8)
+
+
+def _unpacked(row: Tensor) -> Any:
+    """Return a value from its bytes without running code from it; tensors come back on the CPU."""
+    return torch.load(io.BytesIO(row.numpy().tobytes()), map_location="cpu", weights_only=True)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from gendistill.evaluation.comparison import Estimate, holm, p_values, paired, quantile
 from gendistill.report.cells import number
+from gendistill.words import counted
 
 HEADING = [
     "modes of", "captured", "covered", "good %",
@@ -57,10 +61,45 @@ def mode_sentences(results: Mapping[str, Any]) -> list[str]:
             of_channels = "" if accuracy is None else f" It tells {100 * accuracy:.2f} % of the real channels right."
             words = f"{WORDS[modes['of']]}{of_channels}"
             found.append(f"Of {modes['n']:,} samples, {modes['total']:,} modes. {words}")
-    return list(dict.fromkeys(found))
+    return [*dict.fromkeys(found), *against_first(results)]
+
+
+def against_first(results: Mapping[str, Any]) -> list[str]:
+    """Return how far each teacher is from the first one, run by run, as a sentence; none where fewer than two runs are.
+
+    Of points it compares W1, of stacked digits the modes that are captured. The intervals are Student's, corrected for
+    the number of comparisons (Holm).
+    """
+    seen: dict[str, dict[str, list[float]]] = {}
+    for place, result in enumerate(results["teachers"]):
+        spread = ((result.get("modes") or {}).get("spread") or {}).get("whole") or {}
+        name = str(result.get("name") or f"teacher {place}")
+        seen[name] = {key: row["runs"] for key, row in spread.items() if None not in row["runs"]}
+    if len(seen) < 2:
+        return []
+    first, *others = seen
+    for key, called, digits in (("wasserstein", "W1", 3), ("captured", "Modes captured", 1)):
+        base = seen[first].get(key, [])
+        pairs = {name: seen[name][key] for name in others if len(seen[name].get(key, [])) == len(base) > 1}
+        if not pairs:
+            continue
+        rows = [paired([a - b for a, b in zip(values, base, strict=True)]) for values in pairs.values()]
+        every = Estimate(*(np.array(column, dtype=float) for column in zip(*rows, strict=True)))
+        reach = quantile(every.df, holm(p_values(every))[1]) * every.error
+        said = [
+            f"{name} {mean:+.{digits}f} [{mean - far:.{digits}f}, {mean + far:.{digits}f}]"
+            for name, mean, far in zip(pairs, every.mean, reach, strict=True)
+        ]
+        how = f"run by run ({len(base)} runs; 95 % intervals, corrected for {counted(len(pairs), 'comparison')})"
+        return [f"{called} against {first}, {how}: {', '.join(said)}."]
+    return []
 
 
 def _cells(name: str, view: Mapping[str, Any], modes: Mapping[str, Any]) -> list[str]:
+    spread = (modes.get("spread") or {}).get(view["name"])
+    if spread is not None:
+        each = {key: {"mean": view.get(key), "std": row["std"]} for key, row in spread.items()}
+        return _spreads(name, each, modes)
     good, distance = view.get("high_quality"), view.get("wasserstein")
     return [
         name,
@@ -74,7 +113,7 @@ def _cells(name: str, view: Mapping[str, Any], modes: Mapping[str, Any]) -> list
 
 
 def _spreads(name: str, each: Mapping[str, Any], modes: Mapping[str, Any]) -> list[str]:
-    """Return means over generators with their standard deviations as a row."""
+    """Return means with their standard deviations, over generators or over runs, as a row."""
 
     def words(key: str, scale: float = 1.0) -> str:
         value = each.get(key)

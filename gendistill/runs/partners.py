@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 
 from gendistill.errors import UserError
+from gendistill.links.exchanges import Circle, everyone
 
 PATIENCE = 1.0
 """Seconds in which the processes that are left tell one another so."""
@@ -77,17 +78,20 @@ class Partners:
         rank: Number of this process.
         world: How many there are.
         store: Where they meet if not at torchrun's, which outlives them; None: nowhere else.
+        run: Which run of these processes it is: what was said in an earlier one says nothing of this one. 0: of none.
 
     Attributes:
         names: What processes are called beside their number, such as the blocks of a GAN that is cut in two.
     """
 
-    def __init__(self, rank: int, world: int, store: dist.Store | None = None) -> None:
+    def __init__(self, rank: int, world: int, store: dist.Store | None = None, run: int = 0) -> None:
         self.rank, self.world = rank, world
         self.names: dict[int, str] = {}
         self._store: dist.Store | None = None if store is None else dist.PrefixStore("gendistill", store)
         with contextlib.suppress(Exception):
             self._store = _store_of_agent() or self._store
+        if run and self._store is not None:
+            self._store = dist.PrefixStore(f"run-{run}", self._store)
 
     @classmethod
     def from_environment(cls) -> Partners:
@@ -214,10 +218,8 @@ def require_alike(mine: Mapping[str, Any], world: int) -> None:
         UserError: One was given something else than the first; in all of them, with the same words.
     """
     told = {key: repr(value) for key, value in mine.items() if key not in ALONE_MAY_DIFFER}
-    everyone: list[Any] = [None] * world
-    dist.all_gather_object(everyone, told)
-    first = everyone[0]
-    for other, theirs in enumerate(everyone):
+    first, *others = everyone(told, Circle(rank=dist.get_rank(), world=world), "control") or [told]
+    for other, theirs in enumerate(others, 1):
         keys = [key for key in {**first, **theirs} if first.get(key) != theirs.get(key)]
         if keys:
             shown = ", ".join(

@@ -24,6 +24,13 @@ from gendistill.links.ledger import together
 from gendistill.runs.partners import PATIENCE, Partners, end_with_launcher, require_alike
 
 
+class Meetings:
+    """Where the processes meet, and how often these have begun a run: all begin the same ones in the same order."""
+
+    store: dist.Store | None = None
+    runs: int = 0
+
+
 class StoppedByAnother(GendistillError):
     """A process stops because another one does, which says why.
 
@@ -81,7 +88,7 @@ class Processes:
     def partners(self) -> Partners:
         """The others, for when one of them is gone."""
         if self._partners is None:
-            self._partners = Partners(self.rank, self.world)
+            self._partners = Partners(self.rank, self.world, Meetings.store, Meetings.runs)
         return self._partners
 
     def name(self, place: int) -> str:
@@ -112,8 +119,15 @@ class Processes:
         Args:
             timeout: Seconds within which the run ends when another process is waited for in vain.
         """
-        if self.world == 1 or dist.is_initialized():
+        if self.world == 1:
             return
+        Meetings.runs += 1
+        if not dist.is_initialized():
+            self._join(timeout)
+        self._partners = None  # what was said in the run before says nothing of this one
+        self.partners.here()
+
+    def _join(self, timeout: float) -> None:
         # Torch imports this with the first optimiser. Imported after the group is made it keeps the group for good, and
         # the threads of a group that outlives the interpreter now and then abort the process.
         importlib.import_module("torch._dynamo")
@@ -121,8 +135,7 @@ class Processes:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         limit = timedelta(seconds=_waiting(timeout))
         store, rank, world = next(iter(dist.rendezvous("env://", self.rank, self.world, timeout=limit)))
-        self._partners = Partners(rank, world, store)
-        self._partners.here()
+        Meetings.store = store
         group = dist.PrefixStore("group", store)
         dist.init_process_group(backend, store=group, rank=rank, world_size=world, timeout=limit)
         atexit.register(_leave)

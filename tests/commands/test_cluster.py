@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,7 +19,8 @@ import pytest
 
 from gendistill.cli import main
 from gendistill.commands.cluster import Cluster, Crew, _checked, is_loopback
-from gendistill.commands.unit import PLACE, Unit, do, unlike, versions
+from gendistill.commands.side_by_side import started, threads_each
+from gendistill.commands.unit import PLACE, Unit, _of_dask, do, unlike, versions
 from gendistill.errors import GendistillError, UserError
 from tests.same_teacher import alike
 
@@ -305,14 +307,33 @@ def test_a_unit_that_fails_says_with_what(place: Path, monkeypatch) -> None:
     assert result["tail"].splitlines()[-1] == result["error"].partition(": ")[2]
 
 
-def test_workers_of_this_machine_leave_ctrl_c_to_the_command() -> None:
+def test_workers_of_this_machine_leave_ctrl_c_and_the_environment_to_the_command(monkeypatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = dict(os.environ)
     crew = Crew(Cluster("local:1"))
     try:
         assert crew.slots() == 1
         (handler,) = crew._client.run(signal.getsignal, signal.SIGINT).values()
+        (told,) = crew._client.run(lambda: dict(os.environ)).values()
     finally:
         crew.close()
     assert handler == signal.SIG_IGN
+    assert dict(os.environ) == before
+    assert not [name for name in told if name.startswith("MALLOC_") and name not in before]
+    assert told["OMP_NUM_THREADS"] == str(threads_each(1))
+
+
+def test_a_unit_keeps_memory_where_only_dask_said_how_it_is_handed_out(monkeypatch) -> None:
+    assert _of_dask() == []
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")  # as a nanny starts its worker
+    assert _of_dask() == ["MALLOC_TRIM_THRESHOLD_"]
+    with tempfile.TemporaryFile() as errors:
+        environments = []
+        monkeypatch.setattr(subprocess, "Popen", lambda words, *, env, **more: environments.append(env))
+        started(["-V"], 1, errors, without=_of_dask())
+    assert "MALLOC_TRIM_THRESHOLD_" not in environments[0] and environments[0]["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")  # a person did
+    assert _of_dask() == []
 
 
 def test_what_comes_back_is_what_was_asked_for() -> None:

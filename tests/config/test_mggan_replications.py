@@ -20,11 +20,12 @@ ROWS = [f"mggan-fig{figure}" for figure in (*CIFAR, *FACES, *RING, "3.1", "3.9")
 APPENDIX = {"A1": (2, 50), "A2": (2, 65), "A3": (2, 100), "A4": (4, 80), "A5": (4, 300), "A6": (4, 50), "A7": (4, 100)}
 APPENDIX["A8"] = (4, 150)
 ROWS += [f"mggan-{name}" for name in APPENDIX]
-OURS = [f"ours-mggan-{name}" for name in ("ring", "stacked", "ablation")]
+OURS = [f"ours-mggan-{name}" for name in ("ring", "stacked", "mnist", "ablation")]
 DATA = dict.fromkeys([f"mggan-fig{figure}" for figure in CIFAR], "cifar10")
 DATA |= dict.fromkeys([f"mggan-fig{figure}" for figure in FACES], "folder:lfw")
 DATA |= dict.fromkeys([f"mggan-fig{figure}" for figure in RING], "ring:d2gan")
-DATA |= {"ours-mggan-ring": "ring:d2gan", "ours-mggan-stacked": "stacked-mnist", "ours-mggan-ablation": "fashion-mnist"}
+DATA |= {"ours-mggan-ring": "ring:d2gan", "ours-mggan-stacked": "stacked-mnist", "ours-mggan-mnist": "mnist"}
+DATA |= {"ours-mggan-ablation": "fashion-mnist"}
 
 
 def every_row() -> list[str]:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import math
 import statistics
 
 import pytest
+from scipy import stats
 
 from gendistill.errors import UserError
 from gendistill.evaluation.pooled import pooled
+from gendistill.evaluation.result_form import check_result
+from gendistill.report.modes import against_first, mode_cells
 
 
 def result(means: list[float], distance: float | None, seconds: float, seeds: list[int]) -> dict:
@@ -115,3 +119,54 @@ def test_nothing_of_the_first_run_alone_stands_for_all() -> None:
     assert fidelity["notes"] == ["runs 1 and 2: one is missing"]
     runs[1]["fidelity"]["whole"]["n"] = 8
     assert "whole" not in pooled(runs)["fidelity"]
+
+
+def captured(whole: dict, *generators: dict) -> dict:
+    views = [{"name": "whole", **whole}, *({"name": f"generator {n}", **one} for n, one in enumerate(generators))]
+    return {
+        "name": "x",
+        "teacher": {},
+        "learning": None,
+        "modes": {"total": 8, "of": "points", "n": 100, "views": views},
+    }
+
+
+def test_modes_are_means_over_runs_and_over_the_generators_of_all_runs() -> None:
+    keys = ("captured", "covered", "high_quality", "kl", "kl_real")
+    rows = [[8, 8, 0.5, 0.1, 0.2], [7, 5, 0.7, 0.3, None], [8, 7, 0.9, 0.2, math.inf]]
+    runs = [captured(*[dict(zip(keys, row, strict=True))] * 3) for row in rows]
+    modes = pooled(runs)["modes"]
+    (view,) = modes["views"]
+    assert view["name"] == "whole" and view["kl_real"] is None  # infinite in two of the runs
+    assert [view[key] for key in keys[:4]] == pytest.approx([23 / 3, 20 / 3, 0.7, 0.2])
+    spread = modes["spread"]["whole"]
+    assert spread["captured"] == {"std": pytest.approx(statistics.stdev([8, 7, 8])), "runs": [8, 7, 8]}
+    assert spread["kl_real"]["runs"] == [0.2, None, None]
+    each = modes["per_generator"]["covered"]
+    assert each == {"mean": pytest.approx(20 / 3), "std": pytest.approx(statistics.stdev([8, 8, 5, 5, 7, 7]))}
+    check_result(pooled(runs), "it")
+    assert mode_cells({"teachers": [pooled(runs)]})[1][:5] == [
+        "x",
+        "7.67 ± 0.58 of 8",
+        "6.67 ± 1.5",
+        "70 ± 20",
+        "0.2 ± 0.1",
+    ]
+    assert pooled(runs[:1])["modes"] == runs[0]["modes"]
+    assert mode_cells({"teachers": runs[:1]})[1][:4] == ["x", "8 of 8", "8", "50.0"]
+
+
+def test_teachers_are_held_against_the_first_run_by_run() -> None:
+    distances = {"first": [0.5, 0.3, 0.4], "near": [0.7, 0.4, 0.6], "far": [0.6, 0.2, 0.5], "odd": [0.1, math.nan, 0.2]}
+    rows = [
+        pooled([captured({"captured": 8, "covered": 8, "wasserstein": one}) for one in values]) | {"name": name}
+        for name, values in distances.items()
+    ]
+    (said,) = against_first({"teachers": rows})
+    wanted = "W1 against first, run by run (3 runs; 95 % intervals, corrected for 2 comparisons): near +0.167 ["
+    assert said.startswith(wanted)  # nothing is said of a distance that a run does not know
+    for name in ("near", "far"):
+        moved = [one - other for one, other in zip(distances[name], distances["first"], strict=True)]
+        low, high = stats.t.interval(1 - 0.05 / 2, 2, statistics.fmean(moved), stats.sem(moved))
+        assert f"{name} {statistics.fmean(moved):+.3f} [{low:.3f}, {high:.3f}]" in said
+    assert against_first({"teachers": rows[:1]}) == against_first({"teachers": []}) == []

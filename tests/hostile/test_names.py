@@ -166,6 +166,22 @@ def test_a_stream_lets_our_own_bars_move_and_nothing_else() -> None:
     assert out.getvalue() == into.getvalue() and not out.isatty()
 
 
+def test_a_line_that_a_signal_cut_short_is_ended_before_the_error_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(words: list[str]) -> int:
+        sys.stderr.write("first line\n")
+        sys.stderr.write("run 1 of")  # as print writes a line: its text, then its end
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gendistill.commands.doctor.main", cut_short)
+    assert main(["doctor"]) == 130
+    told = "interrupted; give the same command again"
+    assert capsys.readouterr().err == f"first line\nrun 1 of\n{told}\n"
+    monkeypatch.setattr("gendistill.commands.doctor.main", lambda words: print("whole", file=sys.stderr) or 1 / 0)
+    assert main(["doctor"]) == 1 and capsys.readouterr().err.startswith("whole\nTraceback")
+
+
 def test_whoever_prints_is_guarded_and_streams_come_back(capsys: pytest.CaptureFixture[str]) -> None:
     before = sys.stdout, sys.stderr
     with pytest.raises(ZeroDivisionError), guarded():

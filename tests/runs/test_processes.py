@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from small_run import SmallTrainer, same, start, state_of
 
 from gendistill.errors import StorageError, UserError
+from gendistill.runs.partners import LostPartner, Partners
 from gendistill.runs.processes import Processes
 
 PROGRAM = str(Path(__file__).parent / "small_run.py")
@@ -96,3 +98,14 @@ def test_two_processes_under_torchrun(tmp_path: Path) -> None:
     assert "after step 7 of 12" in heard[0]["signalled"][1] and "torch.distributed.run" in heard[0]["signalled"][1]
     assert heard[1]["signalled"][1] == "process 1 stops because process 0 did; its message says why"
     assert heard[1]["whole"][1] == "process 1 stops because process 0 did; its message says why"
+
+
+def test_what_was_said_in_one_run_says_nothing_of_the_next() -> None:
+    store = dist.HashStore()
+    (one, other), (again, _) = ([Partners(rank, 2, store, run) for rank in (0, 1)] for run in (1, 2))
+    other.leave_word()
+    other.say_late()
+    with pytest.raises(LostPartner, match="another process has ended"):
+        one.look()
+    again.look()
+    assert one.is_late() and not again.is_late() and one.gone() == ([1], [])
