@@ -14,6 +14,7 @@ from gendistill.escapes import figure_text
 from gendistill.report.front import Front
 from gendistill.report.rows import Row
 from gendistill.report.verdict import Verdict
+from gendistill.words import counted
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 DASHES = ("solid", (0, (1.2, 1.4)), "solid", (0, (5, 1.6)), "solid", (0, (5, 1.4, 1.2, 1.4)), "solid", (0, (3, 1.2)))
@@ -235,7 +236,7 @@ def front_figure(found: Front, looks: Mapping[str, Style], form: Form = PRINT, *
     axes.minorticks_off()
     axes.set_xlabel(f"{found.what} (log)")
     axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]), top=min(101.0, axes.get_ylim()[1]))
-    axes.set_ylabel(f"{figure_text(accuracy)} after {found.updates:,} updates, %")
+    axes.set_ylabel(f"{figure_text(accuracy)} after {counted(found.updates, 'update')}, %")
     return with_legend(figure, axes, form)
 
 
