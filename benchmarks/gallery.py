@@ -25,6 +25,7 @@ from gendistill.data.pictures import read_picture
 from gendistill.files import atomic_write
 from gendistill.report.over_steps import sampled
 from gendistill.report.pictures import picture_grid
+from gendistill.runs.checkpoint import noted_step
 from gendistill.runs.directory import RunDirectory
 from gendistill.spelling import typed
 from gendistill.teacher import Teacher, load
@@ -79,10 +80,10 @@ ENTRIES = (
     sized("dc", "Gradient matching (DC)", "gradient-matching"),
     row("gan", "A conditional GAN", "gan"),
     sized("latent", "Latents of that GAN, moved on the sphere", "latent-search"),
-    sized("dd", "Dataset distillation through training (RaT-BPTT)", "dataset-distillation"),
-    sized("mtt", "Trajectory matching (MTT)", "trajectory-matching"),
     sized("rded", "The easiest crops (RDED), four to a stored image", "easiest-crops"),
     row("gtn", "A generative teaching network", "gtn"),
+    sized("dd", "Dataset distillation through training (RaT-BPTT)", "dataset-distillation"),
+    sized("mtt", "Trajectory matching (MTT)", "trajectory-matching"),
     sized("dsa", "Gradient matching with augmentation (DSA)", "gradient-matching"),
     Entry(
         "embedding", "A private generator: noisy mean embedding", "private-teachers", "privacy/digits-embedding.yaml"
@@ -109,13 +110,19 @@ def main(argv: Sequence[str]) -> int:
         if only and entry.name not in only:
             continue
         run = RunDirectory(root, f"gallery/{entry.name}")
-        if not run.teacher.exists() and not made:
+        if not finished(run) and not made:
             print(entry.name, file=sys.stderr)
             train(entry, root)
-        if run.teacher.exists():
+        if finished(run):
             draw(entry, run)
             write_page(root)
     return 0
+
+
+def finished(run: RunDirectory) -> bool:
+    """Return whether a run is at its last step."""
+    steps = ((run.read_config() or {}).get("run") or {}).get("steps")
+    return run.teacher.exists() and run.state.exists() and noted_step(run.state) >= int(steps or 1)
 
 
 def train(entry: Entry, root: Path) -> None:
@@ -187,7 +194,7 @@ def write_page(root: Path) -> None:
     ]
     for entry in ENTRIES:
         run = RunDirectory(root, f"gallery/{entry.name}")
-        if not run.teacher.exists() or not (DOCS / PICTURES / f"{entry.name}.png").exists():
+        if not finished(run) or not (DOCS / PICTURES / f"{entry.name}.png").exists():
             continue
         lines += ["", f"## {entry.title}", "", *described(entry, load(run.teacher))]
         for ending, words in ((".png", "images"), ("-stored.png", "as stored"), (".gif", "on the way")):

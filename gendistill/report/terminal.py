@@ -75,7 +75,7 @@ def time_columns(table: Sequence[Row]) -> list[tuple[str, list[float | None]]]:
     """Return the columns of seconds: of making the teachers where that is known, else of judging them."""
     cpu, gpu = ([row.making.get(f"{kind}_seconds") for row in table] for kind in ("cpu", "gpu"))
     if any(cpu):
-        heading = f"making,{SPACE}"
+        heading = "making, "
         return [(f"{heading}CPU{SPACE}s", cpu), *([(f"{heading}GPU{SPACE}s", gpu)] if any(gpu) else [])]
     made, judged = [row.made for row in table], [row.judged for row in table]
     if any(made):
@@ -119,7 +119,7 @@ def _columns(found: Verdict, counts: Sequence[int]) -> list[tuple[str, list[str]
 def memory_columns(table: Sequence[Row]) -> list[tuple[str, list[int | None]]]:
     """Return the columns of memory that making the teachers took at most, in bytes; none where that is not known."""
     found = []
-    for name, heading in (("peak_memory", f"peak{SPACE}memory"), ("peak_gpu_memory", f"peak{SPACE}GPU{SPACE}memory")):
+    for name, heading in (("peak_memory", "peak memory"), ("peak_gpu_memory", "peak GPU memory")):
         cells = [None if (size := row.making.get(name)) is None else int(size) for row in table]
         found += [(heading, cells)] if any(cells) else []
     return found
