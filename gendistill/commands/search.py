@@ -187,7 +187,7 @@ def _optuna(given: Search, data: Any, workers: Crew | None) -> list[Trial]:
     while len(known) < given.trials:
         told = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
         study.sampler = optuna.samplers.TPESampler(seed=derive_seed(told, "sweep/optuna") % 2**32, constant_liar=True)
-        batch = []
+        batch: list[tuple[Any, Trial]] = []
         for _ in range(min(together, given.trials - len(known))):
             proposed = study.ask()
             values = {axis.option: axis.suggest(proposed) for axis in given.axes}

@@ -155,7 +155,8 @@ class Race:
             trial.runs = [float(one["learning"]["accuracy"]["mean"][-1]) for one in found]
             trial.rungs[count] = statistics.fmean(trial.runs)
             made = [(one.get("cpu_seconds") or {}).get("making") for one in found]
-            trial.cpu_seconds = None if None in made else sum(made)
+            counted = [float(seconds) for seconds in made if seconds is not None]
+            trial.cpu_seconds = sum(counted) if len(counted) == len(made) else None
 
     def _result(self, judge: Judge, replication: Replication, seed: int, count: int) -> dict[str, Any]:
         """Train a run to a rung unless it is there, judge it unless that is kept, and show TensorBoard the number."""
