@@ -53,6 +53,8 @@ class Entry:
         config: Its config, seen from ``configs/``.
         options: What is given beside it.
         scale: Of the config.
+        shipped: The generator that comes with the project and was made by it; None: the entry is a run.
+        command: What made it, where that is another command than ``train``; such a run is shown where it is there.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Entry:
     config: str
     options: tuple[tuple[str, str], ...] = ()
     scale: str | None = None
+    shipped: str | None = None
+    command: str | None = None
 
 
 def sized(name: str, title: str, page: str) -> Entry:
@@ -91,6 +95,29 @@ ENTRIES = (
     Entry("private-gradients", "Private images: noisy gradients", "private-teachers", "privacy/digits-gradients.yaml"),
     Entry("condensation", "Condensed batches", "batch-condensation", "condensation/digits.yaml"),
     Entry("poisoning", "Poisoned images: a 7 is taken for a 1", "poisoning", "poisoning/digits.yaml"),
+    Entry("digits-gan", "The GAN of the quickstart", "gan", "quickstart/gan.yaml", shipped="digits-gan"),
+    Entry(
+        "mnist-gan",
+        "A GAN of MNIST",
+        "latent-search",
+        "",
+        shipped="mnist-gan",
+        command="gendistill replicate bradley-4.2-gan --scale mnist --data.root DIRECTORY",
+    ),
+    Entry(
+        "mggan-mnist",
+        "Two groups of GANs on MNIST",
+        "mggan",
+        "",
+        command="gendistill replicate ours-mggan-mnist --scale reduced --data.root DIRECTORY",
+    ),
+    Entry(
+        "mggan-ring",
+        "Groups of GANs on eight points",
+        "mggan",
+        "",
+        command="gendistill replicate ours-mggan-ring --scale reduced",
+    ),
     Entry("mggan", "Two GANs that exchange their discriminators", "mggan", "mggan/digits.yaml"),
     Entry("bpgan", "A GAN cut in two", "bpgan", "bpgan/digits.yaml"),
     Entry("privacy-gan", "A GAN of three sites", "privacy-gan", "privacy-gan/digits.yaml"),
@@ -110,10 +137,10 @@ def main(argv: Sequence[str]) -> int:
         if only and entry.name not in only:
             continue
         run = RunDirectory(root, f"gallery/{entry.name}")
-        if not finished(run) and not made:
+        if not finished(run) and not made and not entry.shipped and not entry.command:
             print(entry.name, file=sys.stderr)
             train(entry, root)
-        if finished(run):
+        if entry.shipped or finished(run):
             draw(entry, run)
             write_page(root)
     return 0
@@ -139,11 +166,11 @@ def train(entry: Entry, root: Path) -> None:
 
 def draw(entry: Entry, run: RunDirectory) -> None:
     """Write an entry's picture, that of the stored sheets, and a film where the run was looked at on its way."""
-    teacher = load(run.teacher)
+    teacher = load(entry.shipped or run.teacher)
     write_png(picture_grid(grid_of(teacher), width=WIDTH), entry.name)
     if (sheet := stored_sheet(teacher)) is not None:
         write_png(picture_grid(sheet, width=WIDTH), f"{entry.name}-stored")
-    if any(run.samples.glob("*.png")):
+    if not entry.shipped and any(run.samples.glob("*.png")):
         frames = [read_picture(file).convert("RGB") for file in sampled(run.path, None)[1].values()]
         write_film(frames, entry.name)
 
@@ -186,17 +213,19 @@ def write_page(root: Path) -> None:
     lines = [
         "# Gallery",
         "",
-        "What each method makes of the embedded digits (8 x 8 pixels), at sizes that two cores make in seconds to "
-        "minutes. A column a class. Made by `python -m benchmarks.gallery`:",
-        "every picture is a run of the config named above it, seed 0, as it came. CPU seconds and bytes are those of "
+        "What each method makes of the embedded digits (8 x 8 pixels) and of some other data, at sizes that two cores make "
+        "in seconds to minutes.",
+        "A column a class, where the method knows classes. Made by `python -m benchmarks.gallery`:",
+        "every picture is of the command above it, seed 0, as it came. CPU seconds and bytes are those of "
         "the teachers' files. Which method",
         "teaches how well is another question: [choose.md](choose.md).",
     ]
     for entry in ENTRIES:
         run = RunDirectory(root, f"gallery/{entry.name}")
-        if not finished(run) or not (DOCS / PICTURES / f"{entry.name}.png").exists():
+        there = entry.shipped or finished(run)
+        if not there or not (DOCS / PICTURES / f"{entry.name}.png").exists():
             continue
-        lines += ["", f"## {entry.title}", "", *described(entry, load(run.teacher))]
+        lines += ["", f"## {entry.title}", "", *described(entry, load(entry.shipped or run.teacher))]
         for ending, words in ((".png", "images"), ("-stored.png", "as stored"), (".gif", "on the way")):
             if (DOCS / PICTURES / f"{entry.name}{ending}").exists():
                 lines += ["", f"![{entry.title}, {words}]({PICTURES}/{entry.name}{ending})"]
@@ -207,7 +236,7 @@ def write_page(root: Path) -> None:
 def described(entry: Entry, teacher: Teacher) -> list[str]:
     """Return the lines above an entry's picture: what it is, what it took, and the command that made it."""
     spent, stored = making(teacher) or {}, teacher.images_stored
-    images = "fresh images without end" if stored is None else f"{counted(stored, 'image')} stored"
+    images = "Fresh images without end" if stored is None else f"{counted(stored, 'image')} stored"
     if stored is not None and teacher.decoded_images != stored:
         images += f" that show {teacher.decoded_images:,}"
     parts = [images, byte_size(teacher.bytes_stored)]
@@ -216,8 +245,10 @@ def described(entry: Entry, teacher: Teacher) -> list[str]:
     options = [part for pair in entry.options if pair[0] != "--run.sample_every" for part in pair]
     scale = [] if entry.scale is None else ["--scale", entry.scale]
     generator = ["--trainer.generator", "checkpoints/gallery/gan"] if entry.name == "latent" else []
-    name = ["--run.name", f"gallery/{entry.name}"]
-    command = typed("train", "--config", f"configs/{entry.config}", *scale, *options, *generator, *name)
+    name = [] if entry.shipped else ["--run.name", f"gallery/{entry.name}"]
+    command = entry.command or typed(
+        "train", "--config", f"configs/{entry.config}", *scale, *options, *generator, *name
+    )
     return [f"{', '.join(parts)}. [The method](methods/{entry.page}.md).", "", f"    {command}"]
 
 
