@@ -213,8 +213,8 @@ def write_page(root: Path) -> None:
     lines = [
         "# Gallery",
         "",
-        "What each method makes of the embedded digits (8 x 8 pixels) and of some other data, at sizes that two cores make "
-        "in seconds to minutes.",
+        "What each method makes of the embedded digits (8 x 8 pixels) and of some other data, at sizes that two cores "
+        "make in seconds to minutes.",
         "A column a class, where the method knows classes. Made by `python -m benchmarks.gallery`:",
         "every picture is of the command above it, seed 0, as it came. CPU seconds and bytes are those of "
         "the teachers' files. Which method",
