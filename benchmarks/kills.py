@@ -33,7 +33,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 THREADS = 1
-TIMES = ("seconds", "cpu_seconds", "pilot_seconds")
+TIMES = ("making", "peaks", "seconds", "cpu_seconds", "pilot_seconds")
 CHECKSUMS = ("sha256", "sums")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 POLITE = SIGNALS[2:]
@@ -147,7 +147,7 @@ def found(folder: Path) -> dict[str, Any]:
         if name.startswith("cache/"):
             continue
         if path.name.endswith(".safetensors"):
-            made[name] = path.read_bytes()
+            made[name] = teacher_content(path)
         elif path.name == "state.pt":
             state = torch.load(path, weights_only=True)
             made[name] = _flat({key: value for key, value in state.items() if key not in (*TIMES, "reported")})
@@ -157,6 +157,20 @@ def found(folder: Path) -> dict[str, Any]:
             told = {key: value for key, value in values.items() if key not in CHECKSUMS}
             made[name] = json.dumps(_timeless(told), sort_keys=True)
     return made
+
+
+def teacher_content(path: Path) -> tuple[Any, bytes]:
+    """Return what a safetensors file holds, header and bytes of tensors, but for what making a teacher took."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    noted = header.get("__metadata__") or {}
+    if "gendistill_teacher" in noted:
+        said = json.loads(noted["gendistill_teacher"])
+        said.pop("sha256")
+        said["metadata"].pop("making", None)
+        noted["gendistill_teacher"] = said
+    return header, content[8 + length :]
 
 
 def _timeless(value: Any) -> Any:

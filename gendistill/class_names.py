@@ -79,11 +79,12 @@ def _fits(path: str, base: type) -> bool:
 
 
 def timm_name(path: Any, arguments: Any) -> str | None:
-    """Return ``timm:resnet18`` for the spec of such a learner, None for any other."""
+    """Return ``timm:resnet18`` for the spec of such a learner, with its patches' size; None for any other."""
     if path != TIMM:
         return None
     model = arguments.get("model") if isinstance(arguments, Mapping) else None
-    return f"{TIMM_PREFIX}{model or 'resnet18'}"
+    patch = arguments.get("patch_size") if isinstance(arguments, Mapping) else None
+    return f"{TIMM_PREFIX}{model or 'resnet18'}" + ("" if patch is None else f"(patch_size={patch})")
 
 
 def snake_case(name: str) -> str:

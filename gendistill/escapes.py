@@ -20,6 +20,7 @@ LATEX = {
     "\u00a0": "~", "–": "--", "—": "---", "…": r"\ldots{}",
     "“": "``", "”": "''", "’": "'", "±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "∞": r"$\infty$", "‖": r"$\|$",
     "≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$", "→": r"$\to$", "√": r"$\surd$", "µ": r"$\mu$",
+    "✓": r"$\surd$", "▲": r"$\uparrow$", "▼": r"$\downarrow$", "†": r"\dag{}",
     "\u200b": "{}",
 }  # fmt: skip
 """What LaTeX reads for a character as itself. Brackets and stars are those of options after a line's end."""

@@ -28,12 +28,15 @@ from gendistill.report.drawing import (
     PRINT,
     differences_figure,
     dress,
+    front_figure,
     learning_figure,
     styles,
 )
 from gendistill.report.facts import accuracy_words
+from gendistill.report.front import front as pareto
 from gendistill.report.over_steps import MOST, sampled
 from gendistill.report.over_steps import over_steps as draw_over_steps
+from gendistill.report.parallel import checked, parallel_figure, read_search
 from gendistill.report.picture_figures import grid_figure
 from gendistill.report.rows import Row
 from gendistill.report.utility import utility as found_utility
@@ -120,6 +123,42 @@ def utility(results: ResultsLike) -> Figure:
         UserError: None of them is private.
     """
     return _shown(utility_figure(found_utility(_values(results)["teachers"])))
+
+
+def front(results: ResultsLike, budget: str = "bytes") -> Figure:
+    """Draw accuracy against what teachers cost, with the Pareto front.
+
+    Args:
+        results: What :func:`gendistill.compare` returned.
+        budget: ``bytes`` stored, ``images`` stored, or what the teachers' files say of their making: ``cpu_seconds`` or
+            ``peak_memory`` (bytes).
+
+    Raises:
+        UserError: There is no such budget, or fewer than two teachers have a place: what they cost is not known, or
+            they were measured under different settings.
+    """
+    found = verdict(_values(results))
+    places = pareto(found, budget)
+    if places is None:
+        raise UserError(
+            f"fewer than two of these teachers have accuracy at one number of updates and a known budget '{budget}', "
+            "or they were measured under different settings; give what gendistill.compare returned"
+        )
+    accuracy = accuracy_words([row for row in found.table if row.scores])
+    return _shown(front_figure(places, _looks(found.names, found.reference), PRINT, accuracy=accuracy))
+
+
+def trials(results: Mapping[str, Any] | str | Path) -> Figure:
+    """Draw a search over several options as parallel coordinates: a line a trial, the better the darker.
+
+    Args:
+        results: What ``gendistill sweep`` has written as ``search.json``, or that file.
+
+    Raises:
+        UserError: It is no search.
+    """
+    values = read_search(results) if isinstance(results, str | Path) else dict(results)
+    return _shown(parallel_figure(checked(values, "the results")))
 
 
 def training(run: InDirectory | str | Path, tags: str | Sequence[str] | None = None) -> Figure:

@@ -25,6 +25,7 @@ EXTRAS = {
     "cluster": (("distributed", "cryptography"), "--cluster: work on many machines"),
     "timm": (("timm",), "learners of timm (--learner timm:NAME) and the extractor dinov2"),
     "nas": (("optuna",), "gendistill nas --search optuna"),
+    "sweep": (("optuna",), "gendistill sweep --search optuna"),
     "parquet": (("pyarrow",), "data and exports in Parquet"),
 }
 """Packages of each extra by the name under which they are installed and imported, and what they are for."""

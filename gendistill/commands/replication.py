@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,13 +102,18 @@ class Replications:
             )
         return sorted(path.stem for path in self.configs.glob("*.yaml"))
 
+    def is_part(self, name: str) -> bool:
+        """Return whether a name is that of a config in a folder, ``FOLDER/NAME``: a row of a larger table."""
+        return re.fullmatch(r"[\w.-]*\w/[\w.-]*\w", name) is not None and (self.configs / f"{name}.yaml").is_file()
+
     def open(self, name: str) -> Replication:
         """Return the replication of an id.
 
         Raises:
             UserError: There is none, or its config does not fit.
         """
-        if Path(name).name != name or not (self.configs / f"{name}.yaml").is_file():
+        alone = Path(name).name == name and (self.configs / f"{name}.yaml").is_file()
+        if not alone and not self.is_part(name):
             known = self.ids()
             hint = did_you_mean(name, known) or "gendistill replicate --list names all of them"
             raise UserError(f"there is no replication '{name}'; {hint.rstrip()}")
@@ -130,6 +136,7 @@ class Replication:
         plan: How it is judged.
         reported: What the source says.
         of: Where it belongs.
+        own: Further ``--key value`` of its runs, in a table that shows them with others.
     """
 
     name: str
@@ -137,6 +144,7 @@ class Replication:
     plan: Plan
     reported: Reported | None
     of: Replications
+    own: list[tuple[str, str | None]] = field(default_factory=list)
 
     def experiment(self, seed: int) -> Experiment:
         """Return the run of one seed."""
@@ -153,7 +161,7 @@ class Replication:
 
     def _placed(self, seed: int) -> tuple[tuple[str, str | None], ...]:
         name = f"{self.folder}/{self.name}/seed-{seed}"
-        placed = [("--run.root", str(self.of.root)), ("--run.name", name), ("--run.seed", str(seed))]
+        placed = [*self.own, ("--run.root", str(self.of.root)), ("--run.name", name), ("--run.seed", str(seed))]
         if self.start is not None:
             placed.append((f"--trainer.{self.plan.starts_as}", str(self.start.directory / f"seed-{seed}")))
         return tuple(placed)
@@ -266,17 +274,20 @@ class Judge:
         further = {} if is_real(name) else {one: how for one, how in planned.further.items() if how is not None}
         what = {"version": __version__, "seed": seed, "learning": learning, "fidelity": fidelity, **made}
         what |= {"further": further} if further else {}
+        what |= {"learners": planned.learners} if planned.learners and learning is not None else {}
         what["dataset"] = self.data.description.name
         text = json.dumps(json.loads(to_json(what)), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         kept = self.replication.of.root / self.replication.folder / "evaluations"
-        file = kept / f"{name.replace(':', '-').replace('=', '-')}-seed-{seed}-{digest}.json"
+        plain_name = re.sub("[:=/]", "-", name)
+        file = kept / f"{plain_name}-seed-{seed}-{digest}.json"
         job: dict[str, Any] = {
             "path": reference,
             "name": name,
             "learning": learning,
             "fidelity": fidelity,
             "further": further,
+            "learners": planned.learners if learning is not None else [],
         }
         job["seed"] = seed
         job["device"] = self.replication.experiment(seed).options.device
@@ -367,17 +378,18 @@ def judged(job: Mapping[str, Any], teacher: Teacher, data: RealData) -> dict[str
     """Judge a teacher.
 
     Args:
-        job: ``path`` and ``name`` for the record, ``learning`` and ``fidelity`` (None leaves one out), ``further`` (see
+        job: ``path`` and ``name`` for the record, ``learning`` and ``fidelity`` (None leaves one out), ``learners``
+            (further ones that are taught, too), ``further`` (see
             :func:`gendistill.commands.further.measured_further`) with ``seed``, ``device`` (a name), and ``progress``,
             whether to count updates on stderr.
         teacher: The teacher.
         data: The real data.
 
     Returns:
-        See :func:`gendistill.evaluation.evaluate.evaluate`; beside it ``further`` where something is asked, and under
+        See :func:`gendistill.evaluation.judging.judged`; beside it ``further`` where something is asked, and under
         ``cpu_seconds`` those of ``judging``, of all threads of this process.
     """
-    from gendistill.evaluation.evaluate import evaluate
+    from gendistill.evaluation.judging import judged as before_all_judges
     from gendistill.runs.counter import Counter
     from gendistill.runs.device import choose_device
 
@@ -385,13 +397,14 @@ def judged(job: Mapping[str, Any], teacher: Teacher, data: RealData) -> dict[str
     shown = {"progress": Counter("learners", "updates")} if job.get("progress") else {}
     learning, fidelity = job["learning"], job["fidelity"]
     began = time.process_time()
-    result = evaluate(
+    result = before_all_judges(
         teacher,
         data,
         path=job["path"],
         name=job["name"],
         learning=None if learning is None else learning | device | shown,
         fidelity=None if fidelity is None else fidelity | device,
+        others=job.get("learners") or (),
     )
     if job.get("further"):
         result["further"] = measured_further(job["further"], teacher, data, int(job["seed"]), device["device"])
@@ -423,6 +436,11 @@ def beside(replication: Replication, images: int | None, training_images: int) -
         training_images: Size of the real training set, of which ``real:subset=same`` must be a part.
     """
     found: list[tuple[str, str | Replication]] = []
+    count = str(replication.plan.images_per_class)
+    for name, reference in replication.plan.sized.items():
+        one = replication.of.open(reference)
+        own: list[tuple[str, str | None]] = [("--trainer.images_per_class", count)]
+        found.append((name, replace(one, name=f"{reference}-{count}", own=own)))
     for name, reference in replication.plan.beside.items():
         if reference == "real:subset=same":
             if images is not None and images < training_images:
@@ -432,8 +450,15 @@ def beside(replication: Replication, images: int | None, training_images: int) -
     return found
 
 
-def train_side_by_side(judge: Judge, replications: Sequence[Replication]) -> None:
+def train_side_by_side(
+    judge: Judge, replications: Sequence[Replication], until: Mapping[str, int] | None = None
+) -> None:
     """Train the runs of several replications, as many at once as there are jobs; finished ones are left alone.
+
+    Args:
+        judge: Says which seeds, and how many jobs.
+        replications: Those that make the runs.
+        until: By a replication's name the step at which its runs end, where that is before their last.
 
     Raises:
         GendistillError: A run failed; the others have saved their states.
@@ -453,8 +478,9 @@ def train_side_by_side(judge: Judge, replications: Sequence[Replication]) -> Non
         for seed in judge.seeds:
             options = one.experiment(seed).options
             log = RunDirectory(options.root, options.name).log
-            if last_step(log) < options.steps:
-                waiting.append((one.command(seed), options.steps, log))
+            goal = min(options.steps, (until or {}).get(one.name, options.steps))
+            if last_step(log) < goal:
+                waiting.append((one.command(seed), goal, log))
     jobs = min(judge.replication.of.jobs, len(waiting))
     shares = [waiting[place::jobs] for place in range(jobs)]
 

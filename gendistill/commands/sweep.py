@@ -9,6 +9,7 @@ from typing import Any
 
 from gendistill import shipped
 from gendistill.claims import claimed
+from gendistill.commands import search as several
 from gendistill.commands.cluster import HELP as CLUSTER
 from gendistill.commands.cluster import OPTIONS, cluster_of, crew
 from gendistill.commands.options import whole_number
@@ -16,6 +17,9 @@ from gendistill.commands.output import in_words, result_only, to_json, write_jso
 from gendistill.commands.replicate import KEPT
 from gendistill.commands.replicated import replicate, trained_beside
 from gendistill.commands.replication import Judge, Replication, Replications, require_free
+from gendistill.commands.search import RUNGS, TRIALS
+from gendistill.commands.search_space import axis as one_axis
+from gendistill.commands.trials import Race
 from gendistill.config.command_line import Words, take_apart
 from gendistill.errors import UserError
 from gendistill.files import require_place
@@ -23,26 +27,38 @@ from gendistill.runs.signals import going_on
 from gendistill.words import counted
 
 HELP = f"""usage: gendistill sweep CONFIG --over KEY=VALUE,VALUE,... [--scale NAME] [--seeds N] [--KEY VALUE ...]
+       gendistill sweep CONFIG --over KEY=VALUE,... --over KEY=VALUE,... [--search HOW] [--KEY VALUE ...]
 
-Train a config once for each value of one of its options and each seed, judge every teacher as the config's section
-`evaluation` says, beside what that section names, and plot accuracy against the option. Every finished part is kept:
-the same command goes on where it stopped, and another value costs that value alone.
+Over one option: train a config once for each of its values and each seed, judge every teacher as the config's section
+`evaluation` says, beside what that section names, and plot accuracy against the option.
+
+Over several options, or with --search: make trials, choose the best by the accuracy of learners on validation images,
+and look at the test images once, for that one. A trial that falls behind the median of the others is stopped early.
+
+Every finished part is kept: the same command goes on where it stopped, and another value costs that value alone.
 
 options:
-  --over KEY=V,V,...  the option and its values, such as trainer.inner.steps=1,2,5,10
+  --over KEY=V,V,...  an option and its values, such as trainer.inner.steps=1,2,5,10; several times for several options;
+                      with --search optuna also a range, LOW..HIGH or LOW..HIGH:log
+  --search HOW        grid: every combination of values (the default with several --over), or optuna: trials that
+                      Optuna's TPE proposes (pip install 'gendistill[sweep]')
+  --trials N          with --search optuna, how many (default: {TRIALS}); more of them later go on from those
+  --rungs P,P,1       parts of a run's length after which trials are judged and hopeless ones stopped (default:
+                      {RUNGS}); 1: none is stopped, as on a cluster
   --label TEXT        what the plot calls the option (default: its name)
   --scale NAME        a named scale of the config (default: its own settings)
   --seeds N           number of runs of each value (default: what the config says)
   --jobs N            runs that train at once, each in a process of its own (default: 1)
 {CLUSTER}
   --root DIR          directory that holds all runs (default: checkpoints); sweep.json and sweep.png are in
-                      DIR/replication/SCALE/DATASET/NAME-OPTION, the runs below
+                      DIR/replication/SCALE/DATASET/NAME-OPTION, the runs below; of several options search.json,
+                      search.html, parallel.png and optuna.log in .../NAME-OPTION-OPTION
   --output FILE       write the results to this JSON file too
   --json              print one JSON object on stdout, all else on stderr
   --KEY VALUE         any option of gendistill train, for all runs, such as --data.root DIR"""
 
 FILES = ("sweep.json", "sweep.png")
-OWN = ("--over", "--label", "--seeds", "--jobs", "--root", "--output", *OPTIONS)
+OWN = ("--over", "--label", "--seeds", "--jobs", "--root", "--output", "--search", "--trials", "--rungs", *OPTIONS)
 
 
 @dataclass
@@ -87,6 +103,9 @@ def main(argv: Sequence[str]) -> int:
     if "--help" in words.flags:
         print(HELP)
         return 0
+    over = [str(value) for option, value in words.overrides if option == "--over" and value is not None]
+    if len(over) > 1 or any(option in ("--search", "--trials", "--rungs") for option, _ in words.overrides):
+        return _search(words, over)
     asked, own = _own(words)
     if own.get("--output"):
         require_place(own["--output"])
@@ -105,6 +124,31 @@ def main(argv: Sequence[str]) -> int:
         return 0
     print(in_words(results, text))
     print(f"\nresults  {asked.directory / 'sweep.json'}\nplot     {picture}")
+    return 0
+
+
+def _search(words: Words, over: Sequence[str]) -> int:
+    """Run a search over several options."""
+    own, known, path = _known(words)
+    options = [text.partition("=")[0] for text in over]
+    if not over:
+        raise UserError("a search needs --over KEY=V,V,..., at least once")
+    require_free((*options, *(name for name, _ in known.overrides)), "sweep")
+    name = "-".join([path.stem, *(option.rpartition(".")[2] for option in options)])
+    asked = several.asked(Race(path, name, known), over, own)
+    if own.get("--output"):
+        require_place(own["--output"])
+    as_json = "--json" in words.flags
+    with result_only(as_json), going_on(lambda: KEPT):
+        results = several.search(asked)
+        if own.get("--output"):
+            write_json(results, str(own["--output"]))
+    if as_json:
+        print(to_json(results))
+        return 0
+    print(in_words(results, several.text))
+    for what, file in (("results", "search.json"), ("page", "search.html"), ("plot", "parallel.png")):
+        print(f"{what:<8} {asked.directory / file}")
     return 0
 
 
@@ -182,8 +226,8 @@ def text(results: Mapping[str, Any]) -> str:
     return "\n".join([head, "", *aligned(lines), *unequal])
 
 
-def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
-    """Take this command's own options out of the words."""
+def _known(words: Words) -> tuple[dict[str, str], Replications, Path]:
+    """Return this command's own options, how every run is made, and the config."""
     own: dict[str, str] = {}
     for option, value in words.overrides:
         if option in OWN:
@@ -195,14 +239,6 @@ def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
     path = shipped.config(words.positional[0])
     if path.suffix != ".yaml" or not path.is_file():
         raise UserError(f"there is no config '{path}'; name a .yaml file")
-    option, equals, listed = own.get("--over", "").partition("=")
-    values = [value.strip() for value in listed.split(",")]
-    if not option or not equals or not all(values) or len(set(values)) < len(values):
-        raise UserError(
-            f"--over is '{own.get('--over', '')}'; give an option and different values of it, such as "
-            "--over trainer.inner.steps=1,2,5"
-        )
-    require_free((option, *(name for name, _ in words.overrides if name not in OWN)), "sweep")
     known = Replications(
         configs=path.parent,
         scale=words.scale,
@@ -212,7 +248,17 @@ def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
         jobs=(jobs := whole_number(own, "--jobs")) or 1,
         cluster=cluster_of(own, jobs),
     )
-    return Sweep(path, option.removeprefix("--"), values, known), own
+    return own, known, path
+
+
+def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
+    """Take the options of a sweep over one option out of the words."""
+    own, known, path = _known(words)
+    axis = one_axis(own.get("--over", ""))
+    if not axis.values:
+        raise UserError(f"--over gives '{axis.option}' a range; add --search optuna, or name its values")
+    require_free((axis.option, *(name for name, _ in known.overrides)), "sweep")
+    return Sweep(path, axis.option, list(axis.values), known), own
 
 
 def _percent(accuracy: Mapping[str, Any] | None) -> str:

@@ -30,7 +30,12 @@ class Plan:
         starts_as: The trainer's option that takes that run: ``initial_generator``, or a latent search's ``generator``.
         beside: What is shown beside it, by name: real data as above, ``real:subset=same`` (as many random real images
             as the teacher shows), or the id of another replication, which is run at the same scale.
+        images_per_class: Stored images a class of the rows in ``sized``.
+        sized: Rows like those of ``beside``, before them: ids of replications whose trainer takes ``images_per_class``,
+            which are run with that many.
         learning: Options of the learning evaluator, and ``protocol``; None leaves it out.
+        learners: Further learners that are taught and tested in the same way, each as ``learning.learner`` takes it;
+            tables show them beside the first.
         fidelity: Options of the fidelity evaluator; None leaves it out. Real data is not asked for it.
         further: What else is measured, by name of :data:`FURTHER`, with its options; None for one leaves it out.
 
@@ -44,7 +49,10 @@ class Plan:
     starts_from: str | None = None
     starts_as: str = "initial_generator"
     beside: dict[str, str] = field(default_factory=dict)
+    images_per_class: int | None = None
+    sized: dict[str, str] = field(default_factory=dict)
     learning: dict[str, Any] | None = field(default_factory=dict)
+    learners: list[Any] = field(default_factory=list)
     fidelity: dict[str, Any] | None = None
     further: dict[str, Any] = field(default_factory=dict)
 
@@ -59,11 +67,18 @@ class Plan:
                 raise UserError(f"there is no measure '{name}'; {hint}evaluation.further takes: {', '.join(FURTHER)}")
             if options is not None and not isinstance(options, Mapping):
                 raise UserError(f"evaluation.further.{name} is {options!r}; write its options as keys and values")
+        if self.sized and (self.images_per_class is None or self.images_per_class < 1):
+            raise UserError("evaluation.sized needs evaluation.images_per_class, such as 10")
         if self.processes < 1:
             raise UserError(f"evaluation.processes is {self.processes}; give at least 1")
         check_options(self.learning, self.fidelity)
         if self.learning is not None and self.learning.get("learner") is not None:
             object.__setattr__(self, "learning", self.learning | {"learner": _learner(self.learning["learner"])})
+        if self.learners and self.learning is None:
+            raise UserError(
+                "evaluation.learners names further learners, but evaluation.learning is null; leave one out"
+            )
+        object.__setattr__(self, "learners", [_learner(one) for one in self.learners])
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import KEY as CLASSES
 from gendistill.teacher.fit import fitted
+from gendistill.teacher.making import making
 from gendistill.teacher.subset import is_everything
 from gendistill.words import counted
 
@@ -61,8 +62,9 @@ def evaluate(
 
     Returns:
         Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``, ``images``,
-        ``decoded_images``, ``bytes`` and its parts (:meth:`gendistill.teacher.Teacher.budget`), and ``everything``
-        if it is all real training images, whatever it is called), ``dataset``,
+        ``decoded_images``, ``bytes`` and its parts (:meth:`gendistill.teacher.Teacher.budget`), ``everything``
+        if it is all real training images, whatever it is called, and ``making``, what its file says that making it took
+        (:func:`gendistill.teacher.making.making`)), ``dataset``,
         ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``data``, how it was loaded
         (:func:`gendistill.data.recorded.remember`), ``privacy`` (of a private teacher: ``epsilon``, ``delta`` and of
         which ``sums``), ``software`` (versions),
@@ -95,6 +97,7 @@ def evaluate(
             "path": None if path is None else str(path),
             **{name: value for name, value in budget.items() if name != "distinct_images"},
             **({"everything": True} if is_everything(teacher, data.train) else {}),
+            **({} if (made := making(teacher)) is None else {"making": made}),
         },
         "dataset": data.description.name,
         "dataset_fingerprint": found,

@@ -29,10 +29,11 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         that run's learners), their ``mean`` and sample ``std`` (None for one run), and the same of the balanced
         accuracy; ``per_class`` is the mean over the runs. ``fidelity`` has the mean as ``value``, and ``std`` and
         ``runs`` of the runs, each itself the mean over its draws; so have its ``kid`` and its ``whole``, and the scores
-        of neighbours and the Inception Score are means over runs. ``modes`` has means, too, and for each view of them
-        ``spread`` (``std`` and ``runs`` of each number); of a mixture's generators the mean over those of all runs.
-        ``notes`` are those of all runs; one that not all have names its run. ``selection`` keeps what the runs chose
-        among. What else differs between runs is the first one's.
+        of neighbours, the Inception Score and what making took are means over runs. ``architectures`` are pooled as
+        ``learning`` is. ``modes`` has means, too, and for each view of them ``spread`` (``std`` and ``runs`` of each
+        number); of a mixture's generators the mean over those of all runs. ``notes`` are those of all runs; one that
+        not all have names its run. ``selection`` keeps what the runs chose among. What else differs between runs is
+        the first one's.
 
     Raises:
         UserError: There is no result, or runs were measured under different settings or at different numbers of
@@ -52,6 +53,11 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         first["modes"] = _modes([one["modes"] for one in results])
     if any(one.get("notes") for one in results):
         first["notes"] = _notes(results)
+    if all(one.get("architectures") for one in results):
+        first["architectures"] = _architectures([one["architectures"] for one in results])
+    made = [one["teacher"].get("making") or {} for one in results]
+    if known := [name for name in made[0] if all(name in one for one in made)]:
+        first["teacher"] = {**first["teacher"], "making": {name: _mean([one[name] for one in made]) for name in known}}
     seconds = [one["seconds"] for one in results if one.get("seconds") is not None]
     if seconds:
         first["seconds"] = statistics.fmean(seconds)
@@ -80,6 +86,26 @@ def _learning(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         | {"accuracy": accuracy, **different}
         | {"seconds": sum(one["seconds"] for one in results)}
     )
+
+
+def _architectures(results: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the curves of each kind of learner, one number a run."""
+    found = []
+    for curves in zip(*results, strict=True):
+        if len({(curve["name"], tuple(curve["updates"])) for curve in curves}) > 1:
+            raise UserError("runs were judged by different learners; evaluate them with the same options")
+        means = [curve["accuracy"]["mean"] for curve in curves]
+        rows = [_spread([run[place] for run in means], "mean") for place in range(len(curves[0]["updates"]))]
+        accuracy = {key: [row[key] for row in rows] for key in ("mean", "std", "runs")}
+        rest = {key: value for key, value in curves[0].items() if key not in ("accuracy", "lr", "seconds")}
+        found.append(rest | {"accuracy": accuracy, "lr": [curve.get("lr") for curve in curves]})
+    return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean; of whole numbers a whole one, such as bytes."""
+    mean = statistics.fmean(values)
+    return round(mean) if all(isinstance(value, int) for value in values) else mean
 
 
 def _means(runs: Sequence[Sequence[float | None]]) -> list[float | None]:

@@ -24,6 +24,7 @@ from gendistill.json_file import (
     truth,
     whole,
 )
+from gendistill.teacher.making import COUNTS, SECONDS, is_count, is_seconds
 from gendistill.words import counted
 
 CLOSE = 1e-3
@@ -237,6 +238,7 @@ ARCHITECTURE = Keys(
         "updates": Is(list_of(whole), "a list of numbers of updates"),
         "accuracy": Is(_accuracy, "lists mean, std and runs of fractions from 0 to 1"),
     },
+    optional={"seen": Is(truth, "true or false")},
     others=Is(lambda value: True, "anything"),
 )
 PRIVACY = Keys(
@@ -257,6 +259,9 @@ RESULT = Keys(
         "notes": Is(list_of(text), "a list of sentences"),
         "seconds": Is(size, "a number of seconds"),
         "architectures": Each(ARCHITECTURE),
+        "budget": Keys(
+            optional={name: Is(whole, "a number") for name in ("distinct_images", "learner_updates")},
+        ),
         "modes": Is(_modes, "total, of, n and views of the modes that are captured"),
         "privacy": PRIVACY,
     }
@@ -269,6 +274,12 @@ TEACHER = Keys(
         "decoded_images": Is(whole, "a number of images, or null"),
         **{name: Is(whole, "a number of bytes") for name in ("bytes", "image_bytes", "label_bytes", "labeller_bytes")},
         "everything": Is(truth, "true or false"),
+        "making": Keys(
+            optional={
+                **{name: Is(is_count, "a whole number") for name in COUNTS},
+                **{name: Is(is_seconds, "a number of seconds") for name in SECONDS},
+            }
+        ),
     }
 )
 LEARNING = Keys(

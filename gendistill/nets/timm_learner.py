@@ -23,6 +23,8 @@ class TimmLearner(Learner):
         num_classes: Number of classes K, at least 2.
         image_shape: (C, H, W) of the images.
         model: Name in timm, such as ``resnet18`` or ``vit_tiny_patch16_224``.
+        patch_size: Pixels of a patch's side, of networks that cut images into patches: ViTs, and the first layer of
+            ConvNeXt. Small images take small ones, such as 4 (1 of ConvNeXt). None: the network's own.
 
     Raises:
         UserError: timm is not installed or has no such network, or it does not take such images.
@@ -31,9 +33,19 @@ class TimmLearner(Learner):
         Wightman 2019, "PyTorch Image Models".
     """
 
-    def __init__(self, num_classes: int, image_shape: tuple[int, int, int], model: str = "resnet18") -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        image_shape: tuple[int, int, int],
+        model: str = "resnet18",
+        patch_size: int | None = None,
+    ) -> None:
         super().__init__(num_classes, image_shape)
-        self.model = created(model, self.image_shape, num_classes)
+        if patch_size is not None and not 1 <= patch_size <= min(image_shape[1:]):
+            raise UserError(
+                f"patch_size is {patch_size}; give from 1 to the {min(image_shape[1:])} pixels of the images"
+            )
+        self.model = created(model, self.image_shape, num_classes, patch_size)
         head = self.model.get_classifier()
         if not isinstance(head, nn.Linear):
             raise UserError(f"timm's '{model}' does not end in one linear layer; choose another, such as resnet18")
@@ -68,7 +80,7 @@ class TimmLearner(Learner):
             raise UserError(f"timm's '{model}' gives outputs of shape {tuple(logits.shape)} and classifies no images")
 
 
-def created(model: str, image_shape: tuple[int, int, int], num_classes: int) -> Any:
+def created(model: str, image_shape: tuple[int, int, int], num_classes: int, patch_size: int | None = None) -> Any:
     """Return a network of timm without trained weights, for images of a shape; 0 classes leave the last layer out.
 
     Raises:
@@ -83,6 +95,7 @@ def created(model: str, image_shape: tuple[int, int, int], num_classes: int) -> 
         raise UserError(f"timm has no network '{model}'; {hint}timm.list_models() names all of them")
     channels, *size = image_shape
     options: dict[str, Any] = {"pretrained": False, "in_chans": channels, "num_classes": num_classes}
+    options |= {} if patch_size is None else {"patch_size": patch_size}
     try:
         try:
             return timm.create_model(model, img_size=tuple(size), **options)

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gendistill.escapes import figure_text
+from gendistill.report.front import Front
 from gendistill.report.rows import Row
 from gendistill.report.verdict import Verdict
+from gendistill.words import counted
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 DASHES = ("solid", (0, (1.2, 1.4)), "solid", (0, (5, 1.6)), "solid", (0, (5, 1.4, 1.2, 1.4)), "solid", (0, (3, 1.2)))
@@ -193,6 +195,48 @@ def differences_figure(found: Verdict, looks: Mapping[str, Style], form: Form = 
     axes.set_ylim(*_limits(found))
     by_updates(axes, counts, form)
     axes.set_ylabel("difference, points")
+    return with_legend(figure, axes, form)
+
+
+def front_figure(found: Front, looks: Mapping[str, Style], form: Form = PRINT, *, accuracy: str = "accuracy") -> Any:
+    """Draw accuracy against a budget (logarithmic), the Pareto front as a line of steps.
+
+    Filled marks are on the front. A bar is one standard deviation.
+
+    Args:
+        found: The teachers' places.
+        looks: From :func:`styles`.
+        form: Where the figure will stand.
+        accuracy: What the vertical axis is called.
+
+    Returns:
+        A matplotlib ``Figure``.
+    """
+    figure, axes = new_axes(form, 4.1)
+    on = [point for point in found.points if point.row.name in found.names]
+    axes.set_xscale("log")
+    prices = [point.budget for point in found.points]
+    low, high = min(prices) / 1.6, max(prices) * 1.6
+    axes.set_xlim(low, high)
+    steps = [point.budget for point in on] + [high]
+    axes.step(
+        steps, [100 * point.score.mean for point in on] + [100 * on[-1].score.mean], where="post", color=form.rule,
+        linewidth=5 * form.letters / 9, solid_capstyle="butt", zorder=1,
+    )  # fmt: skip
+    for point in found.points:
+        look, colour = looks[point.row.name], form.colour(looks[point.row.name])
+        height, spread = 100 * point.score.mean, 100 * (point.score.std or 0.0)
+        if spread:
+            axes.plot([point.budget] * 2, [height - spread, height + spread], color=colour, linewidth=1.1, zorder=2)
+        axes.plot(
+            [point.budget], [height], look.marker, color=colour, markersize=6.5 * form.letters / 9, zorder=3,
+            markerfacecolor=colour if point in on else form.paper, markeredgewidth=1.3, linestyle="none",
+            label=figure_text(point.row.name),
+        )  # fmt: skip
+    axes.minorticks_off()
+    axes.set_xlabel(f"{found.what} (log)")
+    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]), top=min(101.0, axes.get_ylim()[1]))
+    axes.set_ylabel(f"{figure_text(accuracy)} after {counted(found.updates, 'update')}, %")
     return with_legend(figure, axes, form)
 
 

@@ -17,19 +17,23 @@ from typing import TYPE_CHECKING, Any
 from gendistill.escapes import OTHER_LETTER, latex, spreadsheet_cell
 from gendistill.files import atomic_write, require_place
 from gendistill.plain import plain
+from gendistill.report.architectures import architecture_cells, long_table
 from gendistill.report.cells import score_words
 from gendistill.report.drawing import (
     PRINT,
     Form,
     differences_figure,
+    front_figure,
     learning_figure,
     named_curve_figure,
     near_the_top,
     styles,
 )
 from gendistill.report.facts import accuracy_words
+from gendistill.report.front import front_marks, fronts
 from gendistill.report.how import settings
-from gendistill.report.html_table import budget_columns, measured_columns, rate_cells
+from gendistill.report.html_table import budget_columns, front_columns, measured_columns, rate_cells
+from gendistill.report.markup import SPACE
 from gendistill.report.modes import mode_cells
 from gendistill.report.picture_figures import grid_figure
 from gendistill.report.rows import Row, update_counts
@@ -75,10 +79,11 @@ def export(
         width: Of the figures, in inches.
 
     Returns:
-        The files: ``accuracy``, ``error`` (of accuracies from 80 %), ``epochs``, ``differences``, one for each further
-        curve and one for each grid of images as ``.svg`` and ``.pdf``; ``scores``, ``rates``, ``differences``,
-        ``modes`` and ``settings`` as ``.csv`` and ``.tex``; ``runs.csv`` with every single accuracy; ``preview.tex``,
-        which shows all of them.
+        The files: ``accuracy``, ``error`` (of accuracies from 80 %), ``epochs``, ``differences``, ``front`` and
+        ``front-cpu`` (accuracy against bytes and against CPU seconds), one for each further curve and one for each grid
+        of images as ``.svg`` and ``.pdf``; ``scores``, ``rates``, ``differences``, ``learners``, ``modes`` and
+        ``settings`` as ``.csv`` and ``.tex``; ``runs.csv`` with every single accuracy; ``preview.tex``, which shows all
+        of them.
 
     Raises:
         StorageError: A file cannot be written.
@@ -132,6 +137,8 @@ def _figures(results: Mapping[str, Any], found: Verdict, images: Mapping[str, An
         drawn["epochs"] = learning_figure(by_epoch, looks, form, accuracy=accuracy, by_epoch=True)
     if found.against:
         drawn["differences"] = differences_figure(found, looks, form)
+    for one, name in zip(fronts(found), ("front", "front-cpu"), strict=False):
+        drawn[name] = front_figure(one, looks, form, accuracy=accuracy)
     for name, curve in (results.get("curves") or {}).items():
         drawn[_free(f"curve-{_file_name(name)}", drawn)] = named_curve_figure(name, curve, form)
     for name, pictures in images.items():
@@ -165,19 +172,23 @@ def _numbers(results: Mapping[str, Any], found: Verdict) -> dict[str, list[list[
     """Return the tables for a CSV, numbers as numbers, the heading first."""
     table = found.table
     counts = sorted({count for row in table for count in row.scores})
-    heading = ["teacher", "kind", "images", "bytes", "images an update"]
+    heading = ["teacher", "kind", "images", "distinct images", "bytes", "image bytes", "label bytes", "labeller bytes"]
+    heading += ["images an update"]
     heading += [f"{what} n={count}" for count in counts for what in ("accuracy mean", "accuracy std")]
-    measured = measured_columns(table)
+    measured, marks = measured_columns(table), front_marks(found)
     rows: list[list[Any]] = []
     for place, row in enumerate(table):
         shown = None if row.images_per_update is None else round(row.images_per_update, 6)
         scores = [row.scores.get(count) for count in counts]
         rows.append([
-            *(row.name, row.kind, "fresh" if row.images is None else row.images, row.bytes, shown),
+            *(row.name, row.kind, "fresh" if row.images is None else row.images, row.distinct, row.bytes),
+            *(row.parts or (None, None, None)), shown,
             *(value for one in scores for value in ((None, None) if one is None else (one.mean, one.std))),
             *(column.values[place] for column in measured),
+            *(["yes" if marks[place] else "no"] if marks else []),
         ])  # fmt: skip
-    numbers = {"scores": [[*heading, *(column.heading for column in measured)], *rows]}
+    heading += [column.heading.replace(SPACE, " ") for column in measured] + (["front"] if marks else [])
+    numbers: dict[str, list[list[Any]]] = {"scores": [heading, *rows]}
     runs = [
         [row.name, count, _seed(row, place), value, row.rates.get(count)]
         for row in table
@@ -194,6 +205,8 @@ def _numbers(results: Mapping[str, Any], found: Verdict) -> dict[str, list[list[
             [name, count, one.mean, one.low, one.high, "yes" if one.decided else "no", "yes" if one.paired else "no"]
             for (name, count), one in found.against.items()
         )]  # fmt: skip
+    if learners := long_table(results):
+        numbers["learners"] = learners
     if modes := mode_cells(results):
         numbers["modes"] = [list(row) for row in modes]
     numbers["settings"] = [["setting", "value"], *(list(one) for one in settings(results, table))]
@@ -207,6 +220,8 @@ def _tables(results: Mapping[str, Any], found: Verdict) -> dict[str, Cells]:
         tables["rates"] = _escaped(rates)
     if found.against:
         tables["differences"] = _differences(found)
+    if learners := architecture_cells(results):
+        tables["learners"] = _escaped(learners)
     if modes := mode_cells(results):
         tables["modes"] = _escaped(modes)
     said = settings(results, found.table)
@@ -218,7 +233,7 @@ def _scores(results: Mapping[str, Any], found: Verdict) -> Cells:
     """Return the table of scores: bold as on the page, ``$^{*}$`` where a teacher is ahead of all real data."""
     table = found.table
     counts = update_counts(table, most=MOST, wanted=results.get("columns"))
-    budgets, after = budget_columns(table), measured_columns(table)
+    budgets, after = budget_columns(table), [*front_columns(found), *measured_columns(table)]
     heading = ["teacher", *(column.heading for column in budgets), *(f"{count:,}" for count in counts),
                *(column.heading for column in after)]  # fmt: skip
     rows = [[latex(cell) for cell in heading]]

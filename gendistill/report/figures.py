@@ -20,16 +20,18 @@ from gendistill.report.drawing import (
     Form,
     Style,
     differences_figure,
+    front_figure,
     learning_figure,
     named_curve_figure,
     styles,
 )
+from gendistill.report.front import Front
 from gendistill.report.markup import attribute
 from gendistill.report.rows import Row
 from gendistill.report.verdict import Verdict
 from gendistill.visible import visible
 
-__all__ = ["Style", "differences", "learning_curves", "line_figure", "styles", "swatch"]
+__all__ = ["Style", "differences", "fronts_figure", "learning_curves", "line_figure", "page_figure", "styles", "swatch"]
 
 
 def learning_curves(
@@ -74,6 +76,22 @@ def differences(found: Verdict, looks: Mapping[str, Style], label: str) -> str:
     return _twice(lambda form: differences_figure(found, looks, form), "differences", label)
 
 
+def fronts_figure(found: Front, looks: Mapping[str, Style], label: str, *, accuracy: str = "accuracy") -> str:
+    """Return the figure of :func:`gendistill.report.drawing.front_figure` for the page.
+
+    Args:
+        found: The teachers' places.
+        looks: From :func:`styles`.
+        label: Text for people who cannot see the figure.
+        accuracy: What the vertical axis is called.
+
+    Returns:
+        ``<svg>`` elements.
+    """
+    name = f"front-{found.what.replace(' ', '-')}"
+    return _twice(lambda form: front_figure(found, looks, form, accuracy=accuracy), name, label)
+
+
 def line_figure(name: str, curve: Mapping[str, Any], label: str) -> str:
     """Return the figure of :func:`gendistill.report.drawing.named_curve_figure` for the page.
 
@@ -86,6 +104,17 @@ def line_figure(name: str, curve: Mapping[str, Any], label: str) -> str:
         ``<svg>`` elements.
     """
     return _twice(lambda form: named_curve_figure(name, curve, form), name, label)
+
+
+def page_figure(draw: Callable[[Form], Any], name: str, label: str) -> str:
+    """Return any figure for the page, for a window and for a phone.
+
+    Args:
+        draw: Draws it in a form.
+        name: Its name, unique on the page.
+        label: Text for people who cannot see the figure.
+    """
+    return _twice(draw, name, label)
 
 
 def swatch(style: Style) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gendistill.report.cells import distance, duration, image_count, per_update, score_words
+from gendistill.report.cells import byte_size, distance, duration, image_count, per_update, score_words
 from gendistill.report.facts import accuracy_words, byte_columns, fidelity_columns
 from gendistill.report.figures import Style, swatch
+from gendistill.report.front import front_marks
 from gendistill.report.markup import SPACE, escaped
 from gendistill.report.rows import Row, Score, update_counts
-from gendistill.report.terminal import time_columns
+from gendistill.report.terminal import distinct_cells, memory_columns, time_columns
 from gendistill.report.verdict import Verdict
 
 MOST_RATES = 12
@@ -35,6 +36,8 @@ def budget_columns(table: Sequence[Row]) -> list[Column]:
     """Return what teachers cost to store and to show."""
     endless = [ENDLESS if row.images is None else float(row.images) for row in table]
     found = [Column("images", [image_count(row.images, row.decoded) for row in table], endless)]
+    if distinct := distinct_cells(table):
+        found.append(Column("distinct", distinct, [None if row.distinct is None else row.distinct for row in table]))
     sizes = [[row.bytes for row in table], *([None if row.parts is None else row.parts[at] for row in table]
              for at in range(3))]  # fmt: skip
     for (heading, words), values in zip(byte_columns(table, "size"), sizes, strict=False):
@@ -52,7 +55,16 @@ def measured_columns(table: Sequence[Row]) -> list[Column]:
         found.append(
             Column(heading, [distance(one) for one in cells], [None if one is None else one.value for one in cells])
         )
-    return found + [Column(heading, [duration(one) for one in cells], cells) for heading, cells in time_columns(table)]
+    found += [Column(heading, [duration(one) for one in cells], cells) for heading, cells in time_columns(table)]
+    return found + [
+        Column(heading, [byte_size(one) for one in cells], cells) for heading, cells in memory_columns(table)
+    ]
+
+
+def front_columns(found: Verdict) -> list[Column]:
+    """Return the column that ticks the teachers on the Pareto front of stored bytes; none where there is no front."""
+    marks = front_marks(found)
+    return [Column("front", marks, [float(bool(mark)) for mark in marks])] if marks else []
 
 
 def html_table(found: Verdict, looks: Mapping[str, Style], columns: Sequence[int] | None = None) -> str:
@@ -65,7 +77,7 @@ def html_table(found: Verdict, looks: Mapping[str, Style], columns: Sequence[int
     """
     table = found.table
     counts = update_counts(table, most=6, wanted=columns)
-    budgets, after = budget_columns(table), measured_columns(table)
+    budgets, after = budget_columns(table), [*front_columns(found), *measured_columns(table)]
     lines = []
     for place, row in enumerate(table):
         ahead = found.ahead(row.name)
@@ -131,6 +143,25 @@ def rate_table(table: Sequence[Row], looks: Mapping[str, Style]) -> str:
         f'<thead><tr><th class="name" scope="col">teacher</th>{headings}</tr></thead>\n'
         "<tbody>" + "\n".join(lines) + "</tbody>\n</table>"
     )
+
+
+def sorted_table(cells: Sequence[Sequence[str]], values: Sequence[Sequence[float | None]]) -> str:
+    """Return a ``<table>`` whose headings sort it.
+
+    Args:
+        cells: Rows of text, the heading first, names in the first column.
+        values: For each row but the heading what its cells, but the first, are sorted by.
+    """
+    heading = _heading(cells[0][0], 0, 'class="name" ')
+    heading += "".join(_heading(words, place) for place, words in enumerate(cells[0][1:], 1))
+    lines = [
+        f'<tr><th class="name" scope="row">{escaped(name)}</th>'
+        + "".join(f"<td{_value(value)}>{escaped(word)}</td>" for word, value in zip(words, numbers, strict=True))
+        + "</tr>"
+        for (name, *words), numbers in zip(cells[1:], values, strict=True)
+    ]
+    body = "\n".join(lines)
+    return _scrolled(f'<table class="sorted">\n<thead><tr>{heading}</tr></thead>\n<tbody>{body}</tbody>\n</table>')
 
 
 def plain_table(cells: Sequence[Sequence[str]]) -> str:

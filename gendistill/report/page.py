@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gendistill.files import atomic_write
 from gendistill.plain import plain
-from gendistill.report.architectures import architecture_cells, architecture_sentences
+from gendistill.report.architectures import architecture_cells, architecture_sentences, architecture_values
 from gendistill.report.drawing import MOST_BANDS, near_the_top
 from gendistill.report.facts import (
     accuracy_words,
@@ -21,10 +21,11 @@ from gendistill.report.facts import (
     rate_sentences,
     split_of,
 )
-from gendistill.report.figures import Style, differences, learning_curves, line_figure, styles, swatch
+from gendistill.report.figures import Style, differences, fronts_figure, learning_curves, line_figure, styles, swatch
 from gendistill.report.findings import findings
+from gendistill.report.front import Front, fronts
 from gendistill.report.how import how_measured
-from gendistill.report.html_table import html_table, plain_table, rate_table
+from gendistill.report.html_table import html_table, plain_table, rate_table, sorted_table
 from gendistill.report.markup import escaped, script_json
 from gendistill.report.modes import mode_cells, mode_sentences
 from gendistill.report.rows import Row
@@ -91,8 +92,10 @@ def render(
         parts += ["<h2>Modes captured</h2>", plain_table(modes)]
         parts += [f'<p class="note">{escaped(sentence)}</p>' for sentence in mode_sentences(results)]
     if across := architecture_cells(results):
-        parts += ["<h2>Other kinds of learners</h2>", plain_table(across)]
+        parts += ["<h2>Several kinds of learners</h2>", sorted_table(across, architecture_values(results))]
         parts += [f'<p class="note">{escaped(sentence)}</p>' for sentence in architecture_sentences(results)]
+    if found_fronts := fronts(found):
+        parts += ["<h2>Accuracy against what it costs</h2>", *(_front(one, table, looks) for one in found_fronts)]
     if any(row.scores for row in table):
         parts += ["<h2>Accuracy against learner updates</h2>", _curves(table, looks)]
         if near_the_top(table):
@@ -105,6 +108,17 @@ def render(
     for name, curve in curves.items():
         parts += [f"<h2>{escaped(name[:1].upper() + name[1:])}</h2>", _line(name, curve)]
     parts += ["<h2>How it was measured</h2>", how_measured(results, found)]
+    return document(title, parts, results)
+
+
+def document(title: str, parts: Sequence[str], results: Mapping[str, Any]) -> str:
+    """Return a self-contained page: its style, its script and its numbers are in it.
+
+    Args:
+        title: What a window calls it, as text.
+        parts: HTML.
+        results: Plain values that it holds as JSON.
+    """
     style, script = (packaged(name) for name in ("style.css", "page.js"))
     data = script_json(plain(plain(results), strict=True))
     return (
@@ -195,6 +209,12 @@ def _differences(found: Verdict, looks: Mapping[str, Style]) -> str:
         "decided, and its bar leaves out 0; a hollow one is not."
     )
     return f"{_legend(shown, looks)}\n{_figure(differences(found, looks, label), caption)}"
+
+
+def _front(found: Front, table: Sequence[Row], looks: Mapping[str, Style]) -> str:
+    figure = fronts_figure(found, looks, found.sentence(), accuracy=accuracy_words(table))
+    caption = f"{found.sentence()} Filled marks are on it; bars are one standard deviation."
+    return f"{_legend([point.row for point in found.points], looks)}\n{_figure(figure, caption)}"
 
 
 def _grids(table: Sequence[Row], looks: Mapping[str, Style], images: Mapping[str, Tensor | Grid]) -> str:

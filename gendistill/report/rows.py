@@ -83,6 +83,9 @@ class Row:
         fidelity: Fréchet distance; ``None`` where it was not measured.
         kernel: Kernel distance of the same images.
         whole: Fréchet distance of all images, where the other is of fewer.
+        distinct: Images that differ, of those stored; None where that is not known.
+        making: What its file says that making it took: ``cpu_seconds``, ``gpu_seconds``, ``peak_memory``, ...; of
+            several runs the means.
         made: Seconds that making it took, where known.
         judged: Seconds that its learners took.
         learner: The learner's name.
@@ -113,6 +116,8 @@ class Row:
     fidelity: Fidelity | None = None
     kernel: Fidelity | None = None
     whole: Fidelity | None = None
+    distinct: int | None = None
+    making: Mapping[str, float] = field(default_factory=dict)
     made: float | None = None
     judged: float | None = None
     learner: str = ""
@@ -160,6 +165,8 @@ def row(result: Mapping[str, Any]) -> Row:
         parts=_parts(teacher),
         scores=scores,
         **_distances(result.get("fidelity") or {}, (result.get("dataset"), result.get("dataset_fingerprint"))),
+        distinct=(result.get("budget") or {}).get("distinct_images"),
+        making=teacher.get("making") or {},
         made=_seconds(result.get("seconds")),
         judged=_seconds(learning.get("seconds")),
         learner=learner_name(learning.get("learner")),

@@ -7,7 +7,7 @@ from typing import Any
 
 from gendistill.plain import plain
 from gendistill.report.architectures import architecture_cells, architecture_sentences
-from gendistill.report.cells import distance, duration, image_count, per_update, percent
+from gendistill.report.cells import byte_size, distance, duration, image_count, per_update, percent
 from gendistill.report.facts import (
     accuracy_words,
     byte_columns,
@@ -22,6 +22,7 @@ from gendistill.report.facts import (
     spread_words,
 )
 from gendistill.report.findings import findings
+from gendistill.report.front import front_marks
 from gendistill.report.markup import SPACE
 from gendistill.report.modes import mode_cells, mode_sentences
 from gendistill.report.rows import Row, update_counts
@@ -72,6 +73,10 @@ def text_cells(results: Mapping[str, Any]) -> tuple[list[list[str]], list[str]]:
 
 def time_columns(table: Sequence[Row]) -> list[tuple[str, list[float | None]]]:
     """Return the columns of seconds: of making the teachers where that is known, else of judging them."""
+    cpu, gpu = ([row.making.get(f"{kind}_seconds") for row in table] for kind in ("cpu", "gpu"))
+    if any(cpu):
+        heading = "making, "
+        return [(f"{heading}CPU{SPACE}s", cpu), *([(f"{heading}GPU{SPACE}s", gpu)] if any(gpu) else [])]
     made, judged = [row.made for row in table], [row.judged for row in table]
     if any(made):
         return [(f"making,{SPACE}s", made)]
@@ -98,13 +103,33 @@ def _columns(found: Verdict, counts: Sequence[int]) -> list[tuple[str, list[str]
     columns = [
         ("teacher", names),
         ("images", [image_count(row.images, row.decoded) for row in table]),
+        *([("distinct", distinct)] if (distinct := distinct_cells(table)) else []),
         *byte_columns(table),
     ]
     if same_per_update(table) is None and any(row.images_per_update for row in table):
         columns.append(("per update", [per_update(row.images_per_update) for row in table]))
     columns += [(f"n={count:,}", [percent(row.scores.get(count)) for row in table]) for count in counts]
+    columns += [("front", marks)] if (marks := front_marks(found)) else []
     columns += [(heading, [distance(one) for one in cells]) for heading, cells in fidelity_columns(table)]
-    return columns + [(heading, [duration(one) for one in cells]) for heading, cells in time_columns(table)]
+    columns += [(heading, [duration(one) for one in cells]) for heading, cells in time_columns(table)]
+    columns += [(heading, [byte_size(one) for one in cells]) for heading, cells in memory_columns(table)]
+    return columns
+
+
+def memory_columns(table: Sequence[Row]) -> list[tuple[str, list[int | None]]]:
+    """Return the columns of memory that making the teachers took at most, in bytes; none where that is not known."""
+    found = []
+    for name, heading in (("peak_memory", "peak memory"), ("peak_gpu_memory", "peak GPU memory")):
+        cells = [None if (size := row.making.get(name)) is None else int(size) for row in table]
+        found += [(heading, cells)] if any(cells) else []
+    return found
+
+
+def distinct_cells(table: Sequence[Row]) -> list[str]:
+    """Return how many stored images differ; empty where in every teacher all do, or that is not known."""
+    if all(row.distinct in (None, row.images) for row in table):
+        return []
+    return [image_count(row.distinct) if row.distinct is not None or row.images is None else "–" for row in table]
 
 
 def _notes(table: Sequence[Row]) -> list[str]:

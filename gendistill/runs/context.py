@@ -29,7 +29,8 @@ class RunContext:
         processes: This process among those of the run.
         step: Completed training steps.
         seconds: Wall seconds of training up to the last saved state, over all parts of a run that was continued.
-        cpu_seconds: The same in seconds of the processor, of all threads of this process.
+        cpu_seconds: The same in seconds of the processor, of all threads and processes, from building the networks on.
+        peaks: The most memory that a process of it has held up to then, bytes: ``peak_memory``, ``peak_gpu_memory``.
         saved: The step of the last saved state; None: none was saved.
         metrics: Means of the metrics over the last logged interval.
         measured: The last numbers that ``run.evaluate_every`` asked for, by name.
@@ -46,6 +47,7 @@ class RunContext:
     step: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    peaks: dict[str, int] = field(default_factory=dict)
     saved: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     measured: dict[str, float] = field(default_factory=dict)

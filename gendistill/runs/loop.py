@@ -22,6 +22,7 @@ from gendistill.links.ledger import of_steps
 from gendistill.links.record import ROWS, write_links
 from gendistill.notes import collected
 from gendistill.plain import plain
+from gendistill.privacy.promise import KEY as PRIVACY
 from gendistill.runs.attributes import UNFIT, not_finite
 from gendistill.runs.best import RECORD, Best, KeepBest
 from gendistill.runs.callbacks import Callback, Now, built
@@ -38,6 +39,7 @@ from gendistill.runs.options import RunOptions
 from gendistill.runs.processes import Processes, StoppedByAnother
 from gendistill.runs.progress import Progress
 from gendistill.runs.signals import Interrupted, StopSignals
+from gendistill.runs.spent import Spent
 from gendistill.runs.tune import threads_of
 from gendistill.runs.tuning import Tuning
 from gendistill.runs.watch import WATCH, Watch, Watched
@@ -45,6 +47,8 @@ from gendistill.seeds import Streams
 from gendistill.teacher import Teacher, save
 from gendistill.teacher.clouds import plots
 from gendistill.teacher.files import is_intact
+from gendistill.teacher.making import KEY as MAKING
+from gendistill.teacher.making import entry
 from gendistill.teacher.sentences import listing
 from gendistill.words import counted, listed
 
@@ -217,6 +221,7 @@ STATE = Keys(
     optional={
         **{name: Is(mapping, "an object") for name in ("software", "config", "data")},
         "cpu_seconds": Is(size, "a number of seconds"),
+        "peaks": Is(table_of(whole), "numbers of bytes by name"),
         "other_data": Is(table_of(mapping), "what other data sets hold"),
         "watch": WATCH,
         "kept_best": RECORD,
@@ -240,6 +245,11 @@ class Beside:
     callbacks: Sequence[Callback] = ()
     loggers: Sequence[Logger] = ()
     keep_best: KeepBest | None = None
+
+
+def length_of(teacher: Teacher) -> int | None:
+    """Return for how many updates of a learner rates were learned; None: none were."""
+    return None if teacher.learning_rates is None else len(teacher.learning_rates)
 
 
 class _Loop:
@@ -276,6 +286,9 @@ class _Loop:
         self.config: dict[str, Any] = {}
         self.counted: list[dict[str, Any]] = []
         """What all processes have sent up to the last saved state, as rows."""
+        self.spent = Spent(run.device)
+        self.hides = False
+        """Whether the run is kept from its training images; then nothing is said of what it took, which tells."""
 
     def train(self, data: RealData | Callable[[], RealData], config: dict[str, Any]) -> None:
         """Prepare, then make the steps that are left."""
@@ -285,7 +298,8 @@ class _Loop:
             self.processes.require_alike(flatten(config))
             data = self.trainer.read(data, self.processes)
         # Before anything else looks at it: a private method keeps images back.
-        data = self.trainer.known_of(data)
+        known = self.trainer.known_of(data)
+        self.hides, data = known is not data, known
         if self.processes.world > 1:
             self.contents = contents(data)
             self.processes.require_alike(flatten(config) | flatten({"data": self.contents}))
@@ -396,6 +410,9 @@ class _Loop:
             run.step = run.saved = int(state["step"])
             run.seconds = float(state["seconds"])
             run.cpu_seconds = float(state.get("cpu_seconds", 0.0))
+            run.peaks = {name: int(value) for name, value in (state.get("peaks") or {}).items()}
+            # What all processes took before is counted once, by the main one.
+            self.spent.take(run.cpu_seconds if self.processes.main else 0.0, run.peaks)
         if self.processes.highest(run.step) != run.step:
             raise UserError(
                 f"process {self.processes.rank} does not see the state of the others in '{run.directory}'; put "
@@ -456,7 +473,6 @@ class _Loop:
         run, options, trainer = self.run, self.run.options, self.trainer
         began, began_at = time.perf_counter(), run.step
         self.started = began - run.seconds
-        self.cpu_started = time.process_time() - run.cpu_seconds
         discarding = options.fresh
         while run.step < options.steps:
             now = time.perf_counter()
@@ -498,6 +514,7 @@ class _Loop:
                 self.finite_or_stop(self.require_finite)
                 self.trainer.bring_together()
                 self.counted = self.processes.counted()
+                self.count_spent()
                 self.processes.on_main(self.save)
                 run.saved = run.step
                 if best:
@@ -602,12 +619,11 @@ class _Loop:
 
     def save(self) -> None:
         """Save the teacher, then the state: a state at the last step then means that its teacher is there, too."""
+        self.run.seconds = time.perf_counter() - self.started
         self.save_teacher()
         # Before the state: what is logged up to a saved step is on the disk, what is logged after it is taken out.
         if self.logger is not None:
             self.logger.flush()
-        self.run.seconds = time.perf_counter() - self.started
-        self.run.cpu_seconds = time.process_time() - self.cpu_started
         if self.counted:
             self.write_counts()
         save_state(
@@ -617,6 +633,7 @@ class _Loop:
                 "tuned": self.tuning.word,
                 "seconds": self.run.seconds,
                 "cpu_seconds": self.run.cpu_seconds,
+                "peaks": self.run.peaks,
                 "device": self.run.device.type,
                 "software": software(),
                 "config": bound(self.config),
@@ -633,6 +650,26 @@ class _Loop:
                 "links": of_steps(self.counted),
             },
         )
+
+    def count_spent(self) -> None:
+        """Take together what all processes have taken of processors and memory; the main one keeps it."""
+        mine = (self.spent.cpu_seconds, self.spent.peaks())
+        everybody = self.processes.everyone(mine, "control", to=0) or [mine]
+        self.run.cpu_seconds = sum(cpu for cpu, _ in everybody)
+        names = dict.fromkeys(name for _, peaks in everybody for name in peaks)
+        self.run.peaks = {name: max(peaks.get(name, 0) for _, peaks in everybody) for name in names if not self.hides}
+
+    def making(self) -> dict[str, Any]:
+        """Return what the run has taken so far."""
+        run, world = self.run, self.processes.world
+        return {
+            "steps": run.step,
+            "seconds": round(run.seconds, 3),
+            "cpu_seconds": round(run.cpu_seconds, 3),
+            "gpu_seconds": round(run.seconds * world, 3) if run.device.type == "cuda" else None,
+            "processes": world,
+            **run.peaks,
+        }
 
     def write_counts(self) -> None:
         """Log what all processes have sent, and let ``results.json`` say it beside what must be sent."""
@@ -662,6 +699,8 @@ class _Loop:
             self.watch.judge(teacher)
             if self.watch.sentences:
                 teacher.metadata["warnings"] = self.watch.sentences
+            if self.run.peaks and not self.hides and teacher.noted(PRIVACY, dict) is None:
+                teacher.metadata[MAKING] = entry(teacher.budget(), self.making(), length_of(teacher))
             save(teacher, self.run.directory.teacher)
 
     def interrupt(self, signal_number: int) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from gendistill.data.description import Description
+from gendistill.teacher.making import KEY as MAKING
+from gendistill.teacher.making import is_seconds
 from gendistill.visible import visible
 from gendistill.words import byte_size, counted
 
@@ -66,6 +68,8 @@ def _made(metadata: dict[str, Any]) -> list[str]:
         found.append(f"read from {visible(source['file'], 80)}")
     if isinstance(metadata.get("seed"), int):
         found.append(f"seed {metadata['seed']}")
+    if isinstance(metadata.get(MAKING), dict) and is_seconds(cpu := metadata[MAKING].get("cpu_seconds")):
+        found.append(f"made in {cpu:,.0f} s of a processor" if cpu >= 10 else f"made in {cpu:.1f} s of a processor")
     if isinstance(metadata.get("warnings"), list) and metadata["warnings"]:
         found.append(f"warning: {visible(str(metadata['warnings'][0]), 120)}")
     return found

@@ -30,11 +30,11 @@ def test_a_table_across_architectures_in_one_command(run_json, tmp_path: Path, c
     words = ["compare", "real:ipc=1", "real:ipc=2", "--learner", f"{SMALL},MLP", *WORDS]
     assert main([*words, "--report", str(page), "--output", str(file)]) == 0
     said = capsys.readouterr().out
-    assert "teacher     ConvNet(width=4, depth=1)" in said and "of other kinds of learners after 4 updates" in said
-    assert "Other kinds of learners" in page.read_text() and "MLP 10" not in page.read_text()
+    assert "ConvNet(width=4, depth=1) n=" in said and "of several kinds of learners" in said
+    assert "Several kinds of learners" in page.read_text() and "MLP 10" not in page.read_text()
     # Results that are read again show it, too.
     assert main(["compare", str(file)]) == 0
-    assert "of other kinds of learners" in capsys.readouterr().out
+    assert "of several kinds of learners" in capsys.readouterr().out
 
 
 def test_lists_of_learners_are_read_as_they_are_typed() -> None:

@@ -243,7 +243,7 @@ def test_no_sentence_of_the_table_contradicts_the_results(given_results: dict[st
 @settings(max_examples=60, deadline=None)
 def test_no_sentence_of_the_page_contradicts_the_results(given_results: dict[str, Any]) -> None:
     with pytest.MonkeyPatch.context() as patch:  # drawing takes most of the time, and what is drawn is tested elsewhere
-        for name in ("learning_curves", "differences"):
+        for name in ("learning_curves", "differences", "fronts_figure"):
             patch.setattr(page_module, name, lambda *given, **options: f'<svg aria-label="{given[2]}"></svg>')
         page = render(given_results, {}, {}).split('<script type="application/json"')[0]
     said = html.unescape(re.sub(r"<[^>]+>", "\n", page.replace("</strong>", "").split("</style>")[1])).replace(

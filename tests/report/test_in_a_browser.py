@@ -64,7 +64,7 @@ def test_the_page_is_whole(tab: Browser, page: str, tmp_path: Path, width: int, 
     assert tab.value("document.documentElement.scrollWidth") == width
     shown = "[...document.querySelectorAll('svg.figure')].filter(f => f.getBoundingClientRect().width > 0)"
     narrow = tab.value(f"{shown}.map(f => f.classList.contains('narrow'))")
-    assert narrow == [width == 390] * 4
+    assert narrow == [width == 390] * 5
     # Letters of the axes can be read without enlarging the page.
     sizes = tab.value(
         f"{shown}.flatMap(f => [...f.querySelectorAll('text')].map(t => t.getBoundingClientRect().height))"

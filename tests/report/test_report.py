@@ -85,7 +85,7 @@ def test_every_picture_has_words(page: str) -> None:
     outline.feed(page)
     pictures = [attributes for tag, attributes in outline.tags if tag == "img"]
     figures = [attributes for tag, attributes in outline.tags if str(attributes.get("class")).startswith("figure ")]
-    assert len(pictures) == 2 and len(figures) == 2 * 4  # each for a phone, too
+    assert len(pictures) == 2 and len(figures) == 2 * 5  # each for a phone, too
     assert all(len(str(one.get("alt"))) > 10 for one in pictures)
     assert all(one.get("role") == "img" and len(str(one.get("aria-label"))) > 10 for one in figures)
 
@@ -93,8 +93,8 @@ def test_every_picture_has_words(page: str) -> None:
 def test_numbers_stand_in_the_table_with_their_budget(page: str) -> None:
     real_row = verdict(RESULTS).table[0]
     low, high = (percent(real_row.scores[count]) for count in (10, 100))
-    assert cells_of(page)[:8] == ["1,197", "86.2 kB", "64", low, high, "3.25", "0.1", "1.5"]
-    assert cells_of(page)[8:16][5:7] == ["4.5 ± 0.25", "–"]
+    assert cells_of(page)[:9] == ["1,197", "86.2 kB", "64", low, high, "✓", "3.25", "0.1", "1.5"]
+    assert cells_of(page)[9:18][6:8] == ["4.5 ± 0.25", "–"]
     assert headings_of(page)[:4] == ["teacher", "images", "size", "images an update"]
     assert page.count('class="best win"') == 1  # gtn after 10 updates
     assert "gtn beats training on all real data after 10 updates" in page
@@ -102,7 +102,7 @@ def test_numbers_stand_in_the_table_with_their_budget(page: str) -> None:
 
 def test_figures_follow_the_page_theme(page: str) -> None:
     found = page.split('<svg class="figure')[1:]
-    assert len(found) == 8
+    assert len(found) == 10
     for figure in found:
         figure = figure[: figure.index("</svg>")]
         assert "var(--c" in figure and "#ab0" not in figure

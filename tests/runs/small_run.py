@@ -127,7 +127,7 @@ def same(first: Any, second: Any, where: str = "state") -> None:
 def state_of(root: Path, name: str) -> dict[str, Any]:
     """Return a run's saved state, without the times, which no two runs have in common."""
     state: dict[str, Any] = torch.load(root / name / "state.pt", weights_only=True)
-    assert state.pop("seconds") > 0 and state.pop("cpu_seconds") > 0
+    assert state.pop("seconds") > 0 and state.pop("cpu_seconds") > 0 and state.pop("peaks")["peak_memory"] > 0
     return state
 
 

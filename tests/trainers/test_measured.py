@@ -53,7 +53,7 @@ def gan(data: RealData, root: Path, name: str, steps: int = 6, **options: Any) -
 
 def state_of(run: RunContext) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(run.directory.state, weights_only=True)
-    for name in ("seconds", "cpu_seconds", "best"):
+    for name in ("seconds", "cpu_seconds", "peaks", "best"):
         state.pop(name, None)
     state["config"]["run"] = None
     return state

@@ -1,0 +1,160 @@
+"""Sweeps over several options: grids and Optuna, chosen on validation images, stopped early, going on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gendistill import plot
+from gendistill.cli import main
+from gendistill.commands.search import rungs
+from gendistill.commands.search_space import Axis, axes, axis, grid
+from gendistill.commands.trials import COMPLETE, STOPPED, Trial, folder_of, hopeless
+from gendistill.errors import UserError
+from gendistill.report.parallel import places
+from gendistill.runs.checkpoint import noted_step
+from gendistill.yaml_file import dump_yaml
+
+CONFIG: dict[str, Any] = {
+    "trainer": {
+        "class_path": "trainers.dataset_distillation.DatasetDistillationTrainer",
+        "init_args": {
+            "inner": {"steps": 2, "epochs": 1},
+            "learner": {"class_path": "gendistill.nets.learners.MLP"},
+            "batch_size": 32,
+        },
+    },
+    "data": {"name": "digits"},
+    "run": {"steps": 4, "save_every": 4, "sample_every": 0, "device": "cpu", "progress": False, "tune": "off"},
+    "evaluation": {
+        "seeds": 1,
+        "learning": {
+            "learner": {"class_path": "gendistill.nets.learners.MLP", "init_args": {"width": 8, "depth": 1}},
+            "updates": [2],
+            "lr": [0.1],
+            "seeds": 1,
+        },
+    },
+}
+OVER = ["--over", "trainer.meta_lr=0.001,0.1", "--over", "trainer.batch_size=16,32"]
+
+
+def test_values_and_ranges_are_read_as_they_are_typed() -> None:
+    assert axis("--trainer.betas=[0,0.9],[0.5,0.9]") == Axis("trainer.betas", ("[0,0.9]", "[0.5,0.9]"))
+    assert axis("a.lr=0.1..10:log") == Axis("a.lr", (), 0.1, 10.0, True, False)
+    assert axis("a.n=1..9") == Axis("a.n", (), 1.0, 9.0, False, True)
+    assert [dict(one) for one in grid(axes(["a=1,2", "b=x,y"]))] == [
+        {"a": "1", "b": "x"}, {"a": "1", "b": "y"}, {"a": "2", "b": "x"}, {"a": "2", "b": "y"},
+    ]  # fmt: skip
+    assert rungs("0.5,1") == [0.5, 1.0] and rungs("1") == [1.0]
+    assert len({folder_of({"a.b": "1/2"}), folder_of({"a.b": "1-2"}), folder_of({"c.b": "1/2"})}) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["a"], "give an option and different values"),
+        (["a=1,1"], "different values"),
+        (["a=1,2", "a=3,4"], "names 'a' twice"),
+        (["a=2..1"], "from a lower number to a higher"),
+        (["a=0..1:log"], "numbers above 0"),
+        (["a=x..y"], "no numbers"),
+        (["a=1..2"], "a grid knows no values; add --search optuna"),
+        ([f"{name}=" + ",".join(map(str, range(11))) for name in "abc"], "1,331 trials is more than 1,000"),
+    ],
+)
+def test_wrong_values_are_one_sentence(given: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        grid(axes(given))
+
+
+@pytest.mark.parametrize("given", ["", "0.5", "1,0.5", "0,1", "x"])
+def test_wrong_rungs_are_one_sentence(given: str) -> None:
+    with pytest.raises(UserError, match="ascending parts of a run's length up to 1"):
+        rungs(given)
+
+
+def test_a_trial_below_the_median_of_its_rung_is_hopeless() -> None:
+    trials = [Trial(number, {}, {10: score}) for number, score in enumerate((0.1, 0.4, 0.5, 0.6))]
+    ladders = {trial.number: [10, 20] for trial in trials}
+    assert [one.number for one in hopeless(trials, trials, ladders, 0)] == [0, 1]
+    assert hopeless(trials[:3], trials[:3], ladders, 0) == []  # too few to tell
+
+
+def test_numbers_stand_where_they_belong_on_an_axis() -> None:
+    assert places(["1", "10", "100"])[0] == pytest.approx([0, 0.5, 1])
+    assert places(["1", "2", "3"])[0] == pytest.approx([0, 0.5, 1]) and places(["7", "7"])[0] == [0.5, 0.5]
+    assert places(["b", "a", "b"]) == ([1.0, 0.0, 1.0], [(0.0, "a"), (1.0, "b")])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_grid_is_chosen_on_validation_images_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(dump_yaml(CONFIG))
+    words = ["sweep", "small.yaml", *OVER, "--rungs", "0.5,1", "--root", "r", "--json"]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["split"] == "validation" and len(found["trials"]) == 4
+    folder = tmp_path / "r/replication/default/digits/small-meta_lr-batch_size"
+    for one in found["trials"]:
+        steps = [rung["steps"] for rung in one["rungs"]]
+        assert (one["state"], steps) in ((COMPLETE, [2, 4]), (STOPPED, [2])) and one["cpu_seconds"] > 0
+        run = folder / folder_of(one["values"]) / "seed-0"
+        assert noted_step(run / "state.pt") == steps[-1] and list((run / "evaluation").glob("events*"))
+    assert (
+        any(one["state"] == STOPPED for one in found["trials"])
+        or len({one["rungs"][0]["accuracy"] for one in found["trials"]}) < 4
+    )
+    best = found["trials"][found["best"]]
+    assert best["accuracy"] == max(one["accuracy"] for one in found["trials"] if one["state"] == COMPLETE)
+    assert found["test"]["replicated"][0]["accuracy"]["mean"] is not None
+    page = (folder / "search.html").read_text()
+    assert "Chosen by validation accuracy" in page and 'class="sorted"' in page and (folder / "parallel.png").is_file()
+    assert len(plot.trials(folder / "search.json").axes) == 1
+    assert main(words) == 0
+    again = capsys.readouterr()
+    assert json.loads(again.out) == found and "started on" not in again.err
+    with pytest.raises(UserError, match="there is no 'x.json'"):
+        plot.trials("x.json")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_optuna_remembers_its_trials(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(dump_yaml(CONFIG))
+    words = ["sweep", "small.yaml", "--over", "trainer.meta_lr=0.001..0.1:log", "--over", "trainer.batch_size=16..32",
+             "--search", "optuna", "--rungs", "1", "--root", "r", "--json"]  # fmt: skip
+    assert main([*words, "--trials", "1"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main([*words, "--trials", "2"]) == 0
+    more = json.loads(capsys.readouterr().out)
+    assert more["trials"][0] == first["trials"][0] and len(more["trials"]) == 2
+    values = more["trials"][1]["values"]
+    assert 0.001 <= float(values["trainer.meta_lr"]) <= 0.1 and 16 <= int(values["trainer.batch_size"]) <= 32
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--search", "grid"], "needs --over"),
+        ([*OVER, "--search", "random"], "--search is 'random'"),
+        ([*OVER, "--trials", "3"], "--trials is for --search optuna"),
+        ([*OVER, "--over", "run.seed=1,2"], "gives run.seed to each of its runs itself"),
+        ([*OVER, "--over", "trainer.nothing=1,2"], "nothing"),
+    ],
+)
+def test_wrong_words_are_one_sentence(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(dump_yaml(CONFIG))
+    assert main(["sweep", "small.yaml", *words, "--root", "r"]) == 2
+    assert said in capsys.readouterr().err and not Path("r/replication").exists()
