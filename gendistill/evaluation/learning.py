@@ -74,7 +74,7 @@ def learning_curve(
         device: Where to train; by default where the data is.
         batched: Whether all learners go through one stacked forward pass; None: on a GPU yes, on a CPU no (there each
             core trains one learner, which is quicker).
-        compile: Whether updates are compiled, which takes a C++ compiler and half a minute; None: on a CPU where the
+        compile: Whether updates are compiled, which takes a C++ compiler and ten seconds; None: on a CPU where the
             training is long enough (:data:`gendistill.evaluation.update_loss.PAYS`). Results differ by rounding.
         progress: Called with the updates done and their total.
         **changes: Fields of the protocol that are other ones here.

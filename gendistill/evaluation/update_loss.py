@@ -15,9 +15,9 @@ from gendistill.nets.compiled import compiled
 from gendistill.notes import note
 
 Precision = Literal["float32", "bfloat16"]
-PAYS = 4e12
-"""Multiplications of a whole training from which compiling pays on a CPU: some three minutes of one core, of which it
-saves a third or more, where it takes half a minute itself."""
+PAYS = 3e13
+"""Multiplications of a whole training from which compiling pays on a CPU: some seven minutes of one core, of which it
+saves a twentieth to a fifth, and takes ten seconds itself (``benchmarks/judging.py``)."""
 
 
 def forward(network: Callable[[Tensor], Tensor], images: Tensor, precision: str) -> Tensor:
