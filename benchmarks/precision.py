@@ -1,8 +1,8 @@
 """Do learners that are trained in bfloat16 end where those trained in float32 do? No matter of speed: paired by seed.
 
-Learners of both precisions share first weights and batches. What is said is the mean difference of their test accuracies
-with its 95 % interval, beside the spread of one precision's seeds: two trainings that differ by rounding alone end as far
-apart as two seeds do, or less.
+Learners of both precisions share first weights and batches. What is said is the mean difference of their test
+accuracies with its 95 % interval, beside the spread of one precision's seeds: two trainings that differ by rounding
+alone end as far apart as two seeds do, or less.
 """
 
 from __future__ import annotations
