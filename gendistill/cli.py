@@ -45,6 +45,7 @@ COMMANDS = {
     "poison": ("gendistill.commands.poison", "measure a poisoned teacher, and try to find it out"),
     "adapt": ("gendistill.commands.adapt", "measure images that adapt networks trained on another data set"),
     "condensation": ("gendistill.commands.condensation", "measure condensed batches beside their controls"),
+    "practise": ("gendistill.commands.practise", "let a generator make what a learner finds hard, while it trains"),
     "privacy": ("gendistill.commands.privacy", "train on private images that stay at their sites (PrivacyGAN)"),
     "export": ("gendistill.commands.export", "write a teacher as PNG folder, .pt pair, Parquet or safetensors"),
     "tokens": ("gendistill.commands.tokens", "print the words nearest to a distilled text's sentences"),

@@ -32,7 +32,7 @@ PROTOCOLS = (
 SAME_NAME = (
     "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "measure",
     "momentum", "weight_decay", "schedule", "augment", "augment_mode", "augment_strength", "labels", "normalisation",
-    "split",
+    "split", "precision", "compile",
 )  # fmt: skip
 
 
@@ -132,6 +132,10 @@ def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> arg
             "hard: their likeliest class; stored: without its labeller")  # fmt: skip
     add("--normalisation", default="auto", metavar="WHOSE", help="in which learners see images: data, teacher, or "
         "auto: the teacher's where it is whitened and the data is not")  # fmt: skip
+    add("--precision", default="float32", metavar="NAME", help="of updates: float32, or bfloat16 with weights in "
+        "float32, which is faster where the processor has it")  # fmt: skip
+    add("--compile", action=argparse.BooleanOptionalAction, help="compile updates, which takes a C++ compiler and ten "
+        "seconds; None: on a CPU where a training is long")  # fmt: skip
     add("--split", default="test", metavar="NAME", help="real images to test on: test, validation or train")
     add("--device", default="auto", metavar="NAME", help="auto (a GPU if there is one), cpu, cuda or cuda:1")
     return learning

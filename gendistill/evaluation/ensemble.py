@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.data.description import Description
@@ -26,6 +25,7 @@ from gendistill.data.real import Split
 from gendistill.errors import UserError
 from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.rates import Candidate
+from gendistill.evaluation.update_loss import UpdateLoss
 from gendistill.evaluation.workers import Workers
 from gendistill.initial import Initial
 from gendistill.nets import learners
@@ -66,6 +66,8 @@ class Ensemble(ABC):
         initial: What the teacher says of its learners' first weights, see :mod:`gendistill.initial`; None: nothing.
         temperature: What logits are divided by in the loss, that of the labels
             (:attr:`gendistill.evaluation.lessons.Lessons.temperature`).
+        precision: In which updates are computed, ``float32`` or ``bfloat16``; accuracy is measured in float32.
+        compile: Whether updates are compiled, where each learner has its own and draws nothing.
     """
 
     def __init__(
@@ -80,8 +82,11 @@ class Ensemble(ABC):
         workers: Workers,
         initial: Initial | None = None,
         temperature: float = 1.0,
+        precision: str = "float32",
+        compile: bool = False,
     ) -> None:
         self.description, self.temperature = description, temperature
+        self.precision, self.compile = precision, compile
         self.seeds = list(seeds)
         self.candidates = list(candidates)
         self.workers = workers
@@ -101,6 +106,11 @@ class Ensemble(ABC):
     def softened(self, logits: Tensor) -> Tensor:
         """Return logits as the loss takes them, at the temperature of the labels."""
         return logits if self.temperature == 1 else logits / self.temperature
+
+    @property
+    def compiles(self) -> bool:
+        """Whether updates are compiled, from the first one on."""
+        return False
 
     @property
     def parameter_count(self) -> int:
@@ -204,9 +214,15 @@ class Separate(Ensemble):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._draw: bool | None = None  # not known yet
+        self._loss = UpdateLoss(self.precision, self.temperature, self.compile)
         for row, network in zip(self.parameters, self.networks, strict=True):
             for name, view in self.views(row).items():
                 network.get_parameter(name).data = view
+
+    @property
+    def compiles(self) -> bool:
+        """Whether updates are compiled, from the first one on."""
+        return self._loss.compiles
 
     def _buffers(self, member: int) -> dict[str, Tensor]:
         return dict(self.networks[member].named_buffers())
@@ -216,6 +232,9 @@ class Separate(Ensemble):
 
         if self._draw is None:
             self._draw = draws(self.networks[0], batches[0][0][0])
+            if not self._draw:
+                # By a worker: what is compiled is compiled for as many cores as torch has there.
+                self.workers.map(lambda batch: self._loss.prepare(self.networks[0], *batch), batches[0][:1])
 
         def one(member: int) -> None:
             seed, place = divmod(member, len(self.candidates))
@@ -229,7 +248,7 @@ class Separate(Ensemble):
         row = slice(member, member + 1)
         for step, (images, labels) in enumerate(batches, start):
             with self._lent(member, step):
-                loss = F.cross_entropy(self.softened(network(images)), labels)
+                loss = self._loss(network, images, labels)
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
             gradient = torch.cat([gradient.flatten() for gradient in gradients])[None]
             rate, momentum = candidate.rates[step], candidate.momenta[step]

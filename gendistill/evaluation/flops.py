@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from gendistill.data.description import Description
 from gendistill.evaluation.ensemble import build_learner
+from gendistill.untrusted import Spec
 
 aten = torch.ops.aten
 ACTIVATIONS = (aten.relu, aten.leaky_relu, aten.sigmoid, aten.tanh, aten.silu, aten.gelu)
@@ -40,7 +41,7 @@ def forward_operations(network: nn.Module, image_shape: tuple[int, int, int]) ->
     }
 
 
-def learner_operations(spec: str | Mapping[str, Any], description: Description) -> dict[str, int]:
+def learner_operations(spec: Spec, description: Description) -> dict[str, int]:
     """Return :func:`forward_operations` of a learner for a data set.
 
     Args:

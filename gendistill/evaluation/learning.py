@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -20,6 +20,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.curve import Curve
 from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.epochs import measuring_points, one_epoch, with_images
+from gendistill.evaluation.flops import learner_operations
 from gendistill.evaluation.lessons import Lessons, whose_normalisation
 from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.parts import Place, of, once
@@ -30,6 +31,7 @@ from gendistill.evaluation.rates import candidates, learned_rate
 from gendistill.evaluation.scores import MEASURES, summary
 from gendistill.evaluation.settings import LEARNED
 from gendistill.evaluation.stacked import Stacked
+from gendistill.evaluation.update_loss import PAYS, Precision
 from gendistill.evaluation.workers import Workers
 from gendistill.initial import Initial
 from gendistill.nets.learners import default_learner
@@ -39,6 +41,8 @@ from gendistill.untrusted import Spec, said
 
 SPLITS = ("test", "validation", "train")
 SELECT = ("each", "last")
+FEWEST = 10_000
+"""Images that a training sees at least before it is asked whether compiling pays."""
 
 
 def learning_curve(
@@ -50,6 +54,7 @@ def learning_curve(
     split: str = "test",
     device: torch.device | str | None = None,
     batched: bool | None = None,
+    compile: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
@@ -70,6 +75,8 @@ def learning_curve(
         device: Where to train; by default where the data is.
         batched: Whether all learners go through one stacked forward pass; None: on a GPU yes, on a CPU no (there each
             core trains one learner, which is quicker).
+        compile: Whether updates are compiled, which takes a C++ compiler and ten seconds; None: on a CPU where the
+            training is long enough (:data:`gendistill.evaluation.update_loss.PAYS`). Results differ by rounding.
         progress: Called with the updates done and their total.
         **changes: Fields of the protocol that are other ones here.
 
@@ -81,8 +88,9 @@ def learning_curve(
         ``split_sizes`` (images of each split), ``class_names``, ``class_sizes`` (images of each in the reported split),
         ``measure``, ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``,
         ``augment``, ``augment_mode``, ``augment_strength``, ``labels``, ``normalisation`` (``data`` or ``teacher``),
-        ``generated``, ``epoch`` (``images`` and ``updates`` of one), ``epochs``, ``lr_asked`` (the option, as it was
-        given), ``lr`` (chosen, by number of updates), ``learned_rate`` (what ``learned`` stands for, if it was tried),
+        ``precision``, ``compiled``, ``generated``, ``epoch`` (``images`` and ``updates`` of one), ``epochs``,
+        ``lr_asked`` (the option, as it was given), ``lr`` (chosen, by number of updates), ``learned_rate`` (what
+        ``learned`` stands for, if it was tried),
         ``selection`` (None, or candidates and their mean validation accuracy),
         ``learner_updates`` (of one learner), ``learners_trained``, ``images_seen`` (by one learner, by number of
         updates), ``seconds``.
@@ -95,7 +103,9 @@ def learning_curve(
     asked = replace(asked, lr=without_choice(teacher, asked.lr))
     if not (batched is None or isinstance(batched, bool)):
         raise UserError(f"batched is {batched!r}; give true, false or none")
-    judging = _Judging(teacher, data, asked, _seeds(seeds), split, device)
+    if not (compile is None or isinstance(compile, bool)):
+        raise UserError(f"compile is {compile!r}; give true, false or none")
+    judging = _Judging(teacher, data, asked, _seeds(seeds), split, device, compile)
 
     def make(place: Place | None) -> dict[str, Any]:
         curve = judging.train(batched, progress, place)
@@ -133,6 +143,7 @@ class _Judging:
         seeds: Of the learners.
         split: Where accuracy is reported.
         device: Where to train; None: where the data is.
+        compile: Whether updates are compiled; None: where it pays.
 
     Raises:
         UserError: See :func:`learning_curve`.
@@ -146,11 +157,13 @@ class _Judging:
         seeds: list[int],
         split: str,
         device: torch.device | str | None,
+        compile: bool | None,
     ) -> None:
         counts = _counts(asked.updates, needed=asked.epochs is None)
         _among("optimizer", asked.optimizer, OPTIMISERS)
         _among("select", asked.select, SELECT)
         _among("measure", asked.measure, MEASURES)
+        _among("precision", asked.precision, get_args(Precision))
         reported = _split(data, split)
         self.asked, self.seeds, self.split = asked, seeds, split
         self.device = data.train.labels.device if device is None else _device(device)
@@ -176,6 +189,7 @@ class _Judging:
         }
         self.lessons = Lessons(self.teacher, self.data.description, seeds, self.total, asked.batch_size, **shown)
         self.learner, self.initial = _judge(self.teacher, self.data, asked.learner)
+        self.compile = self._pays() if compile is None else compile
 
     def _meet(self, teacher: Teacher, data: RealData) -> None:
         """Let the teacher and the real data be seen in one normalisation."""
@@ -184,9 +198,25 @@ class _Judging:
             data = data.with_normalisation(teacher.description.normalisation)
         self.data, self.teacher = data, with_images(teacher, self.asked.generated, len(data.train))
 
+    def _pays(self) -> bool:
+        """Return whether the whole training is so long that compiling its updates saves time.
+
+        It depends on what is trained alone, so that a training is the same on all machines that compile.
+        """
+        updates = self.total * len(self.seeds) * len(self.tried)
+        per_update = self.epoch.images / max(self.epoch.updates, 1)
+        if self.device.type != "cpu" or updates * per_update < FEWEST:
+            return False
+        try:
+            once = learner_operations(self.learner, self.data.description)["multiply_adds"]
+        except Exception:  # a learner of one's own that cannot be looked at without numbers
+            return False
+        return 3 * once * updates * per_update >= PAYS
+
     def known(self, batched: bool | None) -> dict[str, Any]:
         """Return all that the result depends on, in plain values."""
         how = {"seeds": self.seeds, "split": self.split, "device": self.device.type, "batched": batched}
+        how["compile"] = self.compile
         asked = self.asked.options() | {"learner": said(self.learner)}
         return {"asked": asked, **how, **of(self.teacher, self.data)}
 
@@ -195,6 +225,10 @@ class _Judging:
     ) -> Curve:
         """Train all learners, measuring them on the way, from where they are kept if they are."""
         strategy = Stacked if (self.device.type != "cpu" if batched is None else batched) else Separate
+        if strategy is Stacked and self.device.type == "cpu" and self.asked.precision != "float32":
+            # torch's casts for a CPU do not reach through vmap.
+            raise UserError(f"precision is '{self.asked.precision}', in which a CPU trains learners one by one; leave "
+                            "batched out")  # fmt: skip
         cores = torch.get_num_threads() if strategy is Separate and self.device.type == "cpu" else 1
         asked, description, seeds = self.asked, self.data.description, self.seeds
         tell = progress or _silent
@@ -213,6 +247,8 @@ class _Judging:
                 workers=workers,
                 initial=self.initial,
                 temperature=self.lessons.temperature,
+                precision=asked.precision,
+                compile=self.compile,
             )
             each = asked.select == "each"
             curve = Curve(ensemble, len(seeds), self.data.validation, self.reported, each=each, measure=asked.measure)
@@ -260,6 +296,8 @@ class _Judging:
             "augment_strength": dict(strength) if isinstance(strength, Mapping) and strength else None,
             "labels": asked.labels,
             "normalisation": self.normalisation,
+            "precision": asked.precision,
+            "compiled": self.compile and curve.ensemble.compiles,
             "generated": asked.generated,
             "epoch": {"images": self.epoch.images, "updates": self.epoch.updates},
             "epochs": asked.epochs,

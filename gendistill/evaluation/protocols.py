@@ -16,12 +16,13 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.epochs import FRESH, TRAIN, Generated
 from gendistill.evaluation.rates import Momentum, Rate
 from gendistill.evaluation.settings import LEARNED
+from gendistill.evaluation.update_loss import Precision
 from gendistill.nets.learners import default_learner
 from gendistill.untrusted import Spec
 
 NOT_MIRRORED = ("digits", "mnist", "usps", "svhn", "stacked-digits", "stacked-mnist")
 """Data sets whose mirrored images are other signs or none: protocols leave out ``flip`` for them."""
-PLACES = ("seeds", "split", "device", "batched", "progress")
+PLACES = ("seeds", "split", "device", "batched", "compile", "progress")
 """What :func:`gendistill.evaluation.learning.learning_curve` takes beside a protocol: how many learners, and where."""
 
 
@@ -93,6 +94,8 @@ class Protocol:
             labels that it stores, without its labeller.
         normalisation: In which learners see the teacher's and the real images: the ``data``'s, the ``teacher``'s, or
             ``auto``: the teacher's where it is whitened and the data is not, else the data's.
+        precision: In which updates are computed: ``float32``, or ``bfloat16``: convolutions and matrix products in
+            bfloat16 with weights in float32. Accuracy is measured in float32.
     """
 
     learner: Spec | Callable[[Description], Spec] | None = None
@@ -113,6 +116,7 @@ class Protocol:
     augment_strength: Mapping[str, float] | Callable[[Description], Mapping[str, float]] | None = None
     labels: str = "given"
     normalisation: str = "auto"
+    precision: Precision = "float32"
 
     def of(self, description: Description) -> Protocol:
         """Return the protocol for a data set: nothing in it is left to the description any more."""

@@ -186,6 +186,7 @@ SETTINGS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]
     "augment strength": _of_augment("augment_strength", None),
     "labels": _option("labels", "given"),
     "normalisation": _option("normalisation", "data"),
+    "precision": _option("precision", "float32"),
     "generated": _option("generated", "fresh"),
 }
 """How each setting that must be the same is read from a result and its section ``learning``."""

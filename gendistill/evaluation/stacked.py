@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from gendistill.evaluation.ensemble import Batches, Ensemble, right
+from gendistill.evaluation.update_loss import forward
 from gendistill.nets.chance import Chance
 from gendistill.seeds import derive_seed
 
@@ -37,8 +38,12 @@ class Stacked(Ensemble):
         self.table = table.permute(1, 2, 0).tile(1, 1, self.members // len(self.candidates))[..., None]
 
     def _forward(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
-        logits: Tensor = functional_call(self.network, {**parameters, **buffers}, (images,))
-        return logits
+        def called(images: Tensor) -> Tensor:
+            logits: Tensor = functional_call(self.network, {**parameters, **buffers}, (images,))
+            return logits
+
+        # Accuracy is measured in float32, as everywhere.
+        return forward(called, images, self.precision if self.network.training else "float32")
 
     def _buffers(self, member: int) -> dict[str, Tensor]:
         return {name: value[member] for name, value in self.buffers.items()}
@@ -48,7 +53,7 @@ class Stacked(Ensemble):
         self.network.train()
         repeats = len(self.candidates)
         shared = all(stream is batches[0] for stream in batches)
-        forward = vmap(self._forward, in_dims=(0, 0, None if shared else 0), randomness="different")
+        of_all = vmap(self._forward, in_dims=(0, 0, None if shared else 0), randomness="different")
         for step, at_once in enumerate(zip(*batches, strict=True), start):
             if shared:
                 images, labels = at_once[0]
@@ -58,7 +63,7 @@ class Stacked(Ensemble):
                 labels = torch.stack([labels for _, labels in at_once]).repeat_interleave(repeats, 0)
             parameters = {name: view.detach().requires_grad_() for name, view in self.views(self.parameters).items()}
             with self.chance.seeded(derive_seed(self.seeds[0], f"draws/{step}")):
-                logits = forward({**parameters, **self.frozen}, self.buffers, images)
+                logits = of_all({**parameters, **self.frozen}, self.buffers, images)
             # The sum over learners of each one's mean over its batch: no learner's gradient touches another's.
             shown, told = self.softened(logits).flatten(0, 1), labels.flatten(0, 1)
             loss = F.cross_entropy(shown, told, reduction="sum") / labels.shape[1]
