@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_the_first_signal_is_noted_and_the_second_stops(number: signal.Signals, 
         assert signals.received == number
         with pytest.raises(Interrupted, match="stopped at once by a second signal") as caught:
             os.kill(os.getpid(), number)
-            time.sleep(600)
+            time.sleep(60)
     assert caught.value.exit_code == code
 
 
@@ -53,13 +54,21 @@ def test_in_another_thread_signals_are_left_to_the_program() -> None:
     assert seen == [0]
 
 
+@pytest.fixture
+def heard_hangups() -> Iterator[None]:
+    """Let a hangup mean something, also where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_raised_where_the_work_is(number: signal.Signals) -> None:
+def test_a_signal_is_raised_where_the_work_is(number: signal.Signals, heard_hangups: None) -> None:
     before = [signal.getsignal(one) for one in numbers()]
     said = "^interrupted; it is kept$"
     with pytest.raises(Interrupted, match=said) as caught, obeyed(), going_on(lambda: "it is kept"):
         os.kill(os.getpid(), number)
-        time.sleep(600)
+        time.sleep(60)
     assert caught.value.exit_code == 128 + number
     assert [signal.getsignal(one) for one in numbers()] == before
 
