@@ -38,8 +38,7 @@ NETS = "gendistill.nets.dcgan.DCGAN"
 
 def why_not() -> str | None:
     """Return why links cannot be shaped here; None: they can."""
-    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), *PATHS])
-    missing = [tool for tool in ("ip", "tc") if shutil.which(tool) is None]
+    missing = [tool for tool in ("ip", "tc") if shutil.which(tool, path=_environment()["PATH"]) is None]
     if missing:
         return f"there is no {' and no '.join(missing)} here, which shape the links"
     if os.geteuid() != 0:
@@ -52,12 +51,17 @@ def why_not() -> str | None:
     except subprocess.CalledProcessError as error:
         return f"network namespaces or token buckets are not allowed here ({' '.join(error.stderr.split())[:100]})"
     finally:
-        subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+        subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False, env=_environment())
     return None
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment in which the tools are found that a user's path may leave out."""
+    return {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", ""), *PATHS])}
+
+
 def _do(*given: str) -> str:
-    return subprocess.run(given, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(given, check=True, capture_output=True, text=True, env=_environment()).stdout
 
 
 class Network:
@@ -88,7 +92,7 @@ class Network:
 
     def __exit__(self, *_: object) -> None:
         for name in (*self.names, self.bridge):
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False, env=_environment())
 
     @staticmethod
     def address(place: int) -> str:
@@ -130,7 +134,7 @@ def shaped(
     with tempfile.TemporaryDirectory() as root, Network(processes) as network:
         workers = []
         for rank, name in enumerate(network.names):
-            environment = os.environ | {
+            environment = _environment() | {
                 "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_PORT": "29555",
                 "MASTER_ADDR": network.address(0), "GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1",
                 "PYTHONPATH": str(HERE.parents[1]), "CUDA_VISIBLE_DEVICES": "", "TORCH_CPP_LOG_LEVEL": "ERROR",

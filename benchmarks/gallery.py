@@ -23,13 +23,13 @@ from gendistill.commands.train import run_experiment
 from gendistill.config.command_line import Words, assemble
 from gendistill.data.pictures import read_picture
 from gendistill.files import atomic_write
+from gendistill.making import making
 from gendistill.report.over_steps import sampled
 from gendistill.report.pictures import picture_grid
 from gendistill.runs.checkpoint import noted_step
 from gendistill.runs.directory import RunDirectory
 from gendistill.spelling import typed
 from gendistill.teacher import Teacher, load
-from gendistill.teacher.making import making
 from gendistill.words import byte_size, counted
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

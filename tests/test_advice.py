@@ -41,6 +41,7 @@ SAID_BY = {
     ),
     "commands/cluster.py": ("replicate", "sweep"),
     "commands/away.py": ("replicate", "sweep"),
+    **dict.fromkeys((f"commands/{room}.py" for room in ("search", "search_space", "trials")), ("sweep",)),
     "commands/compare_away.py": ("compare",),
     "commands/nas_away.py": ("nas",),
 }

@@ -437,16 +437,23 @@ def beside(replication: Replication, images: int | None, training_images: int) -
     """
     found: list[tuple[str, str | Replication]] = []
     count = str(replication.plan.images_per_class)
+    # Rows of several tables are made on the data of the table that shows them.
+    of_table: list[tuple[str, str | None]] = [
+        ("--data.name", str(replication.experiment(0).data.get("name", "digits")))
+    ]
     for name, reference in replication.plan.sized.items():
         one = replication.of.open(reference)
-        own: list[tuple[str, str | None]] = [("--trainer.images_per_class", count)]
+        own = [*of_table, ("--trainer.images_per_class", count)]
         found.append((name, replace(one, name=f"{reference}-{count}", own=own)))
     for name, reference in replication.plan.beside.items():
         if reference == "real:subset=same":
             if images is not None and images < training_images:
                 found.append((name, f"real:subset={images}"))
+        elif is_real(reference):
+            found.append((name, reference))
         else:
-            found.append((name, reference if is_real(reference) else replication.of.open(reference)))
+            one = replication.of.open(reference)
+            found.append((name, replace(one, own=of_table) if replication.of.is_part(reference) else one))
     return found
 
 

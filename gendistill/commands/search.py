@@ -16,7 +16,6 @@ from gendistill.commands.replicated import replicate
 from gendistill.commands.search_space import Axis, axes, grid
 from gendistill.commands.trials import COMPLETE, STOPPED, Race, Trial
 from gendistill.errors import UserError, did_you_mean
-from gendistill.seeds import derive_seed
 from gendistill.words import counted
 
 SEARCHES = ("grid", "optuna")
@@ -171,6 +170,8 @@ def _optuna(given: Search, data: Any, workers: Crew | None) -> list[Trial]:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import TrialState
+
+    from gendistill.seeds import derive_seed
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     place = given.directory / "optuna.log"

@@ -27,11 +27,11 @@ from gendistill.evaluation.private_teachers import may_see
 from gendistill.evaluation.protocols import OPTIONS, SUMMARIES, expand
 from gendistill.evaluation.scores import at_chance, chance_limit
 from gendistill.evaluation.stacked_modes import stacked_modes
+from gendistill.making import making
 from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import KEY as CLASSES
 from gendistill.teacher.fit import fitted
-from gendistill.teacher.making import making
 from gendistill.teacher.subset import is_everything
 from gendistill.words import counted
 
@@ -64,7 +64,7 @@ def evaluate(
         Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``, ``images``,
         ``decoded_images``, ``bytes`` and its parts (:meth:`gendistill.teacher.Teacher.budget`), ``everything``
         if it is all real training images, whatever it is called, and ``making``, what its file says that making it took
-        (:func:`gendistill.teacher.making.making`)), ``dataset``,
+        (:func:`gendistill.making.making`)), ``dataset``,
         ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``data``, how it was loaded
         (:func:`gendistill.data.recorded.remember`), ``privacy`` (of a private teacher: ``epsilon``, ``delta`` and of
         which ``sums``), ``software`` (versions),

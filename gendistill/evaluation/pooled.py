@@ -55,7 +55,7 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         first["notes"] = _notes(results)
     if all(one.get("architectures") for one in results):
         first["architectures"] = _architectures([one["architectures"] for one in results])
-    made = [one["teacher"].get("making") or {} for one in results]
+    made = [(one.get("teacher") or {}).get("making") or {} for one in results]
     if known := [name for name in made[0] if all(name in one for one in made)]:
         first["teacher"] = {**first["teacher"], "making": {name: _mean([one[name] for one in made]) for name in known}}
     seconds = [one["seconds"] for one in results if one.get("seconds") is not None]

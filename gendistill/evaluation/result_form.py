@@ -24,7 +24,7 @@ from gendistill.json_file import (
     truth,
     whole,
 )
-from gendistill.teacher.making import COUNTS, SECONDS, is_count, is_seconds
+from gendistill.making import COUNTS, SECONDS, is_count, is_seconds
 from gendistill.words import counted
 
 CLOSE = 1e-3

@@ -20,6 +20,8 @@ from gendistill.json_file import Is, Keys, check, mapping, real, size, table_of,
 from gendistill.links.exchanges import OWN
 from gendistill.links.ledger import of_steps
 from gendistill.links.record import ROWS, write_links
+from gendistill.making import KEY as MAKING
+from gendistill.making import entry
 from gendistill.notes import collected
 from gendistill.plain import plain
 from gendistill.privacy.promise import KEY as PRIVACY
@@ -47,8 +49,6 @@ from gendistill.seeds import Streams
 from gendistill.teacher import Teacher, save
 from gendistill.teacher.clouds import plots
 from gendistill.teacher.files import is_intact
-from gendistill.teacher.making import KEY as MAKING
-from gendistill.teacher.making import entry
 from gendistill.teacher.sentences import listing
 from gendistill.words import counted, listed
 

@@ -68,7 +68,7 @@ class Teacher(ABC):
         learning_rates: (T,) learned rates; step ``t`` of a learner uses entry ``t % T``.
         momenta: (T,) learned momenta, used in the same way.
         metadata: Plain values that JSON can hold. Known keys: ``learner``, ``augmentation``, ``config``, ``seed``,
-            ``source``, ``notes``, ``making`` (:mod:`gendistill.teacher.making`).
+            ``source``, ``notes``, ``making`` (:mod:`gendistill.making`).
 
     Raises:
         UserError: The learned rates or momenta are not finite vectors or out of range, or the metadata is not plain.

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from gendistill.data.description import Description
-from gendistill.teacher.making import KEY as MAKING
-from gendistill.teacher.making import is_seconds
+from gendistill.making import KEY as MAKING
+from gendistill.making import is_seconds
 from gendistill.visible import visible
 from gendistill.words import byte_size, counted
 

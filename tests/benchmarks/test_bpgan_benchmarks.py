@@ -10,9 +10,9 @@ from benchmarks.bpgan_kills import NAMES, Ended, faults
 
 
 def test_where_links_cannot_be_shaped_one_sentence_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bpgan_links.shutil, "which", lambda tool: None)
+    monkeypatch.setattr(bpgan_links.shutil, "which", lambda tool, path: None)
     assert bpgan_links.measure() == {"skipped": "there is no ip and no tc here, which shape the links"}
-    monkeypatch.setattr(bpgan_links.shutil, "which", lambda tool: f"/usr/sbin/{tool}")
+    monkeypatch.setattr(bpgan_links.shutil, "which", lambda tool, path: f"/usr/sbin/{tool}")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "only root" in bpgan_links.measure()["skipped"]
 

@@ -23,7 +23,7 @@ def job(root: Path) -> dict[str, Any]:
 
 def without_seconds(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: without_seconds(entry) for key, entry in value.items() if key not in ("seconds", "path")}
+        return {key: without_seconds(entry) for key, entry in value.items() if key not in ("seconds", "path", "making")}
     return [without_seconds(entry) for entry in value] if isinstance(value, list) else value
 
 

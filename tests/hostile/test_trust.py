@@ -763,6 +763,7 @@ def test_no_reader_of_files_passes_on_a_plain_spec() -> None:
     # The ablation copies the entry as it is, for another teacher's metadata; the card writes it down as text. A private
     # teacher's promise, KEY in two more, is numbers and words.
     others = {"evaluation/ablation.py", "teacher/card.py", "evaluation/private_teachers.py", "evaluation/audit.py"}
+    others |= {"evaluation/architectures.py"}  # compares the names of learners, and builds none
     assert found - {f"gendistill/{name}" for name in others} <= readers
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gendistill.data import load as load_data
+from gendistill.making import COUNTS, KEY, LARGEST, SECONDS, entry, making
 from gendistill.teacher import RealSubset, load, save
-from gendistill.teacher.making import COUNTS, KEY, LARGEST, SECONDS, entry, making
 from gendistill.teacher.words import in_words
 
 
