@@ -120,11 +120,16 @@ def _spreads(name: str, each: Mapping[str, Any], modes: Mapping[str, Any]) -> li
         if value is None or value["mean"] is None:
             other = each.get(key.replace("kl_real", "kl"))
             return "∞" if key.startswith("kl_real") and other and other["mean"] is not None else "–"
-        spread = "" if value["std"] is None else f" ± {scale * value['std']:.2g}"
-        return f"{scale * value['mean']:.3g}{spread}"
+        spread = "" if value["std"] is None else f" ± {_rounded(scale * value['std'], 2)}"
+        return f"{_rounded(scale * value['mean'], 3)}{spread}"
 
     return [name, f"{words('captured')} of {modes['total']}", words("covered"), words("high_quality", 100.0), *(
         words(key) for key in ("kl", "kl_real", "kl_all", "kl_real_all", "wasserstein"))]  # fmt: skip
+
+
+def _rounded(value: float, digits: int) -> str:
+    """Return a number with so many digits, none of which stands for tens: 1,000 modes are not 1e+03."""
+    return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
 
 
 def _pair(view: Mapping[str, Any], ending: str) -> Sequence[str]:

@@ -170,3 +170,10 @@ def test_teachers_are_held_against_the_first_run_by_run() -> None:
         low, high = stats.t.interval(1 - 0.05 / 2, 2, statistics.fmean(moved), stats.sem(moved))
         assert f"{name} {statistics.fmean(moved):+.3f} [{low:.3f}, {high:.3f}]" in said
     assert against_first({"teachers": rows[:1]}) == against_first({"teachers": []}) == []
+
+
+def test_a_thousand_modes_are_counted() -> None:
+    runs = [captured({"captured": number, "covered": 435}) for number in (1000, 984, 601)]
+    for run in runs:
+        run["modes"] |= {"total": 1000, "of": "stacked digits"}
+    assert mode_cells({"teachers": [pooled(runs)]})[1] == ["x", "862 ± 226 of 1000", "435 ± 0"]
