@@ -79,7 +79,7 @@ def judged(folder: Path) -> dict[str, list[Mapping[str, Any]]]:
 
 def table(folder: Path) -> dict[str, Any]:
     """Return a row each: the distance at the end, what it is better than the GAN's by, and the share of the compute."""
-    from gendistill.evaluation.comparison import Estimate, holm, p_values, paired, quantile
+    from gendistill.evaluation.comparison import paired_intervals
 
     rows = curves(folder)
     if len(rows.get(GAN, {})) < 2 or len(rows) < 2:
@@ -101,12 +101,8 @@ def table(folder: Path) -> dict[str, Any]:
             for name in order
             if name != GAN
         }
-        each = [paired(values) for values in gains.values()]
-        all_of_them = Estimate(*(np.array(values, dtype=float) for values in zip(*each, strict=True)))
-        steps = holm(p_values(all_of_them))[1]
-        reach = quantile(all_of_them.df, steps) * all_of_them.error
-        for name, gain, far in zip(gains, all_of_them.mean, reach, strict=True):
-            told[name][key] = [float(value) for value in (gain, gain - far, gain + far)]
+        for name, interval in zip(gains, paired_intervals(list(gains.values())), strict=True):
+            told[name][key] = [float(value) for value in interval]
     return {"rows": told, "seeds": sorted(base)}
 
 

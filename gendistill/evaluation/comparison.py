@@ -104,6 +104,22 @@ def paired(differences: ArrayLike, step: float = 0.0) -> Estimate:
     return Estimate(mean, _error(variance / count), np.full(mean.shape, count - 1.0))
 
 
+def paired_intervals(differences: ArrayLike) -> Array:
+    """Return mean, lower and upper end of several rows of paired differences, as one family (Holm).
+
+    Unlike :func:`compare` it knows no bounds: for numbers that are no accuracies.
+
+    Args:
+        differences: (M, K), one row a comparison, one column a seed, K at least 2.
+
+    Returns:
+        (M, 3).
+    """
+    rows = paired(differences)
+    reach = quantile(rows.df, holm(p_values(rows))[1]) * rows.error
+    return np.stack([rows.mean, rows.mean - reach, rows.mean + reach], -1)
+
+
 def welch(values: ArrayLike, others: ArrayLike, step: float = 0.0) -> Estimate:
     """Estimate the difference of the means of independent samples of unequal variance (Welch 1947).
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from gendistill.evaluation.comparison import Estimate, holm, p_values, paired, quantile
+from gendistill.evaluation.comparison import paired_intervals
 from gendistill.report.cells import number
 from gendistill.words import counted
 
@@ -83,12 +81,10 @@ def against_first(results: Mapping[str, Any]) -> list[str]:
         pairs = {name: seen[name][key] for name in others if len(seen[name].get(key, [])) == len(base) > 1}
         if not pairs:
             continue
-        rows = [paired([a - b for a, b in zip(values, base, strict=True)]) for values in pairs.values()]
-        every = Estimate(*(np.array(column, dtype=float) for column in zip(*rows, strict=True)))
-        reach = quantile(every.df, holm(p_values(every))[1]) * every.error
+        found = paired_intervals([[a - b for a, b in zip(values, base, strict=True)] for values in pairs.values()])
         said = [
-            f"{name} {mean:+.{digits}f} [{mean - far:.{digits}f}, {mean + far:.{digits}f}]"
-            for name, mean, far in zip(pairs, every.mean, reach, strict=True)
+            f"{name} {mean:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+            for name, (mean, low, high) in zip(pairs, found, strict=True)
         ]
         how = f"run by run ({len(base)} runs; 95 % intervals, corrected for {counted(len(pairs), 'comparison')})"
         return [f"{called} against {first}, {how}: {', '.join(said)}."]
