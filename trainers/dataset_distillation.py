@@ -432,7 +432,7 @@ class DatasetDistillationTrainer(Trainer):
         )
 
     def samples(self) -> dict[str, Grid]:
-        """Return about ten rows of distilled images as pixels, a column a class, step after step; and as they are stored."""
+        """Return about ten rows of distilled images as pixels, a column a class, and as they are stored."""
         steps, names = max(1, 10 // self.images_per_class), self.data.description.class_names
         values, classes = self.images.detach()[:steps].flatten(0, 1), self.classes.repeat(min(steps, len(self.images)))
         with torch.no_grad():
