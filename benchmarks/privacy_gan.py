@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +35,7 @@ from gendistill.evaluation.frechet import frechet_distance_from_features
 from gendistill.evaluation.roc import told_apart
 from gendistill.federated.certificates import make
 from gendistill.files import atomic_write
+from gendistill.nets.learners import default_learner
 from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
 from gendistill.seeds import Streams, stream
@@ -72,6 +74,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, nargs="*", default=NOISE)
     parser.add_argument("--steps", type=int)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the processes of a row end, too
     options = ["--config", given.config, *(["--scale", given.scale] if given.scale else [])]
     options += [f"--data.root={Path(given.data_root).resolve()}"] if given.data_root else []
     options += ["--run.device=cpu", "--run.threads=1", "--run.progress=false"]
@@ -180,7 +183,7 @@ class Study:
         scores = evaluate(
             load(place / "server" / "teacher.safetensors"),
             self.data,
-            learning={"updates": [300], "seeds": [0], "device": "cpu"},
+            learning={"updates": [300], "seeds": [0], "device": "cpu", "learner": self.learner(), "lr": [0.01, 0.03]},
             fidelity=None,
         )["learning"]
         traffic = json.loads((place / "server" / "traffic.json").read_text())
@@ -197,6 +200,11 @@ class Study:
             "auc_score": mean([attack["score"] for attack in attacks]),
             "by_site": {"fd_site": near, "fd_global": far, "attacks": attacks},
         }
+
+    def learner(self) -> dict[str, Any]:
+        """Return the learner that judges: the usual one of this data, narrow."""
+        usual = default_learner(self.data.description)
+        return usual | {"init_args": usual["init_args"] | {"width": 32}}
 
     def distance(self, teacher: Any, real: RealData) -> float:
         """Return the Fréchet distance to real images, of generated ones of the same classes."""
