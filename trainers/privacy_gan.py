@@ -358,10 +358,13 @@ class PrivacyGANTrainer(Trainer):
         return self._marked(GeneratorTeacher(network, teachers[0].description, metadata=teachers[0].metadata))
 
     def _marked(self, teacher: GeneratorTeacher) -> GeneratorTeacher:
-        promise = "feedback" if self.noise_multiplier else "none"
-        promise = "discriminator" if self.protect == "discriminator" else promise
+        guarantee = "feedback" if self.noise_multiplier else "none"
+        guarantee = "discriminator" if self.protect == "discriminator" else guarantee
+        if guarantee != "none" and not self._simulates:
+            # What a site does is its own affair: the server knows what it asked for.
+            guarantee += ", by the server's config; each site's privacy.json says what was kept"
         facts: dict[str, Any] = {"clients": self.clients, "alpha": self.alpha, "teacher": self.teacher_kind}
-        facts |= {"feedback": self.feedback, "noise_multiplier": self.noise_multiplier, "formal_guarantee": promise}
+        facts |= {"feedback": self.feedback, "noise_multiplier": self.noise_multiplier, "formal_guarantee": guarantee}
         teacher.metadata = teacher.metadata | {"privacy_gan": facts}
         return teacher
 
@@ -412,6 +415,10 @@ class PrivacyGANTrainer(Trainer):
     def _site_run(self, number: int) -> RunContext:
         """Return the run with the folder of a site that is simulated, where its ledger is."""
         return replace(self.run, directory=RunDirectory(self.run.directory.path / "sites", f"site-{number}"))
+
+    def tunable(self, device: torch.device) -> dict[str, tuple[Any, ...]]:
+        """Return nothing where a trial of speed would make private sums, too."""
+        return {} if self.protect == "discriminator" else super().tunable(device)
 
     def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
         """Return what the base says."""
