@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gendistill.errors import UserError
+from gendistill.privacy.accountant import ACCOUNTANTS, LARGEST, Call, epsilon_of
 from gendistill.privacy.ledger import ADJACENCIES, Ledger
 from gendistill.privacy.noise import SOURCE
 from gendistill.privacy.stand_in import PUBLIC
@@ -85,7 +86,7 @@ def read_promise(noted: Mapping[str, Any]) -> Promise:
     try:
         entries: list[dict[str, Any]] = [
             {
-                "purpose": str(one["purpose"]),
+                "purpose": str(one.get("purpose", "sums")),
                 "noise": float(one["noise"]),
                 "rate": float(one["rate"]),
                 "calls": int(one["calls"]),
@@ -93,7 +94,7 @@ def read_promise(noted: Mapping[str, Any]) -> Promise:
             for one in noted["calls"]
         ]
         found = Promise(float(noted["epsilon"]), float(noted["delta"]), str(noted["adjacency"]), entries)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f"the teacher's promise of privacy cannot be read ({error!r}); make the teacher again"
         ) from error
@@ -102,3 +103,21 @@ def read_promise(noted: Mapping[str, Any]) -> Promise:
     if not sound or not all(one["rate"] <= 1 for one in entries):
         raise UserError("the teacher's promise of privacy names numbers that cannot be; make the teacher again")
     return found
+
+
+def counted(noted: Mapping[str, Any]) -> float | None:
+    """Return what the sums cost that an entry :data:`KEY` names, by their accountant; None: it is not known here.
+
+    Raises:
+        UserError: The entry is damaged.
+    """
+    made = read_promise(noted)
+    calls = [Call(one["noise"], one["rate"], one["calls"]) for one in made.entries]
+    accountant = str(noted.get("accountant"))
+    if not 0 < made.delta < 1:
+        return LARGEST if calls else 0.0
+    try:
+        found = epsilon_of(calls, made.delta, accountant if accountant in ACCOUNTANTS else ACCOUNTANTS[0])
+    except UserError:  # Opacus is not installed
+        return None
+    return min(found, LARGEST)
