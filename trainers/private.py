@@ -34,7 +34,7 @@ class Withheld(Generic[Records]):
     """Records on their way to the mechanism; not copied, so that no trial of speed trains on them."""
 
     def __init__(self, records: Records) -> None:
-        self.records = records
+        self.records: Records = records
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         """Refuse to be copied or pickled."""

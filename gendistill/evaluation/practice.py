@@ -220,8 +220,8 @@ def practise(
     where = data.train.labels.device if device is None else torch.device(device)
     case = _Case(source.to(where), data.to(where), plan, learner or default_learner(data.description), where)
     tried = list(dict.fromkeys(rates or [plan.lr]))
-    for other in (others or {}).values():
-        without_choice(other, tried)
+    for beside in (others or {}).values():
+        without_choice(beside, tried)
     plans = [replace(plan, lr=rate) for rate in tried]
     ways: dict[str, Teacher | None] = dict.fromkeys((PRACTICE, RANDOM, AT_ONCE))
     ways |= {FRESH: source} | {
