@@ -38,8 +38,10 @@ WIDTH = 260
 """Pixels of a picture, at least."""
 COLOURS = 64
 """Of a picture's palette; digits have 17 greys."""
-LARGEST_FILM = 90_000
-"""Bytes of a film, at most; a longer one has fewer frames."""
+LARGEST_FILM = 60_000
+"""Bytes of a film, at most; a larger one has fewer frames."""
+FILM_WIDTH, FILM_COLOURS = 200, 16
+"""Pixels and colours of a film's frames, at most."""
 
 
 @dataclass(frozen=True)
@@ -187,12 +189,18 @@ def write_png(picture: object, name: str) -> None:
 
 
 def write_film(frames: Sequence[object], name: str) -> None:
-    """Write a film as a GIF, with every second frame left out until it is small."""
+    """Write a film as a GIF, with every second frame left out until it is small; two frames are no film."""
     import io
 
     from PIL import Image
 
-    kept = [frame.quantize(COLOURS) for frame in frames if isinstance(frame, Image.Image)]
+    kept = [
+        frame.resize((FILM_WIDTH, round(FILM_WIDTH * frame.height / frame.width)), Image.Resampling.BOX).quantize(
+            FILM_COLOURS
+        )
+        for frame in frames
+        if isinstance(frame, Image.Image)
+    ]
     while len(kept) > 2:
         buffer = io.BytesIO()
         times = [350] * (len(kept) - 1) + [1500]

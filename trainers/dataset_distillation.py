@@ -432,15 +432,15 @@ class DatasetDistillationTrainer(Trainer):
         )
 
     def samples(self) -> dict[str, Grid]:
-        """Return the distilled images as pixels, one row a step, at most ten rows; and as they are stored."""
-        values = self.images.detach()[:10].flatten(0, 1)
+        """Return about ten rows of distilled images as pixels, a column a class, and as they are stored."""
+        steps, names = max(1, 10 // self.images_per_class), self.data.description.class_names
+        values, classes = self.images.detach()[:steps].flatten(0, 1), self.classes.repeat(min(steps, len(self.images)))
         with torch.no_grad():
-            shown = decoded(self.decode, values, self.classes.repeat(min(10, len(self.images))))[:: self.decode.cells]
-        class_names, columns = self.data.description.class_names, len(self.classes)
-        names = tuple(class_names[kind] for kind in self.classes.tolist()) * min(10, len(self.images))
-        pictures = {"distilled": Grid(self.normalisation.invert(shown).clamp(0, 1), columns, names)}
+            shown = decoded(self.decode, values, classes)[:: self.decode.cells]
+        captions, columns = tuple(names[kind] for kind in classes.tolist()), len(names)
+        pictures = {"distilled": Grid(self.normalisation.invert(shown).clamp(0, 1), columns, captions)}
         stored = pixels_of(self.decode, values)
-        return pictures if stored is None else pictures | {"stored": Grid(stored, columns, names)}
+        return pictures if stored is None else pictures | {"stored": Grid(stored, columns, captions)}
 
 
 class NormAverage:

@@ -259,6 +259,12 @@ def test_pictures_are_pixels_of_every_step(tiny_data: RealData, tmp_path: Path) 
     assert pixels.shape == (6, 1, 8, 8) and pixels.min() >= 0 and pixels.max() <= 1
 
 
+def test_pictures_of_many_images_a_step_have_a_column_a_class(tiny_data: RealData, tmp_path: Path) -> None:
+    grid = attached(tiny(images_per_class=4), tiny_data, tmp_path).samples()["distilled"]
+    assert len(grid.pixels) == 2 * 4 * 3 and grid.columns == 3
+    assert grid.names == tuple(tiny_data.description.class_names) * 8
+
+
 def test_memory_modes_end_at_the_same_images(tiny_data: RealData, tmp_path: Path) -> None:
     ends = []
     for memory in ("full", "recompute"):
