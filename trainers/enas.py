@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.evaluation.ensemble import right
+from gendistill.evaluation.private_teachers import require_public
 from gendistill.nets.cells import EDGES, OPERATIONS, cell_name
 from gendistill.nets.spaces import CellSpace
 from gendistill.nets.supernet import SuperNet
@@ -119,6 +120,7 @@ class ENASTrainer(Trainer):
             raise UserError(f"'{self.data.description.name}' has no validation images, which reward the children")
         description = self.data.description
         self._teacher = open_teacher(self.reference, self.data, device=self.device)
+        require_public(self._teacher, "children are rewarded, and one is chosen, by validation images")
         if self.learning_rate is None and self._teacher.learning_rates is None:
             raise UserError(
                 f"the teacher '{self.reference}' learned no learning rates; give one that did, such as a GTN, or a "

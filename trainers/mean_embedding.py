@@ -17,7 +17,6 @@ from gendistill.errors import UserError
 from gendistill.losses.matching import feature_matching
 from gendistill.nets.gtn import GTNGenerator
 from gendistill.objects import build
-from gendistill.privacy.accountant import noise_for
 from gendistill.runs.watch import Watched
 from gendistill.seeds import stream
 from gendistill.teacher import GeneratorTeacher, Teacher
@@ -101,7 +100,7 @@ class MeanEmbeddingTrainer(PrivateTrainer):
         drawn = torch.randn(self.frequency_count, pixels, generator=draw) / widths.sqrt()[:, None]
         self.frequencies = drawn.to(self.device)
         self.labels = torch.arange(classes, device=self.device).repeat_interleave(self.batch_size // classes)
-        noise = noise_for(self.budget.epsilon, self.budget.delta, 1 + self.spare)
+        noise = self.ledger.noise_for(1 + self.spare)
         name = sum_name(
             "embedding", seed=self.run.options.seed, frequencies=self.frequency_count, bandwidths=self.bandwidths,
             noise=noise,

@@ -5,17 +5,19 @@ The server, and whoever sees its generators, sees answers alone, and these are m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.privacy.ledger import FILE_NAME, Budget, Ledger
+from gendistill.privacy.ledger import Budget
 from gendistill.privacy.mechanism import PrivateSums
-from gendistill.privacy.releases import FOLDER, Releases
 from gendistill.privacy.stand_in import stand_in
 from gendistill.runs.context import RunContext
 from trainers.batch import Batch
 from trainers.gan import GANTrainer
 from trainers.privacy_sides import DiscriminatorHalf
-from trainers.private import require_no_statistics, sample_rate
+from trainers.private import counted_in, require_no_statistics, sample_rate
 from trainers.private_pairs import PairUpdates, check_divisible
 
 
@@ -60,19 +62,26 @@ class PrivateDiscriminatorHalf(DiscriminatorHalf):
         run: The run, whose directory has the ledger and what was released.
         data: The private images.
         feedback: See :class:`~trainers.privacy_sides.DiscriminatorHalf`.
+        config: Of the run, by which sums are made; None: not known.
+
+    Raises:
+        UserError: The discriminator mixes records, or what was spent is not known.
     """
 
-    def __init__(self, how: DPSGD, run: RunContext, data: RealData, feedback: str) -> None:
+    def __init__(
+        self, how: DPSGD, run: RunContext, data: RealData, feedback: str, config: Mapping[str, Any] | None = None
+    ) -> None:
         known = stand_in(data, how.gan.batch_size)
         super().__init__(how.gan, run, known, feedback)
         require_no_statistics(how.gan.discriminator)
-        path, options = run.directory.path, run.options
+        options = run.options
+        self.ledger, releases = counted_in(run.directory, how.budget, config)
         self.sums = self.new_sums(
             data.train.to(run.device),
             known.description.num_classes,
             known.description.normalisation,
-            Ledger(path / FILE_NAME, how.budget),
-            Releases(path / FOLDER),
+            self.ledger,
+            releases,
         )
         self.pairs = PairUpdates(
             self.sums,
@@ -96,9 +105,18 @@ class PrivateDiscriminatorHalf(DiscriminatorHalf):
         gan = self.gan
         self.pairs.make(self.round * gan.n_dis + update, gan.discriminator, gan.discriminator_optimizer, fake)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the half's state, and what was spent for it."""
+        return super().state_dict() | {"ledger": self.ledger.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a state back, if the ledger counts all that it was made with."""
+        self.ledger.load_state_dict(state["ledger"])
+        super().load_state_dict(state)
+
     def spending(self) -> str:
         """Return what was spent, in words."""
-        ledger = self.sums.ledger
+        ledger = self.ledger
         calls = sum(entry["calls"] for entry in ledger.entries())
         return (
             f"{calls} updates, epsilon {ledger.spent():.4g} at delta {ledger.budget.delta:g} (one image added or "

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -30,7 +31,9 @@ from gendistill.nets.mixture import GeneratorMixture
 from gendistill.notes import note
 from gendistill.objects import build
 from gendistill.plain import plain
-from gendistill.privacy.ledger import Budget
+from gendistill.privacy.ledger import FILE_NAME, Budget, Ledger
+from gendistill.privacy.promise import KEY, promise
+from gendistill.privacy.stand_in import stand_in
 from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.loop import train
@@ -49,12 +52,18 @@ from trainers.privacy_sides import (
     context_of,
     require_batch,
 )
+from trainers.private import Withheld, require_no_looks
 from trainers.score_estimators import ESTIMATORS, Estimator, EvolutionStrategies, Surrogate
 from trainers.trainer import Trainer
 
 BASE = {"class_path": "trainers.gan.ConditionalGANTrainer", "init_args": {"n_dis": 1}}
 TEACHERS = ("frozen", "live")
 PROTECTED = ("feedback", "discriminator")
+COVERS = "training images of each site"
+PUBLIC = (
+    "about how many images a site has (site_size)",
+    "the server's own images, and how a simulation divides images",
+)
 
 
 class PrivacyGANTrainer(Trainer):
@@ -164,6 +173,8 @@ class PrivacyGANTrainer(Trainer):
         self.protect, self.site_size = protect, site_size
         self.shares = Shares(clients, split, client_images, global_split)
         self.taught_by = taught_by
+        self._simulates = False
+        self._withheld: Withheld | None = None
         gan = self._gan()
         check_base(gan)
         if feedback == "score" and (gan.packing > 1 or gan.loss_type == adversarial.RELATIVISTIC):
@@ -233,7 +244,7 @@ class PrivacyGANTrainer(Trainer):
             feedback=self.feedback,
         )
 
-    def sanitiser(self, ledger: Any = None) -> Sanitiser | None:
+    def sanitiser(self, ledger: Path | None = None, *, begun: bool = False) -> Sanitiser | None:
         """Return what clips and noises a site's feedback; None where nothing does."""
         if self.protect == "discriminator":
             return None
@@ -241,13 +252,16 @@ class PrivacyGANTrainer(Trainer):
             if self.epsilon is not None:
                 raise UserError("epsilon is given without clip and noise_multiplier; give both, or leave it out")
             return None
-        return Sanitiser(self.clip, self.noise_multiplier, delta=self.delta, epsilon=self.epsilon, ledger=ledger)
+        limits: dict[str, Any] = {"delta": self.delta, "epsilon": self.epsilon}
+        return Sanitiser(self.clip, self.noise_multiplier, ledger=ledger, begun=begun, **limits)
 
     def discriminator_half(self, run: RunContext, data: RealData, number: int = 0) -> DiscriminatorHalf:
         """Return the half of one site, whose private images are ``data``."""
         gan, context = self._gan(), context_of(run, number)
         if self.protect == "discriminator":
-            return PrivateDiscriminatorHalf(self.dp_sgd(gan), context, data, self.feedback)
+            # In a simulation the config is in the run's own directory, above those of its sites.
+            config = (self.run if self._simulates else run).directory.read_config()
+            return PrivateDiscriminatorHalf(self.dp_sgd(gan), context, data, self.feedback, config)
         return DiscriminatorHalf(gan, context, data, self.feedback)
 
     def generator_halves(self, run: RunContext, data: RealData, count: int) -> list[GeneratorHalf]:
@@ -344,14 +358,25 @@ class PrivacyGANTrainer(Trainer):
         return self._marked(GeneratorTeacher(network, teachers[0].description, metadata=teachers[0].metadata))
 
     def _marked(self, teacher: GeneratorTeacher) -> GeneratorTeacher:
-        promise = "feedback" if self.noise_multiplier else "none"
-        promise = "discriminator" if self.protect == "discriminator" else promise
+        guarantee = "feedback" if self.noise_multiplier else "none"
+        guarantee = "discriminator" if self.protect == "discriminator" else guarantee
+        if guarantee != "none" and not self._simulates:
+            # What a site does is its own affair: the server knows what it asked for.
+            guarantee += ", by the server's config; each site's privacy.json says what was kept"
         facts: dict[str, Any] = {"clients": self.clients, "alpha": self.alpha, "teacher": self.teacher_kind}
-        facts |= {"feedback": self.feedback, "noise_multiplier": self.noise_multiplier, "formal_guarantee": promise}
+        facts |= {"feedback": self.feedback, "noise_multiplier": self.noise_multiplier, "formal_guarantee": guarantee}
         teacher.metadata = teacher.metadata | {"privacy_gan": facts}
         return teacher
 
     # -- all sides in one process -------------------------------------------------------------------------------------
+
+    def known_of(self, data: RealData) -> RealData:
+        """Return what the run may know beside its sites and its server: all, or grey images where these are private."""
+        if self.protect != "discriminator":
+            return data
+        known = stand_in(data, self.batch_size)
+        self._withheld = Withheld(replace(data, description=known.description))
+        return known
 
     def build(self) -> None:
         """Build a hub and its sites, which talk within the process."""
@@ -360,22 +385,28 @@ class PrivacyGANTrainer(Trainer):
                 "PrivacyGAN simulates its sites in one process; start it without torchrun, or use gendistill privacy "
                 "serve"
             )
+        self._simulates = True
+        if self._withheld is not None:
+            require_no_looks(self.run.options)
         note(self.honest())
         terms = self.agreement(self.run, self.data)
         seed = self.run.options.seed
-        server = self.shares.of_server(self.data, seed)
+        data = self.data if self._withheld is None else self._withheld.records.to(self.device)
+        server = self.shares.of_server(data, seed)
         self.generators = self.generator_halves(self.run, server, self.clients)
         first = self.generators[0].teaching
         self.teacher_gan = None if first is None or first.moves else first.gan
         self.discriminators = [
-            self.discriminator_half(self._site_run(number), self.shares.of_site(self.data, number, seed), number)
+            self.discriminator_half(self._site_run(number), self.shares.of_site(data, number, seed), number)
             for number in range(self.clients)
         ]
         names = [f"site-{number}" for number in range(self.clients)]
         seats = {name: Seat(half) for name, half in zip(names, self.generators, strict=True)}
         run = bytes(16)
         self._hub = Hub(run, terms, seats, lambda line: None)
-        self.sanitisers = [self.sanitiser() for _ in names]
+        ledgers = [self._site_run(number).directory.path / FILE_NAME for number in range(self.clients)]
+        begun = self.run.directory.has_state
+        self.sanitisers = [self.sanitiser(ledger if self.noise_multiplier else None, begun=begun) for ledger in ledgers]
         self._sites = [
             Site(run, terms, half, InProcess(self._hub, name), sanitiser=sanitiser)
             for name, half, sanitiser in zip(names, self.discriminators, self.sanitisers, strict=True)
@@ -384,6 +415,10 @@ class PrivacyGANTrainer(Trainer):
     def _site_run(self, number: int) -> RunContext:
         """Return the run with the folder of a site that is simulated, where its ledger is."""
         return replace(self.run, directory=RunDirectory(self.run.directory.path / "sites", f"site-{number}"))
+
+    def tunable(self, device: torch.device) -> dict[str, tuple[Any, ...]]:
+        """Return nothing where a trial of speed would make private sums, too."""
+        return {} if self.protect == "discriminator" else super().tunable(device)
 
     def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
         """Return what the base says."""
@@ -443,10 +478,15 @@ class PrivacyGANTrainer(Trainer):
         return Watched(moved={"the generators' weights": weights})
 
     def teacher(self) -> Teacher:
-        """Return the mixture of all generators, or one."""
-        if isinstance(self.taught_by, int):
-            return self._marked(self.generators[self.taught_by].teacher())
-        return self.mixed(list(self.generators))
+        """Return the mixture of all generators, or one, with what it promises."""
+        one = self.taught_by if isinstance(self.taught_by, int) else None
+        made = self.mixed(list(self.generators)) if one is None else self._marked(self.generators[one].teacher())
+        halves = [half for half in self.discriminators if isinstance(half, PrivateDiscriminatorHalf)]
+        if halves:
+            # A record is at one site, so that what all tell of it is what its own site tells.
+            ledgers = [half.ledger for half in (halves if one is None else [halves[one]])]
+            made.metadata |= {KEY: promise(max(ledgers, key=Ledger.spent), PUBLIC) | {"covers": COVERS}, "data": {}}
+        return made
 
     def samples(self) -> Mapping[str, Tensor | Grid]:
         """Return each site's pictures."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,21 +20,51 @@ from gendistill.privacy.mechanism import PrivateSums
 from gendistill.privacy.promise import KEY, promise
 from gendistill.privacy.releases import FOLDER, Releases
 from gendistill.privacy.stand_in import stand_in
+from gendistill.runs.configuration import bound, differing
 from gendistill.runs.context import RunContext
+from gendistill.runs.directory import RunDirectory
 from gendistill.runs.options import RunOptions
 from trainers.batch import Batch
 from trainers.trainer import Trainer
 
+Records = TypeVar("Records", Split, RealData)
 
-class Withheld:
+
+class Withheld(Generic[Records]):
     """Records on their way to the mechanism; not copied, so that no trial of speed trains on them."""
 
-    def __init__(self, records: Split) -> None:
-        self.records = records
+    def __init__(self, records: Records) -> None:
+        self.records: Records = records
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         """Refuse to be copied or pickled."""
         raise TypeError("private records are neither copied nor written to a file")
+
+
+def counted_in(
+    directory: RunDirectory, budget: Budget, config: Mapping[str, Any] | None = None
+) -> tuple[Ledger, Releases]:
+    """Return a run's ledger, and where its sums are kept.
+
+    A run that takes another one's place (``run.fresh``) spends from the same ledger; sums that were made by other
+    settings are none of its own, and it keeps its sums in a folder beside.
+
+    Args:
+        directory: Of the run.
+        budget: What may be spent.
+        config: By which sums are made; None: not known.
+
+    Raises:
+        UserError: What was spent is not known.
+    """
+    path, settings = directory.path, bound(plain(config or {}))
+    begun = directory.has_state or any(path.glob(f"{FOLDER}*/*.safetensors"))
+    ledger = Ledger(path / FILE_NAME, budget, begun=begun)
+    for place in itertools.count(1):
+        releases = Releases(path / (FOLDER if place == 1 else f"{FOLDER}-{place}"), settings)
+        if (known := releases.known()) is None or not differing(known, settings):
+            break
+    return ledger, releases
 
 
 class PrivateTrainer(Trainer):
@@ -58,6 +89,8 @@ class PrivateTrainer(Trainer):
 
     public: ClassVar[tuple[str, ...]] = ()
     """What the method treats as public, in words, beside what every one does."""
+    declared: Sequence[str] = ()
+    """What the run treats as public, beside it."""
 
     def __init__(
         self,
@@ -88,14 +121,9 @@ class PrivateTrainer(Trainer):
         require_no_looks(run.options)
         # On whichever device a sum is made: noise is added on the CPU.
         records = self._withheld.records.to(run.device)
-        path = run.directory.path
-        self.sums = self.new_sums(
-            records,
-            data.description.num_classes,
-            data.description.normalisation,
-            Ledger(path / FILE_NAME, self.budget),
-            Releases(path / FOLDER),
-        )
+        described = data.description
+        self.ledger, releases = counted_in(run.directory, self.budget, run.directory.read_config())
+        self.sums = self.new_sums(records, described.num_classes, described.normalisation, self.ledger, releases)
         super().attach(run, data)
 
     def new_sums(self, *parts: Any) -> PrivateSums:
@@ -104,7 +132,7 @@ class PrivateTrainer(Trainer):
 
     def promised(self) -> dict[str, Any]:
         """Return the entries of a teacher's metadata that say what it promises; of the data nothing is said."""
-        return {KEY: promise(self.sums.ledger, self.public), "data": {}}
+        return {KEY: promise(self.ledger, [*self.public, *self.declared]), "data": {}}
 
     def tunable(self, device: torch.device) -> dict[str, tuple[Any, ...]]:
         """Return nothing: a trial of speed would make private sums, too."""
@@ -184,19 +212,6 @@ def require_no_looks(options: RunOptions) -> None:
         raise UserError(
             f"run.evaluate_every is {options.evaluate_every}, and it measures distances to training and validation "
             "images, which are private; set it to 0, and judge the teacher on test images when it is made"
-        )
-
-
-def check_public_start(images: str, allowed: Sequence[str] = ("noise",)) -> None:
-    """Refuse to start from real images.
-
-    Raises:
-        UserError: Says what may start.
-    """
-    if images == "real" or images.startswith("real:"):
-        raise UserError(
-            f"images is '{images}', and a private teacher that starts from private images shows them; start from "
-            f"{' or '.join(allowed)}, or from the file of a teacher that is public or private itself"
         )
 
 

@@ -17,19 +17,18 @@ from gendistill.decodes.choice import Choice
 from gendistill.errors import UserError
 from gendistill.losses.matching import gradient_distance
 from gendistill.nets.learners import build_learner, default_learner
-from gendistill.privacy.accountant import noise_for
 from gendistill.teacher import Teacher
 from trainers.checks import check_counts
 from trainers.matching import MatchingTrainer
 from trainers.private import (
     PrivateTrainer,
     check_class_size,
-    check_public_start,
     check_spare,
     require_no_statistics,
     sample_rate,
     sum_name,
 )
+from trainers.private_start import check_public_start, count_start
 from trainers.record_gradients import in_shapes, record_gradients
 
 
@@ -51,7 +50,9 @@ class PrivateGradientMatchingTrainer(PrivateTrainer, MatchingTrainer):
         lr_network: SGD's rate of these updates.
         images_per_class: See :class:`~trainers.matching.MatchingTrainer`.
         decode: See there.
-        images: What images start from: ``noise``, or a teacher that is public or private itself.
+        images: What images start from: ``noise``; a private teacher, whose sums count here, too; or a public one.
+        public_start: Declares that no private image has gone into what the run starts from, images or the generator of
+            a ``decode``; what is declared goes into the teacher's file.
         lr_images: SGD's rate of the images.
         momentum: SGD's momentum of the images.
         learner: The network; without batch norm.
@@ -80,6 +81,7 @@ class PrivateGradientMatchingTrainer(PrivateTrainer, MatchingTrainer):
         images_per_class: int = 10,
         decode: Choice = None,
         images: str = "noise",
+        public_start: bool = False,
         lr_images: float = 0.1,
         momentum: float = 0.5,
         learner: dict[str, Any] | None = None,
@@ -108,6 +110,7 @@ class PrivateGradientMatchingTrainer(PrivateTrainer, MatchingTrainer):
             raise UserError(f"clip and lr_network must be positive, got {clip} and {lr_network}")
         if isinstance(age, bool) or not isinstance(age, int) or age < 0:
             raise UserError(f"age is {age!r}; give a whole number from 0")
+        self.public_start = public_start
         self.class_size, self.clip, self.spare = check_class_size(class_size), float(clip), check_spare(spare)
         self.sample, self.matches, self.age, self.lr_network = sample, matches, age, lr_network
 
@@ -119,10 +122,8 @@ class PrivateGradientMatchingTrainer(PrivateTrainer, MatchingTrainer):
         classes = self.data.description.num_classes
         whole = f"{classes} classes of {self.class_size} images"
         self.rate = sample_rate(self.sample, self.class_size * classes, whole)
-        calls = self.steps + self.spare
-        self.noise_multiplier = noise_for(
-            self.budget.epsilon, self.budget.delta, calls, self.rate, self.budget.accountant
-        )
+        count_start(self)
+        self.noise_multiplier = self.ledger.noise_for(self.steps + self.spare, self.rate)
         self.sums.at_once = 32
 
     def distance(self, network: Any, real: Tensor, synthetic: Tensor, first_class: int) -> Tensor:

@@ -20,7 +20,6 @@ from gendistill.decodes.choice import Choice
 from gendistill.errors import UserError
 from gendistill.losses.matching import feature_matching
 from gendistill.nets.learners import build_learner, default_learner
-from gendistill.privacy.accountant import noise_for
 from gendistill.runs.counter import Counter
 from gendistill.seeds import stream
 from gendistill.teacher import Teacher
@@ -30,11 +29,11 @@ from trainers.distribution_matching import DistributionMatchingTrainer
 from trainers.private import (
     PrivateTrainer,
     check_class_size,
-    check_public_start,
     check_spare,
     require_no_statistics,
     sum_name,
 )
+from trainers.private_start import check_public_start, count_start
 
 BOUND = 1.0
 """Norm of the features that a record adds; they are scaled to it, so that clipping takes nothing away."""
@@ -56,7 +55,9 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
             it costs one.
         images_per_class: See :class:`~trainers.matching.MatchingTrainer`.
         decode: See there; ``{factor: 2}`` shows four images for each stored one.
-        images: What images start from: ``noise``, or a teacher that is public or private itself.
+        images: What images start from: ``noise``; a private teacher, whose sums count here, too; or a public one.
+        public_start: Declares that no private image has gone into what the run starts from, images or the generator of
+            a ``decode``; what is declared goes into the teacher's file.
         lr_images: Adam's learning rate of the images, in normalised units; it falls to zero along a cosine.
         average: Decay of the moving average of the images, which is the teacher; 0: the images themselves.
         learner: The network whose features are matched, with random weights; without batch norm.
@@ -85,6 +86,7 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
         images_per_class: int = 10,
         decode: Choice = None,
         images: str = "noise",
+        public_start: bool = False,
         lr_images: float = 0.1,
         average: float = 0.99,
         learner: dict[str, Any] | None = None,
@@ -115,6 +117,7 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
             strength=strength,
             chunk=chunk,
         )
+        self.public_start = public_start
         self.class_size, self.networks, self.spare = check_class_size(class_size), networks, check_spare(spare)
         self.decay = average
 
@@ -128,7 +131,8 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
         self.features = unit_features
         self.chosen = 0
         self.average = self.images.detach().clone()
-        self.noise_multiplier = noise_for(self.budget.epsilon, self.budget.delta, self.networks + self.spare)
+        count_start(self)
+        self.noise_multiplier = self.ledger.noise_for(self.networks + self.spare)
         # Networks see one class at a time, so that a quarter of a chunk of each fits the cache (twice as fast as less).
         self.sums.at_once = max(1, self.chunk // 4) * self.data.description.num_classes
         counter = Counter("private means", "networks")

@@ -16,7 +16,6 @@ from torch.func import grad
 
 from gendistill.errors import UserError
 from gendistill.losses.adversarial import RELATIVISTIC
-from gendistill.privacy.accountant import noise_for
 from gendistill.privacy.mechanism import PrivateSums
 from gendistill.privacy.noise import system_uniform
 from trainers.batch import Batch
@@ -75,9 +74,7 @@ class PairUpdates:
     def __post_init__(self) -> None:
         if not 0 < self.clip < float("inf"):
             raise UserError(f"clip is {self.clip}; give a positive norm")
-        budget = self.sums.ledger.budget
-        calls = self.updates + self.spare
-        self.noise = noise_for(budget.epsilon, budget.delta, calls, self.rate, budget.accountant)
+        self.noise = self.sums.ledger.noise_for(self.updates + self.spare, self.rate)
         self.sums.at_once = AT_ONCE
 
     def make(self, number: int, network: nn.Module, optimizer: torch.optim.Optimizer, fake: Batch) -> None:

@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.teacher.reference import open_teacher
 
     with result_only(given.json):
-        data = load_data(given)
+        data = load_data(given, given.teacher)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         device = choose_device(given.device or "auto")
         result, pictures = audit(

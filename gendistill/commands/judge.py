@@ -345,10 +345,6 @@ def judge(
             f"--robust compares with as many random real images, and '{path}' makes images without end; judge some of "
             f"them: {how}"
         )
-    if options.robust and is_private(teacher):
-        raise UserError(
-            f"--robust trains on all real training images, and those that '{path}' protects are private; leave it out"
-        )
     learning = learning_options(options) | running(options)
     fidelity = {name: getattr(options, name) for name in ("extractor", "weights", "draws", "reference", "seed")}
     fidelity |= {"device": learning["device"], "count": options.count if count is None else count}

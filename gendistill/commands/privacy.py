@@ -144,10 +144,10 @@ def _own(argv: Sequence[str], names: Sequence[str]) -> tuple[Words, dict[str, st
 
 
 def _experiment(words: Words, part: str) -> tuple[Experiment, Any]:
-    from gendistill.federated.certificates import require_extra
+    from gendistill.federated import extra
     from gendistill.federated.sides import Divisible
 
-    require_extra()
+    extra.require()
     experiment = assemble(words, TRAINER)
     trainer = experiment.build_trainer()
     if not isinstance(trainer, Divisible):

@@ -9,6 +9,7 @@ from typing import Any
 
 from gendistill.commands.judge import short_name
 from gendistill.errors import UserError
+from gendistill.notes import note
 from gendistill.words import counted, listed
 
 
@@ -27,14 +28,18 @@ def published(results: Mapping[str, Any], source: str, teacher: str) -> dict[str
         UserError: None or more than one of the results is of this teacher.
     """
     one = _of(results, source, teacher)
+    private = one.get("privacy") is not None
     facts: dict[str, str] = {}
     if (learning := one.get("learning")) is not None:
         facts |= _learning(learning)
-    if (fidelity := one.get("fidelity")) and fidelity.get("value") is not None:
+    if private and (one.get("fidelity") or one.get("seconds") is not None):
+        note("the card of a private teacher has no distance to the images that it protects, and no time, which tells "
+             "how many there are")  # fmt: skip
+    if not private and (fidelity := one.get("fidelity")) and fidelity.get("value") is not None:
         facts["distance to real images"] = f"{fidelity.get('name') or 'FD'} {fidelity['value']:.2f}"
         if fidelity.get("n") is not None:
             facts["distance to real images"] += f" of {fidelity['n']:,} images"
-    if one.get("seconds") is not None:
+    if not private and one.get("seconds") is not None:
         facts["seconds to make"] = f"{one['seconds']:,.0f}"
     updates = (one.get("budget") or {}).get("learner_updates")
     if updates is not None:

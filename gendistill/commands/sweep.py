@@ -23,6 +23,7 @@ from gendistill.commands.trials import Race
 from gendistill.config.command_line import Words, take_apart
 from gendistill.errors import UserError
 from gendistill.files import require_place
+from gendistill.notes import note
 from gendistill.runs.signals import going_on
 from gendistill.words import counted
 
@@ -171,10 +172,24 @@ def sweep(asked: Sweep) -> dict[str, Any]:
     """
     # All are built before the first is trained: a value that is out of range shall not be found out after hours.
     parts = [(value, asked.at(value)) for value in asked.values]
-    for _, part in parts:
-        part.experiment(0).build_trainer()
+    say_what_adds_up(
+        [part.experiment(0).build_trainer() for _, part in parts], asked.known.seeds or parts[0][1].plan.seeds
+    )
     with claimed(asked.directory, "sweeping", "choose another --root", FILES):
         return _sweep(asked, parts)
+
+
+def say_what_adds_up(trainers: Sequence[Any], seeds: int) -> None:
+    """Note what private teachers of the same images, one a value and seed, spend together."""
+    from gendistill.privacy.ledger import Budget
+
+    budgets = [budget for trainer in trainers if isinstance(budget := getattr(trainer, "budget", None), Budget)]
+    if (many := len(budgets) * seeds) > 1:
+        total = seeds * sum(budget.epsilon for budget in budgets)
+        note(
+            f"{many} private teachers of the same images are made, each with a budget of its own; to look at all and "
+            f"give one away spends all, epsilon {total:g} in sum: choose options on public images that look alike"
+        )
 
 
 def _sweep(asked: Sweep, parts: Sequence[tuple[str, Replication]]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from gendistill.evaluation.ensemble import Ensemble
 from gendistill.evaluation.learning import SPLITS
 from gendistill.evaluation.poisoning import taught
 from gendistill.evaluation.pretraining import Pretraining, load_source, named_source
+from gendistill.evaluation.private_teachers import require_test
 from gendistill.evaluation.rates import Rate
 from gendistill.seeds import stream
 from gendistill.teacher import RealSubset, StoredImages
@@ -71,6 +72,7 @@ def adaptation_report(
         )
     if split not in SPLITS:
         raise UserError(f"split is '{split}'; {did_you_mean(split, SPLITS)}choose among: {', '.join(SPLITS)}")
+    require_test(teacher, split)
     if networks < 1:
         raise UserError(f"networks is {networks}; give a whole number from 1")
     device = data.train.labels.device

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from gendistill.data.description import as_pixels
+from gendistill.data.fingerprint import contents
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
 from gendistill.evaluation.membership import MakeTeacher, likelihood_ratio, margins, nearest, shadow_margins
 from gendistill.evaluation.roc import told_apart
 from gendistill.evaluation.victims import taught_learners
 from gendistill.nets.learners import default_learner
-from gendistill.privacy.promise import KEY, sentence
+from gendistill.privacy.promise import KEY, counted, sentence
 from gendistill.privacy.rehearsal import rehearse
 from gendistill.seeds import stream
 from gendistill.teacher import StoredImages, Teacher
@@ -97,7 +98,8 @@ def audit(
         ``members_are``), ``attacks`` (name -> :func:`gendistill.evaluation.roc.told_apart` and ``looks_at``),
         ``memorised`` (``same``: images of the teacher that are training images, ``nearer``: share that are nearer to a
         training image than to any of as many others, ``looked_at``), ``one_run`` (of a private teacher:
-        :func:`gendistill.privacy.rehearsal.rehearse` with ``without_noise``), ``verdict``; and the pictures.
+        :func:`gendistill.privacy.rehearsal.rehearse` with ``without_noise`` and ``counted``, what the sums that its
+        file names cost), ``notes`` (sentences on whether members are members), ``verdict``; and the pictures.
 
     Raises:
         UserError: The teacher does not fit the data, which must be pictures, or there are too few images.
@@ -105,6 +107,7 @@ def audit(
     if data.description.kind != "pictures":
         raise UserError(f"an audit looks at pictures, and '{data.description.name}' holds {data.description.kind}")
     teacher = fitted(teacher, data.description)
+    notes = origin_notes(teacher, data)
     if device is not None:
         data = data.to(device)
     where = data.train.labels.device
@@ -156,6 +159,7 @@ def audit(
     if isinstance(noted, Mapping):
         one_run = rehearse(noted)
         one_run["without_noise"] = rehearse(noted, noise=False, guesses=one_run["guesses"])["bound"]
+        one_run["counted"] = counted(noted)
     result: dict[str, Any] = {
         "promise": sentence(noted),
         "private": isinstance(noted, Mapping),
@@ -165,8 +169,22 @@ def audit(
         "attacks": attacks,
         "memorised": memory,
         "one_run": one_run,
+        "notes": notes,
     }
     return result | {"verdict": verdict(result)}, pictures
+
+
+def origin_notes(teacher: Teacher, data: RealData) -> list[str]:
+    """Return sentences on data that the teacher was not made from: then no attack is told who the members are."""
+    name = data.description.name
+    if teacher.description.name != name:
+        return [f"the teacher's file says that it is of '{teacher.description.name}', so images of '{name}' may be no "
+                "members at all"]  # fmt: skip
+    made_from = teacher.noted("data", dict)
+    if made_from and "train" in made_from and made_from["train"] != contents(data)["train"]:
+        return [f"the training images of '{name}' are other ones than when the teacher was made, so that some may be "
+                "no members; load them as then"]  # fmt: skip
+    return []
 
 
 def verdict(result: Mapping[str, Any]) -> str:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.data.real import RealData
+from gendistill.errors import UserError
 from gendistill.evaluation.architectures import other_learners
 from gendistill.evaluation.continual import continual_learning
 from gendistill.evaluation.evaluate import evaluate
+from gendistill.evaluation.private_teachers import is_private
 from gendistill.evaluation.protocols import expand
 from gendistill.evaluation.robust_scores import robust_scores
 from gendistill.teacher.base import Teacher
@@ -49,6 +51,11 @@ def judged(
     Raises:
         UserError: The teacher does not belong to the data, or an option is not one.
     """
+    if robust and is_private(teacher):
+        raise UserError(
+            f"robust scores (--robust) train on all real training images, and those that '{name or 'the teacher'}' "
+            "protects are private; leave them out"
+        )
     result = evaluate(teacher, data, path=path, name=name, learning=learning, fidelity=fidelity, seed=seed)
     if not (continual or robust or others):
         return result

@@ -24,7 +24,7 @@ from gendistill.evaluation.flops import learner_operations
 from gendistill.evaluation.lessons import Lessons, whose_normalisation
 from gendistill.evaluation.optimisers import OPTIMISERS
 from gendistill.evaluation.parts import Place, of, once
-from gendistill.evaluation.private_teachers import without_choice
+from gendistill.evaluation.private_teachers import require_test, without_choice
 from gendistill.evaluation.protocols import OPTIONS, Protocol
 from gendistill.evaluation.protocols import protocol as protocol_named
 from gendistill.evaluation.rates import candidates, learned_rate
@@ -101,6 +101,7 @@ def learning_curve(
     started = time.perf_counter()
     asked = settled(protocol, changes, data.description)
     asked = replace(asked, lr=without_choice(teacher, asked.lr))
+    require_test(teacher, split)
     if not (batched is None or isinstance(batched, bool)):
         raise UserError(f"batched is {batched!r}; give true, false or none")
     if not (compile is None or isinstance(compile, bool)):

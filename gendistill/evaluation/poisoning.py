@@ -15,6 +15,7 @@ from gendistill.errors import UserError, did_you_mean
 from gendistill.evaluation.ensemble import Ensemble, Separate
 from gendistill.evaluation.learning import SPLITS
 from gendistill.evaluation.lessons import Lessons
+from gendistill.evaluation.private_teachers import require_test, without_choice
 from gendistill.evaluation.rates import Rate, candidates
 from gendistill.evaluation.victims import trained_learners
 from gendistill.evaluation.workers import Workers
@@ -95,7 +96,7 @@ def taught(
         initial = None
     device = data.train.labels.device
     teacher = teacher.to(device)
-    tried = candidates(lr, teacher, counts[-1], momentum=momentum)
+    tried = candidates(without_choice(teacher, lr), teacher, counts[-1], momentum=momentum)
     pool = networks
     if pool is None and victim == "trained":
         pool = trained_learners(spec, data, listed, updates=victim_updates)
@@ -157,6 +158,7 @@ def attack_report(
     """
     if split not in SPLITS:
         raise UserError(f"split is '{split}'; {did_you_mean(split, SPLITS)}choose among: {', '.join(SPLITS)}")
+    require_test(teacher, split)
     parts = _parts(getattr(data, split), poison)
 
     def scores(ensemble: Ensemble, members: Sequence[int]) -> Tensor:

@@ -31,6 +31,7 @@ from gendistill.evaluation.comparison import Sample, compare
 from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.entropy import Logits, guided, hardest
 from gendistill.evaluation.parts import of, once
+from gendistill.evaluation.private_teachers import require_public, without_choice
 from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.settings import OWN
 from gendistill.evaluation.workers import Workers
@@ -215,9 +216,12 @@ def practise(
     """
     plan = plan or PracticePlan()
     source = _generator(fitted(teacher, data.description), plan)
+    require_public(source, "practice asks validation images when a learner is to be given more")
     where = data.train.labels.device if device is None else torch.device(device)
     case = _Case(source.to(where), data.to(where), plan, learner or default_learner(data.description), where)
     tried = list(dict.fromkeys(rates or [plan.lr]))
+    for beside in (others or {}).values():
+        without_choice(beside, tried)
     plans = [replace(plan, lr=rate) for rate in tried]
     ways: dict[str, Teacher | None] = dict.fromkeys((PRACTICE, RANDOM, AT_ONCE))
     ways |= {FRESH: source} | {

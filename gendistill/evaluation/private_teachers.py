@@ -77,3 +77,33 @@ def without_choice(teacher: Teacher, rate: Any) -> Any:
             f"too; give one number for lr, such as {RATE}"
         )
     return rate
+
+
+def require_test(teacher: Teacher, split: str) -> None:
+    """Refuse to measure learners of a private teacher on other images than the test images.
+
+    Raises:
+        UserError: Another split was asked for.
+    """
+    if split != "test" and is_private(teacher):
+        raise UserError(
+            f"split is '{split}', and what learners of a private teacher reach on training or validation images tells "
+            "of these, which are private; measure on test images (--split test)"
+        )
+
+
+def require_public(teacher: Teacher, what: str) -> None:
+    """Refuse what chooses by validation images, for a private teacher.
+
+    Args:
+        teacher: Any teacher.
+        what: What is chosen, and by what: the beginning of a sentence.
+
+    Raises:
+        UserError: The teacher is private.
+    """
+    if is_private(teacher):
+        raise UserError(
+            f"{what}, and those beside the images that this teacher protects are private, too: the choice would cost "
+            "budget that nobody counts; choose with a teacher of public images that look alike"
+        )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.errors import PlaceError, UserError
+from gendistill.federated import extra
 from gendistill.files import new_folder, place_sentence
 from gendistill.regular import read_bytes, read_text
 
@@ -23,22 +24,6 @@ RUN = "urn:gendistill:run:"
 AUTHORITY, SERVER, SITES = "authority.crt", "server", "sites"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 DAYS = 30
-
-
-def require_extra() -> None:
-    """Refuse to go on without gRPC and cryptography.
-
-    Raises:
-        UserError: One is not installed.
-    """
-    try:
-        import cryptography  # noqa: F401
-        import grpc  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"{error.name} is not installed, which PrivacyGAN across machines needs; "
-            "pip install 'gendistill[federated]'"
-        ) from error
 
 
 def make(folder: Path, sites: Sequence[str], hosts: Sequence[str], days: int = DAYS) -> None:
@@ -55,10 +40,6 @@ def make(folder: Path, sites: Sequence[str], hosts: Sequence[str], days: int = D
         UserError: A name is none, is given twice, or the folder is there already.
         StorageError: It cannot be written.
     """
-    require_extra()
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     for site in sites:
         if not NAME.fullmatch(site) or site == SERVER:
             raise UserError(
@@ -71,14 +52,14 @@ def make(folder: Path, sites: Sequence[str], hosts: Sequence[str], days: int = D
     if folder.exists():
         raise UserError(f"'{folder}' is there already, and certificates are never replaced; give a new folder")
     run = os.urandom(16)
-    authority_key = ec.generate_private_key(ec.SECP256R1())
+    authority_key = extra.ec.generate_private_key(extra.ec.SECP256R1())
     name = _name(f"gendistill run {run.hex()[:8]}")
     authority = _sign(name, authority_key.public_key(), name, authority_key, days, authority=True)
     with new_folder(folder) as inside:
         _write(inside / AUTHORITY, _pem(authority))
         for one in (SERVER, *sites):
-            key = ec.generate_private_key(ec.SECP256R1())
-            names: list[Any] = [x509.UniformResourceIdentifier(f"{RUN}{run.hex()}")]
+            key = extra.ec.generate_private_key(extra.ec.SECP256R1())
+            names: list[Any] = [extra.x509.UniformResourceIdentifier(f"{RUN}{run.hex()}")]
             if one == SERVER:
                 names += [_host(host) for host in hosts]
             signed = _sign(_name(one), key.public_key(), name, authority_key, days, names=names)
@@ -135,10 +116,6 @@ def read(folder: Path) -> Identity:
         UserError: A file is missing or damaged, the certificate has expired, belongs to no run, to another key, or is
             not signed by the authority beside it.
     """
-    require_extra()
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
-
     try:
         parts = {name: read_bytes(folder / name) for name in ("certificate.crt", "key.pem", AUTHORITY)}
     except OSError as error:
@@ -147,9 +124,9 @@ def read(folder: Path) -> Identity:
             f"side, with certificate.crt, key.pem and {AUTHORITY}, as gendistill privacy certificates makes it"
         ) from error
     try:
-        certificate = x509.load_pem_x509_certificate(parts["certificate.crt"])
-        authority = x509.load_pem_x509_certificate(parts[AUTHORITY])
-        key: Any = serialization.load_pem_private_key(parts["key.pem"], None)
+        certificate = extra.x509.load_pem_x509_certificate(parts["certificate.crt"])
+        authority = extra.x509.load_pem_x509_certificate(parts[AUTHORITY])
+        key: Any = extra.serialization.load_pem_private_key(parts["key.pem"], None)
     except (ValueError, TypeError) as error:
         raise UserError(f"'{folder}' holds a damaged certificate or key; make new ones, or copy them again") from error
     if why := trouble(certificate, authority):
@@ -182,76 +159,60 @@ def trouble(certificate: Any, authority: Any) -> str | None:
 
 def common_name(certificate: Any) -> str:
     """Return whose a certificate is."""
-    from cryptography.x509.oid import NameOID
-
-    found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    found = certificate.subject.get_attributes_for_oid(extra.x509.NameOID.COMMON_NAME)
     return str(found[0].value) if found else ""
 
 
 def run_of(certificate: Any) -> bytes | None:
     """Return which run a certificate belongs to; None: it says none."""
-    from cryptography import x509
-
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+        names = certificate.extensions.get_extension_for_class(extra.x509.SubjectAlternativeName).value
+    except (extra.x509.ExtensionNotFound, ValueError):
         return None
-    for uri in names.get_values_for_type(x509.UniformResourceIdentifier):
+    for uri in names.get_values_for_type(extra.x509.UniformResourceIdentifier):
         if re.fullmatch(re.escape(RUN) + "[0-9a-f]{32}", uri):
             return bytes.fromhex(uri[len(RUN) :])
     return None
 
 
 def _name(common: str) -> Any:
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+    return extra.x509.Name([extra.x509.NameAttribute(extra.x509.NameOID.COMMON_NAME, common)])
 
 
 def _host(host: str) -> Any:
-    from cryptography import x509
-
     try:
-        return x509.IPAddress(ipaddress.ip_address(host))
+        return extra.x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host)
+        return extra.x509.DNSName(host)
 
 
 def _sign(
     subject: Any, public: Any, issuer: Any, key: Any, days: int, *, names: Sequence[Any] = (), authority: bool = False
 ) -> Any:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-
     now = datetime.datetime.now(datetime.UTC)
     built = (
-        x509.CertificateBuilder()
+        extra.x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(public)
-        .serial_number(x509.random_serial_number())
+        .serial_number(extra.x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=0 if authority else None), critical=True)
+        .add_extension(extra.x509.BasicConstraints(ca=authority, path_length=0 if authority else None), critical=True)
     )
     if names:
-        built = built.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return built.sign(key, hashes.SHA256())
+        built = built.add_extension(extra.x509.SubjectAlternativeName(names), critical=False)
+    return built.sign(key, extra.hashes.SHA256())
 
 
 def _pem(certificate: Any) -> bytes:
-    from cryptography.hazmat.primitives import serialization
-
-    found: bytes = certificate.public_bytes(serialization.Encoding.PEM)
+    found: bytes = certificate.public_bytes(extra.serialization.Encoding.PEM)
     return found
 
 
 def _private(key: Any) -> bytes:
-    from cryptography.hazmat.primitives import serialization
-
     found: bytes = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        extra.serialization.Encoding.PEM, extra.serialization.PrivateFormat.PKCS8, extra.serialization.NoEncryption()
     )
     return found
 

@@ -18,6 +18,7 @@ from gendistill.federated.serving import opened
 from gendistill.federated.sides import Divisible
 from gendistill.federated.site import Site, Unreachable
 from gendistill.federated.states import States
+from gendistill.privacy.ledger import FILE_NAME
 from gendistill.runs.context import RunContext
 from gendistill.runs.device import choose_device
 from gendistill.runs.directory import RunDirectory
@@ -30,7 +31,6 @@ PATIENCE = 600.0
 """Seconds that a site waits for a server that is away."""
 BETWEEN = 1.0
 """Seconds between two tries."""
-LEDGER = "privacy.json"
 
 
 def join(
@@ -79,7 +79,9 @@ def join(
         channel = Channel(identity, address, terms.largest)
         try:
             progress.say(f"note: {trainer.honest()}", always=True, once=True)
-            sanitiser = trainer.sanitiser(directory.path / LEDGER)
+            sanitiser = trainer.sanitiser(directory.path / FILE_NAME, begun=bool(states.rounds))
+            if sanitiser is not None:
+                sanitiser.write()  # before the first state: from then on there is one
             site = Site(
                 identity.run, terms, half, channel, states=states, sanitiser=sanitiser,
                 say=lambda line: progress.say(line, above_bar=True),

@@ -16,7 +16,8 @@ from threading import Lock
 from typing import Any
 
 from gendistill.errors import UserError
-from gendistill.federated.certificates import AUTHORITY, Identity, require_extra, run_of
+from gendistill.federated import extra
+from gendistill.federated.certificates import AUTHORITY, Identity, run_of
 from gendistill.federated.core_log import CoreLog
 from gendistill.federated.messages import Refused, Stale
 from gendistill.federated.server import Hub
@@ -69,23 +70,21 @@ class Server:
     """
 
     def __init__(self, hub: Hub, identity: Identity, address: str, say: Callable[[str], Any]) -> None:
-        require_extra()
         from concurrent import futures
 
-        import grpc
-
         host, port = address_of(address)
+        extra.require()
         self._core = CoreLog(say)
         self._core.begin()
         options = [("grpc.max_receive_message_length", hub.terms.largest), ("grpc.so_reuseport", 0)]
         options += [("grpc.max_send_message_length", hub.terms.largest)]
         options += [("grpc.http2.min_ping_interval_without_data_ms", int(ALIVE * 500))]
         pool = futures.ThreadPoolExecutor((CALLS + 1) * len(hub.seats) + 2)
-        self._server = grpc.server(pool, options=options)
+        self._server = extra.grpc.server(pool, options=options)
         busy, lock = Counter[str](), Lock()
-        answer = grpc.stream_unary_rpc_method_handler(lambda sent, call: _answer(hub, sent, call, busy, lock))
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: answer}),))
-        credentials = grpc.ssl_server_credentials(
+        answer = extra.grpc.stream_unary_rpc_method_handler(lambda sent, call: _answer(hub, sent, call, busy, lock))
+        self._server.add_generic_rpc_handlers((extra.grpc.method_handlers_generic_handler(SERVICE, {METHOD: answer}),))
+        credentials = extra.grpc.ssl_server_credentials(
             [(identity.key, identity.certificate)], identity.authority, require_client_auth=True
         )
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -111,14 +110,11 @@ def _answer(hub: Hub, sent: Iterator[bytes], call: Any, busy: Counter[str], lock
 
     A call that is begun and then silent holds a thread: a site has :data:`CALLS` of them, and never another one's.
     """
-    import grpc
-    from cryptography import x509
-
     about = call.auth_context()
     site = about.get("x509_common_name", [b""])[0].decode(errors="replace")
     pem = about.get("x509_pem_cert", [b""])[0]
     try:
-        of_run = run_of(x509.load_pem_x509_certificate(pem))
+        of_run = run_of(extra.x509.load_pem_x509_certificate(pem))
     except ValueError:
         of_run = None
     why = None
@@ -128,7 +124,7 @@ def _answer(hub: Hub, sent: Iterator[bytes], call: Any, busy: Counter[str], lock
         why = "there is no such site in this run"
     if why is not None:
         hub.refuse(site, why)
-        call.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
+        call.abort(extra.grpc.StatusCode.FAILED_PRECONDITION, why)
     with lock:
         busy[site] += 1
         many = busy[site] > CALLS
@@ -148,10 +144,10 @@ def _answer(hub: Hub, sent: Iterator[bytes], call: Any, busy: Counter[str], lock
         try:
             return hub.handle(site, data)
         except Stale as stale:
-            call.abort(grpc.StatusCode.ABORTED, str(stale))
+            call.abort(extra.grpc.StatusCode.ABORTED, str(stale))
         except Refused as refusal:
             why = str(refusal)
-    call.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
+    call.abort(extra.grpc.StatusCode.FAILED_PRECONDITION, why)
     raise AssertionError("abort raises")
 
 
@@ -170,19 +166,16 @@ class Channel:
     def __init__(self, identity: Identity, address: str, largest: int) -> None:
         if "grpc" not in sys.modules:  # what it would write to stderr is said by this program, in words
             os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        require_extra()
-        import grpc
-
         self._identity, (self._host, self._port) = identity, address_of(address)
         self.address = address
-        credentials = grpc.ssl_channel_credentials(identity.authority, identity.key, identity.certificate)
+        credentials = extra.grpc.ssl_channel_credentials(identity.authority, identity.key, identity.certificate)
         options = [("grpc.max_receive_message_length", largest), ("grpc.max_send_message_length", largest)]
         options += [("grpc.enable_retries", 0), ("grpc.initial_reconnect_backoff_ms", 200)]
         options += [("grpc.min_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000)]
         options += [("grpc.keepalive_time_ms", int(ALIVE * 1000)), ("grpc.http2.max_pings_without_data", 0)]
         options += [("grpc.keepalive_timeout_ms", int(SIGN_OF_LIFE * 1000))]
         place = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
-        self._channel = grpc.secure_channel(place, credentials, options=options)
+        self._channel = extra.grpc.secure_channel(place, credentials, options=options)
         self._call = self._channel.stream_unary(PATH)
 
     def send(self, data: bytes) -> bytes:
@@ -192,17 +185,15 @@ class Channel:
             Refused: The server does not accept the message, or the site.
             Unreachable: It could not be reached, for now.
         """
-        import grpc
-
         try:
             answer: bytes = self._call(iter((data,)), timeout=WAIT)
-        except grpc.RpcError as error:
+        except extra.grpc.RpcError as error:
             code, details = error.code(), str(error.details())
-            if code in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED):
+            if code in (extra.grpc.StatusCode.FAILED_PRECONDITION, extra.grpc.StatusCode.RESOURCE_EXHAUSTED):
                 raise Refused(f"the server at {self.address} does not accept it: {details}") from error
-            if code == grpc.StatusCode.ABORTED:
+            if code == extra.grpc.StatusCode.ABORTED:
                 raise Stale(details) from error
-            if code == grpc.StatusCode.UNIMPLEMENTED:
+            if code == extra.grpc.StatusCode.UNIMPLEMENTED:
                 raise Refused(f"what listens at {self.address} is no server of this program") from error
             if why := self.refusal():
                 raise Refused(why) from error

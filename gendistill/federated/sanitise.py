@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from gendistill.errors import GendistillError, UserError
 from gendistill.files import atomic_write
-from gendistill.json_file import Is, Keys, read_json, size, whole
+from gendistill.json_file import SEAL, Is, Keys, is_whole, read_json, sealed, size, text, whole
+from gendistill.privacy.ledger import require_ledger
 from gendistill.privacy.noise import system_noise
 
 
@@ -36,9 +38,10 @@ class Sanitiser:
         delta: Of (epsilon, delta).
         epsilon: Most that may be spent; None: as much as the rounds cost.
         ledger: File with the number of releases, which is written before each of them; None: kept in memory.
+        begun: Whether something is there that was made with it, so that there must be a file.
 
     Raises:
-        UserError: A value is out of range, or the ledger is of other settings.
+        UserError: A value is out of range, or the ledger is damaged or lost.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Sanitiser:
         delta: float = 1e-5,
         epsilon: float | None = None,
         ledger: Path | None = None,
+        begun: bool = False,
         noise: Callable[[tuple[int, ...]], Tensor] = system_noise,
     ) -> None:
         if not 0 < clip < math.inf:
@@ -62,10 +66,19 @@ class Sanitiser:
         self.clip, self.sigma, self.delta, self.limit, self.ledger = clip, noise_multiplier, delta, epsilon, ledger
         self._noise = noise
         self.rho, self.releases = 0.0, 0
-        if ledger is not None and ledger.exists():
-            form = Keys({"rho": Is(size, "a number"), "releases": Is(whole, "a number")})
-            known = read_json(ledger, form)
-            self.rho, self.releases = float(known["rho"]), int(known["releases"])
+        if ledger is None:
+            return
+        if not ledger.exists():
+            require_ledger(ledger, begun)
+            return
+        form = {"rho": Is(size, "a number"), "releases": Is(whole, "a number"), SEAL: Is(text, "a checksum")}
+        known = read_json(ledger, Keys(form))
+        if not is_whole(known):
+            raise UserError(
+                f"'{ledger}' is damaged: it does not match its checksum; what was spent is not known, so nothing more "
+                "may leave here: choose another run.name and count this run's whole budget as spent"
+            )
+        self.rho, self.releases = float(known["rho"]), int(known["releases"])
 
     @property
     def epsilon(self) -> float:
@@ -105,6 +118,10 @@ class Sanitiser:
     def _note(self, cost: float) -> None:
         """Count a release before it is made: a crash in between counts one too many, never one too few."""
         self.rho, self.releases = self.rho + cost, self.releases + 1
+        self.write()
+
+    def write(self) -> None:
+        """Write the ledger, if there is one."""
         if self.ledger is not None:
-            text = f'{{"rho": {self.rho!r}, "releases": {self.releases}}}\n'
-            atomic_write(self.ledger, lambda file: file.write(text.encode()))
+            content = json.dumps(sealed({"rho": self.rho, "releases": self.releases})) + "\n"
+            atomic_write(self.ledger, lambda file: file.write(content.encode()))

@@ -75,7 +75,7 @@ class Divisible(Protocol):
     def train_teacher(self, run: RunContext, data: RealData) -> None:
         """Train the server's own GAN, where one is needed and there is none."""
 
-    def sanitiser(self, ledger: Path | None = None) -> Sanitiser | None:
+    def sanitiser(self, ledger: Path | None = None, *, begun: bool = False) -> Sanitiser | None:
         """Return what clips and noises a site's feedback; None where nothing does."""
 
     def honest(self) -> str:

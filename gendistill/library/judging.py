@@ -19,6 +19,7 @@ from gendistill.evaluation.ablation import judge_ablations
 from gendistill.evaluation.evaluate import check_options
 from gendistill.evaluation.fidelity import common_count
 from gendistill.evaluation.judging import judged
+from gendistill.evaluation.private_teachers import is_private
 from gendistill.library.opening import DataLike, TeacherLike, data_of, load, reference_of
 from gendistill.library.results import Comparison, Result
 from gendistill.library.training import as_keyboard_interrupt
@@ -39,7 +40,7 @@ def evaluate(
     learner: Any = None,
     seeds: int | Sequence[int] | None = None,
     learning: bool = True,
-    fidelity: bool | Mapping[str, Any] = True,
+    fidelity: bool | Mapping[str, Any] | None = None,
     continual: int | None = None,
     robust: bool = False,
     name: str | None = None,
@@ -60,7 +61,8 @@ def evaluate(
             the data set's own.
         seeds: Number of learners, or their seeds; None: 5.
         learning: Whether to measure how well it teaches.
-        fidelity: Whether to measure how real it looks, or options of :func:`gendistill.evaluation.fidelity.fidelity`.
+        fidelity: Whether to measure how real it looks, or options of :func:`gendistill.evaluation.fidelity.fidelity`;
+            None: yes, but not of a private teacher, for it compares with the images that this protects.
         continual: Also learn the classes in so many stages.
         robust: Also measure DD-Ranking's scores.
         name: What a table calls it; None: the name of its run or file.
@@ -82,13 +84,14 @@ def evaluate(
     asked = _learning(protocol, learner, seeds, device, progress, options) if learning else None
     real = data_of(teacher, data)
     with as_keyboard_interrupt(), keeping(output):
+        opened = load(teacher, real, seed=seed)
         result = judged(
-            load(teacher, real, seed=seed),
+            opened,
             real,
             path=_path(teacher),
             name=name or _name(teacher),
             learning=asked,
-            fidelity=_fidelity(fidelity, device, seed),
+            fidelity=_fidelity(fidelity, device, seed) if _looks(fidelity, opened) else None,
             seed=seed,
             continual=continual,
             robust=robust,
@@ -109,7 +112,7 @@ def compare(
     protocol: str | None = None,
     learner: Any = None,
     seeds: int | Sequence[int] | None = None,
-    fidelity: bool | Mapping[str, Any] = True,
+    fidelity: bool | Mapping[str, Any] | None = None,
     continual: int | None = None,
     robust: bool = False,
     seed: int = 0,
@@ -174,8 +177,8 @@ def compare(
                 continue
             found.append(
                 judged(
-                    teacher, real, path=_path(given), name=called, learning=asked, fidelity=judging, seed=seed,
-                    continual=continual, robust=robust,
+                    teacher, real, path=_path(given), name=called, learning=asked, seed=seed,
+                    fidelity=judging if _looks(fidelity, teacher) else None, continual=continual, robust=robust,
                 )
             )  # fmt: skip
             if ablate_rates:
@@ -225,10 +228,15 @@ def _learning(
     return given | {"device": choose_device(device), "progress": counter}
 
 
-def _fidelity(asked: bool | Mapping[str, Any], device: str, seed: int) -> dict[str, Any] | None:
+def _looks(asked: bool | Mapping[str, Any] | None, teacher: Teacher) -> bool:
+    """Return whether fidelity is measured of a teacher: of a private one where it was asked for."""
+    return asked is not None or not is_private(teacher)
+
+
+def _fidelity(asked: bool | Mapping[str, Any] | None, device: str, seed: int) -> dict[str, Any] | None:
     if asked is False:
         return None
-    given = {} if asked is True else dict(asked)
+    given = dict(asked) if isinstance(asked, Mapping) else {}
     check_options(None, given)
     return {"device": choose_device(device), "seed": seed} | given
 

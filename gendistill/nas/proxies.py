@@ -10,6 +10,7 @@ import torch
 
 from gendistill.data.fingerprint import tensors_fingerprint
 from gendistill.data.real import RealData
+from gendistill.evaluation.private_teachers import require_public
 from gendistill.evaluation.rates import Candidate, Rate, candidates
 from gendistill.nas.course import Course, learn, parameter_count
 from gendistill.nets.spaces import LearnerSpace
@@ -205,6 +206,7 @@ def with_baselines(
         device: Where to train.
         seed: Chooses the subset.
     """
+    require_public(teacher, "architectures are scored by validation images")
     options: dict[str, Any] = {"updates": updates, "batch_size": batch_size, "seeds": seeds, "device": device}
     own = None if teacher.learning_rates is not None else lr
     main = ShortTraining(label, teacher, space, data, lr=own, **options)

@@ -101,7 +101,15 @@ def epsilon_of(calls: Sequence[Call], delta: float, accountant: str = "rdp") -> 
     return _prv(tuple(calls), delta) if _known(accountant) == "prv" else _rdp(calls, delta)
 
 
-def noise_for(epsilon: float, delta: float, count: int, rate: float = 1.0, accountant: str = "rdp") -> float:
+def noise_for(
+    epsilon: float,
+    delta: float,
+    count: int,
+    rate: float = 1.0,
+    accountant: str = "rdp",
+    *,
+    beside: Sequence[Call] = (),
+) -> float:
     """Return the smallest noise with which ``count`` calls of one rate cost at most ``epsilon``.
 
     Args:
@@ -110,6 +118,7 @@ def noise_for(epsilon: float, delta: float, count: int, rate: float = 1.0, accou
         count: Number of calls.
         rate: See :class:`Call`.
         accountant: See :func:`epsilon_of`.
+        beside: Calls that were made already, and count, too.
 
     Returns:
         Within a ten-thousandth above the smallest one.
@@ -119,7 +128,7 @@ def noise_for(epsilon: float, delta: float, count: int, rate: float = 1.0, accou
     """
 
     def excess(logarithm: float) -> float:
-        return epsilon_of([Call(math.exp(logarithm), rate, count)], delta, accountant) - epsilon
+        return epsilon_of([*beside, Call(math.exp(logarithm), rate, count)], delta, accountant) - epsilon
 
     low, high = math.log(0.05), math.log(0.1)
     while excess(high) > 0:

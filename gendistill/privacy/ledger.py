@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
 from gendistill.json_file import SEAL, Each, Is, Keys, fraction, is_whole, mapping, read_json, sealed, size, text, whole
-from gendistill.privacy.accountant import ACCOUNTANTS, Call, epsilon_of, name_of
+from gendistill.privacy.accountant import ACCOUNTANTS, Call, epsilon_of, name_of, noise_for
 
 ADJACENCIES = {
     "add-remove": "one record added or removed",
@@ -19,6 +20,8 @@ ADJACENCIES = {
 SLACK = 1e-6
 """Share of a budget by which rounding may exceed it."""
 FILE_NAME = "privacy.json"
+INCLUDED = "what it starts from: "
+"""Begins the purpose of a call that another run made, whose teacher this one starts from."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +70,19 @@ class Ledger:
     Args:
         path: The file; what an earlier part of the run wrote is gone on with.
         budget: What may be spent; a file of another budget is refused.
+        begun: Whether something is there that private sums were made for, so that there must be a file.
 
     Raises:
-        UserError: The file is damaged, or of another budget.
+        UserError: The file is damaged, of another budget, or lost.
     """
 
-    def __init__(self, path: str | Path, budget: Budget) -> None:
+    def __init__(self, path: str | Path, budget: Budget, *, begun: bool = False) -> None:
         self.path, self.budget = Path(path), budget
         self.calls: dict[tuple[str, float, float], int] = {}
         if self.path.exists():
             self._read()
+        else:
+            require_ledger(self.path, begun)
 
     def entries(self) -> list[dict[str, Any]]:
         """Return what was called, in plain values: ``purpose``, ``noise``, ``rate``, ``calls``."""
@@ -85,16 +91,81 @@ class Ledger:
             for (purpose, noise, rate), calls in self.calls.items()
         ]
 
+    def made(self, prefix: str = "") -> list[Call]:
+        """Return the calls so far whose purpose begins so."""
+        found = self.calls.items()
+        return [Call(noise, rate, count) for (purpose, noise, rate), count in found if purpose.startswith(prefix)]
+
     def spent(self, *more: Call) -> float:
         """Return epsilon of all calls so far, and of ``more``."""
-        calls = [Call(noise, rate, count) for (_, noise, rate), count in self.calls.items()]
-        return epsilon_of([*calls, *more], self.budget.delta, self.budget.accountant)
+        return epsilon_of([*self.made(), *more], self.budget.delta, self.budget.accountant)
 
     @property
     def accountant(self) -> str:
         """Who accounts for the calls so far, by name."""
-        return name_of([Call(noise, rate, count) for (_, noise, rate), count in self.calls.items()],
-                       self.budget.accountant)  # fmt: skip
+        return name_of(self.made(), self.budget.accountant)
+
+    def noise_for(self, count: int, rate: float = 1.0) -> float:
+        """Return the noise with which ``count`` calls of this run cost what the budget leaves.
+
+        Args:
+            count: Calls, those that were made already among them.
+            rate: See :class:`~gendistill.privacy.accountant.Call`.
+
+        Raises:
+            UserError: What the run starts from has spent the budget.
+        """
+        budget = self.budget
+        return noise_for(budget.epsilon, budget.delta, count, rate, budget.accountant, beside=self.made(INCLUDED))
+
+    def include(self, entries: Sequence[Mapping[str, Any]], whose: str) -> None:
+        """Count the calls of another run, whose teacher this one starts from; counted once, however often it is said.
+
+        Args:
+            entries: As :meth:`entries` returns them.
+            whose: The teacher, for sentences.
+
+        Raises:
+            UserError: They have spent the budget.
+            StorageError: They cannot be written.
+        """
+        before = dict(self.calls)
+        for entry in entries:
+            key = (INCLUDED + str(entry["purpose"]).removeprefix(INCLUDED), float(entry["noise"]), float(entry["rate"]))
+            self.calls[key] = max(self.calls.get(key, 0), int(entry["calls"]))
+        if self.calls == before:
+            return
+        try:
+            cost = epsilon_of(self.made(INCLUDED), self.budget.delta, self.budget.accountant)
+            if not cost < self.budget.epsilon:
+                raise UserError(
+                    f"'{whose}' has cost epsilon {cost:.4g} at delta {self.budget.delta:g} already, which counts here, "
+                    f"too, and the budget is {self.budget.epsilon:g}; give a larger trainer.epsilon, or start from "
+                    "noise"
+                )
+            self._write()
+        except BaseException:
+            self.calls = before
+            raise
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a saved state was made with."""
+        return {"entries": self.entries()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See that the file counts all that a saved state was made with.
+
+        Raises:
+            UserError: It counts less: it is an older one, or that of another run.
+        """
+        for entry in state["entries"]:
+            key = (str(entry["purpose"]), float(entry["noise"]), float(entry["rate"]))
+            if self.calls.get(key, 0) < int(entry["calls"]):
+                raise UserError(
+                    f"'{self.path}' counts {self.calls.get(key, 0)} sums ({key[0]}), and the saved state was made with "
+                    f"{entry['calls']}; put back the file that belongs to this run, or choose another run.name and "
+                    "count this run's whole budget as spent"
+                )
 
     def spend(self, purpose: str, noise: float, rate: float = 1.0) -> None:
         """Count one call, on the disk, before its noise is drawn.
@@ -149,6 +220,23 @@ class Ledger:
             )
         for entry in content["entries"]:
             self.calls[(entry["purpose"], float(entry["noise"]), float(entry["rate"]))] = entry["calls"]
+
+
+def require_ledger(path: Path, begun: bool) -> None:
+    """Refuse to begin to count where a part is done already.
+
+    Args:
+        path: A ledger's file that is not there.
+        begun: Whether what was counted in it is there.
+
+    Raises:
+        UserError: It is.
+    """
+    if begun:
+        raise UserError(
+            f"'{path}' is gone, and '{path.parent}' has what private images were asked for; what was spent is not "
+            "known: put the file back, or choose another run.name and count this run's whole budget as spent"
+        )
 
 
 ENTRY = Keys(

@@ -8,9 +8,8 @@ cannot see is a path round it, which the taint test looks for.
 
 from __future__ import annotations
 
-import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ from torch import Tensor
 from gendistill.data.description import symmetric
 from gendistill.data.real import Split
 from gendistill.errors import UserError
-from gendistill.privacy.ledger import ADJACENCIES, Budget, Ledger
+from gendistill.privacy.ledger import Budget, Ledger
 from gendistill.privacy.mechanism import PrivateSums
 from gendistill.privacy.noise import system_choice
 from gendistill.privacy.one_run import epsilon_bound, guess
+from gendistill.privacy.promise import read_promise
 from gendistill.privacy.releases import Releases
 
 CANARIES = 1000
@@ -81,7 +81,9 @@ def rehearse(
     Raises:
         UserError: The entry is damaged.
     """
-    epsilon, delta, calls, budget = _read(noted)
+    epsilon, delta, adjacency, entries = read_promise(noted)
+    if sum(entry["calls"] for entry in entries) > MOST_CALLS:
+        raise UserError(f"the teacher's promise of privacy names more than {MOST_CALLS:,} private sums")
     if guesses is None:
         guesses = canaries // 2 if epsilon >= 4 else canaries // 10
     included = system_choice(canaries, 0.5)
@@ -91,7 +93,7 @@ def rehearse(
     records = Split(images, torch.zeros(len(places), dtype=torch.int64))
     kind = PrivateSums if noise else WithoutNoise
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Uncounted(Path(folder) / "ledger.json", budget)
+        ledger = Uncounted(Path(folder) / "ledger.json", Budget(NO_LIMIT, delta, adjacency))
         sums = kind(records, 1, symmetric(1), ledger, Unkept(), at_once=canaries)
 
         def contribution(images: Tensor, labels: Tensor) -> Tensor:
@@ -101,12 +103,12 @@ def rehearse(
             return vectors
 
         scores = np.zeros(canaries)
-        for call, times in calls:
+        for entry in entries:
             # Sums of all records repeat each other; what the attacker learns of T of them is their mean.
-            weight = call["rate"] / max(call["noise"], 1e-9) ** 2
-            for number in range(times):
+            weight = entry["rate"] / max(entry["noise"], 1e-9) ** 2
+            for number in range(entry["calls"]):
                 found = sums.release(
-                    str(number), contribution, purpose="canaries", bound=1.0, noise=call["noise"], rate=call["rate"]
+                    str(number), contribution, purpose="canaries", bound=1.0, noise=entry["noise"], rate=entry["rate"]
                 )
                 scores += weight * found.numpy()
     made = guess(scores, guesses)
@@ -120,24 +122,3 @@ def rehearse(
         "promised": epsilon,
         "noise": noise,
     }
-
-
-def _read(noted: Mapping[str, Any]) -> tuple[float, float, Sequence[tuple[dict[str, float], int]], Budget]:
-    try:
-        epsilon, delta = float(noted["epsilon"]), float(noted["delta"])
-        calls = [
-            ({"noise": float(one["noise"]), "rate": float(one["rate"])}, int(one["calls"])) for one in noted["calls"]
-        ]
-        adjacency = str(noted["adjacency"])
-        numbers = [epsilon, delta, *(value for call, _ in calls for value in call.values())]
-        sound = all(math.isfinite(value) and value >= 0 for value in numbers) and adjacency in ADJACENCIES
-        sound = sound and all(times >= 0 and call["rate"] <= 1 for call, times in calls)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"the teacher's promise of privacy cannot be read ({error!r}); make the teacher again"
-        ) from error
-    if not sound or sum(times for _, times in calls) > MOST_CALLS:
-        raise UserError(
-            f"the teacher's promise of privacy names numbers that cannot be, or more than {MOST_CALLS:,} private sums"
-        )
-    return epsilon, delta, calls, Budget(NO_LIMIT, delta, adjacency)

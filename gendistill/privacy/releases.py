@@ -7,9 +7,11 @@ and goes on with the same values: that makes the run repeatable to the bit from 
 from __future__ import annotations
 
 import glob
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -17,9 +19,12 @@ from torch import Tensor
 
 from gendistill.errors import UserError
 from gendistill.files import atomic_write, remove_leftovers
+from gendistill.json_file import Keys, read_json
 
 FOLDER = "releases"
 """Name of the folder, beside the ledger."""
+SETTINGS = "settings.json"
+"""Beside the sums: what they were made by."""
 
 
 class Releases:
@@ -27,12 +32,23 @@ class Releases:
 
     Args:
         folder: Where; made when the first is kept.
+        settings: What the sums are made by, in plain values, which is written beside the first; None: nothing.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, settings: Mapping[str, Any] | None = None) -> None:
+        self.folder, self.settings = Path(folder), settings
         self._kept: dict[str, int] = {}
         remove_leftovers(self.folder)
+
+    def known(self) -> dict[str, Any] | None:
+        """Return the settings that are written beside the sums; None where none are.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        path = self.folder / SETTINGS
+        found: dict[str, Any] | None = read_json(path, Keys()) if path.exists() else None
+        return found
 
     def get(self, name: str) -> Tensor | None:
         """Return the sum of that name, None where none was released.
@@ -58,6 +74,9 @@ class Releases:
         Raises:
             StorageError: It cannot be written.
         """
+        if self.settings is not None and not (beside := self.folder / SETTINGS).exists():
+            text = json.dumps(self.settings, indent=1) + "\n"
+            atomic_write(beside, lambda file: file.write(text.encode()))
         content = safetensors.torch.save({"sum": noisy.contiguous()})
         atomic_write(self._path(name), lambda file: file.write(content))
 

@@ -11,6 +11,9 @@ from gendistill.files import atomic_write
 from gendistill.report.html_table import plain_table
 from gendistill.report.markup import escaped
 
+ROUNDING = 1e-3
+"""Share by which what a file promises may be less than what its sums cost."""
+
 if TYPE_CHECKING:
     from gendistill.evaluation.audit import Pictures
 
@@ -34,7 +37,7 @@ def attack_cells(result: Mapping[str, Any]) -> list[list[str]]:
 def sentences(result: Mapping[str, Any]) -> list[str]:
     """Return what an audit found, a sentence each, the promise first."""
     memory, found = result["memorised"], []
-    found.append(result["promise"])
+    found += [result["promise"], *result["notes"]]
     found.append(
         f"asked about {result['members']:,} members ({result['members_are']}) and {result['others']:,} images that "
         "were not used; guessing reaches an AUC of 0.5 and finds as many members as it raises false alarms"
@@ -50,6 +53,11 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
             f"epsilon is at least {one['bound']:.2f} (95 %), which {kept} the promise of {one['promised']:.3g}; with "
             f"the noise off the same audit says at least {one['without_noise']:.2f}"
         )
+        if one["counted"] is not None and one["counted"] > one["promised"] * (1 + ROUNDING):
+            found.append(
+                f"the sums that its file names cost epsilon {one['counted']:.4g}, which BREAKS the promise of "
+                f"{one['promised']:.3g}"
+            )
     return found
 
 

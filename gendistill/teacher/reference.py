@@ -12,6 +12,8 @@ from gendistill import shipped
 from gendistill.data.real import RealData
 from gendistill.data.recorded import Recorded
 from gendistill.errors import UserError, did_you_mean
+from gendistill.notes import note
+from gendistill.privacy.promise import KEY
 from gendistill.regular import expanded, regular
 from gendistill.seeds import stream
 from gendistill.spelling import option, typed
@@ -159,7 +161,11 @@ def with_labeller(teacher: Kind, other: str, data: RealData | None) -> Kind:
             f"teacher '{other}' has no labeller to give away; name one that was saved with a labeller, as a run with "
             "trainer.labeller is"
         )
-    return labelled(teacher, labeller)
+    found = labelled(teacher, labeller)
+    if found.noted(KEY, dict) is not None:
+        note(f"the promise of privacy of these images does not cover the labels of '{other}', so none is made")
+        found.metadata = {name: value for name, value in found.metadata.items() if name != KEY}
+    return found
 
 
 def _real(text: str, data: RealData | None, seed: int) -> StoredImages:

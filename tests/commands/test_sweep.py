@@ -9,8 +9,10 @@ from PIL import Image
 
 from gendistill.cli import main
 from gendistill.commands.replicated import replicate
-from gendistill.commands.sweep import Sweep, sweep, text
+from gendistill.commands.sweep import Sweep, say_what_adds_up, sweep, text
 from gendistill.errors import UserError
+from gendistill.notes import collected
+from gendistill.privacy.ledger import Budget
 from gendistill.report.sweep_figure import draw_sweep, positions
 from gendistill.teacher import load
 from gendistill.yaml_file import dump_yaml
@@ -144,3 +146,17 @@ def test_words_are_made_from_the_values(tmp_path: Path, monkeypatch: pytest.Monk
     for options in ({"seeds": [0, 1]}, {"seeds": [0], "split": "train"}, {"seeds": [0], "split": None}):
         draw_sweep(results | options, tmp_path / "x.png")
     assert labels == ["validation accuracy in % (mean ± std of 2 runs)", "train accuracy in %", "accuracy in %"]
+
+
+def test_private_teachers_of_a_sweep_add_up() -> None:
+    class Private:
+        def __init__(self, epsilon: float) -> None:
+            self.budget = Budget(epsilon, 1e-5)
+
+    with collected() as said:
+        say_what_adds_up([object(), object()], 3)
+        say_what_adds_up([Private(1.0)], 1)
+    assert not said
+    with collected() as said:
+        say_what_adds_up([Private(1.0), Private(2.0)], 2)
+    assert "4 private teachers of the same images" in str(said) and "epsilon 6 in sum" in str(said)

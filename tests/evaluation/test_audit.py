@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,18 @@ from sklearn import metrics
 
 from gendistill import cli
 from gendistill.data.description import Description, symmetric
+from gendistill.data.fingerprint import contents
 from gendistill.data.load import load
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
-from gendistill.evaluation.audit import audit
+from gendistill.evaluation.audit import audit, origin_notes
 from gendistill.evaluation.membership import likelihood_ratio, margins, nearest
 from gendistill.evaluation.roc import area, clopper_pearson, found_at, told_apart
 from gendistill.nets.learners import ConvNet
-from gendistill.privacy.accountant import noise_for
-from gendistill.privacy.promise import KEY, NOT_PRIVATE
+from gendistill.privacy.accountant import LARGEST, noise_for
+from gendistill.privacy.promise import KEY, NOT_PRIVATE, counted
 from gendistill.privacy.rehearsal import rehearse
+from gendistill.report.audit import sentences
 from gendistill.teacher import RealSubset, StoredImages
 
 LEARNER = {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width": 4, "depth": 2}}
@@ -182,3 +185,31 @@ def test_points_and_sentences_are_refused() -> None:
     data = load("ring:d2gan")
     with pytest.raises(UserError, match="an audit looks at pictures"):
         audit(RealSubset.all(data.train, data.description), data)
+
+
+def test_what_the_sums_cost_is_counted_again() -> None:
+    """A file may promise less than what its own sums cost: by the formula, not by a guess."""
+    assert counted(noted(1.0)) == pytest.approx(1.0, abs=1e-6)
+    assert counted(noted(1.0, noise=noise_for(2.0, 1e-5, 3))) == pytest.approx(2.0, abs=1e-6)
+    assert counted(noted(1.0, noise=0.0)) == LARGEST and counted(noted(1.0) | {"delta": 0.0}) == LARGEST
+    result = {
+        "promise": "", "notes": ["of other data"], "members": 1, "members_are": "", "others": 1,
+        "memorised": {"looked_at": 1, "same": 0, "nearer": 0.5},
+        "one_run": {"bound": 0.1, "promised": 1.0, "canaries": 10, "right": 5, "guesses": 10, "without_noise": 3.0},
+    }  # fmt: skip
+    for cost, said in ((1.0, False), (2.0, True), (None, False)):
+        result["one_run"]["counted"] = cost  # type: ignore[index]
+        words = " ".join(sentences(result))
+        assert ("cost epsilon 2, which BREAKS the promise of 1" in words) is said and "of other data" in words
+
+
+def test_it_is_said_where_members_may_be_none() -> None:
+    data = noise_data()
+    teacher = StoredImages(torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 0, 1]), data.description)
+    assert origin_notes(teacher, data) == []
+    teacher.metadata["data"] = {"train": contents(noise_data(1))["train"]}
+    assert "other ones than when the teacher was made" in origin_notes(teacher, data)[0]
+    named = replace(data, description=replace(data.description, name="other"))
+    assert origin_notes(teacher, named) == [
+        "the teacher's file says that it is of 'noise', so images of 'other' may be no members at all"
+    ]

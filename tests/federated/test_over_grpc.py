@@ -6,6 +6,7 @@ import datetime
 import shutil
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from halves import World
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.federated import certificates, core_log, over_grpc
+from gendistill.federated import certificates, core_log, extra, over_grpc
 from gendistill.federated.certificates import AUTHORITY, _name, _pem, _private, make, read, run_of, sites_of
 from gendistill.federated.messages import Head, Hello, Refused, encode
 from gendistill.federated.over_grpc import Channel, Server, address_of
@@ -353,3 +354,14 @@ def test_a_run_is_read_from_a_certificate_alone(folder: Path) -> None:
     from cryptography import x509
 
     assert run_of(x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())) is None
+
+
+def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    vars(extra).pop("grpc", None)
+    monkeypatch.setitem(sys.modules, "grpc", None)  # as where it is not installed
+    with pytest.raises(UserError, match=r"grpc is not installed, .* pip install 'gendistill\[federated\]'"):
+        extra.require()
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        getattr(extra, "other")  # noqa: B009
+    monkeypatch.undo()
+    extra.require()

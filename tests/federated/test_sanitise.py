@@ -88,3 +88,14 @@ def test_the_ledger_survives_a_crash_in_the_middle_of_a_release(tmp_path: Path) 
 def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(UserError):
         Sanitiser(**{"clip": 1.0} | options)  # type: ignore[arg-type]
+
+
+def test_a_ledger_that_is_gone_or_changed_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "privacy.json"
+    Sanitiser(1.0, 10.0, ledger=file, begun=False).release(torch.zeros(4, 5))
+    file.write_text(file.read_text().replace('"releases": 1', '"releases": 0'))
+    with pytest.raises(UserError, match="does not match its checksum"):
+        Sanitiser(1.0, 10.0, ledger=file)
+    file.unlink()
+    with pytest.raises(UserError, match="is gone"):
+        Sanitiser(1.0, 10.0, ledger=file, begun=True)

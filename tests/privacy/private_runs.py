@@ -69,10 +69,19 @@ METHODS: dict[str, Callable[..., PrivateTrainer]] = {
 }
 
 
-def run(trainer: PrivateTrainer, data: RealData, root: Path, name: str = "run", steps: int = 6, **more: Any) -> Any:
+def run(
+    trainer: PrivateTrainer,
+    data: RealData,
+    root: Path,
+    name: str = "run",
+    steps: int = 6,
+    config: dict[str, Any] | None = None,
+    **more: Any,
+) -> Any:
     """Make a whole run."""
     options = {"device": "cpu", "sample_every": 3, "log_every": 2, "save_every": 3, "progress": False} | more
-    return train(trainer, data, RunOptions(name=name, root=str(root), steps=steps, **options))
+    given = RunOptions(name=name, root=str(root), steps=steps, **options)
+    return train(trainer, data, given, None if config is None else config | {"run": given.to_dict()})
 
 
 class Blind(PrivateSums):

@@ -13,14 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from gendistill import teacher as teachers
 from gendistill.data.real import RealData, Split
 from gendistill.errors import UserError
 from gendistill.federated import HONEST
 from gendistill.federated.site import InProcess, Site
 from gendistill.privacy import mechanism
 from gendistill.privacy.mechanism import PrivateSums
+from gendistill.privacy.promise import KEY
 from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
+from gendistill.runs.loop import train
 from gendistill.runs.options import RunOptions
 from gendistill.seeds import Streams
 from trainers.privacy_dp_sgd import PrivateDiscriminatorHalf
@@ -115,6 +118,46 @@ def test_no_byte_that_leaves_a_site_goes_round_the_mechanism(
     monkeypatch.setattr("gendistill.federated.shares.Shares.of_site", lambda self, data, number, seed: data)
     monkeypatch.setattr(mechanism, "system_normal", lambda count: torch.zeros(count, dtype=torch.float64))
     assert sent(tiny_data, tmp_path / "clean") != sent(changed, tmp_path / "clean other")
+
+
+def test_a_simulation_s_files_promise_and_tell_nothing_else(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the sites' images, the teacher's file and the log say no count, checksum or measure; it has the promise."""
+    monkeypatch.setattr(PrivateDiscriminatorHalf, "new_sums", Blind)
+    found = []
+    changed = replace(tiny_data, train=one_removed(all_white(tiny_data.train)), notes=("x",))
+    for name, data in (("first", tiny_data), ("other", changed)):
+        options = RunOptions(name="run", root=str(tmp_path / name), steps=2, device="cpu", progress=False, tune="auto")
+        train(trainer(), data, options)
+        found.append((tmp_path / name / "run" / "teacher.safetensors").read_bytes())
+        log = (tmp_path / name / "run" / "log.txt").read_text()
+        assert "note: x" not in log and "so that everything that leaves this site" in log
+    assert found[0] == found[1]
+    noted = teachers.load(tmp_path / "first" / "run" / "teacher.safetensors").metadata
+    assert 0 < noted[KEY]["epsilon"] <= 5.0 and noted[KEY]["calls"][0]["calls"] == 4 and noted["data"] == {}
+    assert noted[KEY]["covers"] == "training images of each site" and any(
+        "site_size" in one for one in noted[KEY]["public"]
+    )
+    with pytest.raises(UserError, match=r"run.keep_best chooses a step by validation images"):
+        train(trainer(), tiny_data, replace(options, name="best", keep_best={}))
+
+
+def test_a_site_s_ledger_that_is_gone_or_older_is_not_begun_again(tiny_data: RealData, tmp_path: Path) -> None:
+    made = simulated(tiny_data, tmp_path, rounds=1)
+    state, path = made.discriminators[0].state_dict(), tmp_path / "run" / "sites" / "site-0"
+    part = made.shares.of_site(tiny_data, 0, 5)
+    older = (path / "privacy.json").read_bytes()
+    made.train_step(made.next_batch())
+    later = copy.deepcopy(made.discriminators[0].state_dict())
+    (path / "privacy.json").write_bytes(older)
+    half = made.discriminator_half(made._site_run(0), part, 0)
+    half.load_state_dict(state)
+    with pytest.raises(UserError, match="counts 2 sums .* was made with 4"):
+        half.load_state_dict(later)
+    (path / "privacy.json").unlink()
+    with pytest.raises(UserError, match="is gone"):
+        made.discriminator_half(made._site_run(0), part, 0)
 
 
 def test_each_site_counts_its_own_updates_and_keeps_within_the_budget(tiny_data: RealData, tmp_path: Path) -> None:
