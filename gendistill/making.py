@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
+from gendistill.words import byte_size, counted
+
 KEY = "making"
 """The entry of a teacher's metadata."""
 COUNTS = ("steps", "processes", "peak_memory", "peak_gpu_memory")
@@ -44,6 +46,18 @@ def making(teacher: Noting) -> dict[str, float | int] | None:
         return None
     found = {name: entries[name] for name in COUNTS if is_count(entries.get(name))}
     return (found | {name: float(entries[name]) for name in SECONDS if is_seconds(entries.get(name))}) or None
+
+
+def words(spent: Mapping[str, float | int]) -> list[str]:
+    """Return what :func:`making` found in words: ``1,000 steps``, ``12.5 CPU seconds``, ``peak memory 820 MB``."""
+    found = [counted(int(spent["steps"]), "step")] if "steps" in spent else []
+    for name, what in (("cpu_seconds", "CPU seconds"), ("gpu_seconds", "GPU seconds")):
+        if name in spent:
+            found.append(f"{spent[name]:,.1f} {what}" if spent[name] < 100 else f"{spent[name]:,.0f} {what}")
+    for name, what in (("peak_memory", "peak memory"), ("peak_gpu_memory", "peak GPU memory")):
+        if name in spent:
+            found.append(f"{what} {byte_size(int(spent[name]))}")
+    return found + ([counted(int(spent["processes"]), "process", "processes")] if spent.get("processes", 1) > 1 else [])
 
 
 def is_count(value: Any) -> bool:

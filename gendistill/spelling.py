@@ -20,6 +20,8 @@ Form = Callable[[str], str]
 
 WORDS = {"root": "--data-root", "name": "--dataset"}
 """Options of commands that are not called after their argument."""
+LABELS = ",labels="
+"""What stands between a teacher and the one whose labeller it gets."""
 
 
 def in_python(name: str) -> str:

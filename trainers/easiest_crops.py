@@ -19,6 +19,7 @@ from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.grids import Grid
 from gendistill.nets.learners import learner_for
+from gendistill.notes import note
 from gendistill.runs.context import RunContext
 from gendistill.teacher import Labeller, Teacher
 from gendistill.teacher.decoded import teacher_of
@@ -116,11 +117,16 @@ class EasiestCropsTrainer(Trainer):
                                 "smaller --trainer.decode factor, or leave decode out")  # fmt: skip
             why = f"it takes {counted(self.images_per_class * cells, 'real image')} of each class, and {few}"
             lowered(self, "images_per_class", self.classes.smallest // cells, why)
-        if self.candidates < self.images_per_class * cells:
+        needed = self.images_per_class * cells
+        if self.candidates < needed and "candidates" in self.typed:
             raise UserError(
-                f"candidates is {self.candidates}, of which {self.images_per_class * cells} cannot be chosen; give at "
-                f"least {self.images_per_class * cells}, or fewer --trainer.images_per_class"
+                f"candidates is {self.candidates}, of which {needed} cannot be chosen; give at least {needed}, or "
+                "fewer --trainer.images_per_class"
             )
+        if self.candidates < needed:  # a table asks one config for sets of several sizes
+            said = f"--trainer.candidates is {self.candidates}, but {needed} are chosen of each class"
+            note(f"{said}: {needed} are taken")
+            self.candidates = needed
 
     # -- the choice ---------------------------------------------------------------------------------------------------
 

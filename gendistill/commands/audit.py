@@ -67,7 +67,10 @@ def main(argv: Sequence[str]) -> int:
             device=device,
             progress=Counter("shadow teachers", "shadows"),
         )
-        result = {"name": short_name(given.teacher), "dataset": data.description.name} | result
+        # A data card takes results of its own teacher alone.
+        asked_about = {"path": given.teacher, "kind": teacher.kind} | teacher.budget()
+        named = {"name": short_name(given.teacher), "dataset": data.description.name, "teacher": asked_about}
+        result = named | result
         if given.page:
             write_page(result, pictures, given.page)
     return hand_over(result, lambda found: text(found, given.page), as_json=given.json, output=given.output)

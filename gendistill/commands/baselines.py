@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gendistill.spelling import LABELS
+
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
     from gendistill.teacher import Teacher
@@ -18,14 +20,30 @@ OF_CONDENSED_SETS = (
 """The protocols whose papers show those choices beside every set."""
 
 
-def baselines(teachers: Sequence[Teacher], data: RealData) -> list[str]:
+def baselines(teachers: Sequence[tuple[str | None, Teacher]], data: RealData) -> list[str]:
     """Return references to as many real images of each class as the teachers store.
 
+    Beside a teacher with a labeller the same images are shown once more with its labels: what is left then is what the
+    images are worth.
+
     Args:
-        teachers: Those without as many stored images of every class, or with more than there are real ones, ask for
-            none.
+        teachers: How a command names them (None: it cannot), and they. Those without as many stored images of every
+            class, or with more than there are real ones, ask for none.
         data: The real data.
     """
     most = int(data.train.labels.bincount(minlength=data.description.num_classes).min())
-    sizes = {counts[0] for one in teachers if (counts := one.label_counts) and min(counts) == max(counts)}
-    return [f"real:{choice}={size}" for size in sorted(sizes) if 0 < size <= most for choice in BASELINES]
+    found: dict[int, list[str]] = {}
+    for reference, one in teachers:
+        counts = one.label_counts
+        if not counts or min(counts) != max(counts) or not 0 < counts[0] <= most:
+            continue
+        labellers = found.setdefault(counts[0], [""])
+        # Real images with a labeller are that column already.
+        if one.labeller is not None and reference is not None and LABELS not in reference:
+            labellers.append(f"{LABELS}{reference}")
+    return [
+        f"real:{choice}={size}{labels}"
+        for size, labellers in sorted(found.items())
+        for labels in dict.fromkeys(labellers)
+        for choice in BASELINES
+    ]

@@ -49,7 +49,8 @@ def parser() -> Options:
     )  # fmt: skip
     add_data(options)
     options.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=None, help="also judge as many "
-                         "real images of each class as the teachers store: random ones, herding and k-center; None: "
+                         "real images of each class as the teachers store: random ones, herding and k-center, of a "
+                         "teacher with a labeller also with its labels; None: "
                          f"with a protocol of condensed sets ({', '.join(OF_CONDENSED_SETS)})")  # fmt: skip
     options.add_argument("--ablate-rates", action="store_true", help="beside each teacher that learned learning rates "
                          "also judge its images at grid rates, and real images at its rates")  # fmt: skip
@@ -129,8 +130,12 @@ def judge_all(given: argparse.Namespace, workers: Crew | None = None) -> tuple[l
     if given.baselines or (given.baselines is None and given.protocol in OF_CONDENSED_SETS):
         known = [reference for _, reference in named]
         # All real images are no choice of some, and earlier results are no teachers any more.
-        stored = [one for one in opened if not isinstance(one, list)]
-        wanted = [] if data is None else baselines([one for one in stored if not is_everything(one, data.train)], data)
+        stored = [
+            (reference, one) for (_, reference), one in zip(named, opened, strict=True) if not isinstance(one, list)
+        ]
+        wanted = (
+            [] if data is None else baselines([(a, b) for a, b in stored if not is_everything(b, data.train)], data)
+        )
         if given.baselines and not wanted:
             raise UserError(
                 "--baselines needs a teacher with as many stored images of every class, and no more than there are "

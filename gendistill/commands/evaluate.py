@@ -52,7 +52,11 @@ def main(argv: Sequence[str]) -> int:
         data = load_data(given, given.teacher)
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         result = judge(teacher, data, given, given.teacher, short_name(given.teacher)) | {"command": given.command}
-        if given.protocol in OF_CONDENSED_SETS and not is_real(given.teacher) and baselines([teacher], data):
+        if (
+            given.protocol in OF_CONDENSED_SETS
+            and not is_real(given.teacher)
+            and baselines([(given.teacher, teacher)], data)
+        ):
             print(f"random real images, herding and k-center beside it: {typed('compare', *argv)}", file=sys.stderr)
         _log_to_tensorboard(result, Path(given.teacher))
     if links is not None:

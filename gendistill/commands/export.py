@@ -9,7 +9,7 @@ from typing import Any
 from gendistill.commands.judge import REFERENCES, add_data_files, data_given, load_data
 from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import read_results, result_only, to_json
-from gendistill.commands.published import published
+from gendistill.commands.published import UNAUDITED, audited, published
 from gendistill.spelling import typed
 
 FORMATS = ("png", "pt", "parquet", "safetensors", "hub", "dc", "mtt", "datm", "dd", "idc")
@@ -33,6 +33,8 @@ def parser() -> Options:
     options.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw")
     options.add_argument("--results", metavar="FILE", help="what gendistill evaluate or compare wrote of this teacher: "
                          "its accuracies and budgets are put into the data card")  # fmt: skip
+    options.add_argument("--audit", metavar="FILE", help="what gendistill audit wrote of this teacher, for the data "
+                         "card")  # fmt: skip
     options.add_argument("--license", metavar="NAME", help="licence of the real data, for the data card, such as "
                          "cc-by-4.0; None: what is known of the data set")  # fmt: skip
     options.add_argument("--dataset", metavar="NAME", help="real data set, needed for 'real...' and image folders")
@@ -48,10 +50,16 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.teacher.export import export
     from gendistill.teacher.reference import open_teacher
 
-    facts = published(read_results(given.results), given.results, given.teacher) if given.results else None
     with result_only(given.json):
         data = load_data(given, given.teacher) if data_given(given) else None
         teacher = open_teacher(given.teacher, data, seed=given.seed)
+        facts: dict[str, str] = {}
+        if given.results:
+            facts |= published(read_results(given.results), given.results, given.teacher, teacher)
+        if given.audit:
+            facts |= audited(given.audit, given.teacher, teacher)
+        elif given.format == "hub":
+            facts["audit"] = UNAUDITED
         result = export(
             teacher,
             given.output,

@@ -1,25 +1,58 @@
-"""What a data card says of a teacher's results: accuracy with its protocol and interval, distances, budgets."""
+"""What a data card says of a teacher's results: accuracy with its protocol and interval, distances, budgets, audit."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
 from math import sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.judge import short_name
 from gendistill.errors import UserError
+from gendistill.json_file import Is, Keys, fraction, read_json, size, text, whole
 from gendistill.notes import note
+from gendistill.visible import visible
 from gendistill.words import counted, listed
 
+if TYPE_CHECKING:
+    from gendistill.teacher import Teacher
 
-def published(results: Mapping[str, Any], source: str, teacher: str) -> dict[str, str]:
+
+UNAUDITED = "none was made; gendistill audit attacks a teacher, and export --audit FILE puts what it found here"
+_SHARE = Is(fraction, "a fraction")
+AUDIT = Keys(
+    required={
+        "name": Is(text, "a name"),
+        "dataset": Is(text, "a name"),
+        "verdict": Is(text, "a sentence"),
+        "members": Is(whole, "a number of images"),
+        "others": Is(whole, "a number of images"),
+        "attacks": Keys(others=Keys(required={"auc": _SHARE, "low": _SHARE, "high": _SHARE})),
+    },
+    optional={
+        "teacher": Keys(
+            optional={
+                "path": Is(text, "a path"),
+                "kind": Is(text, "a word"),
+                **{name: Is(whole, "a whole number") for name in ("images", "bytes")},
+            }
+        ),
+        "one_run": Keys(optional={name: Is(size, "a number from 0") for name in ("bound", "promised")}),
+    },
+)
+"""What is read of a file that ``gendistill audit`` wrote."""
+
+
+def published(
+    results: Mapping[str, Any], source: str, reference: str, teacher: Teacher | None = None
+) -> dict[str, str]:
     """Return the lines of a card that results say of a teacher.
 
     Args:
         results: ``{"teachers": [result of an evaluation, ...]}``, checked.
         source: What to call it in an error: a file.
-        teacher: The teacher's reference; among several results it is found by its path or its short name.
+        reference: The teacher's; among several results it is found by its path or its short name.
+        teacher: The teacher itself, which the results must be of; None: that is not looked at.
 
     Returns:
         Words by what they are of.
@@ -27,7 +60,9 @@ def published(results: Mapping[str, Any], source: str, teacher: str) -> dict[str
     Raises:
         UserError: None or more than one of the results is of this teacher.
     """
-    one = _of(results, source, teacher)
+    one = _of(results, source, reference)
+    if teacher is not None:
+        _require_same(one["teacher"] | {"dataset": one.get("dataset")}, source, reference, teacher)
     private = one.get("privacy") is not None
     facts: dict[str, str] = {}
     if (learning := one.get("learning")) is not None:
@@ -45,6 +80,50 @@ def published(results: Mapping[str, Any], source: str, teacher: str) -> dict[str
     if updates is not None:
         facts["updates of a learner"] = f"{updates:,}"
     return facts
+
+
+def audited(path: str, reference: str, teacher: Teacher) -> dict[str, str]:
+    """Return the lines of a card that an audit says of a teacher.
+
+    Args:
+        path: What ``gendistill audit --output`` wrote.
+        reference: The teacher's.
+        teacher: The teacher itself, which the audit must be of.
+
+    Returns:
+        Words by what they are of.
+
+    Raises:
+        UserError: There is no such file, it is none, or it is of another teacher.
+    """
+    try:
+        found = read_json(path, AUDIT)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no '{path}'; gendistill audit writes one with --output") from error
+    asked = found.get("teacher")
+    if asked is None and found["name"] != short_name(reference):  # older ones say no more of it than its name
+        raise UserError(f"'{path}' is an audit of '{found['name']}', not of '{reference}'; audit this one")
+    _require_same((asked or {}) | {"dataset": found["dataset"]}, path, reference, teacher)
+    asked_about = f"{found['members']:,} members and {found['others']:,} images that were not used"
+    words = {"audit": found["verdict"], "asked about in the audit": asked_about}
+    for name, attack in found["attacks"].items():
+        words[f"attack: {name}"] = f"AUC {attack['auc']:.3f} [{attack['low']:.3f}, {attack['high']:.3f}]"
+    once = found.get("one_run") or {}
+    if once.get("bound") is not None and once.get("promised") is not None:
+        words["canaries"] = f"epsilon is at least {once['bound']:.2f} (95 %); {once['promised']:.3g} is promised"
+    return words
+
+
+def _require_same(said: Mapping[str, Any], source: str, reference: str, teacher: Teacher) -> None:
+    """Refuse what was measured on another teacher, as far as its size and its data tell."""
+    own = teacher.budget() | {"kind": teacher.kind, "dataset": teacher.description.name}
+    for key, what in (("dataset", "data set"), ("kind", "kind"), ("images", "images"), ("bytes", "bytes")):
+        if key in said and said[key] is not None and said[key] != own[key]:
+            theirs = visible(str(said[key]), 60)
+            raise UserError(
+                f"'{source}' is of another teacher than '{reference}': its {what} {'are' if what[-1] == 's' else 'is'} "
+                f"{theirs}, not {own[key]}; measure this one"
+            )
 
 
 def interval(runs: list[float]) -> tuple[float, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,8 +12,9 @@ from typing import Any
 
 from gendistill.commands.replicated import replicate, sentence, spread, write_replicated
 from gendistill.commands.replication import Replications
-from gendistill.commands.standing import STATUSES, Standing
-from gendistill.errors import UserError, did_you_mean
+from gendistill.commands.standing import CANNOT, STATUSES, Standing, changed
+from gendistill.errors import GendistillError, StorageError, UserError, did_you_mean
+from gendistill.runs.signals import Interrupted
 from gendistill.visible import visible
 from gendistill.words import counted, listed
 
@@ -63,8 +65,12 @@ def counts(found: Sequence[Standing]) -> dict[str, int]:
 def text(found: Sequence[Standing]) -> str:
     """Return standings as a list by source and table, and how many have each status."""
     lines = [["", "reported", "measured", "of", "CPU s", "status"]]
+    why = Counter(part for one in found for part in one.missing).most_common()
+    numbers = {part: place for place, (part, _) in enumerate(why, 1)}
     for one in found:
-        lines.append([f"  {one.name}", sentence(one.said) if one.said else "", *cells(one), one.status])
+        reasons = ", ".join(str(place) for place in sorted(numbers[part] for part in one.missing))
+        status = f"{one.status} ({reasons})" if one.status == CANNOT else one.status
+        lines.append([f"  {one.name}", sentence(one.said) if one.said else "", *cells(one), status])
     shown = _aligned(lines)
     written, before = shown[:2], None
     for one, line in zip(found, shown[2:], strict=True):
@@ -72,9 +78,8 @@ def text(found: Sequence[Standing]) -> str:
             written += ["", f"{one.source}{', ' if one.table else ''}{one.table}"]
             before = group
         written.append(line)
-    why = Counter(part for one in found for part in one.missing)
     written += ["", totals(found)]
-    written += [f"{counted(number, 'row')}: {part}" for part, number in why.most_common()]
+    written += [f"({place}) {counted(number, 'row')}: {part}" for place, (part, number) in enumerate(why, 1)]
     return "\n".join(written)
 
 
@@ -99,7 +104,9 @@ def cells(one: Standing) -> tuple[str, str, str]:
         return "", "", ""
     row = results["replicated"][0]
     cpu = row.get("cpu_seconds")
-    of = f"{results['scale']}, {results['dataset']}, {counted(len(results['seeds']), 'run')}"
+    of = ", ".join(
+        [str(results["scale"]), results["dataset"], counted(len(results["seeds"]), "run"), *changed(results)]
+    )
     return measured_words(row), of, "" if cpu is None else f"{cpu:,.1f}" if cpu < 10 else f"{cpu:,.0f}"
 
 
@@ -122,13 +129,15 @@ def run_all(known: Replications, names: Sequence[str]) -> dict[str, Any]:
         names: Which.
 
     Returns:
-        ``scale``, ``done`` (ids) and ``left_out`` (by id the reason).
+        ``scale``, ``done`` (ids), ``left_out`` (by id what is missing) and ``failed`` (by id why its run failed).
 
     Raises:
-        GendistillError: A run failed for another reason than that something is missing; what is finished is kept.
+        StorageError: Nothing can be written any more, which no other one could, either; what is finished is kept.
+        Interrupted: A signal came.
     """
     done: list[str] = []
     left_out: dict[str, str] = {}
+    failed: dict[str, str] = {}
     for place, name in enumerate(names, 1):
         print(f"[{place}/{len(names)}] {name}", file=sys.stderr)
         try:
@@ -137,9 +146,17 @@ def run_all(known: Replications, names: Sequence[str]) -> dict[str, Any]:
         except UserError as error:
             left_out[name] = str(error)
             print(f"{name} is left out: {error}", file=sys.stderr)
+        except (Interrupted, StorageError):
+            raise
+        except GendistillError as error:
+            failed[name] = str(error)
+            print(f"{name} failed: {error}", file=sys.stderr)
+        except Exception as error:  # a bug in one of hundreds that run over night stops that one alone
+            traceback.print_exc()
+            failed[name] = visible(f"{type(error).__name__}: {error}", 200)
         else:
             done.append(name)
-    return {"scale": known.scale, "done": done, "left_out": left_out}
+    return {"scale": known.scale, "done": done, "left_out": left_out, "failed": failed}
 
 
 def _measured(one: Standing) -> dict[str, Any] | None:

@@ -39,7 +39,8 @@ options:
                       small networks, and runs can share a GPU
 {CLUSTER}
   --root DIR          directory that holds all runs (default: checkpoints); results are in
-                      DIR/replication/SCALE/DATASET/ID, runs and evaluations are shared by replications
+                      DIR/replication/SCALE/DATASET/ID, runs and evaluations are shared by replications; several for
+                      --list and --summary, which take of each row what is nearest to its source
   --configs DIR       directory with the configs (default: those of the project)
   --output FILE       write the results to this JSON file too
   --json              print one JSON object on stdout, all else on stderr
@@ -86,7 +87,7 @@ def listed(known: Replications, words: Words, own: Mapping[str, str | None], as_
     from gendistill.commands.standing import standings
 
     names = register.matching(known, words.positional)
-    found = [one for one in standings(known) if one.name in names]
+    found = [one for one in standings(known, roots(words)) if one.name in names]
     print(to_json(register.as_values(found)) if as_json else register.text(found))
     return 0
 
@@ -110,7 +111,9 @@ def all_of_them(known: Replications, words: Words, own: Mapping[str, str | None]
         print(f"\nscale {result['scale']}: {len(result['done'])} of {len(names)} run")
         for name, why in result["left_out"].items():
             print(f"left out: {name}: {why}")
-    return 1 if result["left_out"] else 0
+        for name, why in result["failed"].items():
+            print(f"failed: {name}: {why}")
+    return 1 if result["left_out"] or result["failed"] else 0
 
 
 def summary(known: Replications, words: Words, own: Mapping[str, str | None], as_json: bool) -> int:
@@ -121,15 +124,22 @@ def summary(known: Replications, words: Words, own: Mapping[str, str | None], as
     from gendistill.files import atomic_write
 
     file = own["--summary"] or "docs/results.md"
+    if set(file) & set("*?[") or file in known.ids():
+        raise UserError(f"--summary takes the page's file first, and '{file}' is of ids; write --summary FILE {file}")
     require_place(file)
     names = register.matching(known, words.positional)
-    found = [one for one in standings(known) if one.name in names]
+    found = [one for one in standings(known, roots(words)) if one.name in names]
     content = page(found, known).encode()
     atomic_write(Path(file), lambda out: out.write(content))
     print(to_json(register.as_values(found) | {"files": {"page": file}}) if as_json else f"page     {file}")
     if not as_json:
         print(register.totals(found))
     return 0
+
+
+def roots(words: Words) -> list[Path]:
+    """Return the folders under which results are looked for: all that were typed."""
+    return [Path(value or "") for option, value in words.overrides if option == "--root"]
 
 
 def text(results: Mapping[str, Any]) -> str:
@@ -167,6 +177,9 @@ def _own(words: Words) -> tuple[dict[str, str | None], Replications]:
     for option, value in own.items():
         if value is None and option != "--summary":
             raise UserError(f"{option} needs a value")
+    looked_at = "--list" in words.flags or "--summary" in own
+    if len(roots(words)) > 1 and not looked_at:
+        raise UserError("--root is given twice; runs lie in one folder, and several are for --list and --summary alone")
     require_free((option for option, _ in words.overrides if option not in OWN), "replicate")
     return own, Replications(
         configs=Path(own.get("--configs") or config_folder("replication")),

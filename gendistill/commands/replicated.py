@@ -11,11 +11,16 @@ from typing import Any
 from gendistill.claims import claimed
 from gendistill.commands.cluster import Crew, crew
 from gendistill.commands.output import write_json
-from gendistill.commands.replication import Judge, Replication, beside, seeds_of, train_side_by_side
+from gendistill.commands.replication import PLACED, Judge, Replication, beside, seeds_of, train_side_by_side
 from gendistill.config.plan import Reported, is_real
 from gendistill.words import counted
 
 FILES = ("results.json", "report.html")
+SAME_NUMBERS = (
+    "data.root", "data.name", "run.threads", "run.tune", "run.compile", "run.loggers", "run.evaluate_every",
+    "run.evaluate_samples",
+)  # fmt: skip
+"""Options beside :data:`PLACED` that a config's numbers are the same with; the name of the data stands in results."""
 
 
 def write_replicated(results: Mapping[str, Any], replication: Replication) -> Path:
@@ -34,7 +39,8 @@ def replicate(replication: Replication, workers: Crew | None = None) -> dict[str
         workers: Those of a cluster that are met already; None: as the replication says.
 
     Returns:
-        Plain values that ``report`` reads too: ``id``, ``scale``, ``dataset``, ``seeds``, ``teachers`` (results of the
+        Plain values that ``report`` reads too: ``id``, ``scale``, ``dataset``, ``seeds``, ``options`` (those
+        that were typed and change what the config says), ``teachers`` (results of the
         evaluators, pooled over seeds), ``columns``, ``replicated`` (for each of them ``name``, ``accuracy`` and
         ``fidelity`` at the end with ``mean``, ``std`` and ``runs``, the latter with ``n`` images each,
         ``further`` measures, ``cpu_seconds`` of making and judging all its runs (None: not counted), and
@@ -87,6 +93,7 @@ def _replicate(replication: Replication, judge: Judge, workers: Crew | None) -> 
         "scale": replication.of.scale,
         "dataset": judge.data.description.name,
         "seeds": list(judge.seeds),
+        "options": _options(replication),
         "teachers": teachers,
         "columns": sorted({*asked, *ends}),
         "replicated": [_row(result, said, found) for result, (_, said, found) in zip(teachers, named, strict=True)],
@@ -128,6 +135,16 @@ def _cpu(runs: Sequence[Mapping[str, Any]]) -> float | None:
     if not all(made) or any("judging" not in part for part in counted_parts):
         return None
     return sum((part.get("making") or 0.0) + part["judging"] for part in counted_parts)
+
+
+def _options(replication: Replication) -> list[str]:
+    """Return the options that were typed for all runs, but for those that say where they are or how fast they go."""
+    typed = [(option.lstrip("-").replace("-", "_"), value) for option, value in replication.of.overrides]
+    return [
+        f"--{option}" if value is None else f"--{option}={value}"
+        for option, value in typed
+        if option not in SAME_NUMBERS and option.removeprefix("run.") not in PLACED
+    ]
 
 
 def _notes(replication: Replication, judge: Judge) -> list[str]:

@@ -20,7 +20,7 @@ from gendistill.commands.further import check_further, measured_further
 from gendistill.commands.kept import read_evaluation, write_evaluation
 from gendistill.commands.output import to_json
 from gendistill.config.base import Known, read_config
-from gendistill.config.command_line import Words, assemble
+from gendistill.config.command_line import AS_CONFIG, Words, assemble
 from gendistill.config.experiment import Experiment
 from gendistill.config.merge import at_scale
 from gendistill.config.plan import RUN, Plan, Reported, at_smoke, is_real, plan, reported
@@ -155,9 +155,9 @@ class Replication:
         count = self.plan.processes
         together = ["torchrun", f"--nproc-per-node={count}"] if count > 1 else []
         words = [*together, "train", "--config", self.path, *(["--scale", self.of.scale] if self.of.scale else [])]
-        for option, value in (*self.of.overrides, *self._placed(seed)):
-            words.append(option if value is None else f"{option}={value}")
-        return words
+        words += [option if value is None else f"{option}={value}" for option, value in self.of.overrides]
+        words += [f"{AS_CONFIG}={option}={value}" for option, value in self.own]
+        return [*words, *(f"{option}={value}" for option, value in self._placed(seed)[len(self.own) :])]
 
     def _placed(self, seed: int) -> tuple[tuple[str, str | None], ...]:
         name = f"{self.folder}/{self.name}/seed-{seed}"
@@ -172,7 +172,9 @@ class Replication:
         return None if self.plan.starts_from is None else self.of.open(self.plan.starts_from)
 
     def _assembled(self, *more: tuple[str, str | None]) -> Experiment:
-        words = Words(configs=[self.path], scale=self.of.scale, overrides=[*self.of.overrides, *more])
+        # What a person has typed is meant, and refused where it does not fit the data; what a table says is lowered.
+        given, typed = self.of.overrides, [option for option, _ in self.of.overrides]
+        words = Words(configs=[self.path], scale=self.of.scale, overrides=[*given, *more], typed=typed)
         return assemble(words, ANY_TRAINER if is_real(self.plan.teacher) else None)
 
     @cached_property

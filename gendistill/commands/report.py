@@ -13,6 +13,7 @@ from gendistill.commands.output import read_results
 from gendistill.errors import UserError
 from gendistill.files import require_place
 from gendistill.regular import real_path
+from gendistill.spelling import LABELS
 from gendistill.visible import sentence
 
 if TYPE_CHECKING:
@@ -172,7 +173,6 @@ def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> No
         UserError: It is none of those that :func:`pictures_of` opens.
     """
     from gendistill.report.rows import REAL
-    from gendistill.teacher.reference import LABELS
 
     base, between, other = reference.rpartition(LABELS)
     if between:  # the teacher whose labeller it takes is opened, too

@@ -113,8 +113,14 @@ def search(given: Search) -> dict[str, Any]:
     race = given.race
     planned = grid(given.axes) if given.how == "grid" else [given.first(), given.last()]
     # All are built before the first is trained: a value that is out of range shall not be found out after hours.
-    trainers = [race.replication(values).experiment(0).build_trainer() for values in planned]
-    data = race.replication(planned[0]).experiment(0).load_data()
+    experiments = [race.replication(values).experiment(0) for values in planned]
+    if any(one.data != experiments[0].data for one in experiments):
+        raise UserError(
+            "--over names an option of the data, and trials are compared on the same images; sweep over it alone, "
+            "without --search, or search once for each value of it"
+        )
+    trainers = [one.build_trainer() for one in experiments]
+    data = experiments[0].load_data()
     if trainers[0].known_of(data) is not data:
         raise UserError(
             "this method keeps the training images private, and validation images are, too: choosing options by them "
@@ -130,6 +136,11 @@ def search(given: Search) -> dict[str, Any]:
             else:
                 trials = _optuna(given, data, workers)
             finished = [trial for trial in trials if trial.state == COMPLETE]
+            if not finished:
+                raise UserError(
+                    f"all {counted(len(trials), 'trial')} known were stopped early, and none is left to choose; give "
+                    "more --trials, or --rungs 1, which stops none"
+                )
             best = max(finished, key=lambda trial: (trial.score or 0.0, -trial.number))
             # The test images are looked at once, for the one that was chosen.
             tested = replicate(race.replication(best.values), workers)
@@ -175,9 +186,15 @@ def _optuna(given: Search, data: Any, workers: Crew | None) -> list[Trial]:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     place = given.directory / "optuna.log"
-    storage = JournalStorage(JournalFileBackend(str(place)))
     name = "; ".join(map(repr, given.axes))
-    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    try:
+        storage = JournalStorage(JournalFileBackend(str(place)))
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise UserError(
+            f"'{place}', where Optuna keeps its trials, is damaged; move it away, and the same command searches anew "
+            "from the runs and evaluations that are kept"
+        ) from error
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
         if left.state == TrialState.RUNNING:
             study.tell(left.number, state=TrialState.FAIL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,21 @@ from gendistill.config.plan import Reported, is_real
 from gendistill.errors import UserError
 from gendistill.evaluation.agreement import Agreement, agreements
 from gendistill.evaluation.result_form import check_results
-from gendistill.json_file import Each, Is, JsonError, Keys, list_of, mapping, maybe, number, read_json, text, whole
+from gendistill.json_file import (
+    Each,
+    Is,
+    JsonError,
+    Keys,
+    fraction,
+    list_of,
+    mapping,
+    maybe,
+    number,
+    read_json,
+    size,
+    text,
+    whole,
+)
 from gendistill.notes import note
 
 AGREES, DISAGREES, UNDECIDED = "agrees", "disagrees", "too few runs"
@@ -32,6 +46,13 @@ _SPREAD = Keys(
         "n": Is(whole, "a number of images"),
     }
 )
+_ACCURACY = Keys(
+    optional={
+        "mean": Is(fraction, "a fraction from 0 to 1"),
+        "std": Is(size, "a number of at least 0"),
+        "runs": Is(list_of(fraction), "a list of fractions from 0 to 1"),
+    }
+)
 SHAPE = Keys(
     required={
         "id": Is(text, "text"),
@@ -43,16 +64,17 @@ SHAPE = Keys(
             Keys(
                 required={"name": Is(text, "text")},
                 optional={
-                    "accuracy": _SPREAD,
+                    "accuracy": _ACCURACY,
                     "fidelity": _SPREAD,
                     "further": Keys(others=_SPREAD),
-                    "cpu_seconds": Is(number, "seconds"),
+                    "cpu_seconds": Is(size, "seconds"),
                     "reported": Is(mapping, "what is reported"),
                 },
             ),
             at_least=1,
         ),
-    }
+    },
+    optional={"options": Is(list_of(text), "a list of options")},
 )
 
 
@@ -85,13 +107,14 @@ class Standing:
     status: str = NOT
 
 
-def standings(known: Replications) -> list[Standing]:
+def standings(known: Replications, roots: Sequence[Path] = ()) -> list[Standing]:
     """Return all replications by source, table and id, those of one table in the order of their names.
 
     Args:
         known: Where they are; under its root results are looked for, whatever the scale.
+        roots: Look under these instead; of equally near results that of the first is shown.
     """
-    measured = _measured(known.root)
+    measured = _measured(roots or [known.root])
     found = [_standing(known, name, measured.get(name, [])) for name in known.ids()]
     return sorted(found, key=lambda one: (one.source == NO_SOURCE, one.source, natural(one.table), natural(one.name)))
 
@@ -124,7 +147,8 @@ def missing(config: Mapping[str, Any], said: Reported | None, root: str | None) 
         given: Mapping[str, Any] = options if isinstance(options, Mapping) else {}
         name = given.get("name")
         if isinstance(name, str) and not _is_there(name, root or given.get("root")):
-            sentences.append(f"the files of '{name}' are not there ({word})")
+            how = word.replace("root DIR", "name folder:DIR") if name.startswith("folder:") else word
+            sentences.append(f"the files of '{name}' are not there ({how})")
     if said is not None and said.gpu and not _gpu():
         sentences.append("the published settings take a GPU")
     return tuple(sentences)
@@ -142,17 +166,25 @@ def _standing(known: Replications, name: str, results: list[Mapping[str, Any]]) 
     # Judging real data needs no trainer, and so no source of networks.
     judged = config if not is_real(replication.plan.teacher) else {"data": config.get("data")}
     lacking = missing(judged, said, root)
-    nearest = min(results, key=lambda one: (one["dataset"] != data, _rank(one["scale"])), default=None)
+    # The source's data first, then the nearest scale; of the same, what its config says before what was changed.
+    nearest = min(
+        results, key=lambda one: (one["dataset"] != data, _rank(one["scale"]), bool(changed(one))), default=None
+    )
     one = Standing(name, replication.path, source, table, said, data, nearest, (), lacking)
     if nearest is None:
         return replace(one, status=CANNOT if lacking else NOT)
-    if nearest["dataset"] != data or nearest["scale"] == "smoke":
+    if nearest["dataset"] != data or nearest["scale"] == "smoke" or changed(nearest):
         return replace(one, status=OTHER)
     # What is said today, should the config have been mended since.
     rows = [dict(row) for row in nearest["replicated"]]
     rows[0]["reported"] = None if said is None else vars(said)
     found = tuple(agreements({**nearest, "replicated": rows}))
     return replace(one, found=found, status=status(found))
+
+
+def changed(results: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the options that were typed for a replication and change what its config says, as they were typed."""
+    return tuple(results.get("options") or ())
 
 
 def status(found: tuple[Agreement, ...]) -> str:
@@ -163,10 +195,10 @@ def status(found: tuple[Agreement, ...]) -> str:
     return DISAGREES if False in told else UNDECIDED if None in told else AGREES
 
 
-def _measured(root: Path) -> dict[str, list[Mapping[str, Any]]]:
-    """Return all results below a root by id; a file that cannot be used is left out, with a note."""
+def _measured(roots: Sequence[Path]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return all results below some roots by id; a file that cannot be used is left out, with a note."""
     found: dict[str, list[Mapping[str, Any]]] = {}
-    for file in sorted((root / "replication").glob("*/*/*/results.json")):
+    for file in (file for root in roots for file in sorted((root / "replication").glob("*/*/*/results.json"))):
         try:
             values = read_json(file, SHAPE)
             check_results(values, f"'{file}'")

@@ -9,7 +9,18 @@ from gendistill import __version__
 from gendistill.commands.register import cells, counts, measured_words
 from gendistill.commands.replicated import sentence
 from gendistill.commands.replication import Replications
-from gendistill.commands.standing import AGREES, CANNOT, DISAGREES, NO_SOURCE, NOT, OTHER, SHOWN, UNDECIDED, Standing
+from gendistill.commands.standing import (
+    AGREES,
+    CANNOT,
+    DISAGREES,
+    NO_SOURCE,
+    NOT,
+    OTHER,
+    SHOWN,
+    UNDECIDED,
+    Standing,
+    changed,
+)
 from gendistill.escapes import markdown
 from gendistill.evaluation.agreement import Agreement
 from gendistill.words import counted
@@ -18,7 +29,8 @@ MEANING = {
     AGREES: "what is reported lies in the 95 % interval of one more run, and orders are decided as the source says",
     DISAGREES: "a reported number lies outside of that interval, or an order is not confirmed",
     UNDECIDED: "on the source's data, with too few runs, or with runs too far apart, to tell",
-    OTHER: "measured on other data than the source's, or at the scale `smoke`: shown, not compared",
+    OTHER: "measured on other data than the source's, at the scale `smoke`, or with options that change the config: "
+    "shown, not compared",
     SHOWN: "on the source's data; the source gives no number and no order",
     NOT: "nothing lies below the root, and nothing is missing to run it",
     CANNOT: "nothing lies below the root, and something is missing on this machine to run it as published",
@@ -117,6 +129,8 @@ def _how(one: Standing) -> Iterator[str]:
     config = Path(one.path).name
     yield f"- `{one.name}`: `configs/replication/{config}`, scale {markdown(str(results['scale']))},"
     yield f"  data {markdown(results['dataset'])}, seeds {seeds}."
+    if typed := changed(results):
+        yield f"  Not as the config says, but with {markdown(' '.join(typed))}."
     beside = [f"{row['name']} {measured_words(row)}" for row in results["replicated"][1:] if measured_words(row)]
     if beside:
         yield f"  Beside it: {markdown('; '.join(beside))}."

@@ -135,6 +135,7 @@ def _search(words: Words, over: Sequence[str]) -> int:
     if not over:
         raise UserError("a search needs --over KEY=V,V,..., at least once")
     require_free((*options, *(name for name, _ in known.overrides)), "sweep")
+    require_apart([option.removeprefix("--") for option in options], [name for name, _ in known.overrides])
     name = "-".join([path.stem, *(option.rpartition(".")[2] for option in options)])
     asked = several.asked(Race(path, name, known), over, own)
     if own.get("--output"):
@@ -266,6 +267,17 @@ def _known(words: Words) -> tuple[dict[str, str], Replications, Path]:
     return own, known, path
 
 
+def require_apart(searched: Sequence[str], given: Sequence[str]) -> None:
+    """Refuse an option that is given beside the values of it that ``--over`` names.
+
+    Raises:
+        UserError: One is.
+    """
+    for option in given:
+        if (plain := option.lstrip("-").replace("-", "_")) in [one.replace("-", "_") for one in searched]:
+            raise UserError(f"{option} is given, and --over names values of '{plain}'; leave one of them out")
+
+
 def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
     """Take the options of a sweep over one option out of the words."""
     own, known, path = _known(words)
@@ -273,6 +285,7 @@ def _own(words: Words) -> tuple[Sweep, dict[str, str]]:
     if not axis.values:
         raise UserError(f"--over gives '{axis.option}' a range; add --search optuna, or name its values")
     require_free((axis.option, *(name for name, _ in known.overrides)), "sweep")
+    require_apart([axis.option], [name for name, _ in known.overrides])
     return Sweep(path, axis.option, list(axis.values), known), own
 
 

@@ -24,6 +24,8 @@ FLAGS = ("--help", "--print_config", "--json")
 NETWORKS = ("generator", "discriminator", "learner")
 """Options that hold a network; one that names no class means the trainer's default."""
 VALUED = ("--config", "--scale", "--trainer", "--dataset", "--data-root")
+AS_CONFIG = "--as-config"
+"""``--as-config=--KEY=VALUE`` is an option as if a config said it: what a table gives its rows, no person has typed."""
 
 
 @dataclass
@@ -85,7 +87,10 @@ def take_apart(argv: Sequence[str], flags: Sequence[str] = (), own: Sequence[str
                 raise UserError(f"{option} needs a value")
             words.own.append((dashed, value))
             continue
-        if option == "--trainer.help":  # jsonargparse's way to ask for the options of a class
+        if option == AS_CONFIG:
+            inner, _, text = (value or "").partition("=")
+            words.overrides.append((inner, text))
+        elif option == "--trainer.help":  # jsonargparse's way to ask for the options of a class
             words.flags.add("--help")
             words.trainer = value or words.trainer
         elif option in ("--config", "--scale", "--trainer", "--trainer.class_path"):

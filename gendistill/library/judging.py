@@ -269,7 +269,11 @@ def _baselines(
     """Return the choices of real images to show beside the teachers, as they are asked for."""
     if not (wanted or (wanted is None and protocol in OF_CONDENSED_SETS)):
         return []
-    stored = [one for _, _, one in opened if isinstance(one, Teacher) and not is_everything(one, data.train)]
+    stored = [
+        (None if isinstance(given, Teacher) else reference_of(given), one)
+        for _, given, one in opened
+        if isinstance(one, Teacher) and not is_everything(one, data.train)
+    ]
     found = baselines(stored, data)
     if wanted and not found:
         raise UserError(

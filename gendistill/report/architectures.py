@@ -9,12 +9,13 @@ from typing import Any
 from gendistill.evaluation.comparison import Difference, Sample, compare
 from gendistill.evaluation.settings import differing
 from gendistill.report.cells import percent
+from gendistill.report.chosen import AHEAD, BEHIND, comparable, has_labeller
 from gendistill.report.rows import Row, Score, rows, scores_of, step_of
 from gendistill.words import counted, listed
 
 MOST = 3
 """Numbers of updates of each learner in the table, the last among them."""
-AHEAD, BEHIND, SEEN = " ▲", " ▼", "†"
+SEEN = "†"
 RANDOM = ("real:ipc=", "real:subset=")
 """How random real images are named."""
 
@@ -63,7 +64,7 @@ def learner_cells(results: Mapping[str, Any]) -> list[Cell]:
     if not judged:
         return []
     step = step_of(table)
-    beside = {} if differing(results["teachers"]) else _beside(results, table)
+    beside = {} if differing(results["teachers"]) else _beside(table)
     reached = {(row.name, learner): (row, scores) for row, learner, _, scores in judged}
     pairs: dict[tuple[str, str, int], tuple[Sample, Sample]] = {}
     for row, learner, _, scores in judged:
@@ -129,18 +130,18 @@ def architecture_sentences(results: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _beside(results: Mapping[str, Any], table: Sequence[Row]) -> dict[str, str]:
-    """Return by teacher the random real images that it is held against: as many as it stores, else the first."""
-    chosen = [
-        row
-        for row, one in zip(table, results["teachers"], strict=True)
-        if str(one["teacher"].get("path") or "").startswith(RANDOM) and not row.everything
-    ]
+def _beside(table: Sequence[Row]) -> dict[str, str]:
+    """Return by teacher the random real images that it is held against.
+
+    As many as it stores, with its labeller where there are such ones; of any number where there is but one choice.
+    """
+    random = [row for row in table if row.reference.startswith(RANDOM) and not row.everything]
     found: dict[str, str] = {}
     for row in table:
-        if chosen and row not in chosen:
-            same = [one for one in chosen if one.images == row.images]
-            found[row.name] = (same or chosen)[0].name
+        same = [one for one in random if comparable(row, one)]
+        same.sort(key=lambda one: has_labeller(one) != has_labeller(row))
+        if row not in random and (fitting := same or (random if len(random) == 1 else [])):
+            found[row.name] = fitting[0].name
     return found
 
 

@@ -19,6 +19,7 @@ from gendistill.files import atomic_write, require_place
 from gendistill.plain import plain
 from gendistill.report.architectures import architecture_cells, long_table
 from gendistill.report.cells import score_words
+from gendistill.report.chosen import chosen, chosen_cells, chosen_table
 from gendistill.report.drawing import (
     PRINT,
     Form,
@@ -81,9 +82,9 @@ def export(
     Returns:
         The files: ``accuracy``, ``error`` (of accuracies from 80 %), ``epochs``, ``differences``, ``front`` and
         ``front-cpu`` (accuracy against bytes and against CPU seconds), one for each further curve and one for each grid
-        of images as ``.svg`` and ``.pdf``; ``scores``, ``rates``, ``differences``, ``learners``, ``modes`` and
-        ``settings`` as ``.csv`` and ``.tex``; ``runs.csv`` with every single accuracy; ``preview.tex``, which shows all
-        of them.
+        of images as ``.svg`` and ``.pdf``; ``scores``, ``rates``, ``differences``, ``baselines``, ``learners``,
+        ``modes`` and ``settings`` as ``.csv`` and ``.tex``; ``runs.csv`` with every single accuracy; ``preview.tex``,
+        which shows all of them.
 
     Raises:
         StorageError: A file cannot be written.
@@ -205,6 +206,8 @@ def _numbers(results: Mapping[str, Any], found: Verdict) -> dict[str, list[list[
             [name, count, one.mean, one.low, one.high, "yes" if one.decided else "no", "yes" if one.paired else "no"]
             for (name, count), one in found.against.items()
         )]  # fmt: skip
+    if beside := chosen_table(chosen(found)):
+        numbers["baselines"] = beside
     if learners := long_table(results):
         numbers["learners"] = learners
     if modes := mode_cells(results):
@@ -220,6 +223,8 @@ def _tables(results: Mapping[str, Any], found: Verdict) -> dict[str, Cells]:
         tables["rates"] = _escaped(rates)
     if found.against:
         tables["differences"] = _differences(found)
+    if beside := chosen_cells(found, chosen(found), results.get("columns")):
+        tables["baselines"] = _escaped(beside)
     if learners := architecture_cells(results):
         tables["learners"] = _escaped(learners)
     if modes := mode_cells(results):

@@ -124,9 +124,18 @@ def _how(found: Verdict) -> str:
 
 
 def _few(found: Verdict) -> list[str]:
-    """Say it where the seeds are few for so many comparisons."""
-    seeds, number = max(min(one.runs) for one in found.against.values()), len(found.against)
-    needed, over = lead_needed(seeds, number), found.others[0].over
+    return few_words(list(found.against.values()), found.others[0].over)
+
+
+def few_words(compared: Sequence[Difference], over: str) -> list[str]:
+    """Say it where the seeds are few for so many comparisons.
+
+    Args:
+        compared: A family, at least one.
+        over: What accuracies are spread over: ``seed`` or ``run``.
+    """
+    seeds, number = max(min(one.runs) for one in compared), len(compared)
+    needed = lead_needed(seeds, number)
     if needed <= FEW and seeds > ALWAYS_FEW:
         return []
     much = "too few to decide any but enormous leads" if needed > TOO_FEW or seeds <= ALWAYS_FEW else "few"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gendistill.files import atomic_write
 from gendistill.plain import plain
 from gendistill.report.architectures import architecture_cells, architecture_sentences, architecture_values
+from gendistill.report.chosen import chosen, chosen_cells, chosen_sentences, chosen_values
 from gendistill.report.drawing import MOST_BANDS, near_the_top
 from gendistill.report.facts import (
     accuracy_words,
@@ -88,6 +89,10 @@ def render(
     parts += ["<h2>Scores and what they cost</h2>", html_table(found, looks, results.get("columns"))]
     if found.against:
         parts += ["<h2>Difference to all real data</h2>", _differences(found, looks)]
+    beside = chosen(found)
+    if held := chosen_cells(found, beside, results.get("columns")):
+        parts += ["<h2>Beside as many real images</h2>", sorted_table(held, chosen_values(beside, held))]
+        parts += [f'<p class="note">{escaped(sentence)}</p>' for sentence in chosen_sentences(found, beside)]
     if modes := mode_cells(results):
         parts += ["<h2>Modes captured</h2>", plain_table(modes)]
         parts += [f'<p class="note">{escaped(sentence)}</p>' for sentence in mode_sentences(results)]

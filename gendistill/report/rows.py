@@ -104,6 +104,7 @@ class Row:
         own_rates: Whether the rates are what the teacher learned.
         planned: Length of the training in updates, where the points before its end depend on it.
         notes: Sentences on what not to trust in its result.
+        reference: How a command names it: a path, or real images such as ``real:ipc=10``; empty where it is not known.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Row:
     own_rates: bool = False
     planned: int | None = None
     notes: tuple[str, ...] = ()
+    reference: str = ""
 
     def sample(self, count: int, step: float) -> Sample:
         """Return what its learners reached after one number of updates, to be compared; see :class:`Sample`."""
@@ -185,6 +187,7 @@ def row(result: Mapping[str, Any]) -> Row:
         own_rates=own_rates(learning),
         planned=planned_length(learning),
         notes=(*(result.get("notes") or ()), *((result.get("fidelity") or {}).get("notes") or ())),
+        reference=str(teacher.get("path") or ""),
     )
 
 

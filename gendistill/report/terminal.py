@@ -8,6 +8,7 @@ from typing import Any
 from gendistill.plain import plain
 from gendistill.report.architectures import architecture_cells, architecture_sentences
 from gendistill.report.cells import byte_size, distance, duration, image_count, per_update, percent
+from gendistill.report.chosen import chosen, chosen_cells, chosen_sentences
 from gendistill.report.facts import (
     accuracy_words,
     byte_columns,
@@ -50,6 +51,10 @@ def text_table(results: Mapping[str, Any]) -> str:
     cells, notes = text_cells(results)
     shown, modes = [*aligned(cells), "", *notes], mode_cells(results := seen(plain(results)))
     shown += ["", *aligned(modes), "", *mode_sentences(results)] if modes else []
+    found = verdict(results)
+    beside = chosen(found)
+    held = chosen_cells(found, beside, results.get("columns"))
+    shown += ["", *aligned(held), "", *chosen_sentences(found, beside)] if held else []
     across = architecture_cells(results)
     return "\n".join([*shown, *(["", *aligned(across), "", *architecture_sentences(results)] if across else [])])
 

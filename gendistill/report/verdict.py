@@ -27,6 +27,7 @@ class Verdict:
         against: Difference of a teacher to all real data, by its name and the number of updates: one family.
         best: By number of updates, the teacher that is ahead of every other one.
         pairs: Comparisons behind ``best``: every two teachers at every number of updates, a family of its own.
+        step: Distance of two accuracies that can be told apart.
     """
 
     table: Sequence[Row]
@@ -36,6 +37,7 @@ class Verdict:
     against: Mapping[tuple[str, int], Difference] = field(default_factory=dict)
     best: Mapping[int, str] = field(default_factory=dict)
     pairs: int = 0
+    step: float = 0.0
 
     @property
     def others(self) -> list[Row]:
@@ -86,13 +88,13 @@ def verdict(results: Mapping[str, Any]) -> Verdict:
     if reference is not None:
         for row in table:
             if not row.everything:
-                pairs = {(row.name, count): pair for count, pair in _pairs(row, reference, chosen, step).items()}
+                pairs = {(row.name, count): pair for count, pair in pairs_of(row, reference, chosen, step).items()}
                 against.update(pairs)
     best, size = _best(table, chosen, step)
-    return Verdict(table, (), reference, chosen, compare(against), best, size)
+    return Verdict(table, (), reference, chosen, compare(against), best, size, step)
 
 
-def _pairs(row: Row, other: Row, chosen: int | None, step: float) -> dict[int, tuple[Sample, Sample]]:
+def pairs_of(row: Row, other: Row, chosen: int | None, step: float) -> dict[int, tuple[Sample, Sample]]:
     """Pair what two teachers reached at the numbers of updates at which they can be compared."""
     counts = shared_counts(row, other, chosen)
     return {count: (row.sample(count, step), other.sample(count, step)) for count in counts}
@@ -115,7 +117,7 @@ def _best(table: Sequence[Row], chosen: int | None, step: float) -> tuple[dict[i
     pairs = {
         (count, first, second): pair
         for first, second in combinations(range(len(table)), 2)
-        for count, pair in _pairs(table[first], table[second], chosen, step).items()
+        for count, pair in pairs_of(table[first], table[second], chosen, step).items()
     }
     found = compare(pairs)
     beaten: dict[tuple[int, int], int] = {}

@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from gendistill.escapes import markdown
+from gendistill.making import making, words
 from gendistill.privacy.promise import KEY, sentence
-from gendistill.teacher.own_exports import PARQUET_FILE
+from gendistill.teacher.own_exports import PARQUET_FILE, TEACHER_FILE
 from gendistill.teacher.stored import StoredImages
 from gendistill.visible import visible
 
@@ -30,8 +31,8 @@ CONTENT = {
     "parquet": "`data/*.parquet` with the columns image (PNG bytes), label and, if learned, soft_label.",
     "safetensors": "`teacher.safetensors`: float32 images without loss, labels and all metadata in one file.",
     "hub": "`data/*.parquet` with the columns image (PNG bytes), label and, if learned, soft_label, which "
-    "`datasets.load_dataset` reads; `teacher.safetensors`: the same images without loss, for `gendistill import`; "
-    "`sha256sum -c SHA256SUMS` checks the files.",
+    "`datasets.load_dataset` reads; `teacher.safetensors`: the teacher itself as it is stored, without loss, for "
+    "`gendistill import`; `sha256sum -c SHA256SUMS` checks the files.",
     "dc": "`res.pt` as the public code of DC, DSA and DM writes it.",
     "mtt": "`images_best.pt` and `labels_best.pt` as MTT writes them; a learned rate is in `lr_best.pt` (one for each "
     "step: `learning_rates.pt`) and, if whitened, `whitening.pt` (mean, matrix) and `images_zca_best.pt` (pixels) "
@@ -49,6 +50,23 @@ def _bytes(images: StoredImages) -> str:
     cost = images.budget()
     parts = ("image", "label", "labeller")
     return ", ".join(f"{cost[f'{part}_bytes']:,} of {part}s" for part in parts if cost[f"{part}_bytes"])
+
+
+def _made(images: StoredImages, kind: str) -> list[str]:
+    """Return the lines on how it was made and what that took, as its file says."""
+    source = images.metadata.get("source")
+    if isinstance(source, Mapping):
+        source = source.get("made") or source.get("selection") or source.get("file")
+    lines = [f"| made by | {markdown(str(source))} |"] if source else []
+    for name in ("seed", "images_per_class", "start", "learner", "augmentation"):
+        if images.metadata.get(name) is not None:
+            lines.append(f"| {name.replace('_', ' ')} | {markdown(str(images.metadata[name]))} |")
+    spent = making(images)
+    if spent is not None:
+        lines.append(f"| making it took | {', '.join(words(spent))} |")
+    elif kind == "stored-images":
+        lines.append("| making it took | not noted in its file |")
+    return lines
 
 
 def write_card(
@@ -73,10 +91,10 @@ def write_card(
     description, result = images.description, notes["export"]
     licence = licence or LICENCES.get(description.name)
     front: dict[str, Any] = {
-        "pretty_name": f"{visible(description.name, LONGEST)}, {images.images_stored} images for training",
+        "pretty_name": f"{visible(description.name, LONGEST)}, {result['images']} images for training",
         "license": visible(licence or "unknown", LONGEST),
         "task_categories": [f"{TASKS[description.kind]}-classification"],
-        "size_categories": [next((name for limit, name in SIZES if images.images_stored < limit), "n>1M")],
+        "size_categories": [next((name for limit, name in SIZES if result["images"] < limit), "n>1M")],
         "source_datasets": [visible(description.name, LONGEST)],
         "tags": ["dataset-distillation", "synthetic" if images.kind == "stored-images" else "real"],
     }
@@ -96,10 +114,11 @@ def write_card(
         "|---|---|",
         f"| made from | {markdown(description.name)} |",
         f"| kind of teacher | {notes['exported_from']} |",
+        *_made(images, notes["exported_from"]),
         f"| images | {images.images_stored}, shape {tuple(description.image_shape)} |",
         f"| bytes as a teacher | {_bytes(images)} |",
         *([] if images.decode is None else [f"| shown | {images.decoded_images}: {images.decode.words()} |"]),
-        *([] if images.labeller is None else ["| labeller | a network in the file labels augmented images |"]),
+        *([] if images.labeller is None else [f"| labeller | a network in `{TEACHER_FILE}` labels augmented images |"]),
         f"| classes | {markdown(', '.join(description.class_names))} |",
         f"| images of each class | {', '.join(map(str, images.label_counts))} |",
         f"| labels | {'soft, one number a class' if images.labels_are_soft else 'class indices'} |",
@@ -120,13 +139,9 @@ def write_card(
         lines.append(f"| images a batch | {images.batch_size} |")
     if (poisoned := images.metadata.get("poisoned")) is not None:
         lines.append(f"| **poisoned** | made so that learners take one class for another: {markdown(str(poisoned))} |")
-    if images.noted(KEY, dict) is not None:
-        lines.append(f"| **privacy** | {markdown(sentence(images.metadata[KEY]))} |")
+    lines.append(f"| **privacy** | {markdown(sentence(images.metadata.get(KEY)))} |")
     for warning in images.noted("warnings", list) or ():
         lines.append(f"| **warning** | {markdown(str(warning))} |")
-    for name in ("learner", "augmentation", "seed"):
-        if images.metadata.get(name) is not None:
-            lines.append(f"| {name} | {markdown(str(images.metadata[name]))} |")
     if result["format"] == "hub":
         source = markdown(licence) if licence else "not known here; ask its owners before you publish this"
         lines.append(f"| licence of the source data | {source} |")

@@ -31,7 +31,7 @@ FORMATS: dict[str, Callable[[StoredImages, Path], dict[str, Any]]] = {
     "pt": export_formats.write_pt,
     "parquet": export_formats.write_parquet,
     "safetensors": export_formats.write_safetensors,
-    "hub": export_formats.write_hub,
+    "hub": export_formats.write_parquet,
     "dc": public_formats.write_dc,
     "mtt": public_formats.write_mtt,
     "datm": public_formats.write_datm,
@@ -43,6 +43,7 @@ AS_STORED = ("safetensors", "idc")
 WHITENED = ("safetensors", "mtt", "datm")
 """Formats that can say how images were whitened; in all others the whitening is inverted."""
 PICTURES = ("png", "parquet")
+"""Formats that hold nothing but 8-bit pictures; ``hub`` has the teacher beside them."""
 COPIES = 2
 """Of drawn images in memory: as they are drawn, and as they are written."""
 
@@ -90,7 +91,7 @@ def export(
         raise UserError(f"unknown format '{format}'; {did_you_mean(format, FORMATS)}choose one of {', '.join(FORMATS)}")
     path = Path(path)
     _check_free(path)
-    images = materialise(teacher, count, generator)
+    whole = images = materialise(teacher, count, generator)
     if format not in AS_STORED or (format == "idc" and not isinstance(images.decode, Formation)):
         images = images.decoded()
     if format != "safetensors" and images.labeller is not None:
@@ -101,16 +102,20 @@ def export(
         images = renormalise(images, normalisation)
     with new_folder(path) as folder:
         added = FORMATS[format](images, folder)
-        if images.description.embedding is not None and format not in ("safetensors", *PICTURES):
+        shown = images
+        if format == "hub":  # pictures for everybody, and beside them the teacher as it is stored
+            added["files"] = sorted([*added["files"], *export_formats.write_safetensors(whole, folder)["files"]])
+            images = whole
+        if images.description.embedding is not None and format not in ("safetensors", "hub", *PICTURES):
             table = images.description.embedding.tensors()
             write(folder / EMBEDDING_FILE, {name.rpartition(".")[2]: own(tensor) for name, tensor in table.items()})
             added["files"] = sorted([*added["files"], EMBEDDING_FILE])
         result = {
             "format": format,
             "path": str(path),
-            "images": images.images_stored,
-            "images_per_class": images.label_counts,
-            "normalisation": images.description.to_dict()["normalisation"],
+            "images": shown.images_stored,
+            "images_per_class": shown.label_counts,
+            "normalisation": shown.description.to_dict()["normalisation"],
             "lost": _lost(teacher, images, format),
         } | added
         notes = describe_teacher(images) | {"exported_from": teacher.kind, "export": result | {"path": path.name}}

@@ -111,12 +111,6 @@ def write_safetensors(images: StoredImages, folder: Path) -> dict[str, Any]:
     return {"files": [TEACHER_FILE]}
 
 
-def write_hub(images: StoredImages, folder: Path) -> dict[str, Any]:
-    """Write the pictures as Parquet, and beside them ``teacher.safetensors``, the same images without loss."""
-    added = write_parquet(images, folder)
-    return added | {"files": sorted([*added["files"], *write_safetensors(images, folder)["files"]])}
-
-
 def _picture(image: Tensor) -> Image.Image:
     """Return (C, H, W) uint8 as a grey or colour picture."""
     if image.shape[0] == 1:

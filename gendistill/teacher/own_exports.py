@@ -43,8 +43,11 @@ from gendistill.teacher.torch_files import beside, read
 NOTES, INDEX = "teacher.json", "metadata.csv"
 """Beside every export: all metadata; beside PNG: file name and label of each image."""
 PARQUET_FILE, TEACHER_FILE = "data/train-00000-of-00001.parquet", "teacher.safetensors"
-WHOLE = ("safetensors", "hub")
+HUB = "hub"
+WHOLE = ("safetensors", HUB)
 """Formats that hold the teacher's file."""
+PUBLISHED = (NOTES, PARQUET_FILE, TEACHER_FILE)
+"""What a folder in the format ``hub`` is checked for."""
 EMBEDDING_FILE = "embedding.pt"
 """Beside sentences as tensors: ``vectors`` and ``words``, as a teacher's file has them."""
 TENSOR_FILES = {
@@ -106,6 +109,20 @@ def read_notes(folder: Path) -> dict[str, Any] | None:
     return notes
 
 
+def check_export(folder: Path) -> None:
+    """Refuse a folder that was exported to be published and has been changed since; any other one passes.
+
+    Raises:
+        UserError: Its files are not those of its checksums, or its notes cannot be read.
+    """
+    notes = read_notes(folder)
+    if notes is not None and notes["export"]["format"] == HUB:
+        try:
+            check_sums(folder, PUBLISHED)
+        except UserError as error:
+            raise UserError(f"'{folder}' cannot be used: {first_line(error)}") from error
+
+
 def read_export(folder: Path) -> StoredImages:
     """Read an export of any format: images, labels, order, rates and metadata.
 
@@ -119,8 +136,8 @@ def read_export(folder: Path) -> StoredImages:
     if notes is None:
         raise UserError(f"'{folder}' is no export: it has no {NOTES}")
     form = notes["export"]["format"]
+    check_export(folder)
     try:
-        check_sums(folder)
         if form in WHOLE:
             teacher = files.load(folder / TEACHER_FILE)
             if not isinstance(teacher, StoredImages):

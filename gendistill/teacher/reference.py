@@ -16,7 +16,7 @@ from gendistill.notes import note
 from gendistill.privacy.promise import KEY
 from gendistill.regular import expanded, regular
 from gendistill.seeds import stream
-from gendistill.spelling import option, typed
+from gendistill.spelling import LABELS, option, typed
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.coreset import METHODS, coreset
 from gendistill.teacher.files import describe, load
@@ -24,15 +24,13 @@ from gendistill.teacher.fit import fitted
 from gendistill.teacher.folder import is_image_folder, read_image_folder
 from gendistill.teacher.labeller import Labeller, labelled
 from gendistill.teacher.mimicry import generator_teacher
-from gendistill.teacher.own_exports import read_notes
+from gendistill.teacher.own_exports import check_export, read_notes
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.subset import RealSubset
 from gendistill.yaml_file import read_yaml
 
 FILE_NAME = "teacher.safetensors"
 Kind = TypeVar("Kind", bound=Teacher)
-LABELS = ",labels="
-"""What stands between a teacher and the one whose labeller it gets."""
 FORMS = (
     "a .safetensors file, a run directory, 'digits-gan' or 'mnist-gan' (they come with the project), 'real', "
     "'real:subset=K' (K images in total), 'real:ipc=K' (K images a class), a coreset such as 'real:herding=K' (also "
@@ -74,6 +72,7 @@ def open_teacher(
     path = shipped.teacher(expanded(reference))
     if path.is_dir():
         if (path / FILE_NAME).is_file():
+            check_export(path)
             teacher = load(path / FILE_NAME, device)
         elif (path / "config.yaml").is_file():
             raise UserError(f"run '{path}' has no {FILE_NAME} yet; let it reach its first save")

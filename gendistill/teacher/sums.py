@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 from gendistill.errors import UserError
@@ -22,18 +23,27 @@ def write_sums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def check_sums(folder: Path) -> None:
-    """Refuse a folder whose files are not those that :data:`SUMS` lists; one without it passes.
+def check_sums(folder: Path, needed: Collection[str]) -> None:
+    """Refuse a published folder whose files are not those that :data:`SUMS` lists.
+
+    Args:
+        folder: The folder.
+        needed: Files that the list must have.
 
     Raises:
-        UserError: A file is missing, another one, or outside of the folder, or the list is damaged.
+        UserError: The list is missing or damaged, or a file is missing, another one, or outside of the folder.
     """
     file = regular(folder / SUMS)
     if not file.is_file():
-        return
+        raise UserError(f"{SUMS} is missing, by which its files are checked; fetch the folder again")
     if file.stat().st_size > MOST_BYTES:
         raise UserError(f"{SUMS} is larger than a list of this project's files; export again")
-    for line in file.read_text(encoding="utf-8").splitlines():
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{SUMS} is damaged; export again") from error
+    listed = set()
+    for line in lines:
         value, _, name = line.partition("  ")
         if len(value) != 64 or not name or not real_path(folder / name).is_relative_to(real_path(folder)):
             raise UserError(f"{SUMS} is damaged; export again")
@@ -41,6 +51,9 @@ def check_sums(folder: Path) -> None:
             raise UserError(f"'{name}' is missing, which {SUMS} lists; fetch the folder again")
         if _sum(path) != value:
             raise UserError(f"'{name}' is not the file that {SUMS} lists; fetch the folder again")
+        listed.add(name)
+    if unlisted := sorted(set(needed) - listed):
+        raise UserError(f"{SUMS} does not list '{unlisted[0]}'; fetch the folder again")
 
 
 def _sum(path: Path) -> str:

@@ -13,8 +13,14 @@ from scipy import stats
 
 from gendistill.cli import main
 from gendistill.commands.published import interval, published
+from gendistill.data.description import Description, Normalisation
+from gendistill.decodes import Formation
 from gendistill.errors import UserError
-from gendistill.teacher import load
+from gendistill.nets.learners import MLP
+from gendistill.objects import build
+from gendistill.teacher import StoredImages, export, load, open_teacher, save
+from gendistill.teacher.labeller import Labeller
+from gendistill.teacher.own_exports import read_export
 
 pytest.importorskip("pyarrow")
 
@@ -72,6 +78,9 @@ def test_it_comes_back_to_the_bit(hub: Path, tmp_path: Path) -> None:
         (lambda folder: (folder / "data" / "train-00000-of-00001.parquet").unlink(), "is missing, which SHA256SUMS"),
         (lambda folder: (folder / "SHA256SUMS").write_text("x  ../y\n"), "SHA256SUMS is damaged"),
         (lambda folder: (folder / "SHA256SUMS").write_text("0" * 64 + "  ../results.json\n"), "SHA256SUMS is damaged"),
+        (lambda folder: (folder / "SHA256SUMS").write_bytes(b"\xff\xfe"), "SHA256SUMS is damaged"),
+        (lambda folder: (folder / "SHA256SUMS").write_text(""), "SHA256SUMS does not list 'data/train"),
+        (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS is missing"),
     ],
 )
 def test_a_changed_folder_is_refused(
@@ -80,6 +89,50 @@ def test_a_changed_folder_is_refused(
     spoil(hub)
     assert main(["import", str(hub), "--dataset", "digits", "--output", str(tmp_path / "back.safetensors")]) == 2
     assert said in capsys.readouterr().err and not (tmp_path / "back.safetensors").exists()
+    # Whatever takes a teacher takes the folder as one.
+    with pytest.raises(UserError, match=said.split("'")[0] or said.split("'")[1]):
+        open_teacher(hub)
+
+
+def test_a_teacher_comes_back_as_it_is_stored(tmp_path: Path) -> None:
+    """A sheet and its labeller are the teacher; the pictures beside them are what it shows."""
+    classes = Description("three", ("a", "b", "c"), (1, 4, 4), Normalisation((0.5,), (0.5,)))
+    sheets = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    teacher = StoredImages(sheets, torch.arange(3), classes, decode=Formation(2), metadata={"source": "sheets, step 7"})
+    small = {"class_path": "gendistill.nets.learners.MLP", "init_args": {"width": 2}}
+    network = build(small, MLP, num_classes=3, image_shape=(1, 4, 4))
+    teacher.labeller = Labeller(network, classes.normalisation)
+    teacher.metadata["making"] = {"steps": 7, "cpu_seconds": 1.25, "peak_memory": 5_000_000}
+    export(teacher, tmp_path / "hub", "hub")
+    save(teacher, tmp_path / "own.safetensors")
+    assert (tmp_path / "hub" / "teacher.safetensors").read_bytes() == (tmp_path / "own.safetensors").read_bytes()
+    back = read_export(tmp_path / "hub")
+    assert back.decoded_images == 12 and back.labeller is not None and back.bytes_stored == teacher.bytes_stored
+    from pyarrow.parquet import read_table
+
+    assert read_table(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet").num_rows == 12
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "| made by | sheets, step 7 |" in card and "| shown | 12: " in card
+    assert "| making it took | 7 steps, 1.2 CPU seconds, peak memory 5.0 MB |" in card
+    assert "| **privacy** | no formal guarantee" in card and "| lost |" not in card
+
+
+def test_a_card_has_what_an_audit_of_this_teacher_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    attack = {"auc": 0.61, "low": 0.55, "high": 0.67}
+    found = {"name": "real:ipc=2", "dataset": "digits", "verdict": "members are told", "members": 20, "others": 400}
+    found |= {"attacks": {"nearest": attack}, "teacher": {"path": "real:ipc=2", "kind": "real-subset", "images": 20}}
+    file = tmp_path / "audit.json"
+    file.write_text(json.dumps(found))
+    words = ["--dataset", "digits", "--format", "hub", "--audit", str(file), "--output"]
+    assert main(["export", "real:ipc=2", *words, str(tmp_path / "hub")]) == 0
+    card = (tmp_path / "hub" / "README.md").read_text().replace("\\", "")
+    assert "| audit | members are told |" in card and "| attack: nearest | AUC 0.610 [0.550, 0.670] |" in card
+    capsys.readouterr()
+    assert main(["export", "real:ipc=3", *words, str(tmp_path / "other")]) == 2
+    assert "is of another teacher than 'real:ipc=3': its images are 20, not 30" in capsys.readouterr().err
+    file.write_text(json.dumps(found | {"attacks": {"nearest": attack | {"auc": float("nan")}}}))
+    assert main(["export", "real:ipc=2", *words, str(tmp_path / "other")]) == 2
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_card_may_be_edited(hub: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from gendistill.cli import main
 from gendistill.commands.replication import Replications, beside
+from gendistill.config.command_line import assemble, take_apart
 from gendistill.making import KEY
 from gendistill.teacher import describe
 
@@ -48,6 +49,18 @@ def test_the_table_is_made_in_one_command_and_again_at_once(tmp_path: Path, caps
     assert main([*words, "--run.device", "cpu"]) == 0
     again = capsys.readouterr()
     assert json.loads(again.out) == found and "training" not in again.err
+
+
+def test_what_a_person_types_is_meant_and_what_a_table_says_fits_the_data(tmp_path: Path) -> None:
+    """Here and in a process of its own: what is typed is refused where it does not fit, the rest lowered."""
+    table = Replications(CONFIGS, "smoke", tmp_path, overrides=[("--run.threads", "1")]).open("ours-grand-mnist-50")
+    row = next(row for name, row in beside(table, None, 10**6) if name == "RDED" and not isinstance(row, str))
+    row.of.overrides.append(("--trainer.crops", "2"))
+    here = row.experiment(0)
+    command, *words = row.command(0)
+    there = assemble(take_apart(words))
+    assert command == "train" and here.typed == there.typed == {"crops"}
+    assert here.to_dict() == there.to_dict() and here.init_args["images_per_class"] == 50
 
 
 def test_a_size_without_rows_and_rows_without_a_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gendistill.cli import main
+from gendistill.commands import register
 from gendistill.commands.further import MEASURES
 from gendistill.commands.replication import Replications
 from gendistill.commands.standing import STATUSES, natural
 from gendistill.config.plan import FURTHER
+from gendistill.errors import DivergenceError, StorageError, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs" / "replication"
@@ -148,12 +151,43 @@ def test_what_cannot_be_run_is_said_and_the_rest_goes_on(tmp_path: Path, capsys:
     assert main(["replicate", "--all", "--scale", "smoke", "--run.device", "cpu", *words]) == 1
     out = capsys.readouterr().out
     assert "left out: far: " in out and "1 of 2 run" in out and "/nowhere/at/all" in out
+    assert "cannot be run here (2)" in out and "(2) 1 row: the files of 'folder:/nowhere" in out
     assert main(["replicate", "--list", "--json", *words]) == 0
     standing = json.loads(capsys.readouterr().out)["standing"]
     assert standing["far"]["status"] == "cannot be run here"
-    assert standing["far"]["missing"] == ["the files of 'folder:/nowhere/at/all' are not there (--data.root DIR)"]
+    assert standing["far"]["missing"] == [
+        "the files of 'folder:/nowhere/at/all' are not there (--data.name folder:DIR)"
+    ]
     assert standing["near"]["missing"] == ["it lacks a telescope"]
     assert all(one["status"] in STATUSES for one in standing.values())
+
+
+def test_one_that_fails_does_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "configs").mkdir()
+    text = "trainer: {class_path: trainers.gan.ConditionalGANTrainer}\nrun: {steps: 1}\ndata: {name: digits}\n"
+    text += "evaluation: {seeds: 1, teacher: real, learning: {updates: [1], seeds: 1, lr: 0.1}}\nscales: {smoke: {}}\n"
+    for name in ("a-diverges", "b-breaks", "c-lacks"):
+        (tmp_path / "configs" / f"{name}.yaml").write_text(text)
+
+    def replicate(replication: Any) -> Any:
+        if replication.name == "a-diverges":
+            raise DivergenceError("the loss is NaN at step 3; the last good state is kept")
+        if replication.name == "b-breaks":
+            raise ZeroDivisionError("a bug")
+        raise UserError("its files are not there")
+
+    monkeypatch.setattr(register, "replicate", replicate)
+    words = ["--configs", str(tmp_path / "configs"), "--root", str(tmp_path), "--scale", "smoke", "--run.device", "cpu"]
+    assert main(["replicate", "--all", *words]) == 1
+    found = capsys.readouterr()
+    assert "0 of 3 run" in found.out and "left out: c-lacks: its files are not there" in found.out
+    assert "failed: a-diverges: the loss is NaN at step 3" in found.out
+    assert "failed: b-breaks: ZeroDivisionError: a bug" in found.out and "Traceback" in found.err
+    monkeypatch.setattr(register, "replicate", lambda replication: (_ for _ in ()).throw(StorageError("disk full")))
+    assert main(["replicate", "--all", *words]) == 1
+    assert "disk full" in capsys.readouterr().err  # nothing else could be written, either
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,10 @@ def test_optuna_remembers_its_trials(
     assert more["trials"][0] == first["trials"][0] and len(more["trials"]) == 2
     values = more["trials"][1]["values"]
     assert 0.001 <= float(values["trainer.meta_lr"]) <= 0.1 and 16 <= int(values["trainer.batch_size"]) <= 32
+    (log,) = Path("r").rglob("optuna.log")
+    log.write_text("damaged\n" + log.read_text())
+    assert main([*words, "--trials", "3"]) == 2
+    assert "optuna.log', where Optuna keeps its trials, is damaged; move it away" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -149,6 +153,10 @@ def test_optuna_remembers_its_trials(
         ([*OVER, "--trials", "3"], "--trials is for --search optuna"),
         ([*OVER, "--over", "run.seed=1,2"], "gives run.seed to each of its runs itself"),
         ([*OVER, "--over", "trainer.nothing=1,2"], "nothing"),
+        ([*OVER, "--trainer.meta_lr", "1"], "--trainer.meta_lr is given, and --over names values of"),
+        (["--over", "trainer.meta_lr=1,2", "--trainer.meta-lr", "1"], "--trainer.meta-lr is given, and --over names"),
+        ([*OVER, "--over", "meta_lr=1,2"], "are two spellings of one option"),
+        ([*OVER, "--over", "data.name=digits,mnist"], "--over names an option of the data"),
     ],
 )
 def test_wrong_words_are_one_sentence(

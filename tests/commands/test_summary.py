@@ -48,7 +48,7 @@ def place(tmp_path: Path) -> Path:
     config("a-5", "{source: 'Somebody 2001, Figure 1', accuracy: 0.9}")
     config("a-6", "{source: 'Somebody 2001, Figure 1', scores: {rank: 0.5}}")
 
-    def results(name: str, rows: list[dict], scale: str = "paper", dataset: str = "digits") -> None:
+    def results(name: str, rows: list[dict], scale: str = "paper", dataset: str = "digits", **more: Any) -> None:
         folder = tmp_path / "replication" / scale / dataset / name
         folder.mkdir(parents=True)
         runs = [one["accuracy"]["runs"] for one in rows]
@@ -61,7 +61,7 @@ def place(tmp_path: Path) -> Path:
             "seeds": seeds,
             "teachers": teachers,
             "replicated": rows,
-        }
+        } | more
         (folder / "results.json").write_text(json.dumps(values))
 
     results("a-1", [row("a-1", [0.80, 0.82, 0.84])])
@@ -127,3 +127,44 @@ def test_a_damaged_result_is_left_out_with_a_note(place: Path, capsys: pytest.Ca
     assert "a-1" in said and "a row for each of its teachers" in said
     lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
     assert "runs on other data" in lines["a-1"] and "not measured" in lines["a-2"]  # of a-1 the scale smoke is left
+
+
+def test_options_that_change_a_config_are_said_and_their_number_is_not_compared(place: Path) -> None:
+    file = place / "replication/paper/digits/a-1/results.json"
+    values = json.loads(file.read_text()) | {"options": ["--trainer.lr=9"]}
+    file.write_text(json.dumps(values))
+    page = made(place).replace("\\", "")
+    line = next(line for line in page.splitlines() if line.startswith("| `a-1`"))
+    assert "paper, digits, 3 runs, --trainer.lr=9" in line and line.endswith("| runs on other data |")
+    assert "Not as the config says, but with --trainer.lr=9." in page
+    assert page == made(place).replace("\\", "")  # the same bytes again
+
+
+def test_several_roots_give_what_is_nearest_to_the_source(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = place / "other"
+    (place / "replication/paper/digits/a-1").rename(place / "moved")
+    (other / "replication/paper/digits").mkdir(parents=True)
+    (place / "moved").rename(other / "replication/paper/digits/a-1")
+    assert "smoke, digits, 2 runs" in made(place, "a-1")
+    assert "paper, digits, 3 runs" in made(place, "a-1", "--root", str(other))
+    capsys.readouterr()
+    where = ["--configs", str(place / "configs"), "--root", str(place), "--root", str(other)]
+    assert main(["replicate", "a-1", *where]) == 2
+    assert "--root is given twice; runs lie in one folder" in capsys.readouterr().err
+
+
+def test_ids_in_the_place_of_the_file_are_no_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--configs", str(place / "configs"), "--root", str(place)]
+    for word in ("a-*", "a-1"):
+        assert main(["replicate", "--summary", word, *where]) == 2
+        assert f"write --summary FILE {word}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("key", "value"), [("mean", 82.0), ("runs", [0.8, 0.82, 8.4]), ("std", -1.0)])
+def test_per_cent_is_no_fraction(key: str, value: Any, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = place / "replication/paper/digits/a-1/results.json"
+    values = json.loads(file.read_text())
+    values["replicated"][0]["accuracy"][key] = value
+    file.write_text(json.dumps(values))
+    assert "smoke, digits, 2 runs" in made(place, "a-1")  # it is left out
+    assert "results.json" in (said := capsys.readouterr().err) and key in said

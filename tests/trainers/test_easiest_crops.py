@@ -122,4 +122,15 @@ def test_a_wrong_option_is_one_sentence(
     tiny_data: RealData, tmp_path: Path, options: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
-        attached(tiny(**options), tiny_data, tmp_path)
+        trainer = tiny(**options)
+        trainer.typed = frozenset(options)
+        attached(trainer, tiny_data, tmp_path)
+
+
+def test_a_config_that_asks_for_too_few_candidates_looks_at_as_many_as_are_chosen(
+    tiny_data: RealData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = tiny(candidates=3, decode={"factor": 2})
+    attached(trainer, tiny_data, tmp_path)
+    assert trainer.candidates == 8
+    assert "--trainer.candidates is 3, but 8 are chosen of each class: 8 are taken" in capsys.readouterr().err
