@@ -12,7 +12,7 @@ from typing import Any
 
 from gendistill.commands.replicated import replicate, sentence, spread, write_replicated
 from gendistill.commands.replication import Replications
-from gendistill.commands.standing import CANNOT, STATUSES, Standing, changed
+from gendistill.commands.standing import CANNOT, STATUSES, TRIED, Standing, changed
 from gendistill.errors import GendistillError, StorageError, UserError, did_you_mean
 from gendistill.runs.signals import Interrupted
 from gendistill.visible import visible
@@ -69,7 +69,7 @@ def text(found: Sequence[Standing]) -> str:
     numbers = {part: place for place, (part, _) in enumerate(why, 1)}
     for one in found:
         reasons = ", ".join(str(place) for place in sorted(numbers[part] for part in one.missing))
-        status = f"{one.status} ({reasons})" if one.status == CANNOT else one.status
+        status = f"{one.status} ({reasons})" if reasons and one.status in (CANNOT, TRIED) else one.status
         lines.append([f"  {one.name}", sentence(one.said) if one.said else "", *cells(one), status])
     shown = _aligned(lines)
     written, before = shown[:2], None
@@ -98,7 +98,10 @@ def totals(found: Sequence[Standing]) -> str:
 
 
 def cells(one: Standing) -> tuple[str, str, str]:
-    """Return what was measured, of which scale, data and runs, and its CPU seconds; empty where nothing was."""
+    """Return what was measured, of which scale, data and runs, and its CPU seconds; empty where nothing was.
+
+    The scale ``smoke`` shows that a row runs; after its few updates no number means anything, and none is shown.
+    """
     results = one.results
     if results is None:
         return "", "", ""
@@ -107,7 +110,8 @@ def cells(one: Standing) -> tuple[str, str, str]:
     of = ", ".join(
         [str(results["scale"]), results["dataset"], counted(len(results["seeds"]), "run"), *changed(results)]
     )
-    return measured_words(row), of, "" if cpu is None else f"{cpu:,.1f}" if cpu < 10 else f"{cpu:,.0f}"
+    words = "" if one.status == TRIED else measured_words(row)
+    return words, of, "" if cpu is None else f"{cpu:,.1f}" if cpu < 10 else f"{cpu:,.0f}"
 
 
 def measured_words(row: Mapping[str, Any]) -> str:

@@ -33,7 +33,8 @@ from gendistill.notes import note
 
 AGREES, DISAGREES, UNDECIDED = "agrees", "disagrees", "too few runs"
 SHOWN, OTHER, NOT, CANNOT = "nothing to compare", "runs on other data", "not measured", "cannot be run here"
-STATUSES = (AGREES, DISAGREES, UNDECIDED, OTHER, SHOWN, NOT, CANNOT)
+TRIED = "runs at the scale smoke"
+STATUSES = (AGREES, DISAGREES, UNDECIDED, OTHER, SHOWN, TRIED, NOT, CANNOT)
 SCALES = ("paper", "two-cores", "mnist", "reduced", "smoke")
 """The nearest to a source first; of a replication that was run at several, the first is shown."""
 NO_SOURCE = "runs that others show"
@@ -166,14 +167,19 @@ def _standing(known: Replications, name: str, results: list[Mapping[str, Any]]) 
     # Judging real data needs no trainer, and so no source of networks.
     judged = config if not is_real(replication.plan.teacher) else {"data": config.get("data")}
     lacking = missing(judged, said, root)
-    # The source's data first, then the nearest scale; of the same, what its config says before what was changed.
+    # The source's data first, then the nearest scale; of the same, what its config says before what was changed. That a
+    # row runs at all comes last, whatever the data.
     nearest = min(
-        results, key=lambda one: (one["dataset"] != data, _rank(one["scale"]), bool(changed(one))), default=None
+        results,
+        key=lambda one: (one["scale"] == "smoke", one["dataset"] != data, _rank(one["scale"]), bool(changed(one))),
+        default=None,
     )
     one = Standing(name, replication.path, source, table, said, data, nearest, (), lacking)
     if nearest is None:
         return replace(one, status=CANNOT if lacking else NOT)
-    if nearest["dataset"] != data or nearest["scale"] == "smoke" or changed(nearest):
+    if nearest["scale"] == "smoke":
+        return replace(one, status=TRIED)
+    if nearest["dataset"] != data or changed(nearest):
         return replace(one, status=OTHER)
     # What is said today, should the config have been mended since.
     rows = [dict(row) for row in nearest["replicated"]]

@@ -17,6 +17,7 @@ from gendistill.commands.standing import (
     NOT,
     OTHER,
     SHOWN,
+    TRIED,
     UNDECIDED,
     Standing,
     changed,
@@ -29,9 +30,9 @@ MEANING = {
     AGREES: "what is reported lies in the 95 % interval of one more run, and orders are decided as the source says",
     DISAGREES: "a reported number lies outside of that interval, or an order is not confirmed",
     UNDECIDED: "on the source's data, with too few runs, or with runs too far apart, to tell",
-    OTHER: "measured on other data than the source's, at the scale `smoke`, or with options that change the config: "
-    "shown, not compared",
+    OTHER: "measured on other data than the source's, or with options that change the config: shown, not compared",
     SHOWN: "on the source's data; the source gives no number and no order",
+    TRIED: "its whole way was gone in a few updates, whose numbers mean nothing and are not shown",
     NOT: "nothing lies below the root, and nothing is missing to run it",
     CANNOT: "nothing lies below the root, and something is missing on this machine to run it as published",
 }
@@ -67,7 +68,7 @@ def page(found: Sequence[Standing], known: Replications) -> str:
             head = "| id | reported | measured | scale, data, runs | CPU time, s | status |"
             lines += ["", *([f"### {markdown(one.table)}", ""] if one.table else []), head, "|---|---|---|---|---|---|"]
         lines.append(_row(one, known))
-    measured = [one for one in found if one.results is not None]
+    measured = [one for one in found if one.results is not None and one.status != TRIED]
     if measured:
         lines += ["", "## How each number was made", ""]
         for one in measured:

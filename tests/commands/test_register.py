@@ -121,7 +121,7 @@ def test_all_run_in_one_command_and_again_at_once(tmp_path: Path, capsys: pytest
     assert found["done"] == sorted(SAMPLE) and found["left_out"] == {}
     for name, scores in SAMPLE.items():
         standing = found["standing"][name]
-        assert standing["status"] == "runs on other data" and standing["measured"]["cpu_seconds"] > 0
+        assert standing["status"] == "runs at the scale smoke" and standing["measured"]["cpu_seconds"] > 0
         further = standing["measured"]["further"]
         assert set(further) == scores
         for key, value in further.items():
@@ -135,7 +135,7 @@ def test_all_run_in_one_command_and_again_at_once(tmp_path: Path, capsys: pytest
     assert main(["replicate", "--list", "dd-svhn-mnist", "gtn-*", "--root", str(tmp_path)]) == 0
     listed = capsys.readouterr().out
     assert "Isaev's and Bartyzal's slides, adaptation" in listed and "smoke, digits, 2 runs" in listed
-    assert "3 rows" not in listed and "4 replications: 2 runs on other data and 2 " in listed
+    assert "4 replications: 2 runs at the scale smoke and 2 " in listed
 
 
 def test_what_cannot_be_run_is_said_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

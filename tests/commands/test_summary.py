@@ -126,7 +126,9 @@ def test_a_damaged_result_is_left_out_with_a_note(place: Path, capsys: pytest.Ca
     said = capsys.readouterr().err
     assert "a-1" in said and "a row for each of its teachers" in said
     lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
-    assert "runs on other data" in lines["a-1"] and "not measured" in lines["a-2"]  # of a-1 the scale smoke is left
+    # Of a-1 the scale smoke is left, which shows that it runs, and no number.
+    assert "| – | smoke, digits, 2 runs | 12 | runs at the scale smoke |" in lines["a-1"]
+    assert "not measured" in lines["a-2"] and "`configs/replication/a-1.yaml`" not in page
 
 
 def test_options_that_change_a_config_are_said_and_their_number_is_not_compared(place: Path) -> None:
