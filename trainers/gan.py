@@ -92,6 +92,8 @@ class GANTrainer(Trainer):
     shares_batch = True
     generated: Callable[[], Batch] | None = None
     """Returns the next batch of generated images where another process makes them."""
+    kinds: Tensor | None = None
+    """Classes (K,) that generated images are drawn of; None: all."""
     labelled: ClassVar[bool] = False
     """Whether both networks are told the labels."""
     default_generator: ClassVar[str | Spec] = "gendistill.nets.sngan.SNGANGenerator"
@@ -375,8 +377,10 @@ class GANTrainer(Trainer):
             return self.generated()
         labels = None
         if self.labelled:
-            stream, classes = self.run.streams["noise"], self.data.description.num_classes
+            stream, kinds = self.run.streams["noise"], self.kinds
+            classes = self.data.description.num_classes if kinds is None else len(kinds)
             drawn = torch.randint(classes, (self.batch_size // self.packing,), generator=stream, device=stream.device)
+            drawn = drawn if kinds is None else kinds[drawn]
             labels = self.run.processes.shard(repeated(drawn, self.packing))
         self._latents = self.noise(self.batch_size, self.generator.nz)
         with self.autocast():

@@ -92,7 +92,9 @@ class PrivacyGANTrainer(Trainer):
         epsilon: Most that a site spends before it stops; None: as much as the rounds cost.
         site_size: About how many images a site has: a public number, from which the rate of a sample of private images
             follows; for ``protect: discriminator``.
-        split: In a simulation, how the training images are divided among sites: ``random`` or ``classes``.
+        split: In a simulation, how the training images are divided among sites: ``random``, or ``classes``: class k is
+            that of site k mod ``clients``. The server asks a site about images of its classes alone, and its mixture
+            makes an image by a generator that knows the class; so it does for sites with data of their own.
         client_images: In a simulation, images of each site; None: all that fall to it.
         global_split: In a simulation, the server's data: all training images with the sites' own (``superset``, the
             thesis), half of them that no site has (``disjoint``), or other classes than the sites' (``shifted``).
@@ -299,6 +301,8 @@ class PrivacyGANTrainer(Trainer):
                     shell, "discriminator", gan.discriminator_spec, (), loss_type=loss_type, drawn_as="surrogate"
                 )
                 estimator = Surrogate(network, loss, self.surrogate_updates, gan.lr_discriminator)
+        kinds = self.shares.kinds_of_site(data.description.num_classes, number) if gan.labelled else None
+        gan.kinds = None if kinds is None else torch.tensor(kinds, device=run.device)
         return GeneratorHalf(
             gan, context, data, alpha=self.alpha, warmup=self.warmup, balance=self.balance, teaching=teaching,
             estimator=estimator,
@@ -354,8 +358,11 @@ class PrivacyGANTrainer(Trainer):
         teachers = [half.teacher() for half in halves]
         if len(teachers) == 1:
             return self._marked(teachers[0])
-        network = GeneratorMixture([teacher.network for teacher in teachers])
-        return self._marked(GeneratorTeacher(network, teachers[0].description, metadata=teachers[0].metadata))
+        description = teachers[0].description
+        kinds = [self.shares.kinds_of_site(description.num_classes, number) for number in range(len(teachers))]
+        knows = [one for one in kinds if one is not None] if halves[0].gan.labelled else []
+        network = GeneratorMixture([teacher.network for teacher in teachers], knows=knows or None)
+        return self._marked(GeneratorTeacher(network, description, metadata=teachers[0].metadata))
 
     def _marked(self, teacher: GeneratorTeacher) -> GeneratorTeacher:
         guarantee = "feedback" if self.noise_multiplier else "none"

@@ -84,11 +84,12 @@ def _serve(argv: Sequence[str]) -> int:
     identity = read(folder)
     sites = [site for site in own["--sites"].split(",") if site] if "--sites" in own else sites_of(folder)
     trainer.clients = len(sites)
+    trainer.shares = _shares(trainer, len(sites))
     data = experiment.load_data()
     if (share := own.get("--share")) is not None:
         if share != "server":
             raise UserError(f"--share is '{share}'; gendistill privacy serve takes: server")
-        data = _shares(trainer, len(sites)).of_server(data, experiment.options.seed)
+        data = trainer.shares.of_server(data, experiment.options.seed)
     directory = serve(
         trainer, data, experiment.options, experiment.to_dict(), identity=identity,
         address=own.get("--address", "0.0.0.0:8443"), sites=sites,

@@ -14,6 +14,7 @@ from gendistill.evaluation.evaluate import evaluate
 from gendistill.evaluation.private_teachers import is_private
 from gendistill.evaluation.protocols import expand
 from gendistill.evaluation.robust_scores import robust_scores
+from gendistill.spelling import judging_option
 from gendistill.teacher.base import Teacher
 
 
@@ -53,8 +54,8 @@ def judged(
     """
     if robust and is_private(teacher):
         raise UserError(
-            f"robust scores (--robust) train on all real training images, and those that '{name or 'the teacher'}' "
-            "protects are private; leave them out"
+            f"robust scores ({judging_option('robust')}) train on all real training images, and those that "
+            f"'{name or 'the teacher'}' protects are private; leave them out"
         )
     result = evaluate(teacher, data, path=path, name=name, learning=learning, fidelity=fidelity, seed=seed)
     if not (continual or robust or others):

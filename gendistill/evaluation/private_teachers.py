@@ -9,6 +9,7 @@ from gendistill.errors import UserError
 from gendistill.json_file import fraction, size
 from gendistill.privacy.promise import KEY, sentence
 from gendistill.privacy.stand_in import without_training
+from gendistill.spelling import judging_option
 from gendistill.teacher.base import Teacher
 
 RATE = 0.01
@@ -88,7 +89,7 @@ def require_test(teacher: Teacher, split: str) -> None:
     if split != "test" and is_private(teacher):
         raise UserError(
             f"split is '{split}', and what learners of a private teacher reach on training or validation images tells "
-            "of these, which are private; measure on test images (--split test)"
+            f"of these, which are private; measure on test images ({judging_option('split')} test)"
         )
 
 

@@ -21,7 +21,7 @@ class Shares:
 
     Args:
         sites: How many.
-        split: ``random``, or ``classes``: class k belongs to site k mod ``sites``.
+        split: ``random``, or ``classes``: class k belongs to site k mod ``sites``, as everybody knows.
         images: Of a site at most; None: all that fall to it.
         server: ``superset``: the server has all training images; ``disjoint``: half of them, which no site has;
             ``shifted``: those of the second half of the classes, and sites the others.
@@ -48,9 +48,8 @@ class Shares:
             UserError: Nothing falls to the site, or less than ``images``.
         """
         own = self._divided(data, seed)[1]
-        if self.split == "classes":
-            kinds = data.train.labels.cpu()[own].unique()
-            mine = own[torch.isin(data.train.labels.cpu()[own], kinds[number :: self.sites])]
+        if (kinds := self.kinds_of_site(data.description.num_classes, number)) is not None:
+            mine = own[torch.isin(data.train.labels.cpu()[own], torch.tensor(kinds))]
         else:
             mine = own[number :: self.sites]
         if self.images is not None and len(mine) < self.images:
@@ -59,6 +58,11 @@ class Shares:
                 "fewer clients"
             )
         return _part(data, mine[: self.images], f"site {number}")
+
+    def kinds_of_site(self, classes: int, number: int) -> list[int] | None:
+        """Return the classes of a site, which the division itself says; None: all."""
+        there = classes // 2 if self.server == "shifted" else classes
+        return list(range(there))[number :: self.sites] if self.split == "classes" else None
 
     def _divided(self, data: RealData, seed: int) -> tuple[Tensor, Tensor]:
         """Return the indices of the server's images and of all sites', in the order of a shuffle."""

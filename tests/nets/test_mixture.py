@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -120,3 +121,22 @@ def test_generators_of_different_shapes_are_one_sentence() -> None:
     for graph in (False, True):
         with torch.set_grad_enabled(graph), pytest.raises(UserError, match=r"shape \(1, 8, 8\) and \(1, 16, 16\)"):
             mixture(z, y.long())
+
+
+def test_a_generator_makes_images_of_the_classes_that_it_knows() -> None:
+    members = [Constant(0.0), Constant(1.0), Constant(2.0)]
+    mixture = GeneratorMixture(members, [1, 1, 2], knows=[[0, 1], [1], [2, 1]]).eval()
+    drawn = latents(4000, mixture.nz)
+    for kind, shares in ((0, [1, 0, 0]), (1, [0.25, 0.25, 0.5]), (2, [0, 0, 1]), (3, [0.25, 0.25, 0.5])):
+        shown = mixture(drawn, torch.full((4000,), kind))[:, 0, 0, 0]
+        found = torch.bincount(shown.long(), minlength=3) / 4000
+        assert torch.allclose(found, torch.tensor(shares, dtype=torch.float32), atol=0.03)
+        assert all(count == 0 for count, share in zip(found, shares, strict=True) if share == 0)
+    every = torch.arange(4000) % 4
+    assert torch.equal(mixture(drawn, every).detach(), mixture.train()(drawn, every).detach())
+
+
+@pytest.mark.parametrize("knows", [[[0]], [[0], [-1]], [[0], ["1"]], [0, 1], [[0], [10**9]]])
+def test_classes_that_are_none_are_refused(knows: Any) -> None:
+    with pytest.raises(UserError, match="knows says which classes each of 2 generators"):
+        GeneratorMixture([Constant(0.0), Constant(1.0)], knows=knows)

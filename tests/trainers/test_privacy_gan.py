@@ -23,6 +23,7 @@ from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.options import RunOptions
 from gendistill.seeds import Streams
+from gendistill.teacher import load, save
 from trainers.gan import GANTrainer
 from trainers.privacy_gan import PrivacyGANTrainer
 from trainers.privacy_sides import DiscriminatorHalf, GeneratorHalf, Teaching
@@ -217,6 +218,7 @@ def test_shares_are_disjoint_and_what_they_say(tiny_data: RealData) -> None:
         everyone = [pictures(part) for part in (*parts, server)]
         if split == "classes":
             kinds = [set(part.train.labels.tolist()) for part in parts]
+            assert kinds == [set(shares.kinds_of_site(3, number) or ()) for number in range(3)]
             assert not kinds[0] & kinds[1] and kinds[0] | kinds[1] | kinds[2] == set(tiny_data.train.labels.tolist())
         if len(pictures(tiny_data)) == len(tiny_data.train):
             assert sum(map(len, everyone)) == len(set.union(*everyone))
@@ -250,6 +252,20 @@ def test_a_site_with_fewer_images_than_a_batch_is_told_so(tiny_data: RealData, t
     trainer = PrivacyGANTrainer(clients=2, base=conditional(n_dis=1, batch_size=20), alpha=1.0, client_images=8)
     with pytest.raises(UserError, match="8 training images here; give all sides 1 to 8"):
         attached(trainer, tiny_data, tmp_path)
+
+
+def test_sites_by_class_are_asked_for_their_classes_and_make_them(tiny_data: RealData, tmp_path: Path) -> None:
+    trainer = attached(
+        PrivacyGANTrainer(clients=2, base=conditional(n_dis=1, batch_size=6), split="classes", alpha=1.0),
+        tiny_data,
+        tmp_path,
+    )
+    asked = [set(half.fakes()[1].tolist()) for half in trainer.generators]
+    assert asked[0] <= {0, 2} and asked[1] == {1}
+    teacher = trainer.teacher()
+    assert teacher.network.knows == [[0, 2], [1]]
+    save(teacher, tmp_path / "teacher.safetensors")
+    assert load(tmp_path / "teacher.safetensors").network.knows == [[0, 2], [1]]
 
 
 def test_generators_of_sites_do_not_share_what_one_of_them_sent(tiny_data: RealData, tmp_path: Path) -> None:
