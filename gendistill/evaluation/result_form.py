@@ -70,6 +70,14 @@ def check_result(result: Mapping[str, Any], where: str) -> None:
     if (learning := result["learning"]) is not None:
         check(learning, LEARNING, f"{where}: learning")
         _check_curve(learning, f"{where}: learning")
+    kinds: set[str] = set()
+    for place, one in enumerate(result.get("architectures") or ()):
+        # Its learners are of the same seeds as the first ones.
+        seeds = {} if learning is None else {"seeds": learning.get("seeds")}
+        _check_curve({**one, **seeds}, f"{where}: architectures: entry {place}")
+        if one["name"] in kinds:
+            raise UserError(f"{where}: architectures names '{one['name'][:60]}' twice; give every kind of learner once")
+        kinds.add(one["name"])
     if (fidelity := result.get("fidelity")) is not None:
         check(fidelity, FIDELITY, f"{where}: fidelity")
 

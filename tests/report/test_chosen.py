@@ -11,6 +11,7 @@ import pytest
 from made_results import real, result, table
 from scipy import stats
 
+from gendistill.errors import UserError
 from gendistill.report.architectures import learner_cells
 from gendistill.report.chosen import chosen
 from gendistill.report.export import export
@@ -81,3 +82,24 @@ def test_nothing_is_compared_between_different_settings() -> None:
     other["learning"]["batch_size"] = 32
     results = table(stored("dm", 20, OURS), other)
     assert not chosen(verdict(results)).differences and "dm − " not in text_table(results)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda one: one["accuracy"].update(mean=[0.5]), "accuracy.mean has 1 entries, expected one for each of 2"),
+        (lambda one: one["accuracy"].pop("mean"), "accuracy.mean is missing"),
+        (lambda one: one["accuracy"].update(runs=[[0.51], [0.913]]), "3 seeds, but 1 run"),
+    ],
+)
+def test_curves_of_further_learners_are_checked_as_the_first_ones_are(change: Any, said: str) -> None:
+    one = stored("dm", 20, OURS)
+    curve = copy.deepcopy({"updates": one["learning"]["updates"], "accuracy": one["learning"]["accuracy"]})
+    one["architectures"] = [{"name": "MLP", "seen": False, "parameters": 1} | copy.deepcopy(curve)]
+    text_table(table(one))
+    change(one["architectures"][0])
+    with pytest.raises(UserError, match=f"architectures: entry 0.*{said}"):
+        text_table(table(one))
+    one["architectures"] = [{"name": "MLP", "parameters": 1} | curve] * 2
+    with pytest.raises(UserError, match="architectures names 'MLP' twice"):
+        text_table(table(one))
