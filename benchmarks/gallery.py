@@ -107,6 +107,20 @@ ENTRIES = (
         command="gendistill replicate bradley-4.2-gan --scale mnist --data.root DIRECTORY",
     ),
     Entry(
+        "mnist-sheets",
+        "MNIST by distribution matching, each stored image showing four",
+        "distribution-matching",
+        "",
+        command="gendistill train --config configs/dm/mnist-10.yaml --data.root DIRECTORY",
+    ),
+    Entry(
+        "mnist-private",
+        "MNIST by private matching, epsilon 10",
+        "private-teachers",
+        "",
+        command="gendistill replicate ours-private-mnist-e10 --scale reduced --data.root DIRECTORY",
+    ),
+    Entry(
         "mggan-mnist",
         "Two groups of GANs on MNIST",
         "mggan",
