@@ -13,6 +13,9 @@ from gendistill.report.drawing import PRINT, Form, new_axes, styles, with_legend
 BY_EPSILON = ", epsilon"
 """What rows of one method are told apart by: ``matching, epsilon 10``."""
 
+APART = 1.2
+"""Ticks of epsilon whose numbers would lie on one another are one: budgets that are spent nearly to the same sum."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -98,7 +101,10 @@ def utility_figure(found: Utility, form: Form = PRINT) -> Any:
         look, colour = looks[name], form.colour(looks[name])
         axes.axhline(100 * mean, color=colour, linewidth=1.2, linestyle=(0, (4, 2)), label=figure_text(name))
     axes.set_xscale("log")
-    ticks = sorted({float(f"{point.epsilon:.2g}") for points in found.private.values() for point in points})
+    ticks: list[float] = []
+    for spent in sorted({float(f"{point.epsilon:.2g}") for points in found.private.values() for point in points}):
+        if not ticks or spent > APART * ticks[-1]:
+            ticks.append(spent)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("epsilon (log)" if found.delta is None else f"epsilon at delta {found.delta:g} (log)")
