@@ -111,6 +111,7 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
             decode=decode,
             images=images,
             lr_images=lr_images,
+            ema_decay=average,
             real_batch=1,
             learner=learner,
             augment=augment,
@@ -119,7 +120,6 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
         )
         self.public_start = public_start
         self.class_size, self.networks, self.spare = check_class_size(class_size), networks, check_spare(spare)
-        self.decay = average
 
     # -- what a run holds ---------------------------------------------------------------------------------------------
 
@@ -130,7 +130,6 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
         self.spec = self.learner_spec or default_learner(self.data.description)
         self.features = unit_features
         self.chosen = 0
-        self.average = self.images.detach().clone()
         count_start(self)
         self.noise_multiplier = self.ledger.noise_for(self.networks + self.spare)
         # Networks see one class at a time, so that a quarter of a chunk of each fits the cache (twice as fast as less).
@@ -208,9 +207,7 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
         factor = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr_images * factor
-        distance = self.match(self.network_of(self.chosen), batch[0])
-        self.average.lerp_(self.images.detach(), 1 - min(self.decay, (1 + self.step) / (10 + self.step)))
-        return {"loss/distribution": distance}
+        return {"loss/distribution": self.match(self.network_of(self.chosen), batch[0])}
 
     def siamese(self) -> Siamese:
         """Return the augmentation of the network that was chosen."""
@@ -229,6 +226,6 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
 
     def teacher(self) -> Teacher:
         """Return the averaged images, with what they promise."""
-        made = self.teacher_with(self.average if self.decay else self.images.detach())
+        made = super().teacher()
         made.metadata |= self.promised()
         return made

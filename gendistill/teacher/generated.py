@@ -153,6 +153,10 @@ class Generated(Decode):
         """Return an optimiser that keeps latents on the sphere; a layer's features are free."""
         return optimizer if self.module is not None else SphereOptimizer(optimizer)
 
+    def allowed(self, values: Tensor) -> Tensor:
+        """Return latents brought to the sphere; a layer's features are free."""
+        return values if self.module is not None else sphere.project(values, check=False)
+
     def words(self) -> str:
         """Return what it does as part of a sentence."""
         return "latents of a generator"
