@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from gendistill import sphere
+from gendistill import shipped, sphere
 from gendistill.data.description import Description
 from gendistill.data.real import RealData
 from gendistill.decodes import Decode
@@ -177,7 +177,7 @@ def open_generator(reference: str, data: RealData, device: torch.device) -> Gene
     if not isinstance(opened, GeneratorTeacher):
         raise UserError(
             f"'{reference}' is a teacher of kind '{opened.kind}', which has no latent space; give a "
-            "generator's file or run"
+            f"generator's file or run, or one that comes with the project ({', '.join(shipped.generators())})"
         )
     return opened
 
