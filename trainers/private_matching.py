@@ -8,7 +8,6 @@ one likes. docs/methods/private-teachers.md tells the rest.
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import torch
@@ -26,6 +25,7 @@ from gendistill.teacher import Teacher
 from trainers.checks import check_counts
 from trainers.chunks import class_means
 from trainers.distribution_matching import DistributionMatchingTrainer
+from trainers.image_optimisers import fall
 from trainers.private import (
     PrivateTrainer,
     check_class_size,
@@ -204,9 +204,7 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
         """
         generator = self.run.streams.on_host("releases")
         self.chosen = int(torch.randint(self.networks, (1,), generator=generator, device=generator.device))
-        factor = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr_images * factor
+        fall(self.optimizer, self.lr_images, self.step, self.steps)
         return {"loss/distribution": self.match(self.network_of(self.chosen), batch[0])}
 
     def siamese(self) -> Siamese:

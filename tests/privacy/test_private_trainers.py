@@ -348,6 +348,52 @@ def test_a_pair_s_gradient_without_noise_is_that_of_the_usual_loss(
         torch.testing.assert_close(found, parameter.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("by_class", [True, False])
+def test_gradients_without_noise_are_those_of_the_images_a_class_or_all(
+    tiny_data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_class: bool
+) -> None:
+    """All records, no noise, no clipping: what images are to match is the gradient of the cross-entropy on records."""
+    silent(monkeypatch)
+    index = torch.cat([(tiny_data.train.labels == label).nonzero().flatten()[:2] for label in range(3)])
+    small = replace(tiny_data, train=Split(tiny_data.train.images[index], tiny_data.train.labels[index]))
+    seen: list[Any] = []
+
+    def keep(self: Any, network: Any, wanted: Any) -> Tensor:
+        seen.append((network, wanted))
+        return torch.zeros(())
+
+    trainer = gradients(by_class=by_class, class_size=2, sample=6, clip=1e6, epsilon=1e5, matches=1)
+    monkeypatch.setattr(type(trainer), "match_gradients", keep)
+    run(trainer, small, tmp_path, steps=1, sample_every=0)
+    ((network, wanted),) = seen
+    assert len(wanted) == (3 if by_class else 1)
+    images = trainer.normalisation.apply(small.train.images)
+    for label, found in enumerate(wanted):
+        rows = small.train.labels == label if by_class else slice(None)
+        loss = torch.nn.functional.cross_entropy(network(images[rows]), small.train.labels[rows])
+        for piece, expected in zip(found, torch.autograd.grad(loss, list(network.parameters())), strict=True):
+            torch.testing.assert_close(piece, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_by_class_moves_each_class_by_its_own_gradient_alone(tiny_data: RealData, tmp_path: Path) -> None:
+    trainer = gradients(optimizer="sgd", momentum=0.0)
+    run(trainer, tiny_data, tmp_path, steps=1, sample_every=0)
+    network = trainer.aged_network()
+    before = trainer.images.detach().clone()
+    images, labels = trainer.shown()
+    parameters = list(network.parameters())
+    own = torch.autograd.grad(torch.nn.functional.cross_entropy(network(images), labels), parameters)
+    # Two classes already have what is wanted of them, the third has not.
+    wanted = []
+    for some, classes in zip(images.chunk(3), labels.chunk(3), strict=True):
+        wanted.append(torch.autograd.grad(torch.nn.functional.cross_entropy(network(some), classes), parameters))
+    trainer.optimizer.param_groups[0]["lr"] = 0.1
+    distance = trainer.match_gradients(network, [*wanted[:2], own])
+    assert distance > 0.1
+    torch.testing.assert_close(trainer.images[:2], before[:2], rtol=0, atol=1e-5)
+    assert (trainer.images[2] - before[2]).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("make", "options", "message"),
     [
