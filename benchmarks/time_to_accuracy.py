@@ -382,9 +382,12 @@ def figure(whole: Mapping[str, Any]) -> Any:
         label = f"{name} ({mean:.1f})"
         axes.axhline(mean, color=PRINT.colour(look), linestyle=look.dashes, linewidth=0.9, label=label)
     low, high = axes.get_ylim()
+    least, most = min(whole["targets"]), max(whole["targets"])
     for target in whole["targets"]:
         if low <= target <= high + 1:
             axes.axhline(target, color=PRINT.rule, linewidth=1.4, zorder=0)
+    if high > least:  # what lies far below says its number in the legend
+        axes.set_ylim(bottom=max(low, least - 1.5 * (most - least)))
     axes.set_xscale("log")
     axes.set_xlabel("CPU minutes of making, one core")
     axes.set_ylabel("test accuracy, %")

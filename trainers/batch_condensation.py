@@ -27,6 +27,7 @@ from gendistill.grids import Grid
 from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.losses.class_gradients import class_gradient_distance
 from gendistill.losses.matching import DISTANCES
+from gendistill.nets.learners import learner_for
 from gendistill.nets.modes import writes_statistics
 from gendistill.nets.parts import images_at_once
 from gendistill.runs.watch import Watched
@@ -456,6 +457,8 @@ class BatchCondensationTrainer(Trainer):
             "image_gradients": image_gradients(sizes, self.steps // rounds, self.step, looks),
         }
         fixed = self.order == "fixed"
+        seen = [learner_for(probes.learner, self.data.description) for probes in self.probes] if self.optimise else []
+        seen = [spec for place, spec in enumerate(seen) if spec not in seen[:place]]
         labels = torch.cat([part.detach() for part in self.labels])
         return teacher_of(
             self.decode,
@@ -469,6 +472,7 @@ class BatchCondensationTrainer(Trainer):
                 "source": f"{type(self).__name__}, step {self.step}",
                 "seed": self.run.options.seed,
                 "condensation": card,
+                **({"learner": seen[0] if len(seen) == 1 else seen} if seen else {}),
             },
         )
 
