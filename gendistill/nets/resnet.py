@@ -73,6 +73,25 @@ class ResNet(Learner):
         return averages
 
 
+class ResNet18(ResNet):
+    """The ResNet18 of the condensation papers: the one above without max pooling, by default with instance norm.
+
+    Args:
+        num_classes: Number of classes K, at least 2.
+        image_shape: (C, H, W) of the images.
+        width: Channels of the stem; 64 is published.
+        normalisation: See above; ``instance`` is DSA's and DM's, ``batch`` MTT's.
+
+    Source:
+        Zhao & Bilen 2021, Table 4; their code but for how weights are drawn.
+    """
+
+    def __init__(
+        self, num_classes: int, image_shape: tuple[int, int, int], width: int = 64, normalisation: str = "instance"
+    ) -> None:
+        super().__init__(num_classes, image_shape, width, normalisation, stem_pooling=False)
+
+
 class ResidualBlock(nn.Module):
     """Convolution, normalisation, ReLU, convolution, normalisation, plus a shortcut, ReLU; He et al. 2016.
 
