@@ -32,6 +32,7 @@ from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import KEY as CLASSES
 from gendistill.teacher.fit import fitted
+from gendistill.teacher.identity import checksum
 from gendistill.teacher.subset import is_everything
 from gendistill.words import counted
 
@@ -61,7 +62,8 @@ def evaluate(
         seed: Seed of every draw of the fidelity scores, unless the options name one.
 
     Returns:
-        Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``, ``images``,
+        Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``,
+        ``checksum`` (:func:`gendistill.teacher.identity.checksum`), ``images``,
         ``decoded_images``, ``bytes`` and its parts (:meth:`gendistill.teacher.Teacher.budget`), ``everything``
         if it is all real training images, whatever it is called, and ``making``, what its file says that making it took
         (:func:`gendistill.making.making`)), ``dataset``,
@@ -95,6 +97,7 @@ def evaluate(
         "teacher": {
             "kind": teacher.kind,
             "path": None if path is None else str(path),
+            "checksum": checksum(teacher),
             **{name: value for name, value in budget.items() if name != "distinct_images"},
             **({"everything": True} if is_everything(teacher, data.train) else {}),
             **({} if (made := making(teacher)) is None else {"making": made}),

@@ -278,6 +278,8 @@ TEACHER = Keys(
     optional={
         "kind": Is(text, "a word"),
         "path": Is(text, "a path"),
+        "checksum": Is(text, "a checksum"),
+        "checksums": Is(list_of(maybe(text)), "a list of checksums"),
         "images": Is(whole, "a number of images, or null"),
         "decoded_images": Is(whole, "a number of images, or null"),
         **{name: Is(whole, "a number of bytes") for name in ("bytes", "image_bytes", "label_bytes", "labeller_bytes")},

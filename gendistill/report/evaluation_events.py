@@ -15,16 +15,23 @@ from gendistill.files import place_sentence
 from gendistill.report.drawing import PRINT, learning_figure, near_the_top, styles
 from gendistill.report.facts import accuracy_words
 from gendistill.report.rows import Row, reference_of, rows
+from gendistill.runs.events import read_scalars
 
 DPI = 130
+TAGS = (
+    ("evaluation/accuracy", "evaluation/accuracy_std"),
+    ("evaluation/accuracy_validation", "evaluation/accuracy_validation_std"),
+)
+"""Of the accuracy and its spread: on test images, on validation images."""
 
 
-def write_evaluation_events(results: Sequence[Mapping[str, Any]], folder: str | Path) -> None:
-    """Write results for TensorBoard; what the folder held of it is replaced.
+def write_evaluation_events(results: Sequence[Mapping[str, Any]], folder: str | Path, *, figures: bool = True) -> None:
+    """Write results for TensorBoard; what the folder held of it is replaced, but for accuracies on another split.
 
     Args:
         results: One evaluation, or several for figures of all of them; numbers are those of the first.
         folder: Where the events go.
+        figures: Whether curves are drawn beside the numbers.
 
     Raises:
         PlaceError: Nothing can be written there.
@@ -32,17 +39,27 @@ def write_evaluation_events(results: Sequence[Mapping[str, Any]], folder: str | 
     from torch.utils.tensorboard import SummaryWriter
 
     folder, table = Path(folder), rows({"teachers": list(results)})
+    found = numbers(table[0]) if len(table) == 1 else {}
     try:
+        # The accuracy that chose and the one that is looked at afterwards stand side by side.
+        before = read_scalars(folder) if found else {}
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink(missing_ok=True)
         with SummaryWriter(str(folder)) as writer:
-            if len(table) == 1:
-                for tag, value in numbers(table[0]).items():
-                    writer.add_scalar(tag, value, max(table[0].scores, default=0))
-            for name, figure in _figures(table).items():
+            for tag, value in found.items():
+                writer.add_scalar(tag, value, max(table[0].scores, default=0))
+            for tag in before:
+                if tag in TAGS[not on_validation(table[0])]:
+                    writer.add_scalar(tag, before[tag][-1][1], before[tag][-1][0])
+            for name, figure in (_figures(table) if figures else {}).items():
                 writer.add_image(f"evaluation/{name}", _pixels(figure), 0, dataformats="HWC")
     except OSError as error:
         raise PlaceError(place_sentence(folder, error)) from error
+
+
+def on_validation(row: Row) -> bool:
+    """Return whether accuracy was measured on validation images, by which a search chooses."""
+    return row.split == "validation"
 
 
 def numbers(row: Row) -> dict[str, float]:
@@ -50,9 +67,10 @@ def numbers(row: Row) -> dict[str, float]:
     found = {}
     if row.scores:
         last = row.scores[max(row.scores)]
-        found["evaluation/accuracy"] = last.mean
+        mean, std = TAGS[on_validation(row)]
+        found[mean] = last.mean
         if last.std is not None:
-            found["evaluation/accuracy_std"] = last.std
+            found[std] = last.std
     if row.fidelity is not None:
         found["evaluation/fd"] = row.fidelity.value
     return found
