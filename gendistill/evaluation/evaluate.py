@@ -13,7 +13,7 @@ import torch
 
 from gendistill import __version__
 from gendistill.data.classes import listed
-from gendistill.data.fingerprint import PARTS, contents, fingerprint
+from gendistill.data.fingerprint import PARTS, contents, fingerprint, split_fingerprint
 from gendistill.data.real import RealData
 from gendistill.data.recorded import remember
 from gendistill.data.stacked import BASES
@@ -67,8 +67,9 @@ def evaluate(
         ``decoded_images``, ``bytes`` and its parts (:meth:`gendistill.teacher.Teacher.budget`), ``everything``
         if it is all real training images, whatever it is called, and ``making``, what its file says that making it took
         (:func:`gendistill.making.making`)), ``dataset``,
-        ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``data``, how it was loaded
-        (:func:`gendistill.data.recorded.remember`), ``privacy`` (of a private teacher: ``epsilon``, ``delta`` and of
+        ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``test_fingerprint``, that of the
+        test images alone, ``data``, how it was loaded (:func:`gendistill.data.recorded.remember`), ``privacy`` (of a
+        private teacher: ``epsilon``, ``delta`` and of
         which ``sums``), ``software`` (versions),
         ``learning``, ``fidelity``, ``modes`` (of points and stacked digits;
         :func:`gendistill.evaluation.modes.point_modes`), ``budget`` (that of the teacher, ``learner_updates``) and
@@ -104,6 +105,7 @@ def evaluate(
         },
         "dataset": data.description.name,
         "dataset_fingerprint": found,
+        "test_fingerprint": split_fingerprint(data.test),
         **({} if loaded is None else {"data": loaded}),
         **({} if (cost := private_teachers.spent(teacher)) is None else {"privacy": cost}),
         "software": {"gendistill": __version__, "torch": str(torch.__version__), "python": platform.python_version()},

@@ -261,6 +261,7 @@ RESULT = Keys(
         "name": Is(text, "a name"),
         "dataset": Is(text, "a name"),
         "dataset_fingerprint": Is(text, "text"),
+        "test_fingerprint": Is(text, "text"),
         "data": Is(mapping, "how the data was loaded"),
         "software": Is(table_of(maybe(text)), "versions by name"),
         "command": Is(maybe(text), "a command line"),

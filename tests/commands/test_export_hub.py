@@ -181,7 +181,7 @@ def test_results_are_of_this_teacher_by_its_checksum(two_of_each: StoredImages) 
         with pytest.raises(UserError, match=said):
             published({"teachers": found}, "f", "same", two_of_each)
     # A mean over several makings is of none of them.
-    several = pooled([learned([0.5, 0.6], "same", own), learned([0.7, 0.8], "same", other)])
+    several = pooled([learned([0.5], "same", one) | {"learning": None, "fidelity": None} for one in (own, other)])
     with pytest.raises(UserError, match="has the mean over 2 teachers, of which 'same' is one at most"):
         published({"teachers": [several]}, "f", "same", two_of_each)
 
