@@ -32,6 +32,7 @@ from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import KEY as CLASSES
 from gendistill.teacher.fit import fitted
+from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.identity import checksum
 from gendistill.teacher.subset import is_everything
 from gendistill.words import counted
@@ -151,6 +152,10 @@ def teacher_notes(teacher: Teacher, data: RealData) -> list[str]:
                 f"the {' and '.join(differ)} images of {whose} are other ones than when the teacher was made; images "
                 "that it was made from may be among those that judge it"
             )
+    if isinstance(teacher, GeneratorTeacher) and teacher.classes is not None:
+        names = teacher.description.class_names
+        unknown = [name for kind, name in enumerate(names) if kind not in teacher.classes]
+        notes.append(f"the generator has learned no images of {listed(unknown)}, and shows learners none")
     noted = [str(warning) for warning in teacher.noted("warnings", list) or ()]
     fault = teacher.rates_at_fault()
     if fault is not None and not any(one.startswith(fault) for one in noted):
