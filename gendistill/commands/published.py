@@ -62,7 +62,7 @@ def published(results: Mapping[str, Any], source: str, reference: str, teacher: 
     private = one.get("privacy") is not None
     facts: dict[str, str] = {}
     if (learning := one.get("learning")) is not None:
-        facts |= _learning(learning)
+        facts |= _learning(learning, teacher.labeller is not None)
     if private and (one.get("fidelity") or one.get("seconds") is not None):
         note("the card of a private teacher has no distance to the images that it protects, and no time, which tells "
              "how many there are")  # fmt: skip
@@ -179,7 +179,7 @@ def _of(results: Mapping[str, Any], source: str, reference: str, teacher: Teache
     return one
 
 
-def _learning(learning: Mapping[str, Any]) -> dict[str, str]:
+def _learning(learning: Mapping[str, Any], labelled: bool) -> dict[str, str]:
     accuracy = learning.get("accuracy") or {}
     lines = {}
     runs = accuracy.get("runs") or [None] * len(learning.get("updates") or ())
@@ -194,5 +194,9 @@ def _learning(learning: Mapping[str, Any]) -> dict[str, str]:
     seeds = learning.get("seeds")
     how = [f"protocol {learning['protocol']}"] if learning.get("protocol") else []
     how += [f"learner {str(learner).rpartition('.')[2]}"] if learner else []
-    how += [f"{counted(len(seeds), 'learner')} of first weights of their own"] if isinstance(seeds, list) else []
-    return lines | {"how accuracy was measured": "; ".join([*how, "mean with its 95 % interval over them"])}
+    many = len(seeds) if isinstance(seeds, list) else 1
+    how += [f"{counted(many, 'learner')} of first weights of their own"] if isinstance(seeds, list) else []
+    how += ["updates in bfloat16"] if learning.get("precision") == "bfloat16" else []
+    how += ["labels of the teacher's labeller"] if labelled and learning.get("labels", "given") == "given" else []
+    how += ["mean with its 95 % interval over them"] if many > 1 else []
+    return lines | {"how accuracy was measured": "; ".join(how)} if how else lines

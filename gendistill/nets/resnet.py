@@ -73,6 +73,28 @@ class ResNet(Learner):
         return averages
 
 
+class ResNet18(ResNet):
+    """The ResNet18 of the condensation papers: every image by itself, and no pooling after the stem.
+
+    Args:
+        num_classes: See :class:`ResNet`.
+        image_shape: See there.
+        width: See there.
+        normalisation: See there; ``batch`` makes their ResNet18BN.
+
+    Raises:
+        UserError: See there.
+
+    Source:
+        The public code of Zhao et al. 2021, but for how weights are drawn, which is that of :class:`ResNet`.
+    """
+
+    def __init__(
+        self, num_classes: int, image_shape: tuple[int, int, int], width: int = 64, normalisation: str = "instance"
+    ) -> None:
+        super().__init__(num_classes, image_shape, width, normalisation, stem_pooling=False)
+
+
 class ResidualBlock(nn.Module):
     """Convolution, normalisation, ReLU, convolution, normalisation, plus a shortcut, ReLU; He et al. 2016.
 

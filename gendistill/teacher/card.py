@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -49,6 +49,11 @@ def _bytes(images: StoredImages) -> str:
     cost = images.budget()
     parts = ("image", "label", "labeller")
     return ", ".join(f"{cost[f'{part}_bytes']:,} of {part}s" for part in parts if cost[f"{part}_bytes"])
+
+
+def _counts(counts: Sequence[int]) -> str:
+    """Return the numbers of images by class; where all are the same that one."""
+    return f"{counts[0]} each" if len(set(counts)) == 1 and len(counts) > 1 else ", ".join(map(str, counts))
 
 
 def _made(images: StoredImages, kind: str) -> list[str]:
@@ -121,7 +126,7 @@ def write_card(
         *([] if images.decode is None else [f"| shown | {images.decoded_images}: {images.decode.words()} |"]),
         *([] if images.labeller is None else [f"| labeller | a network in `{TEACHER_FILE}` labels augmented images |"]),
         f"| classes | {markdown(', '.join(description.class_names))} |",
-        f"| images of each class | {', '.join(map(str, images.label_counts))} |",
+        f"| images of each class | {_counts(images.label_counts)} |",
         f"| labels | {'soft, one number a class' if images.labels_are_soft else 'class indices'} |",
         f"| order | {images.order} |",
         f"| normalisation | (pixel - mean) / std with mean {normalisation.mean}, std {normalisation.std} |",
