@@ -349,12 +349,12 @@ class Part:
         """Keep a result with the seconds of making the teacher, and return it."""
         seconds, cpu = self._seconds()
         result = result | {"seconds": seconds, "cpu_seconds": {"making": cpu} | result.get("cpu_seconds", {})}
-        self._show(result)
+        self.show(result)
         write_evaluation(self.file, {"what": self.what, "data": self.data, "result": result})
         shutil.rmtree(self.file.with_suffix(".parts"), ignore_errors=True)
         return result
 
-    def _show(self, result: Mapping[str, Any]) -> None:
+    def show(self, result: Mapping[str, Any]) -> None:
         """Let TensorBoard compare the run by what its teacher reached."""
         if self.experiment is None:
             return
@@ -505,7 +505,6 @@ def train_side_by_side(
         GendistillError: A run failed; the others have saved their states.
     """
     from gendistill.commands.side_by_side import Lane, run_side_by_side
-    from gendistill.runs.checkpoint import noted_step
     from gendistill.runs.directory import RunDirectory
     from gendistill.runs.progress import last_step
 
@@ -519,10 +518,10 @@ def train_side_by_side(
             continue
         for seed in judge.seeds:
             options = one.experiment(seed).options
-            directory = RunDirectory(options.root, options.name)
+            log = RunDirectory(options.root, options.name).log
             goal = min(options.steps, (until or {}).get(one.name, options.steps))
-            if not directory.has_state or noted_step(directory.state) < goal:
-                waiting.append((one.command(seed), goal, directory.log))
+            if last_step(log) < goal:
+                waiting.append((one.command(seed), goal, log))
     jobs = min(judge.replication.of.jobs, len(waiting))
     shares = [waiting[place::jobs] for place in range(jobs)]
 

@@ -144,6 +144,7 @@ def search(given: Search) -> dict[str, Any]:
             best = max(finished, key=lambda trial: (trial.score or 0.0, -trial.number))
             # The test images are looked at once, for the one that was chosen.
             tested = replicate(race.replication(best.values), workers)
+            race.show(best, data)
         seeds = tested["seeds"]
         results = {
             "config": str(race.path),

@@ -45,7 +45,7 @@ options:
                       Optuna's TPE proposes (pip install 'gendistill[sweep]')
   --trials N          with --search optuna, how many (default: {TRIALS}); more of them later go on from those
   --rungs P,P,1       parts of a run's length after which trials are judged and hopeless ones stopped (default:
-                      {RUNGS}); 1: none is stopped, as on a cluster
+                      {RUNGS}); 1: none is stopped
   --label TEXT        what the plot calls the option (default: its name)
   --scale NAME        a named scale of the config (default: its own settings)
   --seeds N           number of runs of each value (default: what the config says)

@@ -190,6 +190,15 @@ class Race:
             counted = [float(seconds) for seconds in made if seconds is not None]
             trial.cpu_seconds = sum(counted) if len(counted) == len(made) else None
 
+    def show(self, trial: Trial, data: RealData) -> None:
+        """Let TensorBoard compare a trial by what it was chosen by, whatever was measured of its runs afterwards."""
+        replication = self.on_validation(trial.values)
+        judge = Judge(replication, data)
+        for seed in judge.seeds:
+            part = judge.part(replication, seed)
+            if (known := part.known(said=False)) is not None:
+                part.show(known)
+
     def _result(self, judge: Judge, replication: Replication, seed: int, count: int) -> dict[str, Any]:
         """Train a run to a rung unless it is there, and judge it unless that is kept."""
         from gendistill.commands.train import run_experiment

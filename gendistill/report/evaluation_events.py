@@ -15,18 +15,12 @@ from gendistill.files import place_sentence
 from gendistill.report.drawing import PRINT, learning_figure, near_the_top, styles
 from gendistill.report.facts import accuracy_words
 from gendistill.report.rows import Row, reference_of, rows
-from gendistill.runs.events import read_scalars
 
 DPI = 130
-TAGS = (
-    ("evaluation/accuracy", "evaluation/accuracy_std"),
-    ("evaluation/accuracy_validation", "evaluation/accuracy_validation_std"),
-)
-"""Of the accuracy and its spread: on test images, on validation images."""
 
 
 def write_evaluation_events(results: Sequence[Mapping[str, Any]], folder: str | Path, *, figures: bool = True) -> None:
-    """Write results for TensorBoard; what the folder held of it is replaced, but for accuracies on another split.
+    """Write results for TensorBoard; what the folder held of it is replaced.
 
     Args:
         results: One evaluation, or several for figures of all of them; numbers are those of the first.
@@ -39,27 +33,17 @@ def write_evaluation_events(results: Sequence[Mapping[str, Any]], folder: str | 
     from torch.utils.tensorboard import SummaryWriter
 
     folder, table = Path(folder), rows({"teachers": list(results)})
-    found = numbers(table[0]) if len(table) == 1 else {}
     try:
-        # The accuracy that chose and the one that is looked at afterwards stand side by side.
-        before = read_scalars(folder) if found else {}
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink(missing_ok=True)
         with SummaryWriter(str(folder)) as writer:
-            for tag, value in found.items():
-                writer.add_scalar(tag, value, max(table[0].scores, default=0))
-            for tag in before:
-                if tag in TAGS[not on_validation(table[0])]:
-                    writer.add_scalar(tag, before[tag][-1][1], before[tag][-1][0])
+            if len(table) == 1:
+                for tag, value in numbers(table[0]).items():
+                    writer.add_scalar(tag, value, max(table[0].scores, default=0))
             for name, figure in (_figures(table) if figures else {}).items():
                 writer.add_image(f"evaluation/{name}", _pixels(figure), 0, dataformats="HWC")
     except OSError as error:
         raise PlaceError(place_sentence(folder, error)) from error
-
-
-def on_validation(row: Row) -> bool:
-    """Return whether accuracy was measured on validation images, by which a search chooses."""
-    return row.split == "validation"
 
 
 def numbers(row: Row) -> dict[str, float]:
@@ -67,10 +51,9 @@ def numbers(row: Row) -> dict[str, float]:
     found = {}
     if row.scores:
         last = row.scores[max(row.scores)]
-        mean, std = TAGS[on_validation(row)]
-        found[mean] = last.mean
+        found["evaluation/accuracy"] = last.mean
         if last.std is not None:
-            found[std] = last.std
+            found["evaluation/accuracy_std"] = last.std
     if row.fidelity is not None:
         found["evaluation/fd"] = row.fidelity.value
     return found

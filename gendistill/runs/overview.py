@@ -13,13 +13,13 @@ from typing import Any
 
 from gendistill.errors import GendistillError
 from gendistill.runs.directory import RunDirectory
-from gendistill.runs.events import event_files, read_scalars
+from gendistill.runs.events import event_files
 from gendistill.runs.hyperparameters import differing_names, hyperparameters
 
 FOLDER = ".overview"
 """Below the folder of runs; a run of TensorBoard's own that has nothing but the description."""
 EVALUATION = "evaluation"
-"""Folder of a run that holds what its last evaluation logged."""
+"""Folder of a run that holds what ``gendistill evaluate`` logged."""
 LOOKED_AT = 400
 """Events of a run among which the names of its losses are looked for."""
 MOST_LOSSES = 6
@@ -53,11 +53,9 @@ def losses_of(run: Path) -> list[str]:
 
 def metrics_of(folder: Path, runs: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return group, tag and heading of each number that stands beside the options."""
-    chosen = any(f"{ACCURACY}_validation" in read_scalars(folder / name / EVALUATION) for name in runs)
     losses = list(dict.fromkeys(tag for name in runs for tag in losses_of(folder / name)))[:MOST_LOSSES]
     return [
         (EVALUATION, ACCURACY, "accuracy"),
-        *([(EVALUATION, f"{ACCURACY}_validation", "validation accuracy")] if chosen else []),
         (EVALUATION, DISTANCE, "FD"),
         ("", FD, "FD in training"),
         ("", FD_VALIDATION, "FD to validation images in training"),

@@ -16,6 +16,7 @@ from gendistill.commands.trials import COMPLETE, STOPPED, Trial, folder_of, hope
 from gendistill.errors import UserError
 from gendistill.report.parallel import places
 from gendistill.runs.checkpoint import noted_step
+from gendistill.runs.events import read_scalars
 from gendistill.yaml_file import dump_yaml
 
 CONFIG: dict[str, Any] = {
@@ -84,6 +85,14 @@ def test_a_trial_below_the_median_of_its_rung_is_hopeless() -> None:
     assert hopeless(trials[:3], trials[:3], ladders, 0) == []  # too few to tell
 
 
+def test_a_trial_that_was_not_looked_at_is_not_hopeless() -> None:
+    """Its run was beyond the rung already, where stopping it saves nothing."""
+    trials = [Trial(number, {}, {10: score}) for number, score in enumerate((0.1, 0.4, 0.5, 0.6))]
+    late = Trial(4, {})
+    ladders = {trial.number: [10, 20] for trial in [*trials, late]}
+    assert [one.number for one in hopeless([*trials, late], [*trials, late], ladders, 0)] == [0, 1]
+
+
 def test_numbers_stand_where_they_belong_on_an_axis() -> None:
     assert places(["1", "10", "100"])[0] == pytest.approx([0, 0.5, 1])
     assert places(["1", "2", "3"])[0] == pytest.approx([0, 0.5, 1]) and places(["7", "7"])[0] == [0.5, 0.5]
@@ -143,6 +152,66 @@ def test_optuna_remembers_its_trials(
     log.write_text("damaged\n" + log.read_text())
     assert main([*words, "--trials", "3"]) == 2
     assert "optuna.log', where Optuna keeps its trials, is damaged; move it away" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_hopeless_trial_of_optuna_is_pruned_there_at_what_it_reached(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optuna = pytest.importorskip("optuna")
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(dump_yaml(CONFIG))
+
+    def all_stop_but_the_first(race: Any, trials: Any, others: Any, data: Any, crew: Any = None) -> None:
+        for one in trials:
+            one.rungs, one.runs = {2: 0.1 * (1 + one.number)}, [0.1 * (1 + one.number)]
+            one.state = STOPPED if one.number else COMPLETE
+
+    monkeypatch.setattr("gendistill.commands.trials.Race.run", all_stop_but_the_first)
+    words = ["sweep", "small.yaml", "--over", "trainer.meta_lr=0.001..0.1:log", "--search", "optuna", "--root", "r"]
+    assert main([*words, "--trials", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["state"] for one in found["trials"]] == [COMPLETE, STOPPED, STOPPED] and found["best"] == 0
+    (log,) = Path("r").rglob("optuna.log")
+
+    def studies() -> list[list[tuple[str, float]]]:
+        storage = JournalStorage(JournalFileBackend(str(log)))
+        known = [optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)]
+        return [[(trial.state.name, round(trial.value, 6)) for trial in one.trials] for one in known]
+
+    assert studies() == [[("COMPLETE", 0.1), ("PRUNED", 0.2), ("PRUNED", 0.3)]]
+    # Trials of other settings, of other seeds and of other rungs are none of this search.
+    for other in (["--run.steps", "6"], ["--seeds", "2"], ["--rungs", "0.5,1"]):
+        assert main([*words, "--trials", "1", *other]) == 0
+    assert [len(one) for one in studies()] == [3, 1, 1, 1]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_of_other_settings_stands_for_no_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is at the step of a rung is judged without training: as what it is alone."""
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(dump_yaml(CONFIG))
+    words = ["sweep", "small.yaml", "--over", "trainer.meta_lr=0.1", "--search", "grid", "--rungs", "1", "--root", "r"]
+    assert main(words) == 0
+    (run,) = Path("r").rglob("seed-0")
+    shown = read_scalars(run / "evaluation")
+    # What chose, and not the test accuracy that was looked at afterwards.
+    (noted,) = Path("r").rglob("search.json")
+    assert shown["evaluation/accuracy"][0][1] == pytest.approx(json.loads(noted.read_text())["trials"][0]["accuracy"])
+    with_other = [[*words, "--trainer.batch_size", "16"], [*words, "--run.steps", "2"]]
+    said = ("holds a run with other settings", "is at step 4, beyond the 2 that are asked for; give --run.steps 4")
+    capsys.readouterr()
+    for given, sentence in zip(with_other, said, strict=True):
+        assert main(given) == 2 and sentence in capsys.readouterr().err
+    # A longer one goes on; it is beyond its first rung, at which nothing was measured.
+    assert main([*words[:-4], "--rungs", "0.5,1", "--root", "r", "--run.steps", "5", "--json"]) == 0
+    (trial,) = json.loads(capsys.readouterr().out)["trials"]
+    assert [rung["steps"] for rung in trial["rungs"]] == [5]
 
 
 @pytest.mark.parametrize(
