@@ -19,7 +19,7 @@ from gendistill.commands.replicated import replicate, trained_beside
 from gendistill.commands.replication import Judge, Replication, Replications, require_free
 from gendistill.commands.search import RUNGS, TRIALS
 from gendistill.commands.search_space import axis as one_axis
-from gendistill.commands.trials import Race
+from gendistill.commands.trials import Race, as_folder
 from gendistill.config.command_line import Words, take_apart
 from gendistill.errors import UserError
 from gendistill.files import require_place
@@ -90,7 +90,7 @@ class Sweep:
             UserError: The config does not take the value.
         """
         known = replace(self.known, overrides=[*self.known.overrides, (f"--{self.option}", value)])
-        return replace(known.open(self.path.stem), name=f"{self.name}/{value}")
+        return replace(known.open(self.path.stem), name=f"{self.name}/{as_folder(value, value)}")
 
     @property
     def directory(self) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -263,11 +264,18 @@ def hopeless(
 
 def folder_of(values: Mapping[str, str]) -> str:
     """Return the folder of a trial: its values by the last part of each option's name, where they fit into a name."""
-    import re
-
     text = ",".join(f"{option.rpartition('.')[2]}={value}" for option, value in values.items())
-    plain = re.sub(r"[^\w=,.+-]", "-", text)
-    if plain == text and len(text) <= 80:
+    return as_folder(text, repr(sorted(values.items())))
+
+
+def as_folder(text: str, whole: str) -> str:
+    """Return text as the name of a folder: as it is where it may be one, else with what tells it from others.
+
+    Args:
+        text: What to call it.
+        whole: All that it stands for.
+    """
+    plain = re.sub(r"[^\w=,.+:-]", "-", text)
+    if plain == text and len(text) <= 80 and text.strip("."):
         return text
-    digest = hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:8]
-    return f"{plain[:70]}-{digest}"
+    return f"{plain[:70]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"

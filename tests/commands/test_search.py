@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
 from gendistill import plot
 from gendistill.cli import main
 from gendistill.commands.search import rungs
 from gendistill.commands.search_space import Axis, axes, axis, grid
-from gendistill.commands.trials import COMPLETE, STOPPED, Trial, folder_of, hopeless
+from gendistill.commands.trials import COMPLETE, STOPPED, Race, Trial, as_folder, folder_of, hopeless
 from gendistill.errors import UserError
 from gendistill.report.parallel import places
 from gendistill.runs.checkpoint import noted_step
-from gendistill.runs.events import read_scalars
+from gendistill.runs.events import call_session, read_scalars
 from gendistill.yaml_file import dump_yaml
 
 CONFIG: dict[str, Any] = {
@@ -52,6 +54,10 @@ def test_values_and_ranges_are_read_as_they_are_typed() -> None:
     ]  # fmt: skip
     assert rungs("0.5,1") == [0.5, 1.0] and rungs("1") == [1.0]
     assert len({folder_of({"a.b": "1/2"}), folder_of({"a.b": "1-2"}), folder_of({"c.b": "1/2"})}) == 3
+    # A value of a sweep is the name of its folder, and never a way out of it.
+    assert as_folder("0.1", "0.1") == "0.1"
+    names = [as_folder(text, text) for text in ("..", "folder:../x", "folder:..-x", "a/b", "{width: 4}", "x" * 300)]
+    assert all("/" not in name and name.strip(".") and len(name) <= 80 for name in names) and len(set(names)) == 6
 
 
 @pytest.mark.parametrize(
@@ -212,6 +218,45 @@ def test_a_run_of_other_settings_stands_for_no_trial(
     assert main([*words[:-4], "--rungs", "0.5,1", "--root", "r", "--run.steps", "5", "--json"]) == 0
     (trial,) = json.loads(capsys.readouterr().out)["trials"]
     assert [rung["steps"] for rung in trial["rungs"]] == [5]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_workers_of_a_cluster_end_runs_at_their_rungs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gendistill.commands import away
+    from gendistill.commands.replication import Judge, Replications
+    from gendistill.commands.train import run_experiment
+
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(dump_yaml(CONFIG))
+    race = Race(Path("small.yaml"), "small-meta_lr", Replications(tmp_path, root=Path("r")), (0.5, 1.0))
+    asked: list[tuple[str, dict[str, int], list[bool]]] = []
+
+    def worker(crew: Any, given: Any, until: Any) -> None:
+        for judge, (replication,) in given:
+            for run in (run for runs in away._stages([(judge, [replication])], until) for run in runs):
+                asked.append((run.maker.name, run.goal, run.experiment.options.steps))
+                run_experiment(run.experiment, data=judge.data)
+                assert away._finished(run) and not away._finished(replace(run, until=None)) or run.goal == 4
+
+    monkeypatch.setattr(away, "do_away", worker)
+    trial = Trial(0, {"trainer.meta_lr": "0.1"})
+    data = race.replication(trial.values).experiment(0).load_data()
+    race.run([trial], [], data, crew=object())  # type: ignore[arg-type]
+    assert asked == [("small-meta_lr/meta_lr=0.1", 2, 4), ("small-meta_lr/meta_lr=0.1", 4, 4)]
+    assert list(trial.rungs) == [2, 4] and trial.state == COMPLETE
+    # What is finished elsewhere is looked at before it is taken for the run that is asked for.
+    other = replace(race, known=replace(race.known, overrides=[("--trainer.batch_size", "16")])).replication(
+        trial.values
+    )
+    with pytest.raises(UserError, match="holds a run with other settings"):
+        list(away._stages([(Judge(other, data), [other])], {}))
+    # A run that came from a worker is called what it is called here.
+    (run,) = Path("r").rglob("seed-0")
+    call_session(run, "its/name")
+    (event,) = [
+        event for file in run.glob("events*") for event in RawEventFileLoader(str(file)).Load() if b"its/name" in event
+    ]
+    assert b"session_start_info" in event
 
 
 @pytest.mark.parametrize(
