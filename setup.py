@@ -1,4 +1,4 @@
-"""What a wheel has beside the packages: configs, small generators, and the methods where no other package writes."""
+"""What a wheel has beside the packages: configs, small teachers, and the methods where no other package writes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ SHIPPED = (
     "configs/**/*.yaml",
     "checkpoints/digits-gan.safetensors",  # by name: runs of whoever builds lie there, too
     "checkpoints/mnist-gan.safetensors",
+    "checkpoints/mnist-10.*",  # a set and what was measured of it
+    "checkpoints/cifar10-10.*",
+    "checkpoints/mnist-gtn.*",
     "trainers/**/*.py",
 )
 """What goes to ``gendistill/shipped_files/``; see ``gendistill/shipped.py``.

@@ -36,6 +36,25 @@ def test_a_generator_is_found_by_its_name(given: str) -> None:
     assert open_teacher(given).header() == load(given).header() == load(GENERATOR).header()
 
 
+def test_a_shipped_teacher_is_known_by_each_of_its_names() -> None:
+    for given in ("digits-gan", "checkpoints/digits-gan", "checkpoints/digits-gan.safetensors", str(GENERATOR)):
+        assert shipped.name_of(given) == "digits-gan"
+    for given in ("nothing", "real", "real:ipc=1", "../checkpoints/digits-gan", str(ROOT / "digits-gan.safetensors")):
+        assert shipped.name_of(given) is None
+    assert shipped.generators() == ["digits-gan", "mnist-gan"]
+
+
+def test_a_file_that_is_no_teacher_is_neither_set_nor_generator(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(shipped, "INSTALLED", tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    for name, content in (("a", b""), ("b", b"\xff" * 64), ("c", (2).to_bytes(8, "little") + b"{}")):
+        (tmp_path / "checkpoints" / f"{name}.safetensors").write_bytes(content)
+    os.mkfifo(tmp_path / "checkpoints" / "d.safetensors")
+    assert shipped.sets() == {} and shipped.generators() == []
+
+
 def test_what_lies_there_goes_before_what_is_shipped(tmp_path: Path) -> None:
     for path in (Path("gan/mnist-cgan-pd"), Path("checkpoints/digits-gan")):
         path.mkdir(parents=True)

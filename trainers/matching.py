@@ -23,6 +23,7 @@ from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
 from gendistill.grids import Grid
+from gendistill.nets.ema import warmed
 from gendistill.nets.learners import learner_for
 from gendistill.nets.modes import running_layers
 from gendistill.nets.parts import images_at_once
@@ -68,6 +69,8 @@ class MatchingTrainer(Trainer):
         lr_images: Learning rate of the images, in normalised units; positive. Images are not clipped.
         momentum: SGD's momentum, in [0, 1).
         optimizer: ``sgd``, as published for most methods, or ``adam``, whose steps do not depend on the loss's scale.
+        ema_decay: Decay of the moving average of the images that is the teacher, in [0, 1), such as 0.99; 0: the images
+            themselves. At step t it is at most (1 + t) / (10 + t), so that the start is soon forgotten.
         real_batch: Real images of each class at every step; of a class with fewer all of them.
         learner: The network to compare in, as ``class_path`` and ``init_args``; by default the data set's default
             learner. A narrower one saves time; who learns from the images later need not be like it.
@@ -99,6 +102,7 @@ class MatchingTrainer(Trainer):
         lr_images: float = 0.1,
         momentum: float = 0.5,
         optimizer: Kind = "sgd",
+        ema_decay: float = 0.0,
         real_batch: int = 256,
         learner: dict[str, Any] | None = None,
         probe: dict[str, Any] | None = None,
@@ -119,6 +123,8 @@ class MatchingTrainer(Trainer):
         check_start("images", images, STARTS)
         if not lr_images > 0 or not 0 <= momentum < 1:
             raise UserError(f"lr_images must be positive and momentum lie in [0, 1), got {lr_images} and {momentum}")
+        if not 0 <= ema_decay < 1:
+            raise UserError(f"ema_decay is {ema_decay}; give a number in [0, 1)")
         if augment != "dsa":
             parse(augment)
         self.images_per_class, self.real_batch = images_per_class, real_batch
@@ -126,6 +132,7 @@ class MatchingTrainer(Trainer):
         self.start = images
         check_words(optimizer=(optimizer, get_args(Kind)))
         self.lr_images, self.momentum, self.optimizer_kind = lr_images, momentum, optimizer
+        self.ema_decay = ema_decay
         self.learner_spec, self.probe_spec = learner, with_learner(probe, learner)
         self.augment, self.strength_given, self.strength = augment, dict(strength or {}), Strength.of(strength)
         self.chunk_wanted = chunk
@@ -170,6 +177,7 @@ class MatchingTrainer(Trainer):
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.images = nn.Parameter(self._first_images())  # (K, M, C, H, W), or what the decode stores in their place
         self.optimizer = self.decode.kept(self.new_optimizer(self.images))
+        self.average = self.images.detach().clone() if self.ema_decay else None
         self.probes = make_probes(self.probe_spec)
         if isinstance(self.probes, Trunk):
             kinds = ", ".join(kind for kind in KINDS if kind != "trunk")
@@ -304,6 +312,8 @@ class MatchingTrainer(Trainer):
             shown.backward()
         processes.average_gradients([self.images, *others])
         self.optimizer.step()
+        if self.average is not None:
+            self.average.lerp_(self.images.detach(), 1 - warmed(self.ema_decay, self.step))
         return total * processes.world
 
     def groups(self) -> list[tuple[int, int]]:
@@ -358,12 +368,12 @@ class MatchingTrainer(Trainer):
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 
+    def learned(self) -> Tensor:
+        """Return what is stored in the end (K, M, ...): the images or their average."""
+        return self.images.detach() if self.average is None else self.decode.allowed(self.average)
+
     def teacher(self) -> Teacher:
         """Return the images, class by class, with what they were made for."""
-        return self.teacher_with(self.images.detach())
-
-    def teacher_with(self, images: Tensor) -> Teacher:
-        """Return the teacher that stored values (K, M, ...) make."""
         metadata = {
             "source": f"{type(self).__name__}, step {self.step}",
             "seed": self.run.options.seed,
@@ -375,7 +385,7 @@ class MatchingTrainer(Trainer):
         }
         return teacher_of(
             self.decode,
-            images.flatten(0, 1).clone(),
+            self.learned().flatten(0, 1).clone(),
             self.labels.clone(),
             self.data.description.with_normalisation(self.normalisation),
             metadata=metadata,
@@ -389,4 +399,4 @@ class MatchingTrainer(Trainer):
     def samples(self) -> dict[str, Grid]:
         """Return the images as pixels, one column a class, at most ten rows; and as stored, if that differs."""
         labels = self.labels.view(len(self.images), -1)
-        return class_grids(self.decode, self.images.detach(), labels, self.normalisation)
+        return class_grids(self.decode, self.learned(), labels, self.normalisation)

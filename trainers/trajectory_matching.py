@@ -343,9 +343,13 @@ class TrajectoryMatchingTrainer(Trainer):
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 
+    def learned(self) -> Tensor:
+        """Return what is stored in the end (M * K, ...): the images or their average."""
+        return self.decode.allowed(self.averages[0]) if self.averages else self.images.detach()
+
     def teacher(self) -> Teacher:
         """Return the images with their labels and the students' learning rate."""
-        images, raw_rate, *others = self.averages or self._moved()
+        _, raw_rate, *others = self.averages or self._moved()
         labels = others[0] if others else self.labels
         metadata = {
             "source": f"{type(self).__name__}, step {self.step}",
@@ -361,7 +365,7 @@ class TrajectoryMatchingTrainer(Trainer):
         } | self.training.inner.metadata()
         return teacher_of(
             self.decode,
-            images.detach().clone(),
+            self.learned().clone(),
             (labels.detach().softmax(1) if labels.is_floating_point() else labels).clone(),
             self.data.description.with_normalisation(self.normalisation),
             classes=self.classes,
@@ -382,7 +386,7 @@ class TrajectoryMatchingTrainer(Trainer):
 
     def samples(self) -> dict[str, Grid]:
         """Return the teacher's images as pixels, classes in turn, at most ten of each; and as they are stored."""
-        values = (self.averages[0] if self.averages else self.images.detach())[: 10 * self.data.description.num_classes]
+        values = self.learned()[: 10 * self.data.description.num_classes]
         with torch.no_grad():
             shown = decoded(self.decode, values, self.classes[: len(values)])[:: self.decode.cells]
         classes, names = self.classes[: len(values)], self.data.description.class_names

@@ -27,11 +27,12 @@ from gendistill.commands.keeping import keeping
 from gendistill.commands.options import Options, add_json, positive, words_of
 from gendistill.commands.output import hand_over, read_results, result_only
 from gendistill.commands.report import pictures_of
+from gendistill.commands.shipped_sets import shown
 from gendistill.errors import UserError
 from gendistill.words import counted
 
 if TYPE_CHECKING:
-    from gendistill.commands.cluster import Crew
+    from gendistill.commands.cluster import Cluster, Crew
     from gendistill.data.real import RealData
     from gendistill.report.rows import Score
 
@@ -41,11 +42,13 @@ def parser() -> Options:
     options = Options(
         prog="gendistill compare",
         description="Judge several teachers with the same learners, seeds and budgets, rank them by accuracy, and say "
-        "which are ahead of all real data. docs/evaluation-comparing.md has the rule.",
+        "which are ahead of all real data. docs/evaluation-comparing.md has the rule. Without a teacher: the sets that "
+        "come with the project, as they were measured, or judged anew where an option says how.",
     )
     options.add_argument(
-        "teachers", metavar="TEACHER", nargs="+",
-        help=f"{REFERENCES}, a results.json of an earlier evaluation; NAME=TEACHER gives it a name",
+        "teachers", metavar="TEACHER", nargs="*",
+        help=f"{REFERENCES}, a results.json of an earlier evaluation; NAME=TEACHER gives it a name; none: the sets "
+        "that come with the project",
     )  # fmt: skip
     add_data(options)
     options.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=None, help="also judge as many "
@@ -72,6 +75,28 @@ def main(argv: Sequence[str]) -> int:
     """Run ``gendistill compare``."""
     given = parser().parse(argv)
     cluster = cluster_of_namespace(given)
+    if given.teachers:
+        return _compare(given, cluster)
+    code = 0
+    for place, one in enumerate(shown(given)):
+        if place:
+            print()
+        given.teachers = list(one.references)
+        if one.references:
+            code = _compare(given, cluster, named=one.names) or code
+        if one.note:
+            print(f"judge anew: {one.note}", file=sys.stderr)
+    return code
+
+
+def _compare(given: argparse.Namespace, cluster: Cluster | None, *, named: Sequence[str] = ()) -> int:
+    """Judge the teachers given and hand over what was found.
+
+    Args:
+        given: The command's options.
+        cluster: Other machines that do it; None: it is done here.
+        named: Teachers of files that a person has named beside those given.
+    """
     from gendistill.report.terminal import text_table
 
     with result_only(given.json), keeping(given.output or given.report), crew(cluster) as workers:
@@ -79,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
         results: dict[str, Any] = {"teachers": rank(found, given.rank_at), "notes": rank_notes(found, given.rank_at)}
         if given.rank_at is not None:
             results["rank_at"] = given.rank_at
-    typed = [reference for _, reference in map(named_reference, given.teachers)]
+    typed = [*named, *(reference for _, reference in map(named_reference, given.teachers))]
     return hand_over(
         results,
         text_table,

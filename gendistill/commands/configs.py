@@ -58,8 +58,10 @@ def main(argv: Sequence[str]) -> int:
     if replications:
         print(f"{REPLICATIONS:<{width}}  {len(replications)} more: gendistill configs replication")
     if not given.words:
-        generators = ", ".join(shipped.names(shipped.CHECKPOINTS))
-        print(f"\ngenerators to search, by name: {generators} (gendistill latent-search digits-gan)")
+        generators, sets = shipped.generators(), shipped.sets()
+        print(f"\ngenerators to search, by name: {', '.join(generators)} (gendistill latent-search digits-gan)")
+        if sets:
+            print(f"sets to judge and compare, by name: {', '.join(sets)} (gendistill compare)")
     return 0
 
 

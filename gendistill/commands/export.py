@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gendistill import shipped
 from gendistill.commands.judge import REFERENCES, add_data_files, data_given, load_data
 from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import read_results, result_only, to_json
@@ -33,7 +34,8 @@ def parser() -> Options:
                          "all stored ones, in stored order")  # fmt: skip
     options.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw")
     options.add_argument("--results", metavar="FILE", help="what gendistill evaluate or compare wrote of this teacher: "
-                         "its accuracies and budgets are put into the data card")  # fmt: skip
+                         "its accuracies and budgets are put into the data card; None: of a set that comes with the "
+                         "project what lies beside it")  # fmt: skip
     options.add_argument("--audit", metavar="FILE", help="what gendistill audit wrote of this teacher, for the data "
                          "card")  # fmt: skip
     options.add_argument("--license", metavar="NAME", help="licence of the real data, for the data card, such as "
@@ -55,8 +57,10 @@ def main(argv: Sequence[str]) -> int:
         data = load_data(given, given.teacher) if data_given(given) else None
         teacher = open_teacher(given.teacher, data, seed=given.seed)
         facts: dict[str, str] = {}
-        if given.results:
-            facts |= published(read_results(given.results), given.results, given.teacher, teacher)
+        came = shipped.name_of(given.teacher)  # what it is called in its results
+        results = given.results or (came and shipped.results(came))
+        if results:
+            facts |= published(read_results(results), str(results), came or given.teacher, teacher)
             if given.count is not None:
                 drawn = counted(given.count, "image")
                 facts["these numbers are of"] = f"the teacher that these {drawn} were drawn from"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendistill import shipped
 from gendistill.commands.judge import SMOKE, add_judging, judge
 from gendistill.commands.options import Options
 from gendistill.commands.output import result_only, to_json, write_json
@@ -16,6 +17,7 @@ from gendistill.config.command_line import Words, assemble, take_apart
 from gendistill.config.help import show
 from gendistill.errors import UserError
 from gendistill.files import atomic_write
+from gendistill.words import listed
 from gendistill.yaml_file import dump_yaml
 
 if TYPE_CHECKING:
@@ -66,6 +68,11 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(
             "latent-search needs a generator: give a teacher file, the directory of the run that made it, or a "
             "torch-mimicry checkpoint (.pth)"
+        )
+    if shipped.name_of(str(experiment.init_args["generator"])) in shipped.sets():
+        raise UserError(
+            f"'{experiment.init_args['generator']}' is a set of images, which has no latent space; generators that "
+            f"come with the project are {listed(shipped.generators())}"
         )
     if "--print_config" in words.flags:
         print(dump_yaml(experiment.to_dict()), end="")

@@ -91,6 +91,10 @@ class Decode(ABC):
         """Return an optimiser of values that keeps them where they may be; by default the one that is given."""
         return optimizer
 
+    def allowed(self, values: Tensor) -> Tensor:
+        """Return values (*, *stored_shape), such as a mean of some, brought to where they may be; here as they are."""
+        return values
+
     def packed(self, values: Tensor) -> Tensor:
         """Return what a file keeps of values (N, *stored_shape): (N, ...) of any type; by default they themselves."""
         return values

@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from gendistill.errors import UserError
 
 
+def warmed(decay: float, updates: int) -> float:
+    """Return the decay of an average at update t: ``min(decay, (1 + t) / (10 + t))``, which forgets the start soon."""
+    return min(decay, (1 + updates) / (10 + updates))
+
+
 class EMA:
     """Keeps ``average <- d average + (1 - d) parameter`` with ``d = min(decay, (1 + t) / (10 + t))`` at update t.
 
@@ -35,7 +40,7 @@ class EMA:
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Take in the network's present parameters and buffers."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        decay = warmed(self.decay, self.updates)
         averages: list[Tensor] = list(self.module.parameters())
         torch._foreach_lerp_(averages, [parameter.detach() for parameter in module.parameters()], 1 - decay)
         for own, other in zip(self.module.buffers(), module.buffers(), strict=True):

@@ -38,7 +38,7 @@ SEAMS_VERSION = 4
 VERSIONS = (PLAIN_VERSION, WHITENED_VERSION, TEXT_VERSION, SEAMS_VERSION)
 WHITENING = ("whitening.mean", "whitening.matrix")
 EMBEDDING = (VECTORS, WORDS)
-KEY = "gendistill_teacher"
+KEY = shipped.TEACHER_KEY
 UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 """What values from a stranger's file may raise in code that expects sound ones."""
 
@@ -77,7 +77,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Teacher:
     """Read a teacher of any kind. Nothing in the file is run.
 
     Args:
-        path: A file that :func:`save` wrote, or a generator that comes with the project (``digits-gan``).
+        path: A file that :func:`save` wrote, or one that comes with the project by its name (``digits-gan``).
         device: Where its tensors go.
 
     Returns:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from gendistill import sphere
+from gendistill import shipped, sphere
 from gendistill.data.classes import listed
 from gendistill.data.description import Description
 from gendistill.data.real import RealData
@@ -154,6 +154,10 @@ class Generated(Decode):
         """Return an optimiser that keeps latents on the sphere; a layer's features are free."""
         return optimizer if self.module is not None else SphereOptimizer(optimizer)
 
+    def allowed(self, values: Tensor) -> Tensor:
+        """Return latents brought to the sphere; a layer's features are free."""
+        return values if self.module is not None else sphere.project(values, check=False)
+
     def words(self) -> str:
         """Return what it does as part of a sentence."""
         return "latents of a generator"
@@ -174,7 +178,7 @@ def open_generator(reference: str, data: RealData, device: torch.device) -> Gene
     if not isinstance(opened, GeneratorTeacher):
         raise UserError(
             f"'{reference}' is a teacher of kind '{opened.kind}', which has no latent space; give a "
-            "generator's file or run"
+            f"generator's file or run, or one that comes with the project ({', '.join(shipped.generators())})"
         )
     if opened.classes is not None:
         names = [opened.description.class_names[kind] for kind in opened.classes]

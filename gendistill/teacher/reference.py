@@ -32,7 +32,7 @@ from gendistill.yaml_file import read_yaml
 FILE_NAME = "teacher.safetensors"
 Kind = TypeVar("Kind", bound=Teacher)
 FORMS = (
-    "a .safetensors file, a run directory, 'digits-gan' or 'mnist-gan' (they come with the project), 'real', "
+    "a .safetensors file, a run directory, the name of one that comes with the project such as 'digits-gan', 'real', "
     "'real:subset=K' (K images in total), 'real:ipc=K' (K images a class), a coreset such as 'real:herding=K' (also "
     "kcenter, kmeans, kmeans-mean), a folder of images, an export or a generator's .pth checkpoint of torch-mimicry; "
     "any of them takes the labeller of another teacher: 'real:ipc=10,labels=FILE'"
@@ -116,7 +116,7 @@ def recorded_data(reference: str | Path) -> Recorded | None:
     base, between, _ = text.rpartition(LABELS)
     if between and not expanded(text).exists():
         return recorded_data(base)
-    path = expanded(reference)
+    path = shipped.teacher(expanded(reference))
     file = path / FILE_NAME if path.is_dir() else path
     try:
         if file.suffix == ".safetensors" and file.is_file():

@@ -8,7 +8,8 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-GENERATORS = ("digits-gan", "mnist-gan")
+TEACHERS = ("digits-gan", "mnist-gan", "mnist-10", "cifar10-10", "mnist-gtn")
+"""Those that come with the project, as far as they lie in the checkout; sets with what was measured of them."""
 STRANGE = (".pyc", ".DS_Store", "state.pt", ".lock")
 
 
@@ -38,7 +39,7 @@ def faults(archive: Path) -> list[str]:
     held_configs = [name for name in held if name.endswith(".yaml") and "configs/" in name]
     said += [f"{name} is no config of the checkout" for name in held_configs if name not in wanted]
     made = [name for name in held if name.endswith(".safetensors")]
-    said += [f"{name} is no generator of the project" for name in made if Path(name).stem not in GENERATORS]
+    said += [f"{name} is no teacher of the project" for name in made if Path(name).stem not in TEACHERS]
     return said
 
 
@@ -65,8 +66,8 @@ def _of_sdist() -> dict[str, Path]:
 
 
 def _shipped() -> list[Path]:
-    generators = [ROOT / "checkpoints" / f"{name}.safetensors" for name in GENERATORS]
-    return [*sorted((ROOT / "configs").rglob("*.yaml")), *generators]
+    known = [ROOT / "checkpoints" / f"{name}{ending}" for name in TEACHERS for ending in (".safetensors", ".json")]
+    return [*sorted((ROOT / "configs").rglob("*.yaml")), *(path for path in known if path.is_file())]
 
 
 def _name(path: Path) -> str:

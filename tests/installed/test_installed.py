@@ -58,7 +58,7 @@ def test_what_is_missing_or_strange_is_found(wheel: Path, tmp_path: Path) -> Non
         made.writestr("tests/test_cli.py", "")
         made.writestr("gendistill/shipped_files/checkpoints/mine.safetensors", "")
     said = "\n".join(contents.faults(lacking))
-    assert "tests/test_cli.py has no place" in said and "mine.safetensors is no generator" in said
+    assert "tests/test_cli.py has no place" in said and "mine.safetensors is no teacher" in said
     assert "mnist-cgan-pd.yaml is missing" in said and "trainers/gan.py is not that of the checkout" in said
     assert len(said.splitlines()) == 4
 

@@ -344,6 +344,22 @@ def test_latents_in_distillation_and_trajectory_matching(tiny_data: RealData, tm
     assert isinstance(match.teacher(), GeneratorTeacher)
 
 
+def test_an_average_of_latents_lies_on_the_sphere(tiny_data: RealData, tmp_path: Path, generator: str) -> None:
+    given: dict[str, Any] = {"decode": {"generator": generator}, "images": "noise", "ema_decay": 0.9}
+    trainer = attached(matching(**given, lr_images=100.0), tiny_data, tmp_path)
+    followed = trajectory_runs.attached(trajectory_runs.tiny(**given), tiny_data, tmp_path)
+    for step in range(3):
+        trainer.train_step(trainer.next_batch())
+        trainer.run.step = step + 1
+        trajectory_runs.step(followed)
+    assert trainer.average is not None
+    for average, one in ((trainer.average, trainer), (followed.averages[0], followed)):
+        taught = one.teacher()
+        assert isinstance(taught, GeneratorTeacher) and taught.latents is not None
+        torch.testing.assert_close(taught.latents.norm(dim=-1), torch.full((6,), 6**0.5))
+        assert not torch.equal(taught.latents, average.flatten(0, -2))
+
+
 def test_the_old_option_of_batch_condensation_is_the_same_decode(
     tiny_data: RealData, tmp_path: Path, generator: str
 ) -> None:

@@ -162,7 +162,7 @@ def test_the_sampler_begins_as_the_identity_and_reaches_no_further_than_it_may()
         {"characteristic": FIXED},
         {"characteristic": LEARNED, "probe": NCFM, "cross_entropy": 1.0},
         {"representatives": CHOSEN, "probe": IDM, "cross_entropy": 1.0},
-        {"probe": {**POOL, "learn": "synthetic"}, "decode": {"factor": 2}, "representatives": CHOSEN},
+        {"probe": {**POOL, "learn": "synthetic"}, "decode": {"factor": 2}, "representatives": CHOSEN, "ema_decay": 0.9},
     ],
 )
 def test_an_interrupted_run_ends_where_the_uninterrupted_does(
@@ -170,6 +170,22 @@ def test_an_interrupted_run_ends_where_the_uninterrupted_does(
 ) -> None:
     given = {"images_per_class": 2, "real_batch": 4, "learner": LEARNER, "augment": "crop_scale"}
     power_cut_changes_nothing(DistributionMatchingTrainer, given | options, tiny_data, tmp_path)
+
+
+def test_the_teacher_is_the_average_and_the_images_go_their_way(tiny_data: RealData, tmp_path: Path) -> None:
+    trainer, without = (attached(tiny(ema_decay=decay), tiny_data, tmp_path) for decay in (0.3, 0.0))
+    expected = trainer.images.detach().clone()
+    for step in range(5):
+        for one in (trainer, without):
+            one.train_step(one.next_batch())
+            one.run.step = step + 1
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * trainer.images.detach()
+    assert torch.equal(trainer.images, without.images) and "average" not in without.state_dict()
+    torch.testing.assert_close(trainer.teacher().tensors()["images"], expected.flatten(0, 1))
+    assert torch.equal(without.teacher().tensors()["images"], without.images.detach().flatten(0, 1))
+    seen, own = trainer.samples()["images"], without.samples()["images"]
+    assert not torch.equal(seen.pixels, own.pixels)
 
 
 def test_processes_share_the_classes_frequencies_and_representatives(tiny_data: RealData, tmp_path: Path) -> None:
@@ -226,6 +242,7 @@ def test_representatives_are_those_nearest_to_the_centres(tiny_data: RealData, t
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ({"ema_decay": 1.0}, r"ema_decay is 1.0; give a number in \[0, 1\)"),
         ({"characteristic": {"frequency": 4}}, "characteristic has no key 'frequency'; did you mean 'frequencies'"),
         ({"characteristic": {"frequencies": 0}}, "characteristic.frequencies is 0"),
         ({"characteristic": {"amplitude": 0.0, "phase": 0.0}}, "not both 0"),
