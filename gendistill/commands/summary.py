@@ -57,7 +57,8 @@ def page(found: Sequence[Standing], known: Replications) -> str:
         "",
         f"{counted(len(found), 'replication')} in all. ± is the standard deviation over runs. The interval is "
         "Student's t over the runs, for one run more, as a source runs each row once; orders are decided by "
-        "[the rule of comparisons](evaluation-comparing.md). CPU time is of making and judging the row's runs.",
+        "[the rule of comparisons](evaluation-comparing.md). CPU time is of making and judging the row's runs, in "
+        "brackets with those of all that is shown beside it (runs that several rows show are counted in each).",
     ]
     before: tuple[str, str] | None = None
     for one in found:
