@@ -54,8 +54,10 @@ EPSILONS = [1.0, 10.0]
 DELTA = 1e-5
 NORM = 1.0
 """To which a gradient is clipped there."""
-PLAIN = "--trainer.base.init_args.discriminator.init_args.norm=none"
-"""A discriminator that learns so sees records one by one; what has batch norm elsewhere has none there."""
+DISCRIMINATOR = "--trainer.base.init_args.discriminator.init_args."
+PLAIN = [f"{DISCRIMINATOR}norm=none", f"{DISCRIMINATOR}conditioning=projection"]
+"""A discriminator that learns so sees records one by one, so what has batch norm elsewhere has none there; without it
+it learns classes by a projection alone."""
 JUDGED = 1000
 """Images that a distance is measured with, members and others that the attack tells apart, at most."""
 COLUMNS = (
@@ -111,7 +113,7 @@ class Row(NamedTuple):
         alpha: The weight of the site's discriminator.
         noise: On the feedback; 0: none.
         epsilon: Of DP-SGD in the sites' discriminators; 0: they learn without.
-        plain: Discriminators without batch norm, as DP-SGD needs them; what its rows are held against.
+        plain: Discriminators as DP-SGD needs them, without it: what its rows are held against.
     """
 
     split: str
@@ -136,7 +138,7 @@ class Row(NamedTuple):
         """What the column says."""
         if self.epsilon:
             return "DP-SGD"
-        return "none, no batch norm" if self.plain else f"{self.noise:g}"
+        return "none, projection" if self.plain else f"{self.noise:g}"
 
 
 class Study:
@@ -158,7 +160,7 @@ class Study:
         if not self.certificates.exists():
             make(self.certificates, self.sites, ["localhost"], days=365)
         network = self.experiment.init_args["base"]["init_args"]["discriminator"]["class_path"]
-        self.plain = [PLAIN] if "norm" in inspect.signature(locate(network)).parameters else []
+        self.plain = PLAIN if "norm" in inspect.signature(locate(network)).parameters else []
         self.extractor = choose_extractor("classifier", self.data)
 
     def trainer(self, *more: str) -> Any:

@@ -56,7 +56,7 @@ class PrivateGANTrainer(PrivateTrainer, ConditionalGANTrainer):
     default_generator: ClassVar[str | Mapping[str, Any]] = "gendistill.nets.dcgan.ConditionalDCGANGenerator"
     default_discriminator: ClassVar[str | Mapping[str, Any]] = {
         "class_path": "gendistill.nets.dcgan.ConditionalDCGANDiscriminator",
-        "init_args": {"norm": "none"},
+        "init_args": {"norm": "none", "conditioning": "projection"},
     }
 
     def __init__(
@@ -66,12 +66,12 @@ class PrivateGANTrainer(PrivateTrainer, ConditionalGANTrainer):
         clip: float = 1.0,
         spare: int = 2,
         batch_size: int = 256,
-        n_dis: int = 10,
+        n_dis: int = 3,
         generator: Spec | None = None,
         discriminator: Spec | None = None,
         loss_type: str = "ns",
-        lr_generator: float = 2e-4,
-        lr_discriminator: float = 2e-4,
+        lr_generator: float = 1e-3,
+        lr_discriminator: float = 1e-3,
         betas: tuple[float, float] = (0.5, 0.999),
         ema_decay: float = 0.99,
         gradient_penalty: float = 0.0,

@@ -1,7 +1,7 @@
 """DCGAN, strided convolutions and batch norm, for any square size and channel count, with or without labels.
 
 Radford, Metz, Chintala 2016. Labels are told as in Mirza and Osindero 2014: one-hot, beside the latent for the
-generator and as constant maps beside the image for the discriminator.
+generator and as constant maps beside the image for the discriminator, or by a projection.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gendistill.nets.layers import BatchNorm2d, quick_format
 from gendistill.nets.resblocks import fit_bottom_width, square_size
 
 Shape = tuple[int, int, int]
+CONDITIONINGS = ("maps", "projection")
 
 
 class GeneratorTrunk(nn.Module):
@@ -210,7 +211,7 @@ class DCGANDiscriminator(BaseDiscriminator):
 
 
 class ConditionalDCGANDiscriminator(BaseConditionalDiscriminator):
-    """DCGAN's discriminator with a constant map a class beside the image; one is 1 everywhere, the others are 0.
+    """DCGAN's discriminator that is told the class of an image.
 
     Args:
         num_classes: Number of classes K.
@@ -219,6 +220,9 @@ class ConditionalDCGANDiscriminator(BaseConditionalDiscriminator):
         bottom_width: Height and width of the last feature map; chosen from 4 to 7 when not given.
         loss_type: One of ``gan``, ``ns``, ``hinge``, ``wasserstein``, ``relativistic``.
         norm: ``batch``; ``none`` for a gradient penalty, which must see every image by itself.
+        conditioning: ``maps``: a constant map a class beside the image, of which one is 1 and the others are 0; or
+            ``projection``: the class's own weights of the last maps are added to those of all classes (Miyato & Koyama
+            2018, "cGANs with Projection Discriminator"), which learns classes in fewer steps.
 
     Raises:
         UserError: A value does not fit.
@@ -232,13 +236,22 @@ class ConditionalDCGANDiscriminator(BaseConditionalDiscriminator):
         bottom_width: int | None = None,
         loss_type: str = "gan",
         norm: str = "batch",
+        conditioning: str = "maps",
     ) -> None:
         super().__init__(num_classes=num_classes, ndf=ndf, loss_type=loss_type)
-        channels = image_shape[0] + num_classes
+        if conditioning not in CONDITIONINGS:
+            raise UserError(f"conditioning is '{conditioning}'; use one of {', '.join(CONDITIONINGS)}")
+        channels = image_shape[0] + (num_classes if conditioning == "maps" else 0)
         self.trunk = DiscriminatorTrunk(channels, square_size(image_shape), ndf, bottom_width, norm)
+        self.projection: nn.Linear | None = None
+        if conditioning == "projection":
+            self.projection = nn.Linear(self.trunk.linear.in_features, num_classes, bias=False)
+            draw_weights(self.projection)
 
     def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the last maps (N, F), flat, of images (N, C, S, S) with class indices (N,)."""
+        if self.projection is not None:
+            return self.trunk.features(x)
         maps = one_hot(y, self.num_classes).to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
         return self.trunk.features(torch.cat([x, maps], 1))
 
@@ -248,8 +261,12 @@ class ConditionalDCGANDiscriminator(BaseConditionalDiscriminator):
         Raises:
             UserError: No labels were given.
         """
-        logits: Tensor = self.trunk.linear(self.features(x, y))
-        return logits
+        features = self.features(x, y)
+        logits: Tensor = self.trunk.linear(features)
+        if self.projection is None:
+            return logits
+        own = one_hot(y, self.num_classes).to(features.dtype)
+        return logits + (self.projection(features) * own).sum(1, keepdim=True)
 
 
 def one_hot(y: Tensor | None, num_classes: int) -> Tensor:

@@ -108,11 +108,25 @@ def test_dcgan_parameters_are_counted_by_hand() -> None:
         assert told == generator + 10 * 16 * 1024
         told = ConditionalDCGANDiscriminator(10, (3, 64, 64), ndf=128).count_params()[0]
         assert told == discriminator + square(10, 128)
+        told = ConditionalDCGANDiscriminator(10, (3, 64, 64), ndf=128, conditioning="projection").count_params()[0]
+        assert told == discriminator + 10 * 16 * 1024  # a row a class
         # 8x8: one doubling, one halving.
         small = DCGANGenerator((1, 8, 8), nz=5, ngf=6).count_params()[0]
         assert small == 5 * 16 * 6 + norm(6) + square(6, 1) + 1
         small = DCGANDiscriminator((1, 8, 8), ndf=6).count_params()[0]
         assert small == square(1, 6) + 6 + 16 * 6 + 1
+
+
+def test_a_projection_adds_the_class_s_own_weights_of_the_last_maps() -> None:
+    """Miyato & Koyama 2018, eq. (3): the inner product of an embedded class and the features, and what all share."""
+    network = ConditionalDCGANDiscriminator(3, (1, 8, 8), ndf=4, norm="none", conditioning="projection")
+    x, y = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 1, 0])
+    features = network.features(x, y)
+    assert torch.equal(features, network.features(x, y.flip(0)))
+    expected = network.trunk.linear(features)[:, 0] + (network.projection.weight[y] * features).sum(1)
+    torch.testing.assert_close(network(x, y)[:, 0], expected)
+    with pytest.raises(UserError, match="conditioning is 'maps2'; use one of maps, projection"):
+        ConditionalDCGANDiscriminator(3, (1, 8, 8), conditioning="maps2")
 
 
 def test_wgan_gp_parameters_are_counted_by_hand() -> None:
