@@ -3,14 +3,16 @@
 Every entry is a run of a committed config; those that are there are taken as they are, so that the command goes on
 where it stopped. Page and pictures are written after every run.
 
-    python -m benchmarks.gallery [ROOT] [--only NAME,NAME] [--made]
+    python -m benchmarks.gallery [ROOT] [--only NAME,NAME] [--made] [--data-root DIR]
 
 ROOT (default: checkpoints) holds the runs, in ROOT/gallery. ``--only`` names entries; ``--made`` trains nothing and
-writes the page of those that are there.
+writes the page of those that are there. Entries of other data than digits are made where ``--data-root`` says where its
+files lie. What the page says of entries whose runs are elsewhere stays as it is.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +23,14 @@ from typing import BinaryIO
 from gendistill.commands.report import grid_of, stored_sheet
 from gendistill.commands.train import run_experiment
 from gendistill.config.command_line import Words, assemble
+from gendistill.config.experiment import Experiment
 from gendistill.data.pictures import read_picture
 from gendistill.files import atomic_write
 from gendistill.making import making
 from gendistill.report.over_steps import sampled
 from gendistill.report.pictures import picture_grid
 from gendistill.runs.checkpoint import noted_step
+from gendistill.runs.configuration import FREE, require_same
 from gendistill.runs.directory import RunDirectory
 from gendistill.spelling import typed
 from gendistill.teacher import Teacher, load
@@ -57,6 +61,7 @@ class Entry:
         scale: Of the config.
         shipped: The generator that comes with the project and was made by it; None: the entry is a run.
         command: What made it, where that is another command than ``train``; such a run is shown where it is there.
+        data: The data set whose files it needs; None: none.
     """
 
     name: str
@@ -67,6 +72,7 @@ class Entry:
     scale: str | None = None
     shipped: str | None = None
     command: str | None = None
+    data: str | None = None
 
 
 def sized(name: str, title: str, page: str) -> Entry:
@@ -114,6 +120,14 @@ ENTRIES = (
         command="gendistill train --config configs/dm/mnist-10.yaml --data.root DIRECTORY",
     ),
     Entry(
+        "cifar10",
+        "CIFAR-10 by distribution matching, each stored image showing four",
+        "distribution-matching",
+        "dm/cifar10-10.yaml",
+        scale="reduced",
+        data="cifar10",
+    ),
+    Entry(
         "mnist-private",
         "MNIST by private matching, epsilon 10",
         "private-teachers",
@@ -142,42 +156,59 @@ ENTRIES = (
 
 def main(argv: Sequence[str]) -> int:
     """Make the runs that are missing, and write pictures and page."""
-    words, made = [word for word in argv if word != "--made"], "--made" in argv
-    only: list[str] = []
-    if "--only" in words:
-        at = words.index("--only")
-        only = words[at + 1].split(",")
-        del words[at : at + 2]
-    root = Path(words[0] if words else "checkpoints")
+    given = argparse.ArgumentParser(prog="python -m benchmarks.gallery")
+    given.add_argument("root", nargs="?", default="checkpoints", type=Path)
+    given.add_argument("--only", default="", metavar="NAME,NAME")
+    given.add_argument("--made", action="store_true")
+    given.add_argument("--data-root", metavar="DIR")
+    asked = given.parse_args(argv)
+    known = [entry.name for entry in ENTRIES]
+    only = [name for name in asked.only.split(",") if name] or known
+    if unknown := [name for name in only if name not in known]:
+        given.error(f"there is no entry '{unknown[0]}'; choose among: {', '.join(known)}")
+    root = asked.root
     for entry in ENTRIES:
-        if only and entry.name not in only:
+        if entry.name not in only:
             continue
         run = RunDirectory(root, f"gallery/{entry.name}")
-        if not finished(run) and not made and not entry.shipped and not entry.command:
+        here = entry.data is None or asked.data_root is not None
+        if not finished(entry, run) and not asked.made and here and not entry.shipped and not entry.command:
             print(entry.name, file=sys.stderr)
-            train(entry, root)
-        if entry.shipped or finished(run):
+            run_experiment(experiment(entry, root, asked.data_root))
+        if entry.shipped or finished(entry, run):
             draw(entry, run)
             write_page(root)
     return 0
 
 
-def finished(run: RunDirectory) -> bool:
-    """Return whether a run is at its last step."""
+def finished(entry: Entry, run: RunDirectory) -> bool:
+    """Return whether a run is at its last step.
+
+    Raises:
+        UserError: It was made with other settings than those of the entry, whose command would stand above its picture.
+    """
+    if not (run.teacher.exists() and run.state.exists()):
+        return False
     steps = ((run.read_config() or {}).get("run") or {}).get("steps")
-    return run.teacher.exists() and run.state.exists() and noted_step(run.state) >= int(steps or 1)
+    if entry.config:
+        asked = experiment(entry, run.path.parents[1])
+        require_same(run, asked.to_dict(), FREE | {"run.loggers", "trainer.init_args.generator"})
+        steps = asked.options.steps
+    return noted_step(run.state) >= int(steps or 1)
 
 
-def train(entry: Entry, root: Path) -> None:
-    """Make the run of an entry."""
+def experiment(entry: Entry, root: Path, data_root: str | None = None) -> Experiment:
+    """Return the run of an entry."""
     placed: list[tuple[str, str | None]] = [
         *entry.options, ("--run.root", str(root)), ("--run.name", f"gallery/{entry.name}"), ("--run.seed", "0"),
         ("--run.progress", "false"), ("--run.tune", "off"),
     ]  # fmt: skip
     if entry.name == "latent":
         placed.append(("--trainer.generator", str(root / "gallery/gan")))
+    if data_root is not None:
+        placed.append(("--data.root", data_root))
     config = str(DOCS.parent / "configs" / entry.config)
-    run_experiment(assemble(Words(configs=[config], scale=entry.scale, overrides=placed)))
+    return assemble(Words(configs=[config], scale=entry.scale, overrides=placed))
 
 
 def draw(entry: Entry, run: RunDirectory) -> None:
@@ -242,10 +273,14 @@ def write_page(root: Path) -> None:
         "the teachers' files. Which method",
         "teaches how well is another question: [choose.md](choose.md).",
     ]
+    before = sections((DOCS / "gallery.md").read_text(encoding="utf-8")) if (DOCS / "gallery.md").exists() else {}
     for entry in ENTRIES:
         run = RunDirectory(root, f"gallery/{entry.name}")
-        there = entry.shipped or finished(run)
-        if not there or not (DOCS / PICTURES / f"{entry.name}.png").exists():
+        there = entry.shipped or finished(entry, run)
+        if not (DOCS / PICTURES / f"{entry.name}.png").exists():
+            continue
+        if not there:
+            lines += ["", *before[entry.title]] if entry.title in before else []
             continue
         lines += ["", f"## {entry.title}", "", *described(entry, load(entry.shipped or run.teacher))]
         for ending, words in ((".png", "images"), ("-stored.png", "as stored"), (".gif", "on the way")):
@@ -253,6 +288,15 @@ def write_page(root: Path) -> None:
                 lines += ["", f"![{entry.title}, {words}]({PICTURES}/{entry.name}{ending})"]
     text = "\n".join(lines) + "\n"
     atomic_write(DOCS / "gallery.md", lambda out: out.write(text.encode()) and None)
+
+
+def sections(page: str) -> dict[str, list[str]]:
+    """Return the lines of a page's sections, their headings first, by what they are called."""
+    found: dict[str, list[str]] = {}
+    for part in page.split("\n## ")[1:]:
+        lines = part.strip().splitlines()
+        found[lines[0]] = [f"## {lines[0]}", *lines[1:]]
+    return found
 
 
 def described(entry: Entry, teacher: Teacher) -> list[str]:
@@ -268,8 +312,9 @@ def described(entry: Entry, teacher: Teacher) -> list[str]:
     scale = [] if entry.scale is None else ["--scale", entry.scale]
     generator = ["--trainer.generator", "checkpoints/gallery/gan"] if entry.name == "latent" else []
     name = [] if entry.shipped else ["--run.name", f"gallery/{entry.name}"]
+    data = [] if entry.data is None else ["--data.root", "DIRECTORY"]
     command = entry.command or typed(
-        "train", "--config", f"configs/{entry.config}", *scale, *options, *generator, *name
+        "train", "--config", f"configs/{entry.config}", *scale, *options, *generator, *data, *name
     )
     return [f"{', '.join(parts)}. [The method](methods/{entry.page}.md).", "", f"    {command}"]
 

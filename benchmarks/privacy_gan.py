@@ -1,4 +1,4 @@
-"""PrivacyGAN as processes over loopback TLS: alpha, division, noise; utility, traffic and membership, in one table.
+"""PrivacyGAN as processes over loopback TLS: alpha, division, noise, DP-SGD; utility, traffic, membership in a table.
 
     python benchmarks/privacy_gan.py --data-root DIR --output OUT
     python benchmarks/privacy_gan.py --output OUT --config configs/privacy-gan/digits.yaml --scale smoke --alphas 0.4 1
@@ -12,6 +12,7 @@ as if it had generated them and looks at the feedback (its norm); beside it the 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import re
@@ -21,7 +22,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -36,6 +37,8 @@ from gendistill.evaluation.roc import told_apart
 from gendistill.federated.certificates import make
 from gendistill.files import atomic_write
 from gendistill.nets.learners import default_learner
+from gendistill.objects import locate
+from gendistill.privacy.ledger import Budget, Ledger
 from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
 from gendistill.seeds import Streams, stream
@@ -46,6 +49,13 @@ ALPHAS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 NOISE = [1.0, 16.0]
 """Multipliers with which alpha 0.4, divided at random, is trained again, its feedback clipped."""
 CLIP = 0.02
+EPSILONS = [1.0, 10.0]
+"""With which alpha 0.4, divided at random, is trained again, its discriminators by DP-SGD; delta is 1e-5."""
+DELTA = 1e-5
+NORM = 1.0
+"""To which a gradient is clipped there."""
+PLAIN = "--trainer.base.init_args.discriminator.init_args.norm=none"
+"""A discriminator that learns so sees records one by one; what has batch norm elsewhere has none there."""
 JUDGED = 1000
 """Images that a distance is measured with, members and others that the attack tells apart, at most."""
 COLUMNS = (
@@ -72,6 +82,7 @@ def main() -> None:
     parser.add_argument("--alphas", type=float, nargs="*", default=ALPHAS)
     parser.add_argument("--splits", nargs="*", default=["random", "classes"])
     parser.add_argument("--noise", type=float, nargs="*", default=NOISE)
+    parser.add_argument("--epsilon", type=float, nargs="*", default=EPSILONS)
     parser.add_argument("--steps", type=int)
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the processes of a row end, too
@@ -79,14 +90,53 @@ def main() -> None:
     options += [f"--data.root={Path(given.data_root).resolve()}"] if given.data_root else []
     options += ["--run.device=cpu", "--run.threads=1", "--run.progress=false"]
     options += [f"--run.steps={given.steps}"] if given.steps else []
-    rows = [(split, alpha, 0.0) for split in given.splits for alpha in given.alphas]
-    rows += [("random", 0.4, noise) for noise in given.noise]
+    rows = [Row(split, alpha) for split in given.splits for alpha in given.alphas]
+    rows += [Row("random", 0.4, noise=noise) for noise in given.noise]
+    rows += (
+        [Row("random", 0.4, plain=True), *(Row("random", 0.4, epsilon=one) for one in given.epsilon)]
+        if given.epsilon
+        else []
+    )
     study = Study(given.output.resolve(), options)
-    for split, alpha, noise in rows:
-        study.row(split, alpha, noise)
-    found = [study.row(*row) for row in rows]
+    found = [study.row(row) for row in rows]
     atomic_write(given.output / "table.json", lambda file: file.write(json.dumps(found, indent=2).encode()))
     print(table(found))
+
+
+class Row(NamedTuple):
+    """What is trained.
+
+    Attributes:
+        split: How images are divided.
+        alpha: The weight of the site's discriminator.
+        noise: On the feedback; 0: none.
+        epsilon: Of DP-SGD in the sites' discriminators; 0: they learn without.
+        plain: Discriminators without batch norm, as DP-SGD needs them; what its rows are held against.
+    """
+
+    split: str
+    alpha: float
+    noise: float = 0.0
+    epsilon: float = 0.0
+    plain: bool = False
+
+    @property
+    def without_norm(self) -> bool:
+        """Whether discriminators have no batch norm."""
+        return self.plain or self.epsilon > 0
+
+    @property
+    def name(self) -> str:
+        """The folder's."""
+        kind = f"epsilon-{self.epsilon:g}" if self.epsilon else "plain" if self.plain else f"{self.noise:g}"
+        return f"{self.split}-{self.alpha:g}-{kind}"
+
+    @property
+    def noise_words(self) -> str:
+        """What the column says."""
+        if self.epsilon:
+            return "DP-SGD"
+        return "none, no batch norm" if self.plain else f"{self.noise:g}"
 
 
 class Study:
@@ -107,37 +157,57 @@ class Study:
         self.certificates = folder / "certificates"
         if not self.certificates.exists():
             make(self.certificates, self.sites, ["localhost"], days=365)
+        network = self.experiment.init_args["base"]["init_args"]["discriminator"]["class_path"]
+        self.plain = [PLAIN] if "norm" in inspect.signature(locate(network)).parameters else []
         self.extractor = choose_extractor("classifier", self.data)
 
     def trainer(self, *more: str) -> Any:
         """Return a trainer of these options."""
         return assemble(take_apart([*self.options, *more])).build_trainer()
 
-    def teacher(self) -> str:
-        """Return the run of the teacher GAN, which all rows share; it is trained first."""
-        options = replace(self.experiment.options, root=str(self.folder), name="shared")
-        run = RunContext(options, RunDirectory(self.folder, "shared"), torch.device("cpu"), Streams(self.seed))
-        trainer = self.trainer()
+    def teacher(self, without_norm: bool) -> str:
+        """Return the run of the teacher GAN, which all rows of its architecture share; it is trained first."""
+        name = "shared-plain" if without_norm else "shared"
+        options = replace(self.experiment.options, root=str(self.folder), name=name)
+        run = RunContext(options, RunDirectory(self.folder, name), torch.device("cpu"), Streams(self.seed))
+        trainer = self.trainer(*(self.plain if without_norm else []))
         trainer.train_teacher(run, trainer.shares.of_server(self.data, self.seed))
-        return str(self.folder / "shared" / "teacher")
+        return str(self.folder / name / "teacher")
 
-    def row(self, split: str, alpha: float, noise: float) -> dict[str, Any]:
+    def row(self, row: Row) -> dict[str, Any]:
         """Return one row, which is made where it is not kept."""
-        place = self.folder / f"{split}-{alpha:g}-{noise:g}"
+        place = self.folder / row.name
         kept = place / "row.json"
         if kept.exists():
             found: dict[str, Any] = json.loads(kept.read_text())
             return found
-        more = [f"--trainer.split={split}", f"--trainer.alpha={alpha}", f"--run.root={place}"]
-        more += [f"--trainer.teacher_run={self.teacher()}"] if alpha < 1 else []
-        more += [f"--trainer.clip={CLIP}", f"--trainer.noise_multiplier={noise}"] if noise else []
+        public = [f"--trainer.split={row.split}", f"--trainer.alpha={row.alpha}", f"--run.root={place}"]
+        public += self.plain if row.without_norm else []
+        public += [f"--trainer.teacher_run={self.teacher(row.without_norm)}"] if row.alpha < 1 else []
+        private = [f"--trainer.clip={CLIP}", f"--trainer.noise_multiplier={row.noise}"] if row.noise else []
+        if row.epsilon:
+            size = len(self.trainer(*public).shares.of_site(self.data, 0, self.seed).train)
+            private = ["--trainer.protect=discriminator", f"--trainer.clip={NORM}", f"--trainer.site_size={size}"]
+            private += [f"--trainer.epsilon={row.epsilon}", f"--trainer.delta={DELTA}"]
         began = time.perf_counter()
-        self.processes(place, more)
-        row = {"split": split, "alpha": alpha, "noise": noise, "seconds": time.perf_counter() - began}
-        row |= self.judged(place, self.trainer(*more))
-        atomic_write(kept, lambda file: file.write(json.dumps(row, indent=2).encode()))
-        print(json.dumps(row), flush=True)
-        return row
+        self.processes(place, [*public, *private])
+        made = {"split": row.split, "alpha": row.alpha, "noise": row.noise_words}
+        made |= {"seconds": time.perf_counter() - began, "epsilon": self.spent(row, place, [*public, *private])}
+        # A discriminator that has learned by DP-SGD answers like any other.
+        made |= self.judged(place, self.trainer(*public, *([] if row.epsilon else private)))
+        atomic_write(kept, lambda file: file.write(json.dumps(made, indent=2).encode()))
+        print(json.dumps(made), flush=True)
+        return made
+
+    def spent(self, row: Row, place: Path, options: list[str]) -> float | None:
+        """Return the largest epsilon that a site has spent; None where nothing is promised."""
+        ledgers = [place / site / "privacy.json" for site in self.sites]
+        if row.epsilon:
+            return max(Ledger(one, Budget(row.epsilon, DELTA), begun=True).spent() for one in ledgers)
+        if not row.noise:
+            return None
+        trainer = self.trainer(*options)
+        return float(max(trainer.sanitiser(one).epsilon for one in ledgers))
 
     def processes(self, place: Path, more: list[str]) -> None:
         """Let a server and its sites make their rounds."""
@@ -187,11 +257,7 @@ class Study:
             fidelity=None,
         )["learning"]
         traffic = json.loads((place / "server" / "traffic.json").read_text())
-        spent = [trainer.sanitiser(place / site / "privacy.json") for site in self.sites]
         return {
-            "epsilon": max(one.epsilon for one in spent)
-            if all(one is not None and one.sigma for one in spent)
-            else None,
             "fd_site": mean(near),
             "fd_global": mean(far),
             "accuracy": scores["accuracy"]["mean"][-1],
@@ -230,7 +296,8 @@ class Study:
         options = replace(self.experiment.options, root=str(place), name="attack")
         run = RunContext(options, RunDirectory(place, "attack"), torch.device("cpu"), Streams(self.seed))
         half = trainer.discriminator_half(run, own, number)
-        half.load_state_dict(torch.load(directory.state, weights_only=True)["half"])
+        kept = torch.load(directory.state, weights_only=True)["half"]
+        half.load_state_dict({name: value for name, value in kept.items() if name != "ledger"})
         gan, sanitiser = half.gan, trainer.sanitiser()
         judge = Judge("discriminator", gan.discriminator.eval(), gan.packing, gan.labelled, gan.loss_type)
 

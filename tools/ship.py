@@ -32,6 +32,7 @@ from gendistill.errors import GendistillError, UserError  # noqa: E402
 from gendistill.files import atomic_write  # noqa: E402
 from gendistill.teacher.base import Teacher  # noqa: E402
 from gendistill.teacher.files import load, save  # noqa: E402
+from gendistill.teacher.identity import checksum  # noqa: E402
 from gendistill.teacher.reference import FILE_NAME  # noqa: E402
 from gendistill.words import byte_size  # noqa: E402
 
@@ -90,9 +91,10 @@ def of_teacher(found: Sequence[Mapping[str, Any]], teacher: Path, name: str) -> 
         name: What it is called from now on.
 
     Raises:
-        UserError: None is of the teacher, or two are.
+        UserError: None is of the teacher, or two are, or what lies there was made anew since.
     """
     same = {teacher.resolve(), *([teacher.resolve().parent] if teacher.name == FILE_NAME else [])}
+    made = checksum(load(teacher))
     chosen: list[dict[str, Any]] = []
     for one in found:
         path = str((one.get("teacher") or {}).get("path"))
@@ -101,6 +103,8 @@ def of_teacher(found: Sequence[Mapping[str, Any]], teacher: Path, name: str) -> 
             continue
         said = without_places({key: value for key, value in one.items() if key not in ("command", "teacher")})
         about = without_places(one["teacher"]) | {"path": name if own else path}
+        if own and about.setdefault("checksum", made) != made:
+            raise UserError(f"a result of '{path}' is of another teacher than what lies there now; evaluate it again")
         said |= {"teacher": about, "name": name if own else one.get("name"), "command": _typed(one, same, name)}
         chosen.append(said)
     mine = sum(one["name"] == name for one in chosen)

@@ -480,18 +480,26 @@ class GANTrainer(Trainer):
         return GeneratorTeacher(
             self.ema.module,
             self.data.description.with_normalisation(self.normalisation),
+            classes=None if self.kinds is None else self.kinds.tolist(),
             metadata={"source": f"{type(self).__name__}, step {self.step}", "seed": self.run.options.seed},
         )
 
     def samples(self) -> dict[str, Grid]:
         """Return generated images of the same noise each time, pixels in [0, 1]: a square with one column a class."""
-        classes = min(self.data.description.num_classes, 10)
-        noise = torch.randn(classes**2, self.generator.nz, generator=self.run.streams["samples"], device=self.device)
-        labels = torch.arange(classes**2, device=self.device) % classes
+        kinds = (
+            torch.arange(self.data.description.num_classes, device=self.device) if self.kinds is None else self.kinds
+        )
+        classes = min(len(kinds), 10)
+        rows = classes if self.kinds is None else 10
+        noise = torch.randn(
+            rows * classes, self.generator.nz, generator=self.run.streams["samples"], device=self.device
+        )
+        labels = kinds[torch.arange(rows * classes, device=self.device) % classes]
         with torch.no_grad():
             images = self.ema.module(noise, *self._told(labels))
         pixels = self.normalisation.invert(images.float()).clamp(0, 1)
-        names = self.data.description.class_names[:classes] * classes if self.labelled else ()
+        shown = [self.data.description.class_names[kind] for kind in kinds[:classes].tolist()]
+        names = shown * rows if self.labelled else []
         return {"generator": Grid(pixels, classes, tuple(names))}
 
 

@@ -29,6 +29,13 @@ def image_optimiser(kind: Kind, images: Tensor, lr: float, momentum: float) -> t
     return torch.optim.SGD([images], lr=lr, momentum=momentum)
 
 
+def fall(optimizer: torch.optim.Optimizer, lr: float, done: int, total: int) -> None:
+    """Set a rate that falls from ``lr`` to zero along half a cosine, ``done`` of ``total`` steps being made."""
+    factor = 0.5 * (1 + math.cos(math.pi * done / total))
+    for group in optimizer.param_groups:
+        group["lr"] = lr * factor
+
+
 @dataclass(frozen=True)
 class ImageOptimisers:
     """Optimisers of trajectory matching.

@@ -22,6 +22,7 @@ from gendistill.seeds import stream
 from gendistill.teacher import GeneratorTeacher, Teacher
 from gendistill.untrusted import Spec
 from trainers.checks import check_counts
+from trainers.image_optimisers import fall
 from trainers.private import PrivateTrainer, check_class_size, check_spare, sum_name
 
 BANDWIDTH = 105 / 784
@@ -132,9 +133,7 @@ class MeanEmbeddingTrainer(PrivateTrainer):
         Returns:
             ``loss/embedding``: the squared distance of mean embeddings, summed over classes.
         """
-        factor = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * factor
+        fall(self.optimizer, self.lr, self.step, self.steps)
         images = self.generator(self.noise(self.batch_size, self.generator.nz), self.labels)
         found = self.embedded(images).unflatten(0, (len(self.means), -1))
         loss = feature_matching(self.means[:, None], found)

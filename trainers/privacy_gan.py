@@ -362,7 +362,9 @@ class PrivacyGANTrainer(Trainer):
         kinds = [self.shares.kinds_of_site(description.num_classes, number) for number in range(len(teachers))]
         knows = [one for one in kinds if one is not None] if halves[0].gan.labelled else []
         network = GeneratorMixture([teacher.network for teacher in teachers], knows=knows or None)
-        return self._marked(GeneratorTeacher(network, description, metadata=teachers[0].metadata))
+        # A class that no site was asked for is one that none has learned.
+        classes = sorted({kind for one in knows for kind in one}) or None
+        return self._marked(GeneratorTeacher(network, description, classes=classes, metadata=teachers[0].metadata))
 
     def _marked(self, teacher: GeneratorTeacher) -> GeneratorTeacher:
         guarantee = "feedback" if self.noise_multiplier else "none"

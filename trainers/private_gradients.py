@@ -1,8 +1,10 @@
 """Private gradient matching: images that give random networks the noisy gradients of private ones.
 
-After Chen, Kerkouche, Fritz 2022, "Private Set Generation with Discriminative Information" (PSG), with few private
-sums: each is matched several times, and networks learn from the synthetic images in between, which costs nothing.
-docs/methods/private-teachers.md tells the rest.
+After Chen, Kerkouche, Fritz 2022, "Private Set Generation with Discriminative Information" (PSG). Each of K networks
+gives one private sum, which is kept and matched as long as one likes; PSG makes a new one for every step. As in Zhao,
+Mopuri, Bilen 2021 ("Dataset Condensation with Gradient Matching") and unlike PSG classes are matched one by one: a
+record has one class, so the sums of all classes cost what one of them costs. docs/methods/private-teachers.md tells the
+rest.
 """
 
 from __future__ import annotations
@@ -11,23 +13,18 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from gendistill.data.siamese import Siamese
 from gendistill.decodes.choice import Choice
 from gendistill.errors import UserError
 from gendistill.losses.matching import gradient_distance
-from gendistill.nets.learners import build_learner, default_learner
-from gendistill.teacher import Teacher
+from gendistill.runs.counter import Counter
 from trainers.checks import check_counts
+from trainers.image_optimisers import Kind
 from trainers.matching import MatchingTrainer
-from trainers.private import (
-    PrivateTrainer,
-    check_class_size,
-    check_spare,
-    require_no_statistics,
-    sample_rate,
-    sum_name,
-)
+from trainers.private import check_class_size, check_spare, sample_rate
+from trainers.private_released import ReleasedTrainer, changed
 from trainers.private_start import check_public_start, count_start
 from trainers.record_gradients import in_shapes, record_gradients
 
@@ -37,25 +34,32 @@ def record_loss(applied: Any, image: Tensor, label: Tensor) -> Tensor:
     return F.cross_entropy(applied(image[None]), label[None])
 
 
-class PrivateGradientMatchingTrainer(PrivateTrainer, MatchingTrainer):
-    """Match the noisy gradient of a sample of private images, in a network that learned from the synthetic ones.
+class PrivateGradientMatchingTrainer(ReleasedTrainer, MatchingTrainer):
+    """Match the noisy gradients of K random networks, each of a sample of private images and released once.
+
+    A sum has as many numbers as the network has parameters, and as many times its noise: a narrow one tells more.
 
     Args:
         class_size: About how many images a class has: a public number, from which the rate of a sample follows.
+        networks: K.
         clip: Norm to which a record's gradient is clipped.
-        spare: Sums that the noise leaves room for beyond ``run.steps``.
+        spare: Sums that the noise leaves room for beyond K. A crash in the moment between counting a sum and keeping
+            it costs one.
         sample: Records that a sample of all classes has on average.
-        matches: Steps of the images for each private sum.
-        age: Updates on the synthetic images that a network has made at most when it is asked; each step draws how many.
-        lr_network: SGD's rate of these updates.
+        by_class: A sum for each class, which its images match; without it one of all classes together (PSG), in which
+            much of what tells classes apart cancels out.
         images_per_class: See :class:`~trainers.matching.MatchingTrainer`.
         decode: See there.
         images: What images start from: ``noise``; a private teacher, whose sums count here, too; or a public one.
         public_start: Declares that no private image has gone into what the run starts from, images or the generator of
             a ``decode``; what is declared goes into the teacher's file.
-        lr_images: SGD's rate of the images.
+        lr_images: Rate of the images, in normalised units; it falls to zero along a cosine.
         momentum: SGD's momentum of the images.
-        learner: The network; without batch norm.
+        optimizer: See :class:`~trainers.matching.MatchingTrainer`; PSG's is ``sgd``.
+        ema_decay: See there.
+        learner: The network, with random weights; without batch norm.
+        augment: What is done to images before the network sees them, drawn once for each network and class, the same
+            for real and synthetic images.
         epsilon: See :class:`~trainers.private.PrivateTrainer`, as for the others.
         delta: See there.
         accountant: See there.
@@ -72,25 +76,27 @@ class PrivateGradientMatchingTrainer(PrivateTrainer, MatchingTrainer):
         self,
         *,
         class_size: int | None = None,
+        networks: int = 100,
         clip: float = 0.1,
         spare: int = 2,
-        sample: int = 256,
-        matches: int = 5,
-        age: int = 0,
-        lr_network: float = 0.01,
+        sample: int = 2048,
+        by_class: bool = True,
         images_per_class: int = 10,
         decode: Choice = None,
         images: str = "noise",
         public_start: bool = False,
         lr_images: float = 0.1,
         momentum: float = 0.5,
+        optimizer: Kind = "adam",
+        ema_decay: float = 0.99,
         learner: dict[str, Any] | None = None,
+        augment: str | None = "none",
         epsilon: float = 1.0,
         delta: float = 1e-5,
         accountant: str = "rdp",
         unit: str = "one image",
     ) -> None:
-        check_counts(sample=sample, matches=matches)
+        check_counts(sample=sample, networks=networks)
         check_public_start(images)
         super().__init__(
             epsilon=epsilon,
@@ -102,98 +108,76 @@ class PrivateGradientMatchingTrainer(PrivateTrainer, MatchingTrainer):
             images=images,
             lr_images=lr_images,
             momentum=momentum,
+            optimizer=optimizer,
+            ema_decay=ema_decay,
             real_batch=1,
             learner=learner,
-            augment="none",
+            augment=augment,
         )
-        if not 0 < clip < float("inf") or not 0 < lr_network < float("inf"):
-            raise UserError(f"clip and lr_network must be positive, got {clip} and {lr_network}")
-        if isinstance(age, bool) or not isinstance(age, int) or age < 0:
-            raise UserError(f"age is {age!r}; give a whole number from 0")
-        self.public_start = public_start
+        if not 0 < clip < float("inf"):
+            raise UserError(f"clip is {clip}; give a positive norm")
+        self.public_start, self.networks = public_start, networks
         self.class_size, self.clip, self.spare = check_class_size(class_size), float(clip), check_spare(spare)
-        self.sample, self.matches, self.age, self.lr_network = sample, matches, age, lr_network
+        self.sample, self.by_class = sample, by_class
 
     def build(self) -> None:
-        """Make the images, and find the noise."""
+        """Make the images, then the noisy gradients: those that are on the disk stay, the others are released."""
         super().build()
-        require_no_statistics(self.network)
-        self.spec = self.learner_spec or default_learner(self.data.description)
         classes = self.data.description.num_classes
         whole = f"{classes} classes of {self.class_size} images"
         self.rate = sample_rate(self.sample, self.class_size * classes, whole)
         count_start(self)
-        self.noise_multiplier = self.ledger.noise_for(self.steps + self.spare, self.rate)
+        self.noise_multiplier = self.ledger.noise_for(self.networks + self.spare, self.rate)
         self.sums.at_once = 32
+        counter = Counter("private gradients", "networks")
+        for place in range(self.networks):
+            self.released(place)
+            counter(place + 1, self.networks)
 
-    def distance(self, network: Any, real: Tensor, synthetic: Tensor, first_class: int) -> Tensor:
-        """Not used: all classes are matched together; see :meth:`train_step`."""
-        raise NotImplementedError
+    def released(self, place: int) -> Tensor:
+        """Return the noisy mean gradients in one network, (K, P) of each class or (1, P) of all, from its file."""
+        network, change = self.network_of(place), self.change_of(place)
+        network.requires_grad_(True)
+        total = self.sums.release(
+            self.sum_name_of(place, rate=self.rate, clip=self.clip, by_class=self.by_class),
+            lambda images, labels: record_gradients(network, record_loss, changed(change, images, labels), labels),
+            purpose=f"gradient of a random network, {'each class' if self.by_class else 'all classes'}",
+            bound=self.clip,
+            noise=self.noise_multiplier,
+            rate=self.rate,
+            by_class=self.by_class,
+        )
+        rows = total if self.by_class else total[None]
+        return rows.to(self.device) / (self.sample / len(rows))
+
+    @property
+    def classes_together(self) -> int:
+        """All classes, where they have one sum together."""
+        return 1 if self.by_class else self.data.description.num_classes
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        """Make one private sum, and match it.
+        """Move all images by one step, in one of the networks.
 
         Args:
             batch: Of the stand-in; not looked at.
 
         Returns:
-            ``loss/gradients``: the distance from the noisy gradient, of the last match.
+            ``loss/gradients``: the distance to the noisy gradients, summed over classes.
         """
-        network = self.aged_network()
-        total = self.sums.release(
-            sum_name(
-                f"step-{self.step:08d}", noise=self.noise_multiplier, rate=self.rate, clip=self.clip,
-                seed=self.run.options.seed,
-            ),
-            lambda images, labels: record_gradients(network, record_loss, images, labels),
-            purpose="gradient of a learner",
-            bound=self.clip,
-            noise=self.noise_multiplier,
-            rate=self.rate,
-        )  # fmt: skip
-        saved = self.run.options.save_every
-        self.sums.releases.forget_before("step-", (self.step // saved - 1) * saved)
-        wanted = in_shapes(total.to(self.device) / self.sample, network)
+        self.choose_network()
+        self.wanted = self.released(self.chosen)
+        network = self.network_of(self.chosen).requires_grad_(True)
+        return {"loss/gradients": self.match(network, batch[0])}
+
+    def group_distance(self, network: Any, index: Tensor, change: Siamese, shown: Tensor, first_class: int) -> Tensor:
+        """Return the distances to the noisy gradients of some classes; see the base class."""
+        images = change(shown, first_class)
+        classes = torch.arange(first_class, first_class + len(shown), device=self.device)
+        loss = F.cross_entropy(network(images.flatten(0, 1)), classes.repeat_interleave(shown.shape[1]))
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        distance = torch.zeros((), device=self.device)
-        for _ in range(self.matches):
-            images, labels = self.shown()
-            loss = F.cross_entropy(network(images), labels)
-            found = torch.autograd.grad(loss, parameters, create_graph=True)
-            distance = gradient_distance(wanted, found)
-            (gradient,) = torch.autograd.grad(distance, self.images)
-            self.optimizer.zero_grad(set_to_none=True)
-            self.images.grad = gradient
-            self.optimizer.step()
-        return {"loss/gradients": distance.detach()}
+        found = torch.autograd.grad(loss, parameters, create_graph=True)
+        return gradient_distance(in_shapes(self.wanted[first_class], network), found)
 
-    def shown(self) -> tuple[Tensor, Tensor]:
-        """Return all images (N, C, H, W) with their graph, and their labels (N,)."""
-        rows = self.decode.rows(self.images, self.labels.view(len(self.images), -1))
-        classes = torch.arange(len(rows), device=self.device).repeat_interleave(rows.shape[1])
-        return rows.flatten(0, 1), classes
-
-    def aged_network(self) -> nn.Module:
-        """Return a new random network that has learned a while from the synthetic images, which are no secret."""
-        description = self.data.description
-        sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
-        with self.initialised(f"release/{self.step}"):
-            network = build_learner(self.spec, **sizes)
-        network = self.place(network).eval()
-        generator = self.run.streams.on_host("ages")
-        updates = int(torch.randint(self.age + 1, (1,), generator=generator, device=generator.device))
-        optimizer = torch.optim.SGD(network.parameters(), lr=self.lr_network, momentum=0.9)
-        with torch.no_grad():
-            images, labels = self.shown()
-        for _ in range(updates):
-            optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(network(images), labels).backward()
-            optimizer.step()
-        network.zero_grad(set_to_none=True)
-        return network
-
-    def teacher(self) -> Teacher:
-        """Return the images, with what they promise."""
-        made = super().teacher()
-        made.metadata |= self.promised()
-        return made
+    def distance(self, network: Any, real: Tensor, synthetic: Tensor, first_class: int) -> Tensor:
+        """Not used: there are no real images to compare with; see :meth:`group_distance`."""
+        raise NotImplementedError

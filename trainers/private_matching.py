@@ -8,31 +8,25 @@ one likes. docs/methods/private-teachers.md tells the rest.
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendistill.data.siamese import Siamese, draw_siamese
+from gendistill.data.siamese import Siamese
 from gendistill.decodes.choice import Choice
 from gendistill.errors import UserError
 from gendistill.losses.matching import feature_matching
-from gendistill.nets.learners import build_learner, default_learner
 from gendistill.runs.counter import Counter
-from gendistill.seeds import stream
-from gendistill.teacher import Teacher
 from trainers.checks import check_counts
 from trainers.chunks import class_means
 from trainers.distribution_matching import DistributionMatchingTrainer
 from trainers.private import (
-    PrivateTrainer,
     check_class_size,
     check_spare,
-    require_no_statistics,
-    sum_name,
 )
+from trainers.private_released import ReleasedTrainer, changed
 from trainers.private_start import check_public_start, count_start
 
 BOUND = 1.0
@@ -44,7 +38,7 @@ def unit_features(network: Any, images: Tensor) -> Tensor:
     return F.normalize(network.features(images), dim=1)
 
 
-class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTrainer):
+class PrivateDistributionMatchingTrainer(ReleasedTrainer, DistributionMatchingTrainer):
     """Match the noisy class means of features in K random networks, each released once.
 
     Args:
@@ -126,13 +120,9 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
     def build(self) -> None:
         """Make the images, then the noisy means: those that are on the disk are read, the others released."""
         super().build()
-        require_no_statistics(self.network)
-        self.spec = self.learner_spec or default_learner(self.data.description)
         self.features = unit_features
-        self.chosen = 0
         count_start(self)
         self.noise_multiplier = self.ledger.noise_for(self.networks + self.spare)
-        # Networks see one class at a time, so that a quarter of a chunk of each fits the cache (twice as fast as less).
         self.sums.at_once = max(1, self.chunk // 4) * self.data.description.num_classes
         counter = Counter("private means", "networks")
         found = []
@@ -145,44 +135,17 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
         """Return Adam: features of norm 1 give gradients of any size."""
         return torch.optim.Adam([images], lr=self.lr_images, betas=(0.9, 0.99))
 
-    def network_of(self, place: int) -> nn.Module:
-        """Return the network of a sum, in evaluation mode; its weights come from the run's seed and are public."""
-        description = self.data.description
-        sizes: dict[str, Any] = {"num_classes": description.num_classes, "image_shape": description.image_shape}
-        with self.initialised(f"release/{place}"):
-            network = build_learner(self.spec, **sizes)
-        return self.place(network).eval().requires_grad_(False)
-
-    def change_of(self, place: int) -> Siamese:
-        """Return the augmentation of a sum."""
-        description = self.data.description
-        generator = stream(self.run.options.seed, f"siamese/release/{place}")
-        return draw_siamese(self.strategy, description.num_classes, description.image_shape, generator, self.strength)
-
     def _released(self, place: int) -> Tensor:
         """Return the noisy mean features (K, F) of each class in one network."""
         network, change = self.network_of(place), self.change_of(place)
+        at_once = max(1, self.chunk // 4)  # fits the cache: twice as fast as a chunk
 
         def contribution(images: Tensor, labels: Tensor) -> Tensor:
-            # Class by class, as each has an augmentation of its own; every row is of its own image alone.
-            found = images.new_empty(0)
-            for label in labels.unique().tolist():
-                rows = labels == label
-                seen = self.in_memory_format(change(images[rows][None], label)[0])
-                vectors = torch.cat([unit_features(network, part) for part in seen.split(self.chunk)])
-                found = vectors.new_zeros(len(labels), vectors.shape[1]) if not found.numel() else found
-                found[rows] = vectors
-            return found if len(labels) else unit_features(network, images)
+            seen = self.in_memory_format(changed(change, images, labels))
+            return torch.cat([unit_features(network, part) for part in seen.split(at_once)])
 
-        name = sum_name(
-            f"network-{place:05d}",
-            seed=self.run.options.seed,
-            learner=self.spec,
-            augment=[self.strategy, self.strength_given],
-            noise=self.noise_multiplier,
-        )
         total = self.sums.release(
-            name,
+            self.sum_name_of(place),
             contribution,
             purpose="mean features of a random network",
             bound=BOUND,
@@ -202,16 +165,8 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
         Returns:
             ``loss/distribution``: the squared distance to the noisy means, summed over classes.
         """
-        generator = self.run.streams.on_host("releases")
-        self.chosen = int(torch.randint(self.networks, (1,), generator=generator, device=generator.device))
-        factor = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr_images * factor
+        self.choose_network()
         return {"loss/distribution": self.match(self.network_of(self.chosen), batch[0])}
-
-    def siamese(self) -> Siamese:
-        """Return the augmentation of the network that was chosen."""
-        return self.change_of(self.chosen)
 
     def group_distance(self, network: Any, index: Tensor, change: Siamese, shown: Tensor, first_class: int) -> Tensor:
         """Return the squared distances to the noisy means of some classes; see the base class."""
@@ -223,9 +178,3 @@ class PrivateDistributionMatchingTrainer(PrivateTrainer, DistributionMatchingTra
         images = change(shown, first_class)
         (found,) = class_means(features, images, network=network, at_once=self.chunk, keep=self.chunk)
         return feature_matching(wanted[:, None], found[:, None])
-
-    def teacher(self) -> Teacher:
-        """Return the averaged images, with what they promise."""
-        made = super().teacher()
-        made.metadata |= self.promised()
-        return made

@@ -47,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
     from gendistill.report.audit import write_page
     from gendistill.runs.counter import Counter
     from gendistill.runs.device import choose_device
+    from gendistill.teacher.identity import checksum
     from gendistill.teacher.reference import open_teacher
 
     with result_only(given.json):
@@ -68,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
             progress=Counter("shadow teachers", "shadows"),
         )
         # A data card takes results of its own teacher alone.
-        asked_about = {"path": given.teacher, "kind": teacher.kind} | teacher.budget()
+        asked_about = {"path": given.teacher, "kind": teacher.kind, "checksum": checksum(teacher)} | teacher.budget()
         named = {"name": short_name(given.teacher), "dataset": data.description.name, "teacher": asked_about}
         result = named | result
         if given.page:

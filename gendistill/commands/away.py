@@ -12,16 +12,17 @@ from typing import Any
 from gendistill.commands.cluster import Crew
 from gendistill.commands.kept import read_evaluation
 from gendistill.commands.output import to_json
-from gendistill.commands.replication import Judge, Part, Replication
+from gendistill.commands.replication import Judge, Part, Replication, require_made
 from gendistill.commands.unit import PLACE, RUN, Unit
 from gendistill.config.experiment import Experiment
 from gendistill.config.plan import is_real
 from gendistill.data.fingerprint import require_unchanged
 from gendistill.errors import GendistillError, UserError
 from gendistill.files import atomic_write
+from gendistill.runs.checkpoint import noted_step
 from gendistill.runs.configuration import as_stored, bound, require_same
 from gendistill.runs.directory import RunDirectory
-from gendistill.runs.progress import last_step
+from gendistill.runs.events import call_session
 from gendistill.yaml_file import dump_yaml
 
 LATEST = "run/state.pt"
@@ -38,11 +39,19 @@ class _Run:
         maker: Whose.
         seed: Of the run.
         experiment: It, as it would be made here.
+        until: The step at which it ends for now; None: its last.
     """
 
     maker: Replication
     seed: int
     experiment: Experiment
+    until: int | None = None
+
+    @property
+    def goal(self) -> int:
+        """The step at which it ends."""
+        steps = int(self.experiment.options.steps)
+        return steps if self.until is None else min(self.until, steps)
 
     @property
     def directory(self) -> RunDirectory:
@@ -70,12 +79,11 @@ class _Run:
             files = {f"{RUN}{path.name}": path.read_bytes() for path in own if path.is_file()}
         files["config.yaml"] = dump_yaml(config).encode()
         words = ("train", "--config", f"{PLACE}/config.yaml", *overrides)
-        steps = self.experiment.options.steps
         name = f"{self.maker.name} seed {self.seed}"
-        return Unit(name, words, files, (*OF_A_RUN, *PICTURES), f"{RUN}log.txt", steps)
+        return Unit(name, words, files, (*OF_A_RUN, *PICTURES), f"{RUN}log.txt", self.goal)
 
     def place(self, files: Mapping[str, bytes]) -> None:
-        """Put a run that came back in its directory, its state last: with it the run is finished.
+        """Put a run that came back in its directory, its state last: with it the run is where it was to end.
 
         Raises:
             GendistillError: What came back is not that run, whole.
@@ -86,7 +94,7 @@ class _Run:
         from gendistill.runs.checkpoint import load_state, read_state, save_state
         from gendistill.teacher import load
 
-        steps, config = self.experiment.options.steps, self.experiment.to_dict()
+        config = self.experiment.to_dict()
         with tempfile.TemporaryDirectory(prefix="gendistill-arrived-") as scratch:
             arrived = RunDirectory(scratch, RUN.rstrip("/"))
             for name, content in files.items():
@@ -97,7 +105,7 @@ class _Run:
                 load(arrived.teacher)
             except UserError as error:
                 raise GendistillError(f"what came back of '{self.directory}' cannot be used: {error}") from error
-            if state is None or state["step"] < steps:
+            if state is None or state["step"] < self.goal:
                 raise GendistillError(f"what came back of '{self.directory}' is not finished; give the command again")
             # Said as it would be here: where the data and the run that it started from lie is of this machine.
             tuned = (stored.get("run") or {}).get("tune", config["run"].get("tune"))
@@ -106,6 +114,7 @@ class _Run:
                 unchecked = {key: value for key, value in state.items() if key not in ("format", "version", "checked")}
                 save_state(arrived, unchecked | {"config": here})
                 read_state(arrived.state, torch.device("cpu"), mapped=True)
+            call_session(arrived.path, self.experiment.options.name)
             directory = self.directory
             directory.make()
             directory.lock()
@@ -124,18 +133,21 @@ class _Run:
                 directory.unlock()
 
 
-def do_away(crew: Crew, asked: Sequence[tuple[Judge, Sequence[Replication | str]]]) -> None:
+def do_away(
+    crew: Crew, asked: Sequence[tuple[Judge, Sequence[Replication | str]]], until: Mapping[str, int] | None = None
+) -> None:
     """Let a cluster do all runs and evaluations that are not done yet; afterwards all of them are read here.
 
     Args:
         crew: The workers.
         asked: Judges, and what each of them judges.
+        until: By a replication's name the step at which its runs end, where that is before their last.
 
     Raises:
         GendistillError: See :meth:`gendistill.commands.cluster.Crew.run`.
     """
     root = crew.cluster.data_root
-    for runs in _stages(asked):
+    for runs in _stages(asked, until or {}):
         units = [one.unit(root) for one in runs]
         known = {unit.digest: one for unit, one in zip(units, runs, strict=True)}
         crew.run(units, lambda unit, files, known=known: known[unit.digest].place(files))  # type: ignore[misc]
@@ -151,7 +163,9 @@ def do_away(crew: Crew, asked: Sequence[tuple[Judge, Sequence[Replication | str]
     crew.run(units, lambda unit, files: _keep(*parts[unit.digest], files))
 
 
-def _stages(asked: Sequence[tuple[Judge, Sequence[Replication | str]]]) -> Iterator[list[_Run]]:
+def _stages(
+    asked: Sequence[tuple[Judge, Sequence[Replication | str]]], until: Mapping[str, int]
+) -> Iterator[list[_Run]]:
     """Yield runs that may be made at once, those that others start from first."""
     makers: dict[str, tuple[Replication, set[int]]] = {}
     for judge, others in asked:
@@ -169,14 +183,21 @@ def _stages(asked: Sequence[tuple[Judge, Sequence[Replication | str]]]) -> Itera
         makers = starts
     done: set[Path] = set()
     for level in levels:
-        runs = [_Run(maker, seed, maker.experiment(seed)) for maker, seeds in level.values() for seed in sorted(seeds)]
+        runs = [
+            _Run(maker, seed, maker.experiment(seed), until.get(maker.name))
+            for maker, seeds in level.values()
+            for seed in sorted(seeds)
+        ]
         waiting = [one for one in runs if not _finished(one) and one.directory.path not in done]
         done.update(one.directory.path for one in waiting)
         yield waiting
 
 
 def _finished(run: _Run) -> bool:
-    return run.directory.has_state and last_step(run.directory.log) >= run.experiment.options.steps
+    # The log may tell of a step whose state was never saved.
+    if run.directory.has_state:
+        require_made(run.experiment)
+    return run.directory.has_state and noted_step(run.directory.state) >= run.goal
 
 
 def _evaluation(part: Part, data: Mapping[str, Any]) -> Unit:

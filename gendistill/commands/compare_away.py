@@ -11,7 +11,7 @@ from gendistill.commands.cluster import Crew
 from gendistill.commands.judge import OF_DATA
 from gendistill.commands.output import read_results
 from gendistill.commands.unit import PLACE, Unit
-from gendistill.data.fingerprint import fingerprint
+from gendistill.data.fingerprint import fingerprint, split_fingerprint
 from gendistill.data.real import RealData
 from gendistill.data.recorded import NOTHING, remember
 from gendistill.errors import GendistillError, UserError
@@ -143,11 +143,18 @@ def _read(content: bytes, data: RealData, *, said: bool = True) -> list[dict[str
         if not said:
             return None
         raise GendistillError(f"what came back of a worker is no result: {error}") from error
-    if any(one.get("dataset_fingerprint") != fingerprint(data) for one in found):
+    if any(_other_data(one, data) for one in found):
         if not said:
             return None
         raise UserError("a worker judged on other data than is here; give workers the same files (--cluster-data-root)")
     return found
+
+
+def _other_data(result: Mapping[str, Any], data: RealData) -> bool:
+    """Return whether a worker judged on other data than is here; of a private teacher it saw the test images alone."""
+    if result.get("privacy"):
+        return bool(result.get("test_fingerprint") != split_fingerprint(data.test))
+    return bool(result.get("dataset_fingerprint") != fingerprint(data))
 
 
 def _renamed(result: dict[str, Any], name: str, reference: str, data: RealData) -> dict[str, Any]:

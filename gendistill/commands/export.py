@@ -12,6 +12,7 @@ from gendistill.commands.options import Options, add_json, positive
 from gendistill.commands.output import read_results, result_only, to_json
 from gendistill.commands.published import UNAUDITED, audited, published
 from gendistill.spelling import typed
+from gendistill.words import counted
 
 FORMATS = ("png", "pt", "parquet", "safetensors", "hub", "dc", "mtt", "datm", "dd", "idc")
 
@@ -60,6 +61,9 @@ def main(argv: Sequence[str]) -> int:
         results = given.results or (came and shipped.results(came))
         if results:
             facts |= published(read_results(results), str(results), came or given.teacher, teacher)
+            if given.count is not None:
+                drawn = counted(given.count, "image")
+                facts["these numbers are of"] = f"the teacher that these {drawn} were drawn from"
         if given.audit:
             facts |= audited(given.audit, given.teacher, teacher)
         elif given.format == "hub":

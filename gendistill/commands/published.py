@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
-from gendistill.commands.judge import short_name
 from gendistill.errors import UserError
 from gendistill.json_file import Is, Keys, fraction, read_json, size, text, whole
 from gendistill.notes import note
+from gendistill.spelling import typed
 from gendistill.visible import visible
 from gendistill.words import counted, listed
 
@@ -43,16 +43,14 @@ AUDIT = Keys(
 """What is read of a file that ``gendistill audit`` wrote."""
 
 
-def published(
-    results: Mapping[str, Any], source: str, reference: str, teacher: Teacher | None = None
-) -> dict[str, str]:
+def published(results: Mapping[str, Any], source: str, reference: str, teacher: Teacher) -> dict[str, str]:
     """Return the lines of a card that results say of a teacher.
 
     Args:
         results: ``{"teachers": [result of an evaluation, ...]}``, checked.
         source: What to call it in an error: a file.
-        reference: The teacher's; among several results it is found by its path or its short name.
-        teacher: The teacher itself, which the results must be of; None: that is not looked at.
+        reference: What the teacher is called in an error.
+        teacher: The teacher; among several results its own are found by its checksum.
 
     Returns:
         Words by what they are of.
@@ -60,13 +58,11 @@ def published(
     Raises:
         UserError: None or more than one of the results is of this teacher.
     """
-    one = _of(results, source, reference)
-    if teacher is not None:
-        _require_same(one["teacher"] | {"dataset": one.get("dataset")}, source, reference, teacher)
+    one = _of(results, source, reference, teacher)
     private = one.get("privacy") is not None
     facts: dict[str, str] = {}
     if (learning := one.get("learning")) is not None:
-        facts |= _learning(learning)
+        facts |= _learning(learning, teacher.labeller is not None)
     if private and (one.get("fidelity") or one.get("seconds") is not None):
         note("the card of a private teacher has no distance to the images that it protects, and no time, which tells "
              "how many there are")  # fmt: skip
@@ -101,9 +97,7 @@ def audited(path: str, reference: str, teacher: Teacher) -> dict[str, str]:
     except FileNotFoundError as error:
         raise UserError(f"there is no '{path}'; gendistill audit writes one with --output") from error
     asked = found.get("teacher")
-    if asked is None and found["name"] != short_name(reference):  # older ones say no more of it than its name
-        raise UserError(f"'{path}' is an audit of '{found['name']}', not of '{reference}'; audit this one")
-    _require_same((asked or {}) | {"dataset": found["dataset"]}, path, reference, teacher)
+    _require_same((asked or {}) | {"dataset": found["dataset"]}, path, reference, teacher, "audit it")
     asked_about = f"{found['members']:,} members and {found['others']:,} images that were not used"
     words = {"audit": found["verdict"], "asked about in the audit": asked_about}
     for name, attack in found["attacks"].items():
@@ -114,8 +108,21 @@ def audited(path: str, reference: str, teacher: Teacher) -> dict[str, str]:
     return words
 
 
-def _require_same(said: Mapping[str, Any], source: str, reference: str, teacher: Teacher) -> None:
-    """Refuse what was measured on another teacher, as far as its size and its data tell."""
+def _require_same(said: Mapping[str, Any], source: str, reference: str, teacher: Teacher, how: str) -> None:
+    """Refuse what was measured on another teacher, or does not say on which.
+
+    Args:
+        said: What it says of the teacher, with the ``dataset``.
+        source: What to call it in an error: a file.
+        reference: The teacher's.
+        teacher: The one that it must be of.
+        how: What to do else.
+
+    Raises:
+        UserError: It is not.
+    """
+    from gendistill.teacher.identity import checksum
+
     own = teacher.budget() | {"kind": teacher.kind, "dataset": teacher.description.name}
     for key, what in (("dataset", "data set"), ("kind", "kind"), ("images", "images"), ("bytes", "bytes")):
         if key in said and said[key] is not None and said[key] != own[key]:
@@ -124,6 +131,21 @@ def _require_same(said: Mapping[str, Any], source: str, reference: str, teacher:
                 f"'{source}' is of another teacher than '{reference}': its {what} {'are' if what[-1] == 's' else 'is'} "
                 f"{theirs}, not {own[key]}; measure this one"
             )
+    if said.get("checksums"):
+        raise UserError(
+            f"'{source}' has the mean over {counted(len(said['checksums']), 'teacher')}, of which '{reference}' is one "
+            f"at most; {how} alone"
+        )
+    if said.get("checksum") is None:
+        raise UserError(
+            f"'{source}' does not say by a checksum of which teacher it is, as results of earlier versions do not; "
+            f"{how} anew"
+        )
+    if said["checksum"] != checksum(teacher):
+        raise UserError(
+            f"'{source}' is of another teacher than '{reference}', though of the same size and data: its checksum is "
+            f"{visible(str(said['checksum'])[:12], 12)}, not {str(checksum(teacher))[:12]}; {how}"
+        )
 
 
 def interval(runs: list[float]) -> tuple[float, float] | None:
@@ -136,21 +158,28 @@ def interval(runs: list[float]) -> tuple[float, float] | None:
     return max(0.0, mean - reach), min(1.0, mean + reach)
 
 
-def _of(results: Mapping[str, Any], source: str, teacher: str) -> Mapping[str, Any]:
-    found = results["teachers"]
-    if len(found) == 1:
-        only: Mapping[str, Any] = found[0]
-        return only
-    fitting = [one for one in found if teacher == (one.get("teacher") or {}).get("path")]
-    fitting = fitting or [one for one in found if one.get("name") == short_name(teacher)]
-    if len(fitting) != 1:
-        names = listed([str(one.get("name")) for one in found])
-        raise UserError(f"'{source}' has results of {names}; give one of '{teacher}' alone, as evaluate writes it")
-    chosen: Mapping[str, Any] = fitting[0]
-    return chosen
+def _of(results: Mapping[str, Any], source: str, reference: str, teacher: Teacher) -> Mapping[str, Any]:
+    """Return the one of several results that is of a teacher.
+
+    Raises:
+        UserError: There is none, or there are more.
+    """
+    from gendistill.teacher.identity import checksum
+
+    how = f"evaluate it ({typed('evaluate', reference)})"
+    found: list[Mapping[str, Any]] = list(results["teachers"])
+    own = checksum(teacher)
+    fitting = [one for one in found if own is not None and (one.get("teacher") or {}).get("checksum") == own]
+    if len(found) > 1 and len(fitting) != 1:
+        names = listed([str(one.get("name")) for one in (fitting or found)])
+        many = "more than one result" if fitting else "none"
+        raise UserError(f"'{source}' has results of {names}, {many} of '{reference}' by its checksum; {how}")
+    one = fitting[0] if fitting else found[0]
+    _require_same(one["teacher"] | {"dataset": one.get("dataset")}, source, reference, teacher, how)
+    return one
 
 
-def _learning(learning: Mapping[str, Any]) -> dict[str, str]:
+def _learning(learning: Mapping[str, Any], labelled: bool) -> dict[str, str]:
     accuracy = learning.get("accuracy") or {}
     lines = {}
     runs = accuracy.get("runs") or [None] * len(learning.get("updates") or ())
@@ -165,5 +194,9 @@ def _learning(learning: Mapping[str, Any]) -> dict[str, str]:
     seeds = learning.get("seeds")
     how = [f"protocol {learning['protocol']}"] if learning.get("protocol") else []
     how += [f"learner {str(learner).rpartition('.')[2]}"] if learner else []
-    how += [f"{counted(len(seeds), 'learner')} of first weights of their own"] if isinstance(seeds, list) else []
-    return lines | {"how accuracy was measured": "; ".join([*how, "mean with its 95 % interval over them"])}
+    many = len(seeds) if isinstance(seeds, list) else 1
+    how += [f"{counted(many, 'learner')} of first weights of their own"] if isinstance(seeds, list) else []
+    how += ["updates in bfloat16"] if learning.get("precision") == "bfloat16" else []
+    how += ["labels of the teacher's labeller"] if labelled and learning.get("labels", "given") == "given" else []
+    how += ["mean with its 95 % interval over them"] if many > 1 else []
+    return lines | {"how accuracy was measured": "; ".join(how)} if how else lines

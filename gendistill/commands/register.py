@@ -100,18 +100,31 @@ def totals(found: Sequence[Standing]) -> str:
 def cells(one: Standing) -> tuple[str, str, str]:
     """Return what was measured, of which scale, data and runs, and its CPU seconds; empty where nothing was.
 
+    CPU seconds are of the first row, and in brackets of it and all that is shown beside it.
+
     The scale ``smoke`` shows that a row runs; after its few updates no number means anything, and none is shown.
     """
     results = one.results
     if results is None:
         return "", "", ""
     row = results["replicated"][0]
-    cpu = row.get("cpu_seconds")
+    cpu = " ".join(filter(None, [_seconds(row.get("cpu_seconds")), _with_all(results["replicated"])]))
     of = ", ".join(
         [str(results["scale"]), results["dataset"], counted(len(results["seeds"]), "run"), *changed(results)]
     )
     words = "" if one.status == TRIED else measured_words(row)
-    return words, of, "" if cpu is None else f"{cpu:,.1f}" if cpu < 10 else f"{cpu:,.0f}"
+    return words, of, cpu
+
+
+def _with_all(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return in brackets the CPU seconds of all rows of a table; empty where there is one, or some were not counted."""
+    spent = [row.get("cpu_seconds") for row in rows]
+    known = [one for one in spent if one is not None]
+    return f"({_seconds(sum(known))})" if len(spent) > 1 and len(known) == len(spent) else ""
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
 
 
 def measured_words(row: Mapping[str, Any]) -> str:

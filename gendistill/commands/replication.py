@@ -239,6 +239,7 @@ class Judge:
                 make_together(maker, seed)
             else:
                 run_experiment(part.experiment)
+            require_made(part.experiment)
         teacher = open_teacher(part.reference, self.data, seed=seed)
         with going_on_in(part.file):
             result = judged(part.job | {"progress": True}, teacher, self.data)
@@ -348,9 +349,20 @@ class Part:
         """Keep a result with the seconds of making the teacher, and return it."""
         seconds, cpu = self._seconds()
         result = result | {"seconds": seconds, "cpu_seconds": {"making": cpu} | result.get("cpu_seconds", {})}
+        self.show(result)
         write_evaluation(self.file, {"what": self.what, "data": self.data, "result": result})
         shutil.rmtree(self.file.with_suffix(".parts"), ignore_errors=True)
         return result
+
+    def show(self, result: Mapping[str, Any]) -> None:
+        """Let TensorBoard compare the run by what its teacher reached."""
+        if self.experiment is None:
+            return
+        from gendistill.report.evaluation_events import write_evaluation_events
+        from gendistill.runs.overview import EVALUATION
+
+        options = self.experiment.options
+        write_evaluation_events([result], Path(options.root) / options.name / EVALUATION, figures=False)
 
     def _seconds(self) -> tuple[float | None, float | None]:
         """Return the seconds of making the teacher, of the clock and of the processor."""
@@ -365,6 +377,26 @@ class Part:
         state = read_state(RunDirectory(options.root, options.name).state, torch.device("cpu"))
         cpu = state.get("cpu_seconds")  # runs of earlier versions did not count them
         return float(state["seconds"]), None if cpu is None else float(cpu)
+
+
+def require_made(experiment: Experiment) -> None:
+    """Refuse to judge what the directory of a run holds where it is of another run, or of one that is longer.
+
+    Raises:
+        UserError: It is: its teacher is not the one that is asked for.
+    """
+    from gendistill.runs.checkpoint import noted_step
+    from gendistill.runs.configuration import require_same
+    from gendistill.runs.directory import RunDirectory
+
+    options = experiment.options
+    directory = RunDirectory(options.root, options.name)
+    require_same(directory, experiment.to_dict())
+    if (step := noted_step(directory.state)) > options.steps:
+        raise UserError(
+            f"'{directory}' is at step {step:,}, beyond the {options.steps:,} that are asked for; give --run.steps "
+            f"{step}, or choose another --root"
+        )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,7 @@ def search(given: Search) -> dict[str, Any]:
             best = max(finished, key=lambda trial: (trial.score or 0.0, -trial.number))
             # The test images are looked at once, for the one that was chosen.
             tested = replicate(race.replication(best.values), workers)
+            race.show(best, data)
         seeds = tested["seeds"]
         results = {
             "config": str(race.path),
@@ -172,7 +173,7 @@ def write_results(results: Mapping[str, Any], folder: Path) -> None:
 
 
 def _optuna(given: Search, data: Any, workers: Crew | None) -> list[Trial]:
-    """Let Optuna propose trials, as many at once as there are jobs; it remembers them in ``optuna.log``.
+    """Let Optuna propose trials, as many at once as there are jobs or threads of workers; ``optuna.log`` has them.
 
     Started again it finds its trials there; the values of those that were in the race are tried again first. What it
     proposes depends on the trials that it knows alone.
@@ -186,7 +187,8 @@ def _optuna(given: Search, data: Any, workers: Crew | None) -> list[Trial]:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     place = given.directory / "optuna.log"
-    name = "; ".join(map(repr, given.axes))
+    # Trials of other settings, seeds or data are those of another study.
+    name = f"{'; '.join(map(repr, given.axes))} {given.race.digest(given.first(), data)}"
     try:
         storage = JournalStorage(JournalFileBackend(str(place)))
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
@@ -201,7 +203,8 @@ def _optuna(given: Search, data: Any, workers: Crew | None) -> list[Trial]:
             study.enqueue_trial(left.params)
     seen = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     known = [trial for one in seen if (trial := remembered(one.user_attrs.get("trial"), given.axes)) is not None]
-    together = max(1, given.race.known.jobs)
+    known = [replace(trial, number=number) for number, trial in enumerate(known)]
+    together = given.race.known.jobs if workers is None else workers.slots()
     while len(known) < given.trials:
         told = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
         study.sampler = optuna.samplers.TPESampler(seed=derive_seed(told, "sweep/optuna") % 2**32, constant_liar=True)
@@ -215,8 +218,10 @@ def _optuna(given: Search, data: Any, workers: Crew | None) -> list[Trial]:
             for steps, accuracy in trial.rungs.items():
                 proposed.report(accuracy, steps)
             proposed.set_user_attr("trial", trial.plain())
-            pruned = trial.state == STOPPED
-            study.tell(proposed, trial.score, state=TrialState.PRUNED if pruned else TrialState.COMPLETE)
+            if trial.state == STOPPED:
+                study.tell(proposed, state=TrialState.PRUNED)  # its value is the last that was reported
+            else:
+                study.tell(proposed, trial.score)
             said = f"trial {trial.number}: {', '.join(f'{key}={value}' for key, value in trial.values.items())}"
             print(f"{said}: {100 * (trial.score or 0):.2f} % ({trial.state})", file=sys.stderr)
         known += [trial for _, trial in batch]

@@ -57,7 +57,8 @@ def page(found: Sequence[Standing], known: Replications) -> str:
         "",
         f"{counted(len(found), 'replication')} in all. ± is the standard deviation over runs. The interval is "
         "Student's t over the runs, for one run more, as a source runs each row once; orders are decided by "
-        "[the rule of comparisons](evaluation-comparing.md). CPU time is of making and judging the row's runs.",
+        "[the rule of comparisons](evaluation-comparing.md). CPU time is of making and judging the row's runs, in "
+        "brackets with those of all that is shown beside it (runs that several rows show are counted in each).",
     ]
     before: tuple[str, str] | None = None
     for one in found:
@@ -79,7 +80,7 @@ def page(found: Sequence[Standing], known: Replications) -> str:
         reasons = dict.fromkeys(part for one in lacking for part in one.missing)
         for reason in reasons:
             rows = [one.name for one in lacking if reason in one.missing]
-            lines.append(f"| {markdown(reason)} | {len(rows)}: {markdown(', '.join(rows))} |")
+            lines.append(f"| {markdown(reason)} | {len(rows)}: {', '.join(map(markdown, rows))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -114,11 +115,11 @@ def _row(one: Standing, known: Replications) -> str:
     measured, of, cpu = cells(one)
     status = one.status
     if one.found:
-        status += ": " + "; ".join(words(part) for part in one.found)
+        status += ": " + "; ".join(markdown(words(part)) for part in one.found)
     elif one.results is None and one.missing:
-        status += ": " + "; ".join(one.missing)
+        status += ": " + "; ".join(map(markdown, one.missing))
     said = sentence(one.said) if one.said else ""
-    row = [f"`{one.name}`", *map(markdown, (said or "–", measured or "–", of or "–", cpu or "–", status))]
+    row = [f"`{one.name}`", *map(markdown, (said or "–", measured or "–", of or "–", cpu or "–")), status]
     return f"| {' | '.join(row)} |"
 
 
@@ -134,4 +135,4 @@ def _how(one: Standing) -> Iterator[str]:
         yield f"  Not as the config says, but with {markdown(' '.join(typed))}."
     beside = [f"{row['name']} {measured_words(row)}" for row in results["replicated"][1:] if measured_words(row)]
     if beside:
-        yield f"  Beside it: {markdown('; '.join(beside))}."
+        yield f"  Beside it: {'; '.join(map(markdown, beside))}."

@@ -19,7 +19,7 @@ from gendistill.commands.replicated import replicate, trained_beside
 from gendistill.commands.replication import Judge, Replication, Replications, require_free
 from gendistill.commands.search import RUNGS, TRIALS
 from gendistill.commands.search_space import axis as one_axis
-from gendistill.commands.trials import Race
+from gendistill.commands.trials import Race, as_folder
 from gendistill.config.command_line import Words, take_apart
 from gendistill.errors import UserError
 from gendistill.files import require_place
@@ -45,7 +45,7 @@ options:
                       Optuna's TPE proposes (pip install 'gendistill[sweep]')
   --trials N          with --search optuna, how many (default: {TRIALS}); more of them later go on from those
   --rungs P,P,1       parts of a run's length after which trials are judged and hopeless ones stopped (default:
-                      {RUNGS}); 1: none is stopped, as on a cluster
+                      {RUNGS}); 1: none is stopped
   --label TEXT        what the plot calls the option (default: its name)
   --scale NAME        a named scale of the config (default: its own settings)
   --seeds N           number of runs of each value (default: what the config says)
@@ -90,7 +90,7 @@ class Sweep:
             UserError: The config does not take the value.
         """
         known = replace(self.known, overrides=[*self.known.overrides, (f"--{self.option}", value)])
-        return replace(known.open(self.path.stem), name=f"{self.name}/{value}")
+        return replace(known.open(self.path.stem), name=f"{self.name}/{as_folder(value, value)}")
 
     @property
     def directory(self) -> Path:

@@ -7,6 +7,9 @@ on has the schedules of its whole length throughout, and every finished part is 
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,9 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.cluster import Crew
-from gendistill.commands.replication import Judge, Replication, Replications, going_on_in, judged, train_side_by_side
+from gendistill.commands.replication import (
+    Judge,
+    Replication,
+    Replications,
+    going_on_in,
+    judged,
+    require_made,
+    train_side_by_side,
+)
 from gendistill.config.plan import RUN
 from gendistill.errors import UserError
+from gendistill.plain import plain
 
 if TYPE_CHECKING:
     from gendistill.data.real import RealData
@@ -107,8 +119,23 @@ class Race:
         one = self.replication(values)
         learning = {**(one.plan.learning or {}), "split": "validation"}
         plan = replace(one.plan, learning=learning, learners=[], fidelity=None, further={}, beside={}, sized={})
-        own = [] if until is None else [("--run.callbacks", f"[{{class_path: {UNTIL}, init_args: {{step: {until}}}}}]")]
-        return replace(one, plan=plan, own=[*one.own, *own])
+        if until is None:
+            return replace(one, plan=plan)
+        ends = {"class_path": UNTIL, "init_args": {"step": until}}
+        callbacks = [*(one.experiment(0).options.callbacks or ()), ends]
+        return replace(one, plan=plan, own=[*one.own, ("--run.callbacks", json.dumps(plain(callbacks)))])
+
+    def digest(self, values: Mapping[str, str], data: RealData) -> str:
+        """Return what tells searches of other settings, seeds, rungs or data apart.
+
+        Args:
+            values: Of any trial, the same at each call.
+            data: The real data.
+        """
+        judge = Judge(self.on_validation(values), data)
+        parts = [judge.part(judge.replication, seed) for seed in judge.seeds]
+        what = [[part.what for part in parts], parts[0].data, list(self.rungs)]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
     def steps(self, values: Mapping[str, str]) -> list[int]:
         """Return the steps of the rungs."""
@@ -122,19 +149,24 @@ class Race:
             trials: Those of this call; they race side by side.
             others: Trials that were run before, which the median is taken of, too.
             data: The real data.
-            crew: Workers of a cluster, which make runs at their whole length; None: here.
+            crew: Workers of a cluster; None: it is done here.
         """
         ladders = {one.number: self.steps(one.values) for one in trials}
         for rung in range(max(map(len, ladders.values()), default=0)):
             racing = [one for one in trials if not one.state]
-            if crew is not None and rung < max(map(len, ladders.values())) - 1:
-                continue
             last = {one.number: rung == len(ladders[one.number]) - 1 for one in racing}
             parts = [
                 (one, self.on_validation(one.values, None if last[one.number] else ladders[one.number][rung]))
                 for one in racing
             ]
-            self._measure(parts, [ladders[one.number][rung] for one in racing], data, crew)
+            steps = [ladders[one.number][rung] for one in racing]
+            # What is further than that already cost what stopping it would save.
+            measured = [
+                (part, count)
+                for part, count in zip(parts, steps, strict=True)
+                if last[part[0].number] or not beyond(Judge(part[1], data), count)
+            ]
+            self._measure([part for part, _ in measured], [count for _, count in measured], data, crew)
             for one in racing:
                 one.state = COMPLETE if last[one.number] else ""
             for one in hopeless([one for one in racing if not one.state], [*others, *trials], ladders, rung):
@@ -146,7 +178,8 @@ class Race:
         if crew is not None:
             from gendistill.commands.away import do_away
 
-            do_away(crew, [(Judge(replication, data), [replication]) for _, replication in parts])
+            away = [(Judge(replication, data), [replication]) for _, replication in parts]
+            do_away(crew, away, dict(until_of(parts, steps)))
         elif self.known.jobs > 1 and parts:
             train_side_by_side(Judge(parts[0][1], data), [one for _, one in parts], until=dict(until_of(parts, steps)))
         for (trial, replication), count in zip(parts, steps, strict=True):
@@ -158,10 +191,18 @@ class Race:
             counted = [float(seconds) for seconds in made if seconds is not None]
             trial.cpu_seconds = sum(counted) if len(counted) == len(made) else None
 
+    def show(self, trial: Trial, data: RealData) -> None:
+        """Let TensorBoard compare a trial by what it was chosen by, whatever was measured of its runs afterwards."""
+        replication = self.on_validation(trial.values)
+        judge = Judge(replication, data)
+        for seed in judge.seeds:
+            part = judge.part(replication, seed)
+            if (known := part.known(said=False)) is not None:
+                part.show(known)
+
     def _result(self, judge: Judge, replication: Replication, seed: int, count: int) -> dict[str, Any]:
-        """Train a run to a rung unless it is there, judge it unless that is kept, and show TensorBoard the number."""
+        """Train a run to a rung unless it is there, and judge it unless that is kept."""
         from gendistill.commands.train import run_experiment
-        from gendistill.report.evaluation_events import write_evaluation_events
         from gendistill.runs.checkpoint import noted_step
         from gendistill.runs.directory import RunDirectory
         from gendistill.teacher import open_teacher
@@ -172,15 +213,28 @@ class Race:
         assert part.experiment is not None
         options = part.experiment.options
         directory = RunDirectory(options.root, options.name)
-        if not directory.state.exists() or noted_step(directory.state) < count:
+        if options.fresh or not directory.has_state or noted_step(directory.state) < count:
             if replication.start is not None:
                 run_experiment(replication.start.experiment(seed))
             run_experiment(part.experiment, data=judge.data)
+        require_made(part.experiment)
         teacher = open_teacher(part.reference, judge.data, seed=seed)
         with going_on_in(part.file):
-            result = part.keep(judged(part.job | {"progress": False}, teacher, judge.data))
-        write_evaluation_events([result], directory.path / "evaluation")
-        return result
+            return part.keep(judged(part.job | {"progress": False}, teacher, judge.data))
+
+
+def beyond(judge: Judge, count: int) -> bool:
+    """Return whether a run of a trial is past a step and was not judged there: its teacher is a later one."""
+    from gendistill.runs.checkpoint import noted_step
+    from gendistill.runs.directory import RunDirectory
+
+    for seed in judge.seeds:
+        part = judge.part(judge.replication, seed)
+        assert part.experiment is not None
+        options = part.experiment.options
+        if noted_step(RunDirectory(options.root, options.name).state) > count and part.known(said=False) is None:
+            return True
+    return False
 
 
 def until_of(parts: Sequence[tuple[Trial, Replication]], steps: Sequence[int]) -> list[tuple[str, int]]:
@@ -203,19 +257,25 @@ def hopeless(
     for one in racing:
         steps = ladders[one.number][rung]
         reached = [other.rungs[steps] for other in everybody if steps in other.rungs]
-        if len(reached) >= FEWEST and one.rungs[steps] < statistics.median(reached):
+        if steps in one.rungs and len(reached) >= FEWEST and one.rungs[steps] < statistics.median(reached):
             found.append(one)
     return found
 
 
 def folder_of(values: Mapping[str, str]) -> str:
     """Return the folder of a trial: its values by the last part of each option's name, where they fit into a name."""
-    import hashlib
-    import re
-
     text = ",".join(f"{option.rpartition('.')[2]}={value}" for option, value in values.items())
-    plain = re.sub(r"[^\w=,.+-]", "-", text)
-    if plain == text and len(text) <= 80:
+    return as_folder(text, repr(sorted(values.items())))
+
+
+def as_folder(text: str, whole: str) -> str:
+    """Return text as the name of a folder: as it is where it may be one, else with what tells it from others.
+
+    Args:
+        text: What to call it.
+        whole: All that it stands for.
+    """
+    plain = re.sub(r"[^\w=,.+:-]", "-", text)
+    if plain == text and len(text) <= 80 and text.strip("."):
         return text
-    digest = hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:8]
-    return f"{plain[:70]}-{digest}"
+    return f"{plain[:70]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"

@@ -13,7 +13,7 @@ import torch
 
 from gendistill import __version__
 from gendistill.data.classes import listed
-from gendistill.data.fingerprint import PARTS, contents, fingerprint
+from gendistill.data.fingerprint import PARTS, contents, fingerprint, split_fingerprint
 from gendistill.data.real import RealData
 from gendistill.data.recorded import remember
 from gendistill.data.stacked import BASES
@@ -32,6 +32,8 @@ from gendistill.plain import plain
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import KEY as CLASSES
 from gendistill.teacher.fit import fitted
+from gendistill.teacher.generator import GeneratorTeacher
+from gendistill.teacher.identity import checksum
 from gendistill.teacher.subset import is_everything
 from gendistill.words import counted
 
@@ -61,12 +63,14 @@ def evaluate(
         seed: Seed of every draw of the fidelity scores, unless the options name one.
 
     Returns:
-        Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``, ``images``,
+        Plain values that JSON can hold, NaN as None: ``name`` (if given), ``teacher`` (``kind``, ``path``,
+        ``checksum`` (:func:`gendistill.teacher.identity.checksum`), ``images``,
         ``decoded_images``, ``bytes`` and its parts (:meth:`gendistill.teacher.Teacher.budget`), ``everything``
         if it is all real training images, whatever it is called, and ``making``, what its file says that making it took
         (:func:`gendistill.making.making`)), ``dataset``,
-        ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``data``, how it was loaded
-        (:func:`gendistill.data.recorded.remember`), ``privacy`` (of a private teacher: ``epsilon``, ``delta`` and of
+        ``dataset_fingerprint`` (:func:`gendistill.data.fingerprint.fingerprint`), ``test_fingerprint``, that of the
+        test images alone, ``data``, how it was loaded (:func:`gendistill.data.recorded.remember`), ``privacy`` (of a
+        private teacher: ``epsilon``, ``delta`` and of
         which ``sums``), ``software`` (versions),
         ``learning``, ``fidelity``, ``modes`` (of points and stacked digits;
         :func:`gendistill.evaluation.modes.point_modes`), ``budget`` (that of the teacher, ``learner_updates``) and
@@ -95,12 +99,14 @@ def evaluate(
         "teacher": {
             "kind": teacher.kind,
             "path": None if path is None else str(path),
+            "checksum": checksum(teacher),
             **{name: value for name, value in budget.items() if name != "distinct_images"},
             **({"everything": True} if is_everything(teacher, data.train) else {}),
             **({} if (made := making(teacher)) is None else {"making": made}),
         },
         "dataset": data.description.name,
         "dataset_fingerprint": found,
+        "test_fingerprint": split_fingerprint(data.test),
         **({} if loaded is None else {"data": loaded}),
         **({} if (cost := private_teachers.spent(teacher)) is None else {"privacy": cost}),
         "software": {"gendistill": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
@@ -146,6 +152,10 @@ def teacher_notes(teacher: Teacher, data: RealData) -> list[str]:
                 f"the {' and '.join(differ)} images of {whose} are other ones than when the teacher was made; images "
                 "that it was made from may be among those that judge it"
             )
+    if isinstance(teacher, GeneratorTeacher) and teacher.classes is not None:
+        names = teacher.description.class_names
+        unknown = [name for kind, name in enumerate(names) if kind not in teacher.classes]
+        notes.append(f"the generator has learned no images of {listed(unknown)}, and shows learners none")
     noted = [str(warning) for warning in teacher.noted("warnings", list) or ()]
     fault = teacher.rates_at_fault()
     if fault is not None and not any(one.startswith(fault) for one in noted):

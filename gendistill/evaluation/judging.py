@@ -10,6 +10,7 @@ from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.evaluation.architectures import other_learners
 from gendistill.evaluation.continual import continual_learning
+from gendistill.evaluation.ensemble import build_learner
 from gendistill.evaluation.evaluate import evaluate
 from gendistill.evaluation.private_teachers import is_private
 from gendistill.evaluation.protocols import expand
@@ -57,6 +58,9 @@ def judged(
             f"robust scores ({judging_option('robust')}) train on all real training images, and those that "
             f"'{name or 'the teacher'}' protects are private; leave them out"
         )
+    # A learner that does not take these images shall not be found out after the others were trained.
+    for spec in others:
+        build_learner(spec, data.description, seed)
     result = evaluate(teacher, data, path=path, name=name, learning=learning, fidelity=fidelity, seed=seed)
     if not (continual or robust or others):
         return result

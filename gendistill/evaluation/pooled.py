@@ -58,6 +58,9 @@ def pooled(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     made = [(one.get("teacher") or {}).get("making") or {} for one in results]
     if known := [name for name in made[0] if all(name in one for one in made)]:
         first["teacher"] = {**first["teacher"], "making": {name: _mean([one[name] for one in made]) for name in known}}
+    sums = list(dict.fromkeys((one.get("teacher") or {}).get("checksum") for one in results))
+    if len(sums) > 1:
+        first["teacher"] = {**first["teacher"], "checksum": None, "checksums": sums}
     seconds = [one["seconds"] for one in results if one.get("seconds") is not None]
     if seconds:
         first["seconds"] = statistics.fmean(seconds)

@@ -39,7 +39,7 @@ from gendistill.evaluation.workers import Workers
 from gendistill.nets.learners import default_learner
 from gendistill.seeds import seed_list, stream
 from gendistill.teacher.base import Teacher
-from gendistill.teacher.draw import balanced_labels, stratified_order
+from gendistill.teacher.draw import stratified_order
 from gendistill.teacher.fit import fitted
 from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.untrusted import Spec, said
@@ -178,7 +178,7 @@ class Pool:
         return lambda latents, classes: network(self.shown(latents, classes))
 
     def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
-        classes = balanced_labels(count, self.description.num_classes, self.generator).to(self.source.device)
+        classes = self.source.fresh_labels(count, self.generator).to(self.source.device)
         return sphere.uniform(count, self.source.nz, self.generator).to(self.source.device), classes
 
 

@@ -261,6 +261,7 @@ RESULT = Keys(
         "name": Is(text, "a name"),
         "dataset": Is(text, "a name"),
         "dataset_fingerprint": Is(text, "text"),
+        "test_fingerprint": Is(text, "text"),
         "data": Is(mapping, "how the data was loaded"),
         "software": Is(table_of(maybe(text)), "versions by name"),
         "command": Is(maybe(text), "a command line"),
@@ -278,6 +279,8 @@ TEACHER = Keys(
     optional={
         "kind": Is(text, "a word"),
         "path": Is(text, "a path"),
+        "checksum": Is(text, "a checksum"),
+        "checksums": Is(list_of(maybe(text)), "a list of checksums"),
         "images": Is(whole, "a number of images, or null"),
         "decoded_images": Is(whole, "a number of images, or null"),
         **{name: Is(whole, "a number of bytes") for name in ("bytes", "image_bytes", "label_bytes", "labeller_bytes")},

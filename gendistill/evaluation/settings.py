@@ -19,6 +19,7 @@ LEARNED = "learned"
 ASKED_OWN = (OWN, LEARNED)
 """Requests for rates that are the teacher's own."""
 NOT_SAID = "not said"
+Read = Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]
 
 
 @dataclass(frozen=True)
@@ -84,17 +85,17 @@ def rates_tried(learning: Mapping[str, Any]) -> list[float | str]:
     return list(dict.fromkeys(listed))
 
 
-def _option(name: str, default: Any = NOT_SAID) -> Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]:
+def _option(name: str, default: Any = NOT_SAID) -> Read:
     """Read an option of learning that holds for every learner."""
     return lambda result, learning: _words(learning.get(name, default))
 
 
-def _unless_own(name: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]:
+def _unless_own(name: str) -> Read:
     """Read an option that does not apply to a teacher's own rates."""
     return lambda result, learning: None if own_rates(learning) else _words(learning.get(name, NOT_SAID))
 
 
-def _if_named(name: str, key: str | None = None) -> Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]:
+def _if_named(name: str, key: str | None = None) -> Read:
     """Read what older results do not hold: an entry of the result, or of one of its sections."""
 
     def read(result: Mapping[str, Any], learning: Mapping[str, Any]) -> str | None:
@@ -102,6 +103,11 @@ def _if_named(name: str, key: str | None = None) -> Callable[[Mapping[str, Any],
         return None if value is None else _words(value)
 
     return read
+
+
+def _unless_private(read: Read) -> Read:
+    """Read what a private teacher's learners never saw: it is judged on the test images alone."""
+    return lambda result, learning: None if result.get("privacy") else read(result, learning)
 
 
 def _learner(result: Mapping[str, Any], learning: Mapping[str, Any]) -> str:
@@ -155,19 +161,20 @@ def _augment(result: Mapping[str, Any], learning: Mapping[str, Any]) -> str:
     return _words(_strategy(learning))
 
 
-def _of_augment(name: str, default: Any) -> Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]:
+def _of_augment(name: str, default: Any) -> Read:
     """Read what matters where there is an augmentation."""
     return lambda result, learning: (
         None if _strategy(learning) in (None, NOT_SAID) else _words(learning.get(name, default))
     )
 
 
-SETTINGS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]] = {
+SETTINGS: dict[str, Read] = {
     "data set": _if_named("dataset"),
-    "data (fingerprint)": _if_named("dataset_fingerprint"),
-    "training images": _if_named("split_sizes", "train"),
-    "validation images": _if_named("split_sizes", "validation"),
+    "data (fingerprint)": _unless_private(_if_named("dataset_fingerprint")),
+    "training images": _unless_private(_if_named("split_sizes", "train")),
+    "validation images": _unless_private(_if_named("split_sizes", "validation")),
     "test images": _if_named("split_sizes", "test"),
+    "test images (fingerprint)": _if_named("test_fingerprint"),
     "split": _option("split"),
     "protocol": _option("protocol", None),
     "learner": _learner,

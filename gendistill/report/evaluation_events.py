@@ -19,12 +19,13 @@ from gendistill.report.rows import Row, reference_of, rows
 DPI = 130
 
 
-def write_evaluation_events(results: Sequence[Mapping[str, Any]], folder: str | Path) -> None:
+def write_evaluation_events(results: Sequence[Mapping[str, Any]], folder: str | Path, *, figures: bool = True) -> None:
     """Write results for TensorBoard; what the folder held of it is replaced.
 
     Args:
         results: One evaluation, or several for figures of all of them; numbers are those of the first.
         folder: Where the events go.
+        figures: Whether curves are drawn beside the numbers.
 
     Raises:
         PlaceError: Nothing can be written there.
@@ -39,7 +40,7 @@ def write_evaluation_events(results: Sequence[Mapping[str, Any]], folder: str | 
             if len(table) == 1:
                 for tag, value in numbers(table[0]).items():
                     writer.add_scalar(tag, value, max(table[0].scores, default=0))
-            for name, figure in _figures(table).items():
+            for name, figure in (_figures(table) if figures else {}).items():
                 writer.add_image(f"evaluation/{name}", _pixels(figure), 0, dataformats="HWC")
     except OSError as error:
         raise PlaceError(place_sentence(folder, error)) from error

@@ -64,7 +64,7 @@ class Board:
 
         writer = self._writer.file_writer
         if writer is not None:  # runs of the same options are runs of their own
-            name = "/".join(self._directory.path.parts[-2:])
+            name = str((config.get("run") or {}).get("name") or "/".join(self._directory.path.parts[-2:]))
             writer.add_summary(hparams_pb(hyperparameters(config), trial_id=name))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:

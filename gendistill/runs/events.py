@@ -56,6 +56,36 @@ def continue_events(directory: Path, step: int) -> None:
         path.unlink(missing_ok=True)
 
 
+def call_session(directory: Path, name: str) -> None:
+    """Give a run that was made elsewhere its own name in TensorBoard's comparison of runs.
+
+    Args:
+        directory: Where its event files are.
+        name: What it is called here.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    for path in event_files(directory):
+        records = []
+        for record in _records([path]):
+            event: Any = Event.FromString(record)
+            for value in event.summary.value:
+                if value.tag == metadata.SESSION_START_INFO_TAG:
+                    data = plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
+                    data.session_start_info.group_name = name
+                    value.metadata.plugin_data.content = data.SerializeToString()
+            records.append(event.SerializeToString())
+
+        def write(file: BinaryIO, records: Sequence[bytes] = tuple(records)) -> None:
+            writer = RecordWriter(file)
+            for record in records:
+                writer.write(record)
+
+        atomic_write(path, write)
+
+
 def _records(files: Sequence[Path]) -> Iterator[bytes]:
     """Yield the records of files as far as they can be read; the last one of a killed process is often cut."""
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader

@@ -78,6 +78,9 @@ class Teacher(ABC):
     labeller: Labels | None = None
     """A network that labels what learners are shown after it was augmented; None: labels are those that
     :meth:`batches` yields. :func:`gendistill.teacher.labeller.labelled` sets it."""
+    fitted_from: str | None = None
+    """The :func:`gendistill.teacher.identity.checksum` of the teacher whose classes were brought into another order;
+    None: this is none of those."""
 
     def __init__(
         self,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import yaml
 
+from gendistill.data.licences import UNKNOWN, licence_of
 from gendistill.escapes import markdown
 from gendistill.making import making, words
 from gendistill.privacy.promise import KEY, sentence
@@ -20,8 +21,6 @@ LONGEST = 200
 """Characters of a name in the front matter."""
 TASKS = {"pictures": "image", "sentences": "text", "points": "tabular"}
 """What the tasks of a data set are called there, by what it holds."""
-LICENCES = {"digits": "cc-by-4.0", "fashion-mnist": "mit"}
-"""Of data sets whose owners state one; of others a person says it."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 CONTENT = {
@@ -50,6 +49,11 @@ def _bytes(images: StoredImages) -> str:
     cost = images.budget()
     parts = ("image", "label", "labeller")
     return ", ".join(f"{cost[f'{part}_bytes']:,} of {part}s" for part in parts if cost[f"{part}_bytes"])
+
+
+def _counts(counts: Sequence[int]) -> str:
+    """Return the numbers of images by class; where all are the same that one."""
+    return f"{counts[0]} each" if len(set(counts)) == 1 and len(counts) > 1 else ", ".join(map(str, counts))
 
 
 def _made(images: StoredImages, kind: str) -> list[str]:
@@ -89,10 +93,12 @@ def write_card(
         sums: SHA-256 of files, by name.
     """
     description, result = images.description, notes["export"]
-    licence = licence or LICENCES.get(description.name)
+    options = (images.noted("data", dict) or {}).get("options")
+    read_from = options.get("name") if isinstance(options, Mapping) else None
+    known = None if licence else licence_of(description.name, description.num_classes, read_from)
     front: dict[str, Any] = {
         "pretty_name": f"{visible(description.name, LONGEST)}, {result['images']} images for training",
-        "license": visible(licence or "unknown", LONGEST),
+        "license": visible(licence or (UNKNOWN if known is None else known.name), LONGEST),
         "task_categories": [f"{TASKS[description.kind]}-classification"],
         "size_categories": [next((name for limit, name in SIZES if result["images"] < limit), "n>1M")],
         "source_datasets": [visible(description.name, LONGEST)],
@@ -120,7 +126,7 @@ def write_card(
         *([] if images.decode is None else [f"| shown | {images.decoded_images}: {images.decode.words()} |"]),
         *([] if images.labeller is None else [f"| labeller | a network in `{TEACHER_FILE}` labels augmented images |"]),
         f"| classes | {markdown(', '.join(description.class_names))} |",
-        f"| images of each class | {', '.join(map(str, images.label_counts))} |",
+        f"| images of each class | {_counts(images.label_counts)} |",
         f"| labels | {'soft, one number a class' if images.labels_are_soft else 'class indices'} |",
         f"| order | {images.order} |",
         f"| normalisation | (pixel - mean) / std with mean {normalisation.mean}, std {normalisation.std} |",
@@ -143,8 +149,9 @@ def write_card(
     for warning in images.noted("warnings", list) or ():
         lines.append(f"| **warning** | {markdown(str(warning))} |")
     if result["format"] == "hub":
-        source = markdown(licence) if licence else "not known here; ask its owners before you publish this"
-        lines.append(f"| licence of the source data | {source} |")
+        said = licence or (None if known is None else known.words())
+        source = f"{UNKNOWN}: not known here; ask its owners before you publish this" if said is None else said
+        lines.append(f"| licence of the source data | {markdown(source)} |")
     lines += [f"| {markdown(name)} | {markdown(value)} |" for name, value in facts.items()]
     lines += [f"| sha256 of `{name}` | `{value}` |" for name, value in sums.items()]
     lines += ["", f"Written by gendistill {notes['software_version']}; `teacher.json` holds all metadata.", ""]

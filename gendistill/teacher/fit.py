@@ -11,6 +11,7 @@ from gendistill.data.description import Description, check_fits
 from gendistill.errors import UserError
 from gendistill.notes import note
 from gendistill.teacher.base import Teacher
+from gendistill.teacher.identity import checksum
 
 KEY = "classes"
 """Where the metadata of a teacher that was fitted say how its classes were taken."""
@@ -44,6 +45,7 @@ def fitted(teacher: Teacher, real: Description, name: str | None = None) -> Teac
         _check_order_is_free(teacher, name)
     found = teacher.in_order(torch.tensor(fit.order or range(real.num_classes)), described)
     found.metadata = dict(teacher.metadata)
+    found.fitted_from = checksum(teacher)
     if found.labeller is not None and fit.order is not None:
         found.labeller = found.labeller.in_order(fit.order)
     if fit.order is not None:

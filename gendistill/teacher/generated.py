@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gendistill import shipped, sphere
+from gendistill.data.classes import listed
 from gendistill.data.description import Description
 from gendistill.data.real import RealData
 from gendistill.decodes import Decode
@@ -171,13 +172,19 @@ def open_generator(reference: str, data: RealData, device: torch.device) -> Gene
         device: Where it goes.
 
     Raises:
-        UserError: It cannot be opened, or holds images and no generator.
+        UserError: It cannot be opened, holds images and no generator, or knows some of the classes alone.
     """
     opened = open_teacher(reference, data, device=device)
     if not isinstance(opened, GeneratorTeacher):
         raise UserError(
             f"'{reference}' is a teacher of kind '{opened.kind}', which has no latent space; give a "
             f"generator's file or run, or one that comes with the project ({', '.join(shipped.generators())})"
+        )
+    if opened.classes is not None:
+        names = [opened.description.class_names[kind] for kind in opened.classes]
+        raise UserError(
+            f"the generator of '{reference}' has learned images of {listed(names)} alone, and latents of every class "
+            f"are looked for; give one that knows all of '{data.description.name}'"
         )
     return opened
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
@@ -49,6 +49,7 @@ class GeneratorTeacher(Teacher):
         prior: Distribution of fresh noise: standard normal, or uniform on the sphere of radius sqrt(nz).
         batch_norm: ``"eval"`` uses running statistics, ``"batch"`` those of the batch at hand, as in training. Neither
             changes the stored statistics.
+        classes: Those that fresh images are of, in any order, where the network has learned no others; None: all.
         metadata: See :class:`Teacher`.
 
     Raises:
@@ -70,6 +71,7 @@ class GeneratorTeacher(Teacher):
         shuffle: Shuffle = "none",
         prior: Prior = "normal",
         batch_norm: BatchNorm = "eval",
+        classes: Sequence[int] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(description, learning_rates=learning_rates, momenta=momenta, metadata=metadata)
@@ -91,6 +93,7 @@ class GeneratorTeacher(Teacher):
         self.batch_norm: BatchNorm = batch_norm
         self.latents, self.labels, self.conditions = self._check_latents(latents, labels, conditions)
         self._own_conditions = conditions is not None
+        self.classes = None if classes is None else self._check_classes(classes)
         self._checked = False
         self.to(self.device)
 
@@ -134,6 +137,15 @@ class GeneratorTeacher(Teacher):
         if self.prior == "sphere":
             noise = noise * (self.nz**0.5 / noise.norm(dim=1, keepdim=True))
         return noise
+
+    def fresh_labels(self, count: int, generator: torch.Generator, balanced: bool = True) -> Tensor:
+        """Draw class indices (count,) of fresh images, on the generator's device, among the classes that it knows."""
+        known = self.description.num_classes if self.classes is None else len(self.classes)
+        if balanced:
+            labels = balanced_labels(count, known, generator)
+        else:
+            labels = torch.randint(known, (count,), generator=generator, device=generator.device)
+        return labels if self.classes is None else torch.tensor(self.classes, device=labels.device)[labels]
 
     @torch.no_grad()
     def generate(self, latents: Tensor, conditions: Tensor) -> Tensor:
@@ -237,6 +249,7 @@ class GeneratorTeacher(Teacher):
         other.network = snapshot(self.network)
         if not torch.equal(order, torch.arange(len(order))):
             other.network = ReorderedGenerator(other.network, order.tolist()).to(self.device).requires_grad_(False)
+        other.classes = None if self.classes is None else sorted(order[self.classes].tolist())
         if self.labels is not None and self.conditions is not None:
             other.labels, other.conditions = (reordered_labels(one, order) for one in (self.labels, self.conditions))
         return other
@@ -259,13 +272,14 @@ class GeneratorTeacher(Teacher):
         return state | {name: tensor for name, tensor in stored.items() if tensor is not None} | self._schedules()
 
     def header(self) -> dict[str, Any]:
-        """Return the network's spec, prior, batch norm mode and the order of a curriculum."""
+        """Return the network's spec, prior, batch norm mode, a curriculum's order and the classes of fresh images."""
         spec = getattr(self.network, "spec", None)
         if spec is None:
             raise UserError(
                 f"{type(self.network).__name__} cannot be saved without its spec; make it with gendistill.objects.build"
             )
-        return {"network": spec, "prior": self.prior, "batch_norm": self.batch_norm, "shuffle": self.shuffle}
+        known = {} if self.classes is None else {"classes": self.classes}
+        return {"network": spec, "prior": self.prior, "batch_norm": self.batch_norm, "shuffle": self.shuffle} | known
 
     @classmethod
     def restore(
@@ -294,6 +308,7 @@ class GeneratorTeacher(Teacher):
             shuffle=header.get("shuffle", "none"),
             prior=header.get("prior", "normal"),
             batch_norm=header.get("batch_norm", "eval"),
+            classes=header.get("classes"),
             **others,
         )
         try:
@@ -307,13 +322,21 @@ class GeneratorTeacher(Teacher):
         return teacher
 
     def _fresh_images(self, count: int, generator: torch.Generator, balanced: bool = True) -> tuple[Tensor, Tensor]:
-        classes = self.description.num_classes
-        if balanced:
-            labels = balanced_labels(count, classes, generator)
-        else:
-            labels = torch.randint(classes, (count,), generator=generator, device=generator.device)
-        labels = labels.to(self.device)
+        labels = self.fresh_labels(count, generator, balanced).to(self.device)
         return self.generate(self.fresh(count, generator), labels), labels
+
+    def _check_classes(self, classes: Sequence[int]) -> list[int] | None:
+        count = self.description.num_classes
+        whole = isinstance(classes, Sequence) and all(type(one) is int and 0 <= one < count for one in classes)
+        if not (whole and classes and len(set(classes)) == len(classes)):
+            raise UserError(
+                f"classes says of which classes fresh images are: different numbers from 0 to {count - 1}, at least "
+                f"one; it is {str(classes)[:100]}"
+            )
+        if self.latents is not None:
+            raise UserError("classes are those of fresh images, and stored latents have labels of their own; give one")
+        found = sorted(classes)
+        return None if len(found) == count else found
 
     def _generate_in_chunks(self, latents: Tensor, conditions: Tensor) -> Tensor:
         pairs = zip(_chunks(latents), _chunks(conditions), strict=True)

@@ -203,6 +203,7 @@ def labelled(teacher: Kind, labeller: Labels | None) -> Kind:
     """
     other = copy.copy(teacher)
     other.labeller = None if labeller is None else labeller.to(teacher.device)
+    other.fitted_from = None
     if isinstance(other.labeller, Labeller):
         other.labeller.check(teacher.description)
     return other

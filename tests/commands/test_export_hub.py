@@ -14,30 +14,40 @@ from scipy import stats
 from gendistill.cli import main
 from gendistill.commands.published import interval, published
 from gendistill.data.description import Description, Normalisation
+from gendistill.data.load import load as load_data
 from gendistill.decodes import Formation
 from gendistill.errors import UserError
+from gendistill.evaluation.pooled import pooled
 from gendistill.nets.learners import MLP
 from gendistill.objects import build
 from gendistill.teacher import StoredImages, export, load, open_teacher, save
-from gendistill.teacher.labeller import Labeller
+from gendistill.teacher.fit import fitted
+from gendistill.teacher.identity import checksum
+from gendistill.teacher.labeller import Labeller, labelled
 from gendistill.teacher.own_exports import read_export
 
 pytest.importorskip("pyarrow")
 
 
-def learned(runs: list[float], name: str = "subset") -> dict:
+def learned(runs: list[float], name: str, checksum: str | None) -> dict:
     accuracy = {"mean": [sum(runs) / len(runs)], "std": [0.01], "runs": [runs]}
     learner = {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {}}
     learning = {"updates": [10], "accuracy": accuracy, "seeds": list(range(len(runs))), "learner": learner}
     learning["protocol"] = "condensation"
     fidelity = {"name": "FD[digits]", "value": 3.25, "n": 20}
-    teacher = {"kind": "real-subset", "images": 20, "path": name}
+    teacher = {"kind": "real-subset", "images": 20, "path": name, "checksum": checksum}
     return {"name": name, "teacher": teacher, "learning": learning, "fidelity": fidelity, "seconds": 12.0}
 
 
+@pytest.fixture(scope="module")
+def two_of_each() -> StoredImages:
+    return open_teacher("real:ipc=2", load_data("digits"))
+
+
 @pytest.fixture
-def hub(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    (tmp_path / "results.json").write_text(json.dumps({"teachers": [learned([0.70, 0.72, 0.77])]}))
+def hub(tmp_path: Path, capsys: pytest.CaptureFixture[str], two_of_each: StoredImages) -> Path:
+    found = {"teachers": [learned([0.70, 0.72, 0.77], "subset", checksum(two_of_each))]}
+    (tmp_path / "results.json").write_text(json.dumps(found))
     words = ["--format", "hub", "--output", str(tmp_path / "hub"), "--results", str(tmp_path / "results.json")]
     assert main(["export", "real:ipc=2", "--dataset", "digits", *words]) == 0
     said = capsys.readouterr().out
@@ -117,10 +127,13 @@ def test_a_teacher_comes_back_as_it_is_stored(tmp_path: Path) -> None:
     assert "| **privacy** | no formal guarantee" in card and "| lost |" not in card
 
 
-def test_a_card_has_what_an_audit_of_this_teacher_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_card_has_what_an_audit_of_this_teacher_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], two_of_each: StoredImages
+) -> None:
     attack = {"auc": 0.61, "low": 0.55, "high": 0.67}
     found = {"name": "real:ipc=2", "dataset": "digits", "verdict": "members are told", "members": 20, "others": 400}
-    found |= {"attacks": {"nearest": attack}, "teacher": {"path": "real:ipc=2", "kind": "real-subset", "images": 20}}
+    asked = {"path": "real:ipc=2", "kind": "real-subset", "images": 20, "checksum": checksum(two_of_each)}
+    found |= {"attacks": {"nearest": attack}, "teacher": asked}
     file = tmp_path / "audit.json"
     file.write_text(json.dumps(found))
     words = ["--dataset", "digits", "--format", "hub", "--audit", str(file), "--output"]
@@ -130,6 +143,11 @@ def test_a_card_has_what_an_audit_of_this_teacher_found(tmp_path: Path, capsys: 
     capsys.readouterr()
     assert main(["export", "real:ipc=3", *words, str(tmp_path / "other")]) == 2
     assert "is of another teacher than 'real:ipc=3': its images are 20, not 30" in capsys.readouterr().err
+    assert main(["export", "real:ipc=2", "--seed", "1", *words, str(tmp_path / "other")]) == 2
+    assert "though of the same size and data: its checksum is" in capsys.readouterr().err
+    file.write_text(json.dumps({key: value for key, value in found.items() if key != "teacher"}))
+    assert main(["export", "real:ipc=2", *words, str(tmp_path / "other")]) == 2
+    assert "does not say by a checksum of which teacher it is" in capsys.readouterr().err
     file.write_text(json.dumps(found | {"attacks": {"nearest": attack | {"auc": float("nan")}}}))
     assert main(["export", "real:ipc=2", *words, str(tmp_path / "other")]) == 2
     assert not (tmp_path / "other").exists()
@@ -147,8 +165,45 @@ def test_it_is_read_by_the_library_of_the_hub(hub: Path, tmp_path: Path) -> None
     assert found[0]["image"].size == (8, 8)
 
 
-def test_results_are_of_this_teacher() -> None:
-    both = {"teachers": [learned([0.5, 0.6], "one"), learned([0.7, 0.8], "two")]}
-    assert "75.0 %" in published(both, "f", "two")["test accuracy after 10 updates"]
-    with pytest.raises(UserError, match="has results of one and two"):
-        published(both, "f", "three")
+def test_results_are_of_this_teacher_by_its_checksum(two_of_each: StoredImages) -> None:
+    """Not by a name, a path, a size or a kind: another making has all of these, too."""
+    own, other = checksum(two_of_each), "0" * 64
+    both = {"teachers": [learned([0.5, 0.6], "same", other), learned([0.7, 0.8], "same", own)]}
+    for one in both["teachers"]:
+        one["dataset"] = "digits"
+    assert "75.0 %" in published(both, "f", "same", two_of_each)["test accuracy after 10 updates"]
+    for found, said in (
+        (both["teachers"][:1], "its checksum is 000000000000"),
+        ([both["teachers"][0], both["teachers"][0]], "none of 'same' by its checksum"),
+        ([both["teachers"][1], both["teachers"][1]], "more than one result of 'same'"),
+        ([learned([0.5], "same", None)], "does not say by a checksum of which teacher it is"),
+    ):
+        with pytest.raises(UserError, match=said):
+            published({"teachers": found}, "f", "same", two_of_each)
+    # A mean over several makings is of none of them.
+    several = pooled([learned([0.5], "same", one) | {"learning": None, "fidelity": None} for one in (own, other)])
+    with pytest.raises(UserError, match="has the mean over 2 teachers, of which 'same' is one at most"):
+        published({"teachers": [several]}, "f", "same", two_of_each)
+
+
+def test_a_checksum_is_of_what_learners_are_shown(tmp_path: Path) -> None:
+    classes = Description("three", ("a", "b", "c"), (1, 4, 4), Normalisation((0.5,), (0.5,)))
+    images = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    teacher = StoredImages(images, torch.arange(3), classes, metadata={"making": {"cpu_seconds": 1.0}})
+    save(teacher, tmp_path / "one.safetensors")
+    own = checksum(teacher)
+    assert checksum(load(tmp_path / "one.safetensors")) == own
+    assert checksum(StoredImages(images, torch.arange(3), classes)) == own  # notes are no part of it
+    changed = images.clone()
+    changed[0, 0, 0, 0] += 1e-6
+    others = [
+        StoredImages(changed, torch.arange(3), classes),
+        StoredImages(images, torch.tensor([0, 2, 1]), classes),
+        StoredImages(images, torch.arange(3), classes, learning_rates=torch.tensor([0.1])),
+        StoredImages(images, torch.arange(3), classes, batch_size=2),
+    ]
+    assert len({own, *map(checksum, others)}) == 5
+    turned = Description("three", ("c", "b", "a"), (1, 4, 4), Normalisation((0.5,), (0.5,)))
+    assert checksum(fitted(teacher, turned)) == own and not torch.equal(fitted(teacher, turned).labels, teacher.labels)
+    network = build({"class_path": "gendistill.nets.learners.MLP"}, MLP, num_classes=3, image_shape=(1, 4, 4))
+    assert checksum(labelled(teacher, Labeller(network, classes.normalisation))) != own

@@ -37,6 +37,15 @@ def test_a_table_across_architectures_in_one_command(run_json, tmp_path: Path, c
     assert "of several kinds of learners" in capsys.readouterr().out
 
 
+def test_a_learner_that_does_not_take_the_images_is_refused_before_any_is_trained(monkeypatch, capsys) -> None:
+    pytest.importorskip("timm")
+    monkeypatch.setattr("gendistill.evaluation.evaluate.learning_curve", lambda *_, **__: pytest.fail("trained"))
+    words = ["--dataset", "digits", "--learner", "MLP,timm:vit_tiny_patch16_224", "--no-fidelity"]
+    for given in (["evaluate", "real:ipc=1"], ["compare", "real:ipc=1", "real"]):
+        assert main([*given, *words]) == 2
+        assert "'vit_tiny_patch16_224' does not take images of 8x8 pixels" in capsys.readouterr().err
+
+
 def test_lists_of_learners_are_read_as_they_are_typed() -> None:
     found = learner_specs("ConvNet,timm:resnet10t, {class_path: MLP, init_args: {width: 3, depth: 1}}")
     assert found[0] == "gendistill.nets.learners.ConvNet" and found[1]["init_args"] == {"model": "resnet10t"}

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
 from gendistill import plot
 from gendistill.cli import main
 from gendistill.commands.search import rungs
 from gendistill.commands.search_space import Axis, axes, axis, grid
-from gendistill.commands.trials import COMPLETE, STOPPED, Trial, folder_of, hopeless
+from gendistill.commands.trials import COMPLETE, STOPPED, Race, Trial, as_folder, folder_of, hopeless
 from gendistill.errors import UserError
 from gendistill.report.parallel import places
 from gendistill.runs.checkpoint import noted_step
+from gendistill.runs.events import call_session, read_scalars
 from gendistill.yaml_file import dump_yaml
 
 CONFIG: dict[str, Any] = {
@@ -51,6 +54,10 @@ def test_values_and_ranges_are_read_as_they_are_typed() -> None:
     ]  # fmt: skip
     assert rungs("0.5,1") == [0.5, 1.0] and rungs("1") == [1.0]
     assert len({folder_of({"a.b": "1/2"}), folder_of({"a.b": "1-2"}), folder_of({"c.b": "1/2"})}) == 3
+    # A value of a sweep is the name of its folder, and never a way out of it.
+    assert as_folder("0.1", "0.1") == "0.1"
+    names = [as_folder(text, text) for text in ("..", "folder:../x", "folder:..-x", "a/b", "{width: 4}", "x" * 300)]
+    assert all("/" not in name and name.strip(".") and len(name) <= 80 for name in names) and len(set(names)) == 6
 
 
 @pytest.mark.parametrize(
@@ -82,6 +89,14 @@ def test_a_trial_below_the_median_of_its_rung_is_hopeless() -> None:
     ladders = {trial.number: [10, 20] for trial in trials}
     assert [one.number for one in hopeless(trials, trials, ladders, 0)] == [0, 1]
     assert hopeless(trials[:3], trials[:3], ladders, 0) == []  # too few to tell
+
+
+def test_a_trial_that_was_not_looked_at_is_not_hopeless() -> None:
+    """Its run was beyond the rung already, where stopping it saves nothing."""
+    trials = [Trial(number, {}, {10: score}) for number, score in enumerate((0.1, 0.4, 0.5, 0.6))]
+    late = Trial(4, {})
+    ladders = {trial.number: [10, 20] for trial in [*trials, late]}
+    assert [one.number for one in hopeless([*trials, late], [*trials, late], ladders, 0)] == [0, 1]
 
 
 def test_numbers_stand_where_they_belong_on_an_axis() -> None:
@@ -143,6 +158,105 @@ def test_optuna_remembers_its_trials(
     log.write_text("damaged\n" + log.read_text())
     assert main([*words, "--trials", "3"]) == 2
     assert "optuna.log', where Optuna keeps its trials, is damaged; move it away" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_hopeless_trial_of_optuna_is_pruned_there_at_what_it_reached(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optuna = pytest.importorskip("optuna")
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(dump_yaml(CONFIG))
+
+    def all_stop_but_the_first(race: Any, trials: Any, others: Any, data: Any, crew: Any = None) -> None:
+        for one in trials:
+            one.rungs, one.runs = {2: 0.1 * (1 + one.number)}, [0.1 * (1 + one.number)]
+            one.state = STOPPED if one.number else COMPLETE
+
+    monkeypatch.setattr("gendistill.commands.trials.Race.run", all_stop_but_the_first)
+    words = ["sweep", "small.yaml", "--over", "trainer.meta_lr=0.001..0.1:log", "--search", "optuna", "--root", "r"]
+    assert main([*words, "--trials", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["state"] for one in found["trials"]] == [COMPLETE, STOPPED, STOPPED] and found["best"] == 0
+    (log,) = Path("r").rglob("optuna.log")
+
+    def studies() -> list[list[tuple[str, float]]]:
+        storage = JournalStorage(JournalFileBackend(str(log)))
+        known = [optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)]
+        return [[(trial.state.name, round(trial.value, 6)) for trial in one.trials] for one in known]
+
+    assert studies() == [[("COMPLETE", 0.1), ("PRUNED", 0.2), ("PRUNED", 0.3)]]
+    # Trials of other settings, of other seeds and of other rungs are none of this search.
+    for other in (["--run.steps", "6"], ["--seeds", "2"], ["--rungs", "0.5,1"]):
+        assert main([*words, "--trials", "1", *other]) == 0
+    assert [len(one) for one in studies()] == [3, 1, 1, 1]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_of_other_settings_stands_for_no_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is at the step of a rung is judged without training: as what it is alone."""
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(dump_yaml(CONFIG))
+    words = ["sweep", "small.yaml", "--over", "trainer.meta_lr=0.1", "--search", "grid", "--rungs", "1", "--root", "r"]
+    assert main(words) == 0
+    (run,) = Path("r").rglob("seed-0")
+    shown = read_scalars(run / "evaluation")
+    # What chose, and not the test accuracy that was looked at afterwards.
+    (noted,) = Path("r").rglob("search.json")
+    assert shown["evaluation/accuracy"][0][1] == pytest.approx(json.loads(noted.read_text())["trials"][0]["accuracy"])
+    with_other = [[*words, "--trainer.batch_size", "16"], [*words, "--run.steps", "2"]]
+    said = ("holds a run with other settings", "is at step 4, beyond the 2 that are asked for; give --run.steps 4")
+    capsys.readouterr()
+    for given, sentence in zip(with_other, said, strict=True):
+        assert main(given) == 2 and sentence in capsys.readouterr().err
+    # A longer one goes on; it is beyond its first rung, at which nothing was measured.
+    assert main([*words[:-4], "--rungs", "0.5,1", "--root", "r", "--run.steps", "5", "--json"]) == 0
+    (trial,) = json.loads(capsys.readouterr().out)["trials"]
+    assert [rung["steps"] for rung in trial["rungs"]] == [5]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_workers_of_a_cluster_end_runs_at_their_rungs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gendistill.commands import away
+    from gendistill.commands.replication import Judge, Replications
+    from gendistill.commands.train import run_experiment
+
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(dump_yaml(CONFIG))
+    race = Race(Path("small.yaml"), "small-meta_lr", Replications(tmp_path, root=Path("r")), (0.5, 1.0))
+    asked: list[tuple[str, dict[str, int], list[bool]]] = []
+
+    def worker(crew: Any, given: Any, until: Any) -> None:
+        for judge, (replication,) in given:
+            for run in (run for runs in away._stages([(judge, [replication])], until) for run in runs):
+                asked.append((run.maker.name, run.goal, run.experiment.options.steps))
+                run_experiment(run.experiment, data=judge.data)
+                assert away._finished(run) and not away._finished(replace(run, until=None)) or run.goal == 4
+
+    monkeypatch.setattr(away, "do_away", worker)
+    trial = Trial(0, {"trainer.meta_lr": "0.1"})
+    data = race.replication(trial.values).experiment(0).load_data()
+    race.run([trial], [], data, crew=object())  # type: ignore[arg-type]
+    assert asked == [("small-meta_lr/meta_lr=0.1", 2, 4), ("small-meta_lr/meta_lr=0.1", 4, 4)]
+    assert list(trial.rungs) == [2, 4] and trial.state == COMPLETE
+    # What is finished elsewhere is looked at before it is taken for the run that is asked for.
+    other = replace(race, known=replace(race.known, overrides=[("--trainer.batch_size", "16")])).replication(
+        trial.values
+    )
+    with pytest.raises(UserError, match="holds a run with other settings"):
+        list(away._stages([(Judge(other, data), [other])], {}))
+    # A run that came from a worker is called what it is called here.
+    (run,) = Path("r").rglob("seed-0")
+    call_session(run, "its/name")
+    (event,) = [
+        event for file in run.glob("events*") for event in RawEventFileLoader(str(file)).Load() if b"its/name" in event
+    ]
+    assert b"session_start_info" in event
 
 
 @pytest.mark.parametrize(

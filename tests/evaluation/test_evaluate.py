@@ -9,12 +9,13 @@ import pytest
 from torch import Tensor
 
 from gendistill.data.description import Normalisation
-from gendistill.data.fingerprint import fingerprint
+from gendistill.data.fingerprint import fingerprint, split_fingerprint
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.evaluation.evaluate import evaluate
 from gendistill.evaluation.extractors import Extractor
 from gendistill.seeds import stream
+from gendistill.teacher.identity import checksum
 from gendistill.teacher.subset import RealSubset
 
 
@@ -44,8 +45,10 @@ def test_the_form_of_a_result(tiny_data: RealData) -> None:
     teacher = subset(tiny_data)
     result = evaluate(teacher, tiny_data, path="a/b.safetensors", name="real-subset", learning=LEARNING)
     assert list(result) == [
-        "name", "teacher", "dataset", "dataset_fingerprint", "software", "learning", "fidelity", "budget", "notes"
+        "name", "teacher", "dataset", "dataset_fingerprint", "test_fingerprint", "software", "learning", "fidelity",
+        "budget", "notes",
     ]  # fmt: skip
+    assert result["test_fingerprint"] == split_fingerprint(tiny_data.test)
     assert result["dataset_fingerprint"] == fingerprint(tiny_data)
     assert set(result["software"]) == {"gendistill", "torch", "python"} and "everything" not in result["teacher"]
     everything = evaluate(
@@ -54,7 +57,7 @@ def test_the_form_of_a_result(tiny_data: RealData) -> None:
     assert everything["teacher"]["everything"] is True
     parts = {"image_bytes": 12 * 64, "label_bytes": 12 * 8, "labeller_bytes": 0}
     size = {"images": 12, "decoded_images": 12, "bytes": teacher.bytes_stored} | parts
-    assert result["teacher"] == {"kind": "real-subset", "path": "a/b.safetensors"} | size
+    assert result["teacher"] == {"kind": "real-subset", "path": "a/b.safetensors", "checksum": checksum(teacher)} | size
     assert result["dataset"] == "bands"
     assert result["learning"]["updates"] == [2, 5]
     assert np.shape(result["learning"]["accuracy"]["runs"]) == (2, 2)

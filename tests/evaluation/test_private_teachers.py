@@ -24,6 +24,7 @@ from gendistill.privacy.promise import KEY
 from gendistill.runs.loop import train
 from gendistill.runs.options import RunOptions
 from gendistill.teacher import GeneratorTeacher, StoredImages, Teacher, open_teacher, save
+from gendistill.teacher.identity import checksum
 from gendistill.teacher.labeller import Labeller, labelled
 from trainers.enas import ENASTrainer
 
@@ -107,7 +108,8 @@ def test_a_labeller_takes_the_promise_away(tiny_data: RealData, private: StoredI
 
 
 @pytest.mark.parametrize("key", ["privacy", None])
-def test_a_card_has_no_distance_to_private_images(key: str | None) -> None:
+def test_a_card_has_no_distance_to_private_images(key: str | None, private: StoredImages) -> None:
     one: dict[str, Any] = {"fidelity": {"value": 3.0, "name": "FD", "n": 10}, "seconds": 20.0, "name": "x"}
-    facts = published({"teachers": [one | ({} if key is None else {key: PROMISE})]}, "results.json", "x")
+    one["teacher"] = {"checksum": checksum(private)}
+    facts = published({"teachers": [one | ({} if key is None else {key: PROMISE})]}, "results.json", "x", private)
     assert (set(facts) & {"distance to real images", "seconds to make"} == set()) is (key is not None)

@@ -84,6 +84,16 @@ def test_a_setting_is_what_it_says_and_not_how_it_is_written() -> None:
     both = [learning() | {"dataset_fingerprint": print_} for print_ in "ab"]
     assert [one.name for one in differing(both)] == ["data (fingerprint)"]
     assert [one.name for one in differing([learning() | {"dataset": name} for name in "ab"])] == ["data set"]
+    # A private teacher is judged on the test images alone: what others saw beside them is no setting of its results.
+    private = learning(split_sizes={"train": 10, "validation": 10, "test": 60})
+    private |= {"dataset_fingerprint": "b", "test_fingerprint": "t", "privacy": {"epsilon": 1.0}}
+    public = learning(split_sizes=sizes) | {"dataset_fingerprint": "a", "test_fingerprint": "t"}
+    assert not differing([public, private])
+    assert [one.name for one in differing([public, private | {"test_fingerprint": "u"}])] == [
+        "test images (fingerprint)"
+    ]
+    other = learning(split_sizes=sizes | {"test": 61}) | {"test_fingerprint": "t"}
+    assert [one.name for one in differing([private, other])] == ["test images"]
     assert not differing([learning(), {"learning": None}])
 
 

@@ -9,11 +9,27 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.evaluation.learning import learning_curve
-from gendistill.nets.learners import NORMALISATIONS
+from gendistill.nets.learners import NORMALISATIONS, build_learner
 from gendistill.nets.resnet import ResNet
 from gendistill.teacher import RealSubset
 
 PATH = "gendistill.nets.resnet.ResNet"
+
+
+def test_the_resnet18_of_the_condensation_papers_has_a_name() -> None:
+    named, spelt = (
+        build_learner(spec, num_classes=10, image_shape=(3, 32, 32))
+        for spec in (
+            f"{PATH}18",
+            {"class_path": PATH, "init_args": {"normalisation": "instance", "stem_pooling": False}},
+        )
+    )
+    assert {name: value.shape for name, value in named.state_dict().items()} == {
+        name: value.shape for name, value in spelt.state_dict().items()
+    }
+    named.load_state_dict(spelt.state_dict())
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(named.eval()(images), spelt.eval()(images))
 
 
 def count_by_hand(channels: int, width: int, classes: int) -> int:

@@ -57,7 +57,7 @@ def gan(**options: Any) -> PrivateGANTrainer:
 
 def gradients(**options: Any) -> PrivateGradientMatchingTrainer:
     """Return a small private gradient matching trainer."""
-    given = {"class_size": 30, "sample": 9, "matches": 2, "age": 2, "images_per_class": 2, "learner": LEARNER}
+    given = {"class_size": 30, "networks": 3, "sample": 9, "images_per_class": 2, "learner": LEARNER}
     return PrivateGradientMatchingTrainer(**(given | options))
 
 

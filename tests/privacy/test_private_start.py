@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from private_runs import DCGAN, embedding, gradients, matching, run
+from private_runs import DCGAN, embedding, gan, gradients, matching, run
 
 from gendistill import teacher as teachers
 from gendistill.data.real import RealData
@@ -117,13 +117,13 @@ def test_a_ledger_that_is_gone_is_not_begun_again(tiny_data: RealData, tmp_path:
 
 
 def test_an_older_ledger_is_refused(tiny_data: RealData, tmp_path: Path) -> None:
-    every: dict[str, Any] = {"sample": 90, "age": 0}  # all records, so that the exact formula counts
-    run(gradients(**every), tiny_data, tmp_path, steps=3)
+    every: dict[str, Any] = {"batch_size": 90, "spare": 40}  # all records, so that the exact formula counts
+    run(gan(**every), tiny_data, tmp_path, steps=3)
     older = (tmp_path / "run" / "privacy.json").read_bytes()
-    run(gradients(**every), tiny_data, tmp_path, steps=6)
+    run(gan(**every), tiny_data, tmp_path, steps=6)
     (tmp_path / "run" / "privacy.json").write_bytes(older)
     with pytest.raises(UserError, match=r"counts \d sums .* and the saved state was made with"):
-        run(gradients(**every), tiny_data, tmp_path, steps=7)
+        run(gan(**every), tiny_data, tmp_path, steps=7)
 
 
 def test_a_run_in_another_s_place_takes_none_of_its_sums(tiny_data: RealData, tmp_path: Path) -> None:

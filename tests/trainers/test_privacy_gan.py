@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
+from gendistill.evaluation.evaluate import evaluate
 from gendistill.federated.messages import Terms
 from gendistill.federated.server import Hub, Seat
 from gendistill.federated.shares import Shares
@@ -23,7 +24,9 @@ from gendistill.runs.context import RunContext
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.options import RunOptions
 from gendistill.seeds import Streams
-from gendistill.teacher import load, save
+from gendistill.teacher import GeneratorTeacher, load, save
+from gendistill.teacher.fit import fitted
+from gendistill.teacher.generated import open_generator
 from trainers.gan import GANTrainer
 from trainers.privacy_gan import PrivacyGANTrainer
 from trainers.privacy_sides import DiscriminatorHalf, GeneratorHalf, Teaching
@@ -266,6 +269,29 @@ def test_sites_by_class_are_asked_for_their_classes_and_make_them(tiny_data: Rea
     assert teacher.network.knows == [[0, 2], [1]]
     save(teacher, tmp_path / "teacher.safetensors")
     assert load(tmp_path / "teacher.safetensors").network.knows == [[0, 2], [1]]
+    # A site's own generator, alone, is asked for no class that it has never learned either, wherever it goes.
+    alone = trainer.generators[0].teacher()
+    save(alone, tmp_path / "site.safetensors")
+    back = load(tmp_path / "site.safetensors")
+    assert teacher.classes is None and alone.classes == back.classes == [0, 2]
+    for one in (alone, back):
+        drawn = [one.sample(20, torch.Generator(), balanced)[1] for balanced in (True, False)]
+        shown = next(iter(one.batches(1, 20, torch.Generator())))[1]
+        assert [set(labels.tolist()) for labels in (*drawn, shown)] == [{0, 2}] * 3
+    assert torch.bincount(back.sample(20, torch.Generator())[1], minlength=3).tolist() == [10, 0, 10]
+    turned = replace(back.description, class_names=tuple(reversed(back.description.class_names)))
+    assert fitted(back, turned).classes == [0, 2] and GeneratorTeacher(
+        back.network, back.description, classes=[0, 1]
+    ).in_order(torch.tensor([2, 0, 1]), turned).classes == [0, 2]
+    found = evaluate(back, tiny_data, learning=None, fidelity=None)
+    said = f"has learned no images of {tiny_data.description.class_names[1]}, and shows learners none"
+    assert any(said in one for one in found["notes"])
+    assert trainer.generators[0].gan.samples()["generator"].columns == 2
+    with pytest.raises(UserError, match="alone, and latents of every class are looked for"):
+        open_generator(str(tmp_path / "site.safetensors"), tiny_data, torch.device("cpu"))
+    for classes in ([], [0, 0], [3], ["a"], 1):
+        with pytest.raises(UserError, match="classes says of which classes fresh images are"):
+            GeneratorTeacher(back.network, back.description, classes=classes)
 
 
 def test_generators_of_sites_do_not_share_what_one_of_them_sent(tiny_data: RealData, tmp_path: Path) -> None:
