@@ -75,7 +75,9 @@ class Method:
         return sorted(set(fitting))
 
 
+NARROW = "learner: {class_path: gendistill.nets.learners.ConvNet, init_args: {width: 32}}"
 ONE_BATCH = (
+    "--trainer.probes", f"[{{state: fresh, {NARROW}}}, {{state: pool, size: 4, steps: 200, lr: 0.05, {NARROW}}}]",
     "--trainer.num_batches", "1", "--trainer.batch_size", "1000", "--trainer.condensed_size", "100",
     "--trainer.augment", "dsa",
 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gendistill import shipped
 from gendistill.data.real import RealData
 from gendistill.decodes import Decode, Identity
 from gendistill.errors import UserError, did_you_mean
@@ -17,7 +18,10 @@ from gendistill.spelling import typed
 from gendistill.teacher import StoredImages, Teacher, open_teacher
 from trainers.decoding import encoded
 
-FORMS = "a teacher file, a run directory, a folder of images or an export, or real images such as real:kcenter=10"
+FORMS = (
+    "a teacher file, a run directory, a set that comes with the project, a folder of images or an export, or real "
+    "images such as real:kcenter=10"
+)
 
 
 class Stored(NamedTuple):
@@ -46,7 +50,8 @@ def check_start(option: str, word: str, words: Collection[str]) -> None:
 
 def is_stored(word: str, words: Collection[str]) -> bool:
     """Return whether an option names images that are stored somewhere. The place may be gone when a run goes on."""
-    return word not in words and (any(mark in str(word) for mark in "/\\.:") or Path(word).exists())
+    named = any(mark in str(word) for mark in "/\\.:") or Path(word).exists() or shipped.name_of(word) is not None
+    return word not in words and named
 
 
 def stored_images(

@@ -18,6 +18,14 @@ CLASS_PATH = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*")
 PLAIN = (bool, int, float, str)
 
 
+def _is_word(value: str) -> bool:
+    """Return whether a text may be meant as a name: no number, no truth value, no list and no mapping in YAML."""
+    try:
+        return isinstance(parse_yaml(value, ""), str)
+    except UserError:
+        return False
+
+
 def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = False) -> Any:
     """Return a value converted to the type that is declared for it.
 
@@ -41,12 +49,16 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
         if CLASS_PATH.fullmatch(path):
             value, written_as_text = {"class_path": path}, False
         else:
-            near = f"; {suggestion(value)}".rstrip("; ")
+            near = f"; {suggestion(value)}".rstrip("; ") if _is_word(value) else ""
     refusal = UserError(f"{where} is {value!r}, expected {describe(hint)}{near}")
     if value is None and not written_as_text:
         if not allows(hint, type(None)):
             raise refusal
         return None
+    if written_as_text and isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        written = parse_yaml(value, where)
+        if isinstance(written, Mapping | list) and hint is not Any and _leaves_open(hint, written):
+            value, written_as_text = written, False
     if not written_as_text and _leaves_open(hint, value):
         # jsonargparse would build what looks like a class in there, and fill in arguments that the program gives later.
         return full_paths(value)
@@ -55,7 +67,7 @@ def check_value(value: Any, hint: Any, where: str, *, written_as_text: bool = Fa
     )
     if has_no_end(result):
         raise UserError(f"{where} is {value!r}; give numbers that are finite")
-    return full_paths(result.as_dict() if hasattr(result, "as_dict") else result)
+    return full_paths(_in_mappings(result))
 
 
 def _parsed(value: Any, hint: Any, refusal: UserError, written_as_text: bool) -> Any:
@@ -94,6 +106,15 @@ def _check_block(value: Any, hint: type, where: str) -> dict[str, Any]:
             near = did_you_mean(str(key), types) or f"it may be: {', '.join(types)}"
             raise UserError(f"{where} has no option '{key}'; {near.rstrip()}")
     return {key: check_value(item, types[key], f"{where}.{key}") for key, item in value.items()}
+
+
+def _in_mappings(value: Any) -> Any:
+    """Return a value with the parser's namespaces, at any depth, as mappings."""
+    if hasattr(value, "as_dict"):
+        return _in_mappings(value.as_dict())
+    if isinstance(value, Mapping):
+        return {key: _in_mappings(item) for key, item in value.items()}
+    return [_in_mappings(item) for item in value] if isinstance(value, list) else value
 
 
 def _is_spec(hint: Any) -> bool:

@@ -183,3 +183,11 @@ def test_a_file_without_a_trainer(folder: Path) -> None:
     with pytest.raises(UserError, match="bare.yaml names no trainer"):
         read("--config", "bare.yaml")
     assert read("--config", "bare.yaml", default="users_trainer.Plain").options.steps == 1
+
+
+def test_no_class_is_guessed_for_a_word_that_is_none() -> None:
+    words = ["--trainer", "trainers.distribution_matching.DistributionMatchingTrainer", "--trainer.labeller"]
+    with pytest.raises(UserError, match=r"labeller is 'true', expected keys and values or null$"):
+        read(*words, "true")
+    with pytest.raises(UserError, match="'gendistill.teacher.labeller.Labeller'"):
+        read(*words, "labeler")

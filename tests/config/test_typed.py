@@ -114,3 +114,14 @@ def test_a_class_named_inside_a_mapping_stays_a_mapping() -> None:
         check_value([1], dict[str, Any], "c.yaml: x")
     with pytest.raises(UserError, match="expected a list"):
         check_value([1], Sequence[Mapping[str, Any]], "c.yaml: x")
+
+
+def test_what_is_typed_holds_no_objects_of_the_parser_at_any_depth() -> None:
+    learner = {"class_path": "gendistill.nets.learners.ConvNet", "init_args": {"width": 4}}
+    text = "[{state: pool, learner: {class_path: gendistill.nets.learners.ConvNet, init_args: {width: 4}}}]"
+    for hint in (list[dict[str, Any]] | None, Sequence[Mapping[str, Any]], Any):
+        found = check_value(text, hint, "k", written_as_text=True)
+        assert repr(found) in (repr([{"state": "pool", "learner": learner}]), repr(text))
+    for hint in (dict[str, Any] | None, Mapping[str, Any]):
+        found = check_value(f"{{state: pool, terms: {text}}}", hint, "k", written_as_text=True)
+        assert repr(found) == repr({"state": "pool", "terms": [{"state": "pool", "learner": learner}]})

@@ -201,6 +201,7 @@ class Blind(nn.Module):
         ({"chunk": 0}, "chunk is 0"),
         ({"strength": {"rotat": 45.0}}, "strength names 'rotat'; did you mean 'rotate'"),
         ({"probe": {"state": "trunk"}, "learner": None}, "is a discriminator's"),
+        ({"probe": {"state": "trunk"}}, "is a discriminator's"),
         ({"probe": {"learner": LEARNER}}, "named twice"),
         ({"learner": {"class_path": f"{__name__}.Blind"}}, "Blind has no 'features'"),
     ],

@@ -56,7 +56,7 @@ def with_learner(probe: Mapping[str, Any] | None, learner: Mapping[str, Any] | N
         UserError: The learner is named twice.
     """
     spec = dict(probe or {})
-    if learner is None:
+    if learner is None or spec.get("state") == "trunk":  # a discriminator's body: there is no learner to put in
         return spec
     own = "class_path" in spec
     options = dict(spec.get("init_args") or {}) if own else spec
