@@ -22,10 +22,12 @@ from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.evaluation.condensation_controls import CONTROLS, control
 from gendistill.evaluation.condensation_metrics import image_gradients
+from gendistill.evaluation.protocols import named_strategy
 from gendistill.grids import Grid
 from gendistill.losses.batch_gradients import batch_cosines, batch_gradients
 from gendistill.losses.class_gradients import class_gradient_distance
 from gendistill.losses.matching import DISTANCES
+from gendistill.nets.learners import learner_for
 from gendistill.nets.modes import writes_statistics
 from gendistill.nets.parts import images_at_once
 from gendistill.runs.watch import Watched
@@ -80,8 +82,8 @@ class BatchCondensationTrainer(Trainer):
         distance: ``cosine_layerwise``, ``l2`` or ``mse``; see :func:`gendistill.losses.matching.gradient_distance`.
         probes: Networks to match in: a list of ``state`` (``fresh``, ``pretrained``, ``pool``) and the options of that
             kind, see :mod:`trainers.terms.probes`; a step draws one of each. None: a fresh one and one of a pool.
-        augment: Strategy by which a real batch and its condensed one are changed in the same way, such as
-            ``color_crop_cutout_scale_rotate``; None: none.
+        augment: Strategy by which a real batch and its condensed one are changed in the same way: ``dsa`` (without
+            ``flip`` where mirrored images are no images of the data set), names such as ``crop_scale``; None: none.
         batches_at_once: Batches that a step moves, those of the next step being the next ones; None: all.
         vectorised: Several batches in one pass; None: on a GPU. False, and always in a network with batch norm in train
             mode: one batch after another. The gradients are the same, and only what is in one pass has a graph.
@@ -145,7 +147,7 @@ class BatchCondensationTrainer(Trainer):
         self.label_rule = labels
         self.lr, self.lr_labels, self.distance = lr, lr_labels, distance
         self.probes = [make_probes(spec) for spec in (FRESH_AND_OLDER if probes is None else probes)]
-        self.augment = augment if parse(augment) else None
+        self.augment = augment if augment == "dsa" or parse(augment) else None
         self.batches_at_once, self.vectorised = batches_at_once, vectorised
         self.order = order
 
@@ -168,6 +170,7 @@ class BatchCondensationTrainer(Trainer):
         if self.num_batches is not None and (most := len(self.data.train) // self.sizes[0]):
             lowered(self, "num_batches", most, f"the training images make {counted(most, 'batch', 'batches')}")
         self.index = batch_order(self.data.train.labels, self.num_batches, self.sizes[0], self.run.options.seed)
+        self.strategy = named_strategy(self.augment, self.data.description)
         self.decode.attach(self.data, self.device)
         for place, probes in enumerate(self.probes):
             probes.attach(TrainerHost(self, f"condensation/{place}"))
@@ -401,10 +404,10 @@ class BatchCondensationTrainer(Trainer):
 
     def _change(self) -> Callable[[Tensor], Tensor]:
         """Draw an augmentation (b, N, C, H, W) -> (b, N, C, H, W) that all images of the step share."""
-        if self.augment is None:
+        if self.strategy is None:
             return lambda images: images
         stream = self.run.streams.on_host("augment")
-        drawn = draw_parameters(self.augment, 1, self.data.description.image_shape, stream)
+        drawn = draw_parameters(self.strategy, 1, self.data.description.image_shape, stream)
         return lambda images: apply(images.flatten(0, 1), drawn).view_as(images)
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
@@ -454,6 +457,8 @@ class BatchCondensationTrainer(Trainer):
             "image_gradients": image_gradients(sizes, self.steps // rounds, self.step, looks),
         }
         fixed = self.order == "fixed"
+        seen = [learner_for(probes.learner, self.data.description) for probes in self.probes] if self.optimise else []
+        seen = [spec for place, spec in enumerate(seen) if spec not in seen[:place]]
         labels = torch.cat([part.detach() for part in self.labels])
         return teacher_of(
             self.decode,
@@ -467,6 +472,7 @@ class BatchCondensationTrainer(Trainer):
                 "source": f"{type(self).__name__}, step {self.step}",
                 "seed": self.run.options.seed,
                 "condensation": card,
+                **({"learner": seen[0] if len(seen) == 1 else seen} if seen else {}),
             },
         )
 

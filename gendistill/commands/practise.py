@@ -46,7 +46,11 @@ def parser() -> Options:
         "which the one of largest entropy is taken and guided")  # fmt: skip
     add("--decay", type=float, default=0.2, metavar="X", help="share of the updates at the end, in which the rate "
         "falls to 0 and nothing is added")  # fmt: skip
-    add("--augment", metavar="OPS", help="augmentation of all that is shown, such as crop_scale_rotate; None: none")
+    add(
+        "--augment",
+        metavar="OPS",
+        help="augmentation of all that is shown, such as dsa or crop_scale_rotate; None: none",
+    )
     add("--lr", type=rate_list, default="0.03", metavar="LR,LR", help="learning rates, of which the validation split "
         "chooses, for each way of teaching; a teacher with learned ones is taught at those")  # fmt: skip
     add("--learner", metavar="SPEC", help="as for evaluate; None: the data set's own")

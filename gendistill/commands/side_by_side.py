@@ -46,16 +46,20 @@ class Lane:
     done: Callable[[], int]
 
 
-def run_side_by_side(lanes: Sequence[Lane]) -> None:
+def run_side_by_side(lanes: Sequence[Lane], threads: int | None = None) -> None:
     """Run all lanes at once to their ends.
 
     SIGINT, SIGTERM and SIGHUP are passed on, so that every run saves its state; so it does when this process dies.
+
+    Args:
+        lanes: What is run.
+        threads: On which each computes; None: see :func:`threads_each`.
 
     Raises:
         GendistillError: A command failed: its own sentence and exit code. The other lanes have saved their states.
         Interrupted: A signal came.
     """
-    running = [_Running(lane, threads_each(len(lanes))) for lane in lanes]
+    running = [_Running(lane, threads or threads_each(len(lanes))) for lane in lanes]
     try:
         with _passed_on(running) as received, _shown(lanes) as show:
             while any([one.goes_on(stopping=bool(received)) for one in running]):

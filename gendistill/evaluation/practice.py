@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from gendistill import sphere
-from gendistill.data.augment import augment
+from gendistill.data.augment import augment, parse
 from gendistill.data.description import Description
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
@@ -32,6 +32,7 @@ from gendistill.evaluation.ensemble import Separate
 from gendistill.evaluation.entropy import Logits, guided, hardest
 from gendistill.evaluation.parts import of, once
 from gendistill.evaluation.private_teachers import require_public, without_choice
+from gendistill.evaluation.protocols import named_strategy
 from gendistill.evaluation.rates import Candidate
 from gendistill.evaluation.settings import OWN
 from gendistill.evaluation.workers import Workers
@@ -68,7 +69,8 @@ class PracticePlan:
         decay: Share of the updates, in (0, 1].
         momentum: SGD's, in [0, 1).
         weight_decay: From 0.
-        augment: Strategy of :func:`gendistill.data.augment.augment` for everything that is shown, or None.
+        augment: What is done to everything that is shown: ``dsa``, names joined by ``_``
+            (:func:`gendistill.data.augment.parse`) or None.
 
     Raises:
         UserError: An option is out of range.
@@ -104,6 +106,8 @@ class PracticePlan:
         for name, (fits, allowed) in ranges.items():
             if not fits:
                 raise UserError(f"{name} is {getattr(self, name)}; give {allowed}")
+        if self.augment != "dsa":
+            parse(self.augment)
 
     def rate(self, step: int) -> float:
         """Return the learning rate of an update, counted from 0."""
@@ -321,13 +325,14 @@ class _Case:
             _shown(teacher, description, plan, draws) if pool is None else pool.batches(plan.updates, plan.batch_size)
         )
         augmenter = stream(seed, "evaluation/augment", self.device)
+        strategy = named_strategy(plan.augment, description)
         looks: list[float] = []
         moments: list[int] = []
         best, since, done = 0.0, 0, 0
         while done < plan.updates:
             batches = list(islice(shown, min(plan.look_every, plan.updates - done)))
-            if plan.augment not in (None, "", "none"):
-                batches = [(augment(images, plan.augment, augmenter), labels) for images, labels in batches]
+            if strategy not in (None, "", "none"):
+                batches = [(augment(images, strategy, augmenter), labels) for images, labels in batches]
             ensemble.train([batches], done)
             done += len(batches)
             looks.append(float(ensemble.accuracy([0], self.data.validation)[0]))

@@ -74,19 +74,16 @@ class ResNet(Learner):
 
 
 class ResNet18(ResNet):
-    """The ResNet18 of the condensation papers: every image by itself, and no pooling after the stem.
+    """The ResNet18 of the condensation papers: the one above without max pooling, by default with instance norm.
 
     Args:
-        num_classes: See :class:`ResNet`.
-        image_shape: See there.
-        width: See there.
-        normalisation: See there; ``batch`` makes their ResNet18BN.
-
-    Raises:
-        UserError: See there.
+        num_classes: Number of classes K, at least 2.
+        image_shape: (C, H, W) of the images.
+        width: Channels of the stem; 64 is published.
+        normalisation: See above; ``instance`` is DSA's and DM's, ``batch`` MTT's.
 
     Source:
-        The public code of Zhao et al. 2021, but for how weights are drawn, which is that of :class:`ResNet`.
+        Zhao & Bilen 2021, Table 4; their code but for how weights are drawn.
     """
 
     def __init__(

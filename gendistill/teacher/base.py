@@ -257,12 +257,14 @@ class Teacher(ABC):
         return value if isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool) else None
 
     def noted_spec(self, key: str) -> UntrustedSpec | None:
-        """Return a spec that the metadata name, which is not trusted; None where there is none.
+        """Return a spec that the metadata name, which is not trusted; of several the first, None where there is none.
 
         Raises:
             UserError: It is damaged, or asks for more than a file may.
         """
         value = self.metadata.get(key)
+        if isinstance(value, list):  # a method that trains learners of several kinds notes all of them
+            value = value[0] if value else None
         return None if value is None else UntrustedSpec(value, f"the teacher's '{key}'")
 
     def __repr__(self) -> str:

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gendistill.commands.judge import learner_spec
 from gendistill.errors import UserError
 from gendistill.nets.deep_learners import VGG11, AlexNet
 from gendistill.nets.learners import NORMALISATIONS, Learner
-from gendistill.nets.resnet import ResNet
+from gendistill.nets.resnet import ResNet, ResNet18
 
 
 def parameters(net: nn.Module) -> int:
@@ -67,6 +68,15 @@ def test_they_have_the_published_parameter_counts() -> None:
     assert parameters(VGG11(10, (3, 32, 32))) == parameters(VGG11(10, (3, 32, 32), normalisation="batch")) == 9_231_114
     assert parameters(AlexNet(10, (3, 32, 32))) == 1_872_202
     assert parameters(ResNet(10, (3, 32, 32), stem_pooling=False)) == 11_173_962
+
+
+def test_the_papers_resnet18_is_the_residual_classifier_without_pooling() -> None:
+    named = ResNet18(10, (3, 32, 32), width=8)
+    same = ResNet(10, (3, 32, 32), width=8, normalisation="instance", stem_pooling=False)
+    assert learner_spec("ResNet18") == "gendistill.nets.resnet.ResNet18"
+    same.load_state_dict(named.state_dict())
+    x = images(2, 3, 32, 32)
+    assert torch.equal(named.eval()(x), same.eval()(x)) and parameters(named) == parameters(same)
 
 
 @pytest.mark.parametrize("kind", [AlexNet, VGG11])

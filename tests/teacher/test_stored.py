@@ -142,3 +142,11 @@ def test_reordering_shows_the_same_images_and_rates_shuffled(description: Descri
     assert teacher.order == "fixed"
     with pytest.raises(UserError, match="stratified, shuffled, fixed"):
         teacher.reordered("backwards")  # type: ignore[arg-type]
+
+
+def test_of_several_learners_that_a_teacher_was_made_with_the_first_is_named(description: Description) -> None:
+    specs = [{"class_path": f"gendistill.nets.learners.{name}"} for name in ("LeNet", "MLP")]
+    for noted, expected in ((specs, specs[0]), (specs[1], specs[1])):
+        spec = make(description, metadata={"learner": noted}).noted_spec("learner")
+        assert spec is not None and spec.class_path == expected["class_path"]
+    assert make(description, metadata={"learner": []}).noted_spec("learner") is None

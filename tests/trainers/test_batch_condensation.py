@@ -12,6 +12,7 @@ from gendistill.batch_coresets import batch_order
 from gendistill.data.description import symmetric
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
+from gendistill.evaluation.architectures import kinds_seen
 from gendistill.evaluation.condensation_controls import CONTROLS, control_teacher
 from gendistill.evaluation.condensation_metrics import gradient_agreement, held_out_networks
 from gendistill.losses.matching import gradient_distance
@@ -53,6 +54,7 @@ def test_the_teacher_shows_one_small_batch_for_each_real_one(tiny_data: RealData
     teacher = load(trainer.run.directory.teacher)
     assert isinstance(teacher, StoredImages) and teacher.order == "fixed" and teacher.batch_size == 8
     assert teacher.images_stored == 48
+    assert kinds_seen(teacher) == {LEARNER["class_path"]}
     assert teacher.metadata["condensation"] == {
         "sizes": [16, 8], "batches": 6, "start": "random", "optimised": True, "image_gradients": 4 * 6 * (16 + 2 * 8)
     }  # fmt: skip
