@@ -12,7 +12,8 @@ from typing import Any
 from gendistill.commands.cluster import Crew
 from gendistill.commands.kept import read_evaluation
 from gendistill.commands.output import to_json
-from gendistill.commands.replication import Judge, Part, Replication, require_made
+from gendistill.commands.part import Part, require_made
+from gendistill.commands.replication import Judge, Replication
 from gendistill.commands.unit import PLACE, RUN, Unit
 from gendistill.config.experiment import Experiment
 from gendistill.config.plan import is_real

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gendistill.commands.kept import write_evaluation
-from gendistill.commands.replication import going_on_in, judged
+from gendistill.commands.part import going_on_in, judged
 from gendistill.errors import UserError
 from gendistill.json_file import Is, Keys, mapping, maybe, read_json, text, whole
 

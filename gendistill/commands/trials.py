@@ -17,15 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.commands.cluster import Crew
-from gendistill.commands.replication import (
-    Judge,
-    Replication,
-    Replications,
-    going_on_in,
-    judged,
-    require_made,
-    train_side_by_side,
-)
+from gendistill.commands.part import going_on_in, judged, require_made
+from gendistill.commands.replication import Judge, Replication, Replications, train_side_by_side
 from gendistill.config.plan import RUN
 from gendistill.errors import UserError
 from gendistill.plain import plain
