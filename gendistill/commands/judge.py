@@ -122,7 +122,7 @@ def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> arg
     add("--weight-decay", type=float, default=5e-4, metavar="W", help="of the learner, at least 0")
     add("--schedule", default="constant", metavar="NAME", help="of the learning rate: constant, cosine, "
         "step or one-cycle")  # fmt: skip
-    add("--augment", metavar="OPS", help="augmentation of the learner's batches, such as crop_flip; None: none")
+    add("--augment", metavar="OPS", help="augmentation of the learner's batches: dsa, or such as crop_flip; None: none")
     add("--augment-mode", default="single", metavar="HOW", help="single: one of them for each batch; each: one "
         "for each image; all: each of them")  # fmt: skip
     add("--augment-strength", type=named_numbers, metavar="OP=X,OP=X", help="how far they reach, such as rotate=45; "

@@ -208,12 +208,15 @@ def protocol(name: str, description: Description | None = None) -> Protocol:
 def expand(options: Mapping[str, Any], description: Description) -> dict[str, Any]:
     """Replace ``protocol: name`` in options of ``learning_curve`` by that protocol's; the other options win.
 
+    ``augment: dsa`` becomes what it means for the data, see :func:`named_strategy`.
+
     Raises:
         UserError: There is no such protocol.
     """
     named = options.get("protocol")
     own = {option: value for option, value in options.items() if option != "protocol"}
-    return own if named is None else protocol(named, description).options() | own
+    whole = own if named is None else protocol(named, description).options() | own
+    return whole | {"augment": named_strategy("dsa", description)} if whole.get("augment") == "dsa" else whole
 
 
 def with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:

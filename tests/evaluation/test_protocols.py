@@ -154,3 +154,10 @@ def test_an_unknown_protocol_is_explained(tiny_data) -> None:
         protocol("thesys", CIFAR)
     with pytest.raises(UserError, match="condensation-dsa"):
         evaluate(RealSubset.all(tiny_data.train, tiny_data.description), tiny_data, learning={"protocol": "x"})
+
+
+def test_dsa_by_its_name_is_what_it_is_of_a_protocol(tiny_data) -> None:
+    named = expand({"augment": "dsa"}, tiny_data.description)["augment"]
+    assert named == expand({"protocol": "condensation-dsa"}, tiny_data.description)["augment"] != "dsa"
+    assert expand({"protocol": "condensation", "augment": "dsa"}, tiny_data.description)["augment"] == named
+    assert expand({"augment": "crop"}, tiny_data.description) == {"augment": "crop"}
