@@ -19,6 +19,7 @@ from gendistill.config.experiment import DATA_TYPES
 from gendistill.config.help import GENERAL
 from gendistill.errors import UserError
 from gendistill.nets.dcgan import ConditionalDCGANDiscriminator, DCGANGenerator
+from gendistill.runs.options import RunOptions
 from gendistill.spelling import in_python, of_command, of_config, option, written, written_of_source
 from trainers.dataset_distillation import DistillationInner
 from trainers.gtn import GTNInner
@@ -40,6 +41,7 @@ SAID_BY = {
         (f"federated/{room}.py" for room in ("certificates", "over_grpc", "serving", "joining")), ("privacy",)
     ),
     "commands/cluster.py": ("replicate", "sweep"),
+    "commands/part.py": ("replicate", "sweep"),
     "commands/away.py": ("replicate", "sweep"),
     **dict.fromkeys((f"commands/{room}.py" for room in ("search", "search_space", "trials")), ("sweep",)),
     "commands/compare_away.py": ("compare",),
@@ -100,7 +102,8 @@ def options_of(command: str) -> set[str]:
     own = {str(value) for value in constants if re.fullmatch(r"--[a-z-]+", str(value))} | set(
         getattr(module, "OWN", ())
     )
-    return own | ({name.split()[0] for name, _ in GENERAL} | {"--KEY"} if command in OF_CONFIGS else set())
+    of_runs = {f"--run.{field.name}" for field in fields(RunOptions)}
+    return own | (of_runs | {name.split()[0] for name, _ in GENERAL} | {"--KEY"} if command in OF_CONFIGS else set())
 
 
 def commands_of(room: str, sentence: str) -> list[str]:

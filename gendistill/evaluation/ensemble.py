@@ -231,7 +231,8 @@ class Separate(Ensemble):
         """Train every learner on the next batches of its seed; see :meth:`Ensemble.train`."""
 
         if self._draw is None:
-            self._draw = draws(self.networks[0], batches[0][0][0])
+            with LENDING:  # it looks at the global generators, which others of the process may lend to their learners
+                self._draw = draws(self.networks[0], batches[0][0][0])
             if not self._draw:
                 # By a worker: what is compiled is compiled for as many cores as torch has there.
                 self.workers.map(lambda batch: self._loss.prepare(self.networks[0], *batch), batches[0][:1])

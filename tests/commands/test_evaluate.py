@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ def test_the_result_has_what_is_promised(place: Path, run_json) -> None:
     result = run_json("evaluate", "real:subset=50", "--dataset", "digits", "--json", "--no-fidelity", *QUICK)
     parts = {"image_bytes": 50 * 64, "label_bytes": 50 * 8, "labeller_bytes": 0}
     size = {"images": 50, "decoded_images": 50, "bytes": 50 * (64 + 8)} | parts
+    assert re.fullmatch("[0-9a-f]{64}", result["teacher"].pop("checksum"))
     assert result["teacher"] == {"kind": "real-subset", "path": "real:subset=50"} | size
     assert result["dataset"] == "digits" and result["fidelity"] is None
     learning = result["learning"]
@@ -149,6 +151,7 @@ def test_images_of_unequal_size_are_made_equal(pictures: Path, run_json, capsys:
     equal = ["--dataset", str(pictures), "--image-size", "8", "--channels", "1"]
     quick = ["--no-fidelity", "--learner", "gendistill.nets.learners.MLP", *QUICK]
     result = run_json("evaluate", "real:ipc=1", "--json", "--output", "one.json", *equal, *quick)
+    del result["teacher"]["checksum"]
     assert result["dataset"] == "pictures" and result["teacher"] == {
         "kind": "real-subset", "path": "real:ipc=1", "images": 2, "decoded_images": 2, "bytes": 2 * (64 + 8),
         "image_bytes": 2 * 64, "label_bytes": 2 * 8, "labeller_bytes": 0,

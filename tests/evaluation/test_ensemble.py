@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gendistill.evaluation import ensemble as ensembles
 from gendistill.evaluation.ensemble import Separate, build_learner, right
 from gendistill.evaluation.rates import candidates
 from gendistill.evaluation.stacked import Stacked
@@ -169,6 +171,21 @@ def test_what_learners_draw_is_their_own(strategy, tiny_data) -> None:
         assert torch.equal(alone.parameters[0], found[0][len(tried)])
     rows = found[0]
     assert not torch.equal(rows[0], rows[len(tried)])
+
+
+def test_generators_of_the_process_are_looked_at_by_one_thread_at_a_time(tiny_data, monkeypatch) -> None:
+    """Whether a learner draws is seen by global generators, which other threads may lend meanwhile."""
+    held = []
+
+    def looks(network: Any, images: Any) -> bool:
+        held.append(ensembles.LENDING.locked())
+        return False
+
+    monkeypatch.setattr(ensembles, "draws", looks)
+    with Workers(1) as workers:
+        ensemble = made(Separate, SPECS[1], tiny_data, ways(tiny_data, "sgd"), workers)
+        ensemble.train(lessons(soft=False), 0)
+    assert held == [True] and not ensembles.LENDING.locked()
 
 
 def test_learners_that_do_not_draw_are_known(tiny_data) -> None:
