@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from gendistill.data.siamese import Siamese
 from gendistill.decodes.choice import Choice
@@ -131,13 +131,16 @@ class PrivateGradientMatchingTrainer(ReleasedTrainer, MatchingTrainer):
         self.sums.at_once = 32
         counter = Counter("private gradients", "networks")
         for place in range(self.networks):
-            self.released(place)
+            self.released(place, self.gradient_network(place))
             counter(place + 1, self.networks)
 
-    def released(self, place: int) -> Tensor:
-        """Return the noisy mean gradients in one network, (K, P) of each class or (1, P) of all, from its file."""
-        network, change = self.network_of(place), self.change_of(place)
-        network.requires_grad_(True)
+    def gradient_network(self, place: int) -> nn.Module:
+        """Return the network of a sum, whose weights want gradients."""
+        return self.network_of(place).requires_grad_(True)
+
+    def released(self, place: int, network: nn.Module) -> Tensor:
+        """Return the noisy mean gradients in a sum's network, (K, P) of each class or (1, P) of all, from its file."""
+        change = self.change_of(place)
         total = self.sums.release(
             self.sum_name_of(place, rate=self.rate, clip=self.clip, by_class=self.by_class),
             lambda images, labels: record_gradients(network, record_loss, changed(change, images, labels), labels),
@@ -165,8 +168,8 @@ class PrivateGradientMatchingTrainer(ReleasedTrainer, MatchingTrainer):
             ``loss/gradients``: the distance to the noisy gradients, summed over classes.
         """
         self.choose_network()
-        self.wanted = self.released(self.chosen)
-        network = self.network_of(self.chosen).requires_grad_(True)
+        network = self.gradient_network(self.chosen)
+        self.wanted = self.released(self.chosen, network)
         return {"loss/gradients": self.match(network, batch[0])}
 
     def group_distance(self, network: Any, index: Tensor, change: Siamese, shown: Tensor, first_class: int) -> Tensor:

@@ -360,7 +360,8 @@ def test_gradients_without_noise_are_those_of_the_images_of_a_class_or_of_all(
     run(trainer, small, tmp_path, steps=1, sample_every=0)
     images = trainer.normalisation.apply(small.train.images)
     for place in range(3):
-        network, found = trainer.network_of(place).requires_grad_(True), trainer.released(place)
+        network = trainer.gradient_network(place)
+        found = trainer.released(place, network)
         assert len(found) == (3 if by_class else 1)
         for label, row in enumerate(found):
             rows = small.train.labels == label if by_class else slice(None)
@@ -376,7 +377,7 @@ def test_a_step_moves_classes_whose_gradient_is_another_one(
 ) -> None:
     trainer = gradients(optimizer="sgd", by_class=by_class)
     run(trainer, tiny_data, tmp_path, steps=1, sample_every=0)
-    network = trainer.network_of(0).requires_grad_(True)
+    network = trainer.gradient_network(0)
     before = trainer.images.detach().clone()
     labels = torch.arange(3)[:, None].expand(-1, 2)
     losses = torch.nn.functional.cross_entropy(network(before.flatten(0, 1)), labels.flatten(), reduction="none")
