@@ -42,6 +42,8 @@ HELP = """\
 LOCAL = "local:"
 PATIENCE = 20
 """Seconds for a scheduler to answer."""
+SECONDS_FOR_ONE_THAT_FITS = 20
+"""Of waiting where all workers that have come are of other versions."""
 SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_LINES = 0.2, 15.0
 SHOWN = 4
 """Units at work that a line names."""
@@ -346,7 +348,14 @@ class Crew:
             )
         while not self._workers():
             time.sleep(SECONDS_BETWEEN_LOOKS)
+        # Workers that were started together come one after the other, and the first may be the one of another version.
+        deadline = time.monotonic() + SECONDS_FOR_ONE_THAT_FITS
         self._look_at_versions()
+        while self._unfit.keys() >= self._workers().keys() and time.monotonic() < deadline:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            if not self._unfit.keys() >= self._workers().keys():
+                self._look_at_versions()
+        self._fit()
 
     def _security(self, distributed: Any) -> Any:
         protocol, given = self.cluster.protocol, self.cluster
@@ -397,7 +406,6 @@ class Crew:
                 note(
                     f"the worker {where} has torch {there['torch']}, here it is {here['torch']}: last digits may differ"
                 )
-        self._fit()
 
     def _told(self, event: Any) -> None:
         with contextlib.suppress(TypeError, KeyError, ValueError):
