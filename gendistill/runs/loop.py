@@ -6,27 +6,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
 
-import gendistill
 from gendistill.data.fingerprint import PARTS, contents, require_unchanged
 from gendistill.data.real import RealData
 from gendistill.errors import DivergenceError, UserError
-from gendistill.grids import Grid
-from gendistill.json_file import Is, Keys, check, mapping, real, size, table_of, text, truth, whole
+from gendistill.json_file import check
 from gendistill.links.exchanges import OWN
 from gendistill.links.ledger import of_steps
-from gendistill.links.record import ROWS, write_links
+from gendistill.links.record import write_links
 from gendistill.making import KEY as MAKING
 from gendistill.making import entry
 from gendistill.notes import collected
 from gendistill.plain import plain
 from gendistill.privacy.promise import KEY as PRIVACY
 from gendistill.runs.attributes import UNFIT, not_finite
-from gendistill.runs.best import RECORD, Best, KeepBest
+from gendistill.runs.best import Best, KeepBest
 from gendistill.runs.callbacks import Callback, Now, built
 from gendistill.runs.checkpoint import load_state, save_state, settle
 from gendistill.runs.configuration import as_stored, bound, differing, flatten, require_same
@@ -35,85 +32,26 @@ from gendistill.runs.device import choose_device
 from gendistill.runs.directory import RunDirectory
 from gendistill.runs.failure import again, exactly, failure, kept
 from gendistill.runs.loggers import Logger, Loggers, TensorBoard
-from gendistill.runs.metrics import METRICS, Metrics
+from gendistill.runs.metrics import Metrics
 from gendistill.runs.observe import GlobalRandomness, untouched
 from gendistill.runs.options import RunOptions
 from gendistill.runs.processes import Processes, StoppedByAnother
 from gendistill.runs.progress import Progress
+from gendistill.runs.saved import STATE, notes_on_origin, software
 from gendistill.runs.signals import Interrupted, StopSignals
 from gendistill.runs.spent import Spent
+from gendistill.runs.trainable import Trainable
 from gendistill.runs.tune import threads_of
 from gendistill.runs.tuning import Tuning
-from gendistill.runs.watch import WATCH, Watch, Watched
+from gendistill.runs.watch import Watch
 from gendistill.seeds import Streams
 from gendistill.teacher import Teacher, save
 from gendistill.teacher.clouds import plots
 from gendistill.teacher.files import is_intact
 from gendistill.teacher.sentences import listing
-from gendistill.words import counted, listed
+from gendistill.words import counted
 
 ANOTHER_RUN = "choose another run.name, or set run.fresh to true to discard that run"
-
-
-class Trainable(Protocol):
-    """What the loop asks of a trainer."""
-
-    other_data: dict[str, dict[str, Any]]
-    """What data sets besides the run's own hold, by name, from :meth:`attach` on."""
-
-    def known_of(self, data: RealData) -> RealData:
-        """Return what the run may know of its data."""
-
-    def read(self, data: Callable[[], RealData], processes: Processes) -> RealData:
-        """Return the data, read by those processes that need it."""
-
-    def attach(self, run: RunContext, data: RealData) -> None:
-        """Take the run and the data; make networks and optimisers."""
-
-    def sharing(self) -> Processes:
-        """Return the processes whose metrics of a step are averaged, this one among them."""
-
-    def bring_together(self) -> None:
-        """Bring to the main process what it saves and shows; called in every process."""
-
-    def next_batch(self) -> tuple[Tensor, Tensor]:
-        """Return this process's part of the next batch."""
-
-    def train_step(self, batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor]:
-        """Make one update and return named scalars."""
-
-    def recorded(self) -> Mapping[str, Tensor]:
-        """Return what was logged beside it in that step."""
-
-    def expected(self, steps: int) -> Mapping[str, int]:
-        """Return the bytes that so many steps must send, by kind; nothing where that is not known."""
-
-    def notes_on_length(self, step: int, before: int, now: int) -> list[str]:
-        """Return what to say of a run that goes on to another number of steps than it was begun with."""
-
-    def samples(self) -> Mapping[str, Tensor | Grid]:
-        """Return picture grids by name."""
-
-    def teacher(self) -> Teacher:
-        """Return what was learned so far."""
-
-    def measured(self) -> Mapping[str, float]:
-        """Return how good it is, by name."""
-
-    def modules(self) -> dict[str, nn.Module]:
-        """Return the networks by name."""
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the optimisers by name."""
-
-    def watched(self) -> Watched:
-        """Return what is to be watched beside NaN."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that training changes."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put a state back."""
 
 
 ENDED = 1000
@@ -186,56 +124,6 @@ def largest_share(data: RealData) -> float:
     """Return the accuracy of a guesser on the training images: the share of the largest class."""
     counts = torch.bincount(data.train.labels, minlength=data.description.num_classes)
     return float(counts.max()) / max(len(data.train), 1)
-
-
-def software() -> dict[str, str]:
-    """Return the versions that a saved state was made with."""
-    return {"gendistill": gendistill.__version__, "torch": str(torch.__version__)}
-
-
-def notes_on_origin(state: Mapping[str, Any]) -> list[str]:
-    """Return what is to be told of the version of this program, and of torch, that saved a state."""
-    if not state["checked"]:
-        return ["the saved state has no checksum, as those of earlier versions; damage to it could not be seen"]
-    before, now = state.get("software") or {}, software()
-    differing = [name for name in now if before.get(name) != now[name]]
-    if not differing:
-        return []
-    then = listed([f"{name} {before.get(name, 'of a version that is not known')}" for name in differing])
-    today = listed([f"{name} {now[name]}" for name in differing])
-    return [f"the state was saved with {then} and is continued with {today}: later steps may differ in last digits"]
-
-
-STATE = Keys(
-    required={
-        "format": Is(text, "text"),
-        "version": Is(whole, "a number"),
-        "step": Is(whole, "a number of steps"),
-        "seconds": Is(size, "a number of seconds"),
-        "device": Is(text, "a kind of device"),
-        "checked": Is(truth, "true or false"),
-        **{name: Is(mapping, "an object") for name in ("trainer", "streams", "global")},
-        "metrics": METRICS,
-        "reported": Is(table_of(real), "means of metrics"),
-    },
-    optional={
-        **{name: Is(mapping, "an object") for name in ("software", "config", "data")},
-        "cpu_seconds": Is(size, "a number of seconds"),
-        "peaks": Is(table_of(whole), "numbers of bytes by name"),
-        "other_data": Is(table_of(mapping), "what other data sets hold"),
-        "watch": WATCH,
-        "kept_best": RECORD,
-        "best": Is(
-            table_of(lambda one: isinstance(one, list) and len(one) == 2 and whole(one[0]) and real(one[1])),
-            "steps and numbers by name",
-        ),
-        "links": ROWS,
-        "tuned": Is(text, "what the run's trial chose, as text"),
-    },
-    # What a later version saves is no use without that version.
-    others=Is(lambda value: False, "nothing of that name; continue the run with the version that saved it"),
-)
-"""What the loop reads of a saved state."""
 
 
 @dataclass(frozen=True)
