@@ -33,8 +33,8 @@ from gendistill.notes import note
 
 AGREES, DISAGREES, UNDECIDED = "agrees", "disagrees", "too few runs"
 SHOWN, OTHER, NOT, CANNOT = "nothing to compare", "runs on other data", "not measured", "cannot be run here"
-TRIED = "runs at the scale smoke"
-STATUSES = (AGREES, DISAGREES, UNDECIDED, OTHER, SHOWN, TRIED, NOT, CANNOT)
+TRIED, BEGUN = "runs at the scale smoke", "begun"
+STATUSES = (AGREES, DISAGREES, UNDECIDED, OTHER, SHOWN, TRIED, BEGUN, NOT, CANNOT)
 SCALES = ("paper", "two-cores", "mnist", "reduced", "smoke")
 """The nearest to a source first; of a replication that was run at several, the first is shown."""
 NO_SOURCE = "runs that others show"
@@ -115,8 +115,9 @@ def standings(known: Replications, roots: Sequence[Path] = ()) -> list[Standing]
         known: Where they are; under its root results are looked for, whatever the scale.
         roots: Look under these instead; of equally near results that of the first is shown.
     """
-    measured = _measured(roots or [known.root])
-    found = [_standing(known, name, measured.get(name, [])) for name in known.ids()]
+    places = roots or [known.root]
+    measured, begun = _measured(places), _begun(places)
+    found = [_standing(known, name, measured.get(name, []), name in begun) for name in known.ids()]
     return sorted(found, key=lambda one: (one.source == NO_SOURCE, one.source, natural(one.table), natural(one.name)))
 
 
@@ -155,7 +156,7 @@ def missing(config: Mapping[str, Any], said: Reported | None, root: str | None) 
     return tuple(sentences)
 
 
-def _standing(known: Replications, name: str, results: list[Mapping[str, Any]]) -> Standing:
+def _standing(known: Replications, name: str, results: list[Mapping[str, Any]], begun: bool) -> Standing:
     replication = replace(known, scale=None).open(name)
     config = read_config(replication.path, known.read)
     scale = "paper" if "paper" in (config.get("scales") or {}) else None
@@ -176,7 +177,7 @@ def _standing(known: Replications, name: str, results: list[Mapping[str, Any]]) 
     )
     one = Standing(name, replication.path, source, table, said, data, nearest, (), lacking)
     if nearest is None:
-        return replace(one, status=CANNOT if lacking else NOT)
+        return replace(one, status=BEGUN if begun else CANNOT if lacking else NOT)
     if nearest["scale"] == "smoke":
         return replace(one, status=TRIED)
     if nearest["dataset"] != data or changed(nearest):
@@ -217,6 +218,12 @@ def _measured(roots: Sequence[Path]) -> dict[str, list[Mapping[str, Any]]]:
             continue
         found.setdefault(values["id"], []).append(values)
     return found
+
+
+def _begun(roots: Sequence[Path]) -> set[str]:
+    """Return the ids of which a run lies below a root, at a scale that is not there for a try alone."""
+    runs = (run for root in roots for run in (root / "replication").glob("*/*/*/seed-*/config.yaml"))
+    return {run.parts[-3] for run in runs if run.parts[-5] != "smoke"}
 
 
 def _rank(scale: str | None) -> int:

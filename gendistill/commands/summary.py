@@ -11,6 +11,7 @@ from gendistill.commands.replicated import sentence
 from gendistill.commands.replication import Replications
 from gendistill.commands.standing import (
     AGREES,
+    BEGUN,
     CANNOT,
     DISAGREES,
     NO_SOURCE,
@@ -33,6 +34,7 @@ MEANING = {
     OTHER: "measured on other data than the source's, or with options that change the config: shown, not compared",
     SHOWN: "on the source's data; the source gives no number and no order",
     TRIED: "its whole way was gone in a few updates, whose numbers mean nothing and are not shown",
+    BEGUN: "a run of it lies below the root and no result yet: the same command goes on",
     NOT: "nothing lies below the root, and nothing is missing to run it",
     CANNOT: "nothing lies below the root, and something is missing on this machine to run it as published",
 }

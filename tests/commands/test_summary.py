@@ -131,6 +131,18 @@ def test_a_damaged_result_is_left_out_with_a_note(place: Path, capsys: pytest.Ca
     assert "not measured" in lines["a-2"] and "`configs/replication/a-1.yaml`" not in page
 
 
+def test_a_row_that_was_begun_is_told_from_one_of_which_nothing_is_there(place: Path) -> None:
+    for scale, name in (("paper", "a-4"), ("smoke", "a-2")):
+        run = place / "replication" / scale / "digits" / name / "seed-0"
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.yaml").write_text("{}")
+    (place / "replication/paper/digits/a-2/results.json").unlink()
+    page = made(place)
+    lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert "| begun: it lacks a telescope |" in lines["a-4"].replace("\\", "") and "not measured" in lines["a-2"]
+    assert "| begun | 1 | a run of it lies below the root and no result yet" in page
+
+
 def test_options_that_change_a_config_are_said_and_their_number_is_not_compared(place: Path) -> None:
     file = place / "replication/paper/digits/a-1/results.json"
     values = json.loads(file.read_text()) | {"options": ["--trainer.lr=9"]}
