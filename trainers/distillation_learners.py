@@ -13,6 +13,7 @@ from gendistill.evaluation.pretraining import Pretraining, load_source
 from gendistill.evaluation.victims import trained_learners
 from gendistill.initial import Initial
 from gendistill.nets.learners import learner_for
+from gendistill.runs.counter import counter_of
 from gendistill.seeds import derive_seed
 from trainers.trainer import Trainer
 
@@ -87,13 +88,14 @@ class DistillationLearners:
         self.noted: dict[str, Any] = {"learner": self.initial.learner} | self.initial.metadata()
         if self.victim == "fresh":
             return []
+        tell = counter_of(trainer.run, "victims", "updates")
         # Seeds far from 0, 1, ...: evaluation takes networks that distillation never met.
         base = derive_seed(seed, "distillation/victims") >> 8
         initial = self.initial if self.initial.metadata() else None
         if self.source is None:
             seeds = [base + place for place in range(self.victims)]
             spec = self.initial.learner
-            return trained_learners(spec, trainer.data, seeds, initial=initial, **self.training)
+            return trained_learners(spec, trainer.data, seeds, initial=initial, progress=tell, **self.training)
         plan = Pretraining(
             {key: value for key, value in self.source.items() if key != "root"},
             self.initial.learner,
@@ -105,7 +107,7 @@ class DistillationLearners:
         self.noted |= plan.metadata()
         source = load_source(self.source, description, trainer.device)
         trainer.other_data[source.description.name] = contents(source)
-        return plan.pool(source)
+        return plan.pool(source, tell)
 
     def draw(self, trainer: Trainer, pool: list[nn.Module]) -> list[tuple[nn.Module, int]]:
         """Return this process's learners of this meta-step, and a seed for what each draws while it trains.

@@ -15,6 +15,7 @@ from gendistill.errors import UserError
 from gendistill.evaluation.ensemble import build_learner
 from gendistill.evaluation.victims import trained_learners
 from gendistill.nets.learners import learner_for
+from gendistill.runs.counter import counter_of
 from gendistill.seeds import derive_seed
 from gendistill.teacher import Labeller, open_teacher
 from gendistill.teacher.labeller import check_temperature
@@ -89,7 +90,8 @@ class LabellerPlan:
         if trainer.run.directory.has_state:
             network = build_learner(spec, description, seed).requires_grad_(False)
         else:
-            (trained,) = trained_learners(spec, data, [seed], updates=self.updates, lr=self.lr)
+            tell = counter_of(trainer.run, "labeller", "updates")
+            (trained,) = trained_learners(spec, data, [seed], updates=self.updates, lr=self.lr, progress=tell)
             network = snapshot(trained)
         return network
 

@@ -19,7 +19,7 @@ from gendistill.data.siamese import Siamese
 from gendistill.decodes.choice import Choice
 from gendistill.errors import UserError
 from gendistill.losses.matching import gradient_distance
-from gendistill.runs.counter import Counter
+from gendistill.runs.counter import counter_of
 from trainers.checks import check_counts
 from trainers.image_optimisers import Kind
 from trainers.matching import MatchingTrainer
@@ -129,7 +129,7 @@ class PrivateGradientMatchingTrainer(ReleasedTrainer, MatchingTrainer):
         count_start(self)
         self.noise_multiplier = self.ledger.noise_for(self.networks + self.spare, self.rate)
         self.sums.at_once = 32
-        counter = Counter("private gradients", "networks")
+        counter = counter_of(self.run, "private gradients", "networks")
         for place in range(self.networks):
             self.released(place, self.gradient_network(place))
             counter(place + 1, self.networks)

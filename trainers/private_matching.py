@@ -18,7 +18,7 @@ from gendistill.data.siamese import Siamese
 from gendistill.decodes.choice import Choice
 from gendistill.errors import UserError
 from gendistill.losses.matching import feature_matching
-from gendistill.runs.counter import Counter
+from gendistill.runs.counter import counter_of
 from trainers.checks import check_counts
 from trainers.chunks import class_means
 from trainers.distribution_matching import DistributionMatchingTrainer
@@ -124,7 +124,7 @@ class PrivateDistributionMatchingTrainer(ReleasedTrainer, DistributionMatchingTr
         count_start(self)
         self.noise_multiplier = self.ledger.noise_for(self.networks + self.spare)
         self.sums.at_once = max(1, self.chunk // 4) * self.data.description.num_classes
-        counter = Counter("private means", "networks")
+        counter = counter_of(self.run, "private means", "networks")
         found = []
         for place in range(self.networks):
             found.append(self._released(place))

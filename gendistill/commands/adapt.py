@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     """Run ``gendistill adapt``."""
     given = parser().parse(argv)
     from gendistill.evaluation.adaptation import adaptation_report
+    from gendistill.runs.counter import Counter
     from gendistill.runs.device import choose_device
     from gendistill.teacher.reference import open_teacher
 
@@ -53,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
             networks=given.networks,
             split=given.split,
             seed=given.seed,
+            progress=Counter("networks on the source", "updates"),
         )
     return hand_over(result, text, as_json=given.json, output=given.output)
 

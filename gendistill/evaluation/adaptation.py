@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +37,7 @@ def adaptation_report(
     split: str = "test",
     rates: Sequence[Rate] = RATES,
     seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Measure networks trained on the source: as they are, after the distilled images, after random real images.
 
@@ -55,6 +56,7 @@ def adaptation_report(
         split: Where accuracy is measured: ``test``, ``validation`` or ``train``.
         rates: Rates that are tried for the real images.
         seed: Draws these images.
+        progress: Called with the updates on the source that each network has made, and their number.
 
     Returns:
         Plain values: ``source``, ``target``, ``known``, ``learner``, ``split``, ``updates``, ``images``, ``networks``
@@ -79,7 +81,7 @@ def adaptation_report(
     seeds = [plan.first_seed] if plan.known else list(range(networks))
     given = named_source(plan, source_root) if source is None else source
     trained_on = load_source(given, data.description, device, source_root)
-    pool = plan.trained(trained_on, seeds)
+    pool = plan.trained(trained_on, seeds, progress)
     updates = len(teacher.learning_rates)
 
     def measure(ensemble: Ensemble, members: Sequence[int]) -> Tensor:

@@ -7,7 +7,7 @@ brought to the target's shape (:mod:`gendistill.data.conversion`), and then see 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -99,13 +99,21 @@ class Pretraining:
         """Whether the images were made for the one network that they meet again in evaluation."""
         return self.networks == 1
 
-    def pool(self, data: RealData) -> list[nn.Module]:
+    def pool(self, data: RealData, progress: Callable[[int, int], None] | None = None) -> list[nn.Module]:
         """Return the networks that images are distilled for, trained on the source in the target's shape."""
-        return self.trained(data, [self.first_seed + place for place in range(self.networks)])
+        return self.trained(data, [self.first_seed + place for place in range(self.networks)], progress)
 
-    def trained(self, data: RealData, seeds: Sequence[int]) -> list[nn.Module]:
-        """Return a network a seed, trained on the source in the target's shape ``data``."""
-        return trained_learners(self.learner, data, seeds, initial=self.initial, **self.training)
+    def trained(
+        self, data: RealData, seeds: Sequence[int], progress: Callable[[int, int], None] | None = None
+    ) -> list[nn.Module]:
+        """Return a network a seed, trained on the source in the target's shape ``data``.
+
+        Args:
+            data: The source.
+            seeds: Of the networks.
+            progress: Called with the updates that each has made, and their number.
+        """
+        return trained_learners(self.learner, data, seeds, initial=self.initial, progress=progress, **self.training)
 
 
 def named_source(plan: Pretraining, root: str | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -32,6 +32,7 @@ def trained_learners(
     momentum: float = 0.9,
     batch_size: int = 64,
     initial: Initial | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[nn.Module]:
     """Return learners trained on the real training images; see :func:`taught_learners`.
 
@@ -44,6 +45,7 @@ def trained_learners(
         momentum: See there.
         batch_size: See there.
         initial: See there.
+        progress: See there.
     """
     return taught_learners(
         spec,
@@ -55,6 +57,7 @@ def trained_learners(
         momentum=momentum,
         batch_size=min(batch_size, len(data.train)),
         initial=initial,
+        progress=progress,
         device=data.train.labels.device,
     )
 
@@ -71,6 +74,7 @@ def taught_learners(
     momentum: float = 0.9,
     batch_size: int = 64,
     initial: Initial | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[nn.Module]:
     """Return learners trained on a teacher by SGD with momentum and a cosine schedule.
 
@@ -85,6 +89,7 @@ def taught_learners(
         momentum: In [0, 1).
         batch_size: Images an update.
         initial: Where they start, if not as usual.
+        progress: Called with the updates that each has made, and their number.
 
     Returns:
         One network a seed, in evaluation mode.
@@ -108,4 +113,6 @@ def taught_learners(
         for chunk in lessons.chunks([updates]):
             ensemble.train(chunk, done)
             done += len(chunk[0])
+            if progress is not None:
+                progress(done, updates)
     return [network.eval() for network in ensemble.networks]

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from gendistill.bars import bar, in_notebook
+from gendistill.runs.context import RunContext
 from gendistill.runs.progress import SECONDS_BETWEEN_LINES, duration
 from gendistill.visible import visible
+
+Tell = Callable[[int, int], None]
+"""Takes how much is done, and of how much."""
+
+
+def counter_of(run: RunContext, what: str, unit: str) -> Tell:
+    """Return what tells of the work before a run's first step; nobody is told where ``run.progress`` is false.
+
+    Args:
+        run: The run; of several processes the first one speaks.
+        what: See :class:`Counter`.
+        unit: See there.
+    """
+    return Counter(what, unit) if run.options.progress and run.processes.main else lambda done, total: None
 
 
 class Counter:

@@ -98,8 +98,7 @@ class Interpolated(Trained):
         super().attach(host)
         self.members = [self._begun(f"first/{position}") for position in range(self.size)]
         if not host.trainer.run.directory.has_state:
-            for member in self.members:
-                self.teach(member, self.steps)
+            self.teach_before([self.steps] * self.size)
         self.between = self.new("between")
 
     def draw(self) -> Probe:

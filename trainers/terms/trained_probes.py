@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
 import torch
@@ -9,10 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
+from gendistill.runs.counter import counter_of
 from trainers.batch import Batch
 from trainers.checks import check_words
 from trainers.terms.probes import Host, Probe, Probes, ShowingHost
 
+BETWEEN_WORDS = 20
+"""Updates after which it is said how far they are."""
 LearnFrom = Literal["real", "synthetic"]
 MEMORY = 0.9
 """What the running mean of a network's accuracy keeps at each update."""
@@ -117,6 +121,19 @@ class Trained(Probes):
         network.train(self.mode == "train")
         member["age"] += updates
 
+    def teach_before(self, updates: Sequence[int]) -> None:
+        """Make the members' updates before the run's first step, and say how far that is.
+
+        Args:
+            updates: How many of each member.
+        """
+        tell, done, total = counter_of(self.host.trainer.run, "probes", "updates"), 0, sum(updates)
+        for member, count in zip(self.members, updates, strict=True):
+            for first in range(0, count, BETWEEN_WORDS):
+                self.teach(member, some := min(BETWEEN_WORDS, count - first))
+                done += some
+                tell(done, total)
+
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD(network.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
@@ -134,7 +151,7 @@ class Pretrained(Trained):
         super().attach(host)
         self.members = [self.born("pretrained")]
         if not host.trainer.run.directory.has_state:
-            self.teach(self.members[0], self.steps)
+            self.teach_before([self.steps])
 
     def draw(self) -> Probe:
         """Return the network."""
@@ -168,8 +185,7 @@ class Pool(Trained):
         super().attach(host)
         self.members = [self.born(f"first/{position}") for position in range(self.size)]
         if not host.trainer.run.directory.has_state:
-            for position, member in enumerate(self.members):
-                self.teach(member, position * self.steps // self.size)
+            self.teach_before([position * self.steps // self.size for position in range(self.size)])
 
     def draw(self) -> Probe:
         """Return the next network of the pool, after its updates."""

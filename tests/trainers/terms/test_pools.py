@@ -50,6 +50,25 @@ def test_a_growing_pool_gets_networks_until_it_is_full_and_then_the_oldest_leave
     assert ages[0] > ages[-1] and len({id(member["network"]) for member in pool.members}) == 4
 
 
+@pytest.mark.parametrize("progress", [True, False])
+def test_how_far_networks_are_before_the_first_step_is_said_where_progress_is_shown(
+    tiny_data: RealData,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    progress: bool,
+) -> None:
+    monkeypatch.setattr("gendistill.runs.counter.SECONDS_BETWEEN_LINES", 0)
+    probe: dict[str, Any] = {"state": "pool", "size": 2, "steps": 60, "batch_size": 4}
+    labeller = {"learner": LEARNER, "updates": 3}
+    options: dict[str, Any] = {"images_per_class": 2, "real_batch": 8, "learner": LEARNER, "augment": "none"}
+    trainer = DistributionMatchingTrainer(**options, probe=probe, labeller=labeller)
+    attached(trainer, tiny_data, tmp_path, progress=progress)
+    said = capsys.readouterr().err
+    lines = ("probes: 20 of 30 updates", "probes: 30 of 30 updates", "labeller: 3 of 3 updates")
+    assert [line in said for line in lines] == [progress] * 3
+
+
 def test_networks_in_between_lie_on_the_way_from_the_first_to_the_trained_weights(
     tiny_data: RealData, tmp_path: Path
 ) -> None:
