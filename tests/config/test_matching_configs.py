@@ -15,7 +15,7 @@ from gendistill.teacher import StoredImages, load
 from trainers.gradient_matching import LOOPS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-TODAY = ["dm/mnist-10", "dm/cifar10-10", "dm/cifar10-idm", "dm/cifar10-ncfm", "dm/cifar10-dream"]
+TODAY = ["dc/cifar10-idc", "dm/mnist-10", "dm/cifar10-10", "dm/cifar10-idm", "dm/cifar10-ncfm", "dm/cifar10-dream"]
 SCALED = ["dc/mnist", "dc/mnist-dsa", "dc/cifar10", "dc/cifar10-dsa", "dm/mnist", "dm/cifar10"]
 
 # Tables 1-4, 6-8 and section 2.3 of Shi & Chen 2022, in %. Typed again here, so that a slip in a config is noticed.
@@ -51,7 +51,7 @@ def test_the_smoke_scale_trains(name: str, tmp_path: Path) -> None:
     found = load(tmp_path / f"{name}-smoke" / "teacher.safetensors")
     assert isinstance(found, StoredImages) and found.label_counts == [10] * 10 and found.images.isfinite().all()
     # Digits are not mirrored.
-    augmented = "dsa" in name or name.startswith("dm")
+    augmented = "dsa" in name or name.startswith("dm") or name in TODAY
     dsa = "color_crop_cutout" if "ncfm" in name else "color_crop_cutout_scale_rotate"
     assert found.metadata["augmentation"] == (dsa if augmented else "none")
     assert found.decoded_images == (400 if name in TODAY else 100)
@@ -64,6 +64,17 @@ def test_crops_are_chosen_at_the_smoke_scale(name: str, tmp_path: Path) -> None:
     assert main(["train", *words, *place]) == 0
     found = load(tmp_path / f"{name}-smoke" / "teacher.safetensors")
     assert isinstance(found, StoredImages) and found.labeller is not None and found.images.isfinite().all()
+
+
+def test_idc_takes_a_new_network_for_every_hundred_matches_which_learns_from_real_images_in_between() -> None:
+    config = at_scale(read_config(CONFIGS / "dc/cifar10-idc.yaml"), "paper", "idc")
+    options = config["trainer"]["init_args"]
+    assert config["run"]["steps"] == 2000 * 100 and (options["outer_loops"], options["inner_loops"]) == (1, 0)
+    # 2,000 real images in batches of 64; one network at a time.
+    assert options["probe"] == {
+        "state": "growing", "size": 1, "first": 1, "every": 100, "taught": 1, "steps": -(-2000 // 64), "batch_size": 64,
+    }  # fmt: skip
+    assert options["lr_images"] == 0.005 / 0.25**2 and options["distance"] == "mse" and options["real_batch"] == 64
 
 
 def test_the_settings_of_idm_and_ncfm_for_a_gpu_are_those_published() -> None:
