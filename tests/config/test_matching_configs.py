@@ -15,7 +15,7 @@ from gendistill.teacher import StoredImages, load
 from trainers.gradient_matching import LOOPS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-TODAY = ["dc/cifar10-idc", "dm/mnist-10", "dm/cifar10-10", "dm/cifar10-idm", "dm/cifar10-ncfm", "dm/cifar10-dream"]
+TODAY = ["dc/cifar10-idc", "dm/mnist-10", "dm/cifar10-10", "dm/cifar10-idm", "dm/mnist-ncfm", "dm/cifar10-dream"]
 SCALED = ["dc/mnist", "dc/mnist-dsa", "dc/cifar10", "dc/cifar10-dsa", "dm/mnist", "dm/cifar10"]
 
 # Tables 1-4, 6-8 and section 2.3 of Shi & Chen 2022, in %. Typed again here, so that a slip in a config is noticed.
