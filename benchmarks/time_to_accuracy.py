@@ -90,6 +90,7 @@ METHODS: dict[str, Method] = {
     "DREAM": Method("dm/cifar10-dream.yaml"),
     "DC": Method("dc/{data}.yaml", "reduced", 1280),
     "DSA": Method("dc/{data}-dsa.yaml", "reduced", 1280),
+    "IDC": Method("dc/cifar10-idc.yaml"),
     "MTT": Method("mtt/{data}.yaml", "reduced", 640),
     "GTN": Method("gtn/{data}.yaml", "reduced", 448),
     "batch condensation": Method("condensation/digits.yaml", steps=1600, words=ONE_BATCH),
