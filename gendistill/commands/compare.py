@@ -85,6 +85,7 @@ def main(argv: Sequence[str]) -> int:
         if one.references:
             code = _compare(given, cluster, named=one.names) or code
         if one.note:
+            sys.stdout.flush()  # the note belongs below what was printed, also where both go to one pipe
             print(f"judge anew: {one.note}", file=sys.stderr)
     return code
 
