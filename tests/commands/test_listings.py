@@ -29,7 +29,8 @@ def test_configs_are_listed_in_a_line_each(capsys: pytest.CaptureFixture[str]) -
     every = [path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.rglob("*.yaml"))]
     others = [name for name in every if not name.startswith("replication/")]
     assert [line.split()[0] for line in lines[: len(others)]] == sorted(others)
-    assert f"{len(every) - len(others)} more" in lines[len(others)] and "digits-gan, mnist-gan" in lines[-1]
+    assert f"{len(every) - len(others)} more" in lines[len(others)]
+    assert "digits-gan, mnist-gan" in lines[-2] and "sets to judge" in lines[-1] and "mnist-10" in lines[-1]
     few = said(capsys, "configs", "PacGAN", "embedded").splitlines()
     assert [line.split()[0] for line in few] == ["gan/digits-pacgan"]
     assert len(said(capsys, "configs", "replication/").splitlines()) == len(every) - len(others)

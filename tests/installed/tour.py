@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("gendistill", "trainers", "configs")
 FILES = ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
-GENERATORS = "checkpoints/*.safetensors"
+TEACHERS = ("checkpoints/*.safetensors", "checkpoints/*.json")
 BLOCK = re.compile(r"^```(sh|python)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INSTALL = "python -m venv .venv\n.venv/bin/pip install gendistill\n. .venv/bin/activate\n"
 
@@ -60,7 +60,7 @@ def build_wheel(place: Path) -> Path:
     source = place / "source"
     for name in SOURCES:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in (*(ROOT / name for name in FILES), *ROOT.glob(GENERATORS)):
+    for file in (*(ROOT / name for name in FILES), *(found for pattern in TEACHERS for found in ROOT.glob(pattern))):
         target = source / file.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, target)
