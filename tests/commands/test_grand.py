@@ -22,12 +22,12 @@ TABLES = ["ours-grand-mnist-1", "ours-grand-mnist-10", "ours-grand-mnist-50", "o
 def test_every_row_of_every_table_is_known(name: str, scale: str, tmp_path: Path) -> None:
     known = Replications(CONFIGS, scale, tmp_path)
     table = known.open(name)
-    assert table.plan.images_per_class == int(name.rpartition("-")[2]) and len(table.plan.sized) == 9
+    assert table.plan.images_per_class == int(name.rpartition("-")[2]) and len(table.plan.sized) == 11
     assert f"real:herding={table.plan.images_per_class}" in table.plan.beside.values()
     wanted = {"smoke": "digits", "reduced": "digits"}.get(scale, "cifar10" if "cifar10" in name else "mnist")
     assert table.experiment(0).data["name"] == wanted
     rows = [row for _, row in beside(table, None, 10**6) if not isinstance(row, str)]
-    assert len(rows) > 9 and {row.experiment(0).data["name"] for row in rows} == {wanted}
+    assert len(rows) > 11 and {row.experiment(0).data["name"] for row in rows} == {wanted}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -36,7 +36,7 @@ def test_the_table_is_made_in_one_command_and_again_at_once(tmp_path: Path, caps
     assert main([*words, "--run.device", "cpu"]) == 0
     found = json.loads(capsys.readouterr().out)
     names = [one["name"] for one in found["teachers"]]
-    assert len(names) == 15 and names[0] == "real" and {"RDED", "herding", "GAN"} < set(names)
+    assert len(names) == 17 and names[0] == "real" and {"RDED", "herding", "GAN"} < set(names)
     for one in found["teachers"]:
         assert len(one["architectures"]) == 2 and one["architectures"][0]["updates"] == [2, 5]
         made = one["teacher"].get("making")
