@@ -129,7 +129,7 @@ def summary(known: Replications, words: Words, own: Mapping[str, str | None], as
     require_place(file)
     names = register.matching(known, words.positional)
     found = [one for one in standings(known, roots(words)) if one.name in names]
-    content = page(found, known).encode()
+    content = page(found).encode()
     atomic_write(Path(file), lambda out: out.write(content))
     print(to_json(register.as_values(found) | {"files": {"page": file}}) if as_json else f"page     {file}")
     if not as_json:

@@ -41,7 +41,8 @@ def replicate(replication: Replication, workers: Crew | None = None) -> dict[str
     Returns:
         Plain values that ``report`` reads too: ``id``, ``scale``, ``dataset``, ``seeds``, ``options`` (those
         that were typed and change what the config says), ``teachers`` (results of the
-        evaluators, pooled over seeds), ``columns``, ``replicated`` (for each of them ``name``, ``accuracy`` and
+        evaluators, pooled over seeds), ``columns``, ``replicated`` (for each of them ``name``, ``id`` where it is the
+        replication of that id, judged as that one's config says, ``accuracy`` and
         ``fidelity`` at the end with ``mean``, ``std`` and ``runs``, the latter with ``n`` images each,
         ``further`` measures, ``cpu_seconds`` of making and judging all its runs (None: not counted), and
         ``reported``), ``notes``.
@@ -77,13 +78,12 @@ def _replicate(replication: Replication, judge: Judge, workers: Crew | None) -> 
         train_side_by_side(judge, [replication, *others])
     runs = seeds_of(judge, replication)
     shown = (runs[0]["learning"] or {}).get("epoch", runs[0]["teacher"])["images"]
-    named: list[tuple[str, Reported | None, Sequence[dict[str, Any]]]] = [(of, replication.reported, runs)]
+    named: list[tuple[str, Replication | None, Sequence[dict[str, Any]]]] = [(of, replication, runs)]
     found_beside = beside(replication, shown, len(judge.data.train))
     if workers is not None:
         do_away(workers, [(judge, [other for _, other in found_beside])])
     for name, other in found_beside:
-        said = other.reported if isinstance(other, Replication) else None
-        named.append((name, said, seeds_of(judge, other)))
+        named.append((name, other if isinstance(other, Replication) else None, seeds_of(judge, other)))
     teachers = [pooled(found) | {"name": name} for name, _, found in named]
     # The table shows the numbers of updates that were asked for and every end; ends of epochs are for the figures.
     ends = {one["learning"]["updates"][-1] for one in teachers if one["learning"]}
@@ -96,9 +96,19 @@ def _replicate(replication: Replication, judge: Judge, workers: Crew | None) -> 
         "options": _options(replication),
         "teachers": teachers,
         "columns": sorted({*asked, *ends}),
-        "replicated": [_row(result, said, found) for result, (_, said, found) in zip(teachers, named, strict=True)],
+        "replicated": [
+            _row(result, one.reported if one else None, found)
+            | ({"id": one.name} if one and _judged_alike(one, replication) else {})
+            for result, (_, one, found) in zip(teachers, named, strict=True)
+        ],
         "notes": _notes(replication, judge),
     }
+
+
+def _judged_alike(one: Replication, table: Replication) -> bool:
+    """Return whether a table judges a row as the row's own config says, so that it is measured with the table."""
+    parts = ("learning", "learners", "fidelity", "further")
+    return not one.own and all(getattr(one.plan, part) == getattr(table.plan, part) for part in parts)
 
 
 def _row(result: Mapping[str, Any], said: Reported | None, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

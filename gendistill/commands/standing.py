@@ -38,6 +38,8 @@ STATUSES = (AGREES, DISAGREES, UNDECIDED, OTHER, SHOWN, TRIED, BEGUN, NOT, CANNO
 SCALES = ("paper", "two-cores", "mnist", "reduced", "smoke")
 """The nearest to a source first; of a replication that was run at several, the first is shown."""
 NO_SOURCE = "runs that others show"
+WITHIN = "within"
+"""In results that are those of a row of a table: the table's id."""
 _SPREAD = Keys(
     optional={
         "mean": Is(number, "a number"),
@@ -65,6 +67,7 @@ SHAPE = Keys(
             Keys(
                 required={"name": Is(text, "text")},
                 optional={
+                    "id": Is(text, "text"),
                     "accuracy": _ACCURACY,
                     "fidelity": _SPREAD,
                     "further": Keys(others=_SPREAD),
@@ -162,6 +165,8 @@ def _standing(known: Replications, name: str, results: list[Mapping[str, Any]], 
     scale = "paper" if "paper" in (config.get("scales") or {}) else None
     config = at_scale(config, scale, replication.path)
     said = replication.reported
+    if said is not None and said.ahead:
+        results = [one for one in results if WITHIN not in one]  # an order needs the rows that it is of
     source, _, table = said.source.partition(", ") if said else (NO_SOURCE, "", "")
     data = str((config.get("data") or {}).get("name") or "digits")
     root = next((value for option, value in reversed(known.overrides) if option == "--data.root"), None)
@@ -203,8 +208,12 @@ def status(found: tuple[Agreement, ...]) -> str:
 
 
 def _measured(roots: Sequence[Path]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return all results below some roots by id; a file that cannot be used is left out, with a note."""
+    """Return all results below some roots by id, those of rows that a table has measured among them.
+
+    A file that cannot be used is left out, with a note.
+    """
     found: dict[str, list[Mapping[str, Any]]] = {}
+    rows: list[tuple[str, Mapping[str, Any]]] = []
     for file in (file for root in roots for file in sorted((root / "replication").glob("*/*/*/results.json"))):
         try:
             values = read_json(file, SHAPE)
@@ -217,6 +226,14 @@ def _measured(roots: Sequence[Path]) -> dict[str, list[Mapping[str, Any]]]:
             note(f"{error}; it is left out")
             continue
         found.setdefault(values["id"], []).append(values)
+        rows += [
+            (row["id"], {**values, "id": row["id"], "teachers": [one], "replicated": [row], WITHIN: values["id"]})
+            for one, row in zip(values["teachers"][1:], values["replicated"][1:], strict=True)
+            if "id" in row
+        ]
+    # Of equally near results a row's own come first: they have what stands beside it, too.
+    for name, values in rows:
+        found.setdefault(name, []).append(values)
     return found
 
 

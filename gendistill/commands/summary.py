@@ -8,7 +8,6 @@ from pathlib import Path
 from gendistill import __version__
 from gendistill.commands.register import cells, counts, measured_words
 from gendistill.commands.replicated import sentence
-from gendistill.commands.replication import Replications
 from gendistill.commands.standing import (
     AGREES,
     BEGUN,
@@ -20,6 +19,7 @@ from gendistill.commands.standing import (
     SHOWN,
     TRIED,
     UNDECIDED,
+    WITHIN,
     Standing,
     changed,
 )
@@ -33,19 +33,18 @@ MEANING = {
     UNDECIDED: "on the source's data, with too few runs, or with runs too far apart, to tell",
     OTHER: "measured on other data than the source's, or with options that change the config: shown, not compared",
     SHOWN: "on the source's data; the source gives no number and no order",
-    TRIED: "its whole way was gone in a few updates, whose numbers mean nothing and are not shown",
+    TRIED: "its whole way was gone in a few updates, whose numbers mean nothing: named below the tables of its source",
     BEGUN: "a run of it lies below the root and no result yet: the same command goes on",
     NOT: "nothing lies below the root, and nothing is missing to run it",
     CANNOT: "nothing lies below the root, and something is missing on this machine to run it as published",
 }
 
 
-def page(found: Sequence[Standing], known: Replications) -> str:
+def page(found: Sequence[Standing]) -> str:
     """Return the page in Markdown.
 
     Args:
         found: Where each replication stands, those of one table behind each other.
-        known: Where they are.
     """
     lines = [
         "# Results of the replications",
@@ -62,15 +61,8 @@ def page(found: Sequence[Standing], known: Replications) -> str:
         "[the rule of comparisons](evaluation-comparing.md). CPU time is of making and judging the row's runs, in "
         "brackets with those of all that is shown beside it (runs that several rows show are counted in each).",
     ]
-    before: tuple[str, str] | None = None
-    for one in found:
-        if before is None or one.source != before[0]:
-            lines += ["", f"## {markdown(one.source)}"]
-        if (group := (one.source, one.table)) != before:
-            before = group
-            head = "| id | reported | measured | scale, data, runs | CPU time, s | status |"
-            lines += ["", *([f"### {markdown(one.table)}", ""] if one.table else []), head, "|---|---|---|---|---|---|"]
-        lines.append(_row(one, known))
+    for source in dict.fromkeys(one.source for one in found):
+        lines += ["", f"## {markdown(source)}", *_source([one for one in found if one.source == source])]
     measured = [one for one in found if one.results is not None and one.status != TRIED]
     if measured:
         lines += ["", "## How each number was made", ""]
@@ -113,7 +105,24 @@ def _order(one: Agreement) -> str:
     return f"{one.what}: {told}, {points}"
 
 
-def _row(one: Standing, known: Replications) -> str:
+def _source(found: Sequence[Standing]) -> Iterator[str]:
+    """Yield the tables of a source; of rows that were only tried there is a name alone, as there is nothing to read."""
+    tried = [one for one in found if one.status == TRIED]
+    table: str | None = None
+    for one in found:
+        if one.status == TRIED:
+            continue
+        if one.table != table:
+            table = one.table
+            head = "| id | reported | measured | scale, data, runs | CPU time, s | status |"
+            yield from ("", *([f"### {markdown(table)}", ""] if table else []), head, "|---|---|---|---|---|---|")
+        yield _row(one)
+    if tried:
+        names = ", ".join(f"`{one.name}`" for one in tried)
+        yield from ("", f"{TRIED[0].upper()}{TRIED[1:]}, {counted(len(tried), 'row')}: {names}.")
+
+
+def _row(one: Standing) -> str:
     measured, of, cpu = cells(one)
     status = one.status
     if one.found:
@@ -132,7 +141,8 @@ def _how(one: Standing) -> Iterator[str]:
     seeds = ", ".join(map(str, results["seeds"]))
     config = Path(one.path).name
     yield f"- `{one.name}`: `configs/replication/{config}`, scale {markdown(str(results['scale']))},"
-    yield f"  data {markdown(results['dataset'])}, seeds {seeds}."
+    table = f", a row of `{results[WITHIN]}`" if WITHIN in results else ""
+    yield f"  data {markdown(results['dataset'])}, seeds {seeds}{table}."
     if typed := changed(results):
         yield f"  Not as the config says, but with {markdown(' '.join(typed))}."
     beside = [f"{row['name']} {measured_words(row)}" for row in results["replicated"][1:] if measured_words(row)]

@@ -105,6 +105,34 @@ def test_words_follow_from_the_values(place: Path, capsys: pytest.CaptureFixture
     assert "seeds 0, 1, 2." in page and "| it lacks a telescope | 1: a-4 |" in page.replace("\\", "")
 
 
+def test_a_row_of_a_table_is_measured_with_the_table_but_not_its_orders(place: Path) -> None:
+    """The table that shows rows of other ids has judged them as their own configs say."""
+    file = place / "replication/paper/digits/a-2/results.json"
+    values = json.loads(file.read_text())
+    for name, runs in (("a-4", [0.39, 0.40, 0.41]), ("a-5", [0.88, 0.90, 0.92]), ("a-1", [0.1, 0.1, 0.1])):
+        values["teachers"].append(teacher(name, runs))
+        values["replicated"].append(row(name, runs, id=name))
+    file.write_text(json.dumps(values))
+    page = made(place).replace("\\", "")
+    lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert "agrees: accuracy: 40.00 % reported" in lines["a-4"] and "agrees" in lines["a-5"]
+    assert "[72.06, 91.94]" in lines["a-1"], "its own results come before those of a table"
+    assert "data digits, seeds 0, 1, 2, a row of `a-2`." in page
+    (place / "configs/a-4.yaml").write_text(
+        f"{TRAINER}reported: {{source: 'Nobody 1999, Table 10', accuracy: 0.4, ahead: {{run: [other]}}}}\n"
+    )
+    assert "not measured" in next(line for line in made(place).splitlines() if line.startswith("| `a-4`"))
+
+
+def test_rows_that_were_only_tried_are_named_below_their_source(place: Path) -> None:
+    file = place / "replication/smoke/digits/a-4/results.json"
+    file.parent.mkdir()
+    values = json.loads((place / "replication/paper/digits/a-1/results.json").read_text())
+    file.write_text(json.dumps(values | {"id": "a-4", "scale": "smoke"}))
+    page = made(place)
+    assert "\n\nRuns at the scale smoke, 1 row: `a-4`.\n\n## Somebody 2001" in page and "| `a-4`" not in page
+
+
 def test_some_rows_alone_and_the_list_says_the_same(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = made(place, "a-[12]")
     assert "`a-1`" in page and "`a-3`" not in page
@@ -127,7 +155,7 @@ def test_a_damaged_result_is_left_out_with_a_note(place: Path, capsys: pytest.Ca
     assert "a-1" in said and "a row for each of its teachers" in said
     lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
     # Of a-1 the scale smoke is left, which shows that it runs, and no number.
-    assert "| – | smoke, digits, 2 runs | 12 | runs at the scale smoke |" in lines["a-1"]
+    assert "a-1" not in lines and "Runs at the scale smoke, 1 row: `a-1`." in page
     assert "not measured" in lines["a-2"] and "`configs/replication/a-1.yaml`" not in page
 
 
@@ -159,7 +187,7 @@ def test_several_roots_give_what_is_nearest_to_the_source(place: Path, capsys: p
     (place / "replication/paper/digits/a-1").rename(place / "moved")
     (other / "replication/paper/digits").mkdir(parents=True)
     (place / "moved").rename(other / "replication/paper/digits/a-1")
-    assert "smoke, digits, 2 runs" in made(place, "a-1")
+    assert "Runs at the scale smoke, 1 row: `a-1`." in made(place, "a-1")
     assert "paper, digits, 3 runs" in made(place, "a-1", "--root", str(other))
     capsys.readouterr()
     where = ["--configs", str(place / "configs"), "--root", str(place), "--root", str(other)]
@@ -180,5 +208,5 @@ def test_per_cent_is_no_fraction(key: str, value: Any, place: Path, capsys: pyte
     values = json.loads(file.read_text())
     values["replicated"][0]["accuracy"][key] = value
     file.write_text(json.dumps(values))
-    assert "smoke, digits, 2 runs" in made(place, "a-1")  # it is left out
+    assert "Runs at the scale smoke, 1 row: `a-1`." in made(place, "a-1")  # it is left out
     assert "results.json" in (said := capsys.readouterr().err) and key in said
