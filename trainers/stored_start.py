@@ -130,7 +130,7 @@ def stored_values(teacher: Teacher, decode: Decode) -> tuple[Tensor, Tensor, boo
     if (
         isinstance(teacher, StoredImages)
         and teacher.decode is not None
-        and teacher.decode.built_by() == decode.built_by()
+        and decode.takes(teacher.decode)
     ):
         return teacher.values(torch.arange(teacher.images_stored, device=teacher.device)), teacher.labels, True
     return *teacher.everything(), isinstance(decode, Identity)

@@ -32,6 +32,8 @@ def parser() -> Options:
     options.add_argument("--output", required=True, metavar="DIR", help="the folder; it must be new or empty")
     options.add_argument("--count", type=positive, metavar="N", help="images to draw, balanced over the classes; None: "
                          "all stored ones, in stored order")  # fmt: skip
+    options.add_argument("--bits", type=int, choices=(8, 32), default=32, help="of each value in safetensors and hub: "
+                         "8 keep a byte of it, a quarter of the file")  # fmt: skip
     options.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw")
     options.add_argument("--results", metavar="FILE", help="what gendistill evaluate or compare wrote of this teacher: "
                          "its accuracies and budgets are put into the data card; None: of a set that comes with the "
@@ -64,6 +66,8 @@ def main(argv: Sequence[str]) -> int:
             if given.count is not None:
                 drawn = counted(given.count, "image")
                 facts["these numbers are of"] = f"the teacher that these {drawn} were drawn from"
+            if given.bits != 32:
+                facts["these values are"] = "rounded to 8 bits, after those were measured"
         if given.audit:
             facts |= audited(given.audit, given.teacher, teacher)
         elif given.format == "hub":
@@ -76,6 +80,7 @@ def main(argv: Sequence[str]) -> int:
             generator=stream(given.seed, "export", teacher.device),
             licence=given.license,
             facts=facts,
+            bits=given.bits,
         )
     if given.json:
         print(to_json(result))

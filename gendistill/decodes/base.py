@@ -95,6 +95,10 @@ class Decode(ABC):
         """Return values (*, *stored_shape), such as a mean of some, brought to where they may be; here as they are."""
         return values
 
+    def fitted(self, values: Tensor) -> Self:
+        """Return the decode by which values (N, *stored_shape) are packed; by default this one."""
+        return self
+
     def packed(self, values: Tensor) -> Tensor:
         """Return what a file keeps of values (N, *stored_shape): (N, ...) of any type; by default they themselves."""
         return values
@@ -106,6 +110,14 @@ class Decode(ABC):
     def stored_as(self, description: Description) -> tuple[tuple[int, ...], torch.dtype]:
         """Return shape and type of what :meth:`packed` gives for one value."""
         return self.stored_shape, torch.float32
+
+    def unrounded(self) -> Decode:
+        """Return what decodes values that are stored as they are, where :meth:`packed` changes them; else this one."""
+        return self
+
+    def takes(self, other: Decode) -> bool:
+        """Return whether the values that another one decodes are values of this one."""
+        return self.built_by() == other.built_by()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what a file keeps of the decode itself, by name; its bytes count with the images'."""

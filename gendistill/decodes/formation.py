@@ -91,6 +91,10 @@ class Formation(Decode):
         sheets = by_sheet.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
         return sheets[:, :, :height, :width].contiguous()
 
+    def takes(self, other: Decode) -> bool:
+        """Return whether the other's sheets have as many cells, however they are stored."""
+        return isinstance(other, Formation) and other.factor == self.factor
+
     def words(self) -> str:
         """Return what it does as part of a sentence."""
         return f"each stored image shows {self.cells} ({self.factor} x {self.factor}, enlarged)"

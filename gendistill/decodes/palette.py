@@ -10,7 +10,7 @@ from torch import Tensor
 from gendistill import coresets
 from gendistill.data.description import Description, as_pixels
 from gendistill.data.real import RealData
-from gendistill.decodes.base import Decode
+from gendistill.decodes.base import Decode, Identity
 from gendistill.errors import UserError
 from gendistill.finite import check_finite
 from gendistill.seeds import stream
@@ -90,6 +90,10 @@ class Palette(Decode):
     def unpacked(self, stored: Tensor) -> Tensor:
         """Return the images (N, C, H, W) of colours' numbers."""
         return self.shown.to(stored.device)[stored[:, 0].long()].permute(0, 3, 1, 2).contiguous()
+
+    def unrounded(self) -> Decode:
+        """Return the identity; see :meth:`Decode.unrounded`."""
+        return Identity().prepare(self.description).to(self.device)
 
     def stored_as(self, description: Description) -> tuple[tuple[int, ...], torch.dtype]:
         """Return shape and type of one image as colours' numbers."""

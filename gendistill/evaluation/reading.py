@@ -81,6 +81,7 @@ class Reading:
             teacher = open_teacher(path, data)
         if self.normalisation is None and self.altered == "no" and self.classes is None:
             return teacher
+        teacher = teacher.unrounded() if isinstance(teacher, StoredImages) else teacher
         if not isinstance(teacher, StoredImages) or not teacher.images.is_floating_point():
             raise UserError("only distilled images can be read in another way than they say")
         return self._changed(teacher)

@@ -72,6 +72,7 @@ def teacher_of(
             images = torch.cat([decode(some, at) for some, at in zip(values.split(256), told.split(256), strict=True)])
             teacher = StoredImages(images, labels, description, order=order, batch_size=batch_size, **schedules)
     else:
+        decode = decode.fitted(values)
         size = images_at_once if batch_size is None else batch_size * decode.cells
         teacher = StoredImages(
             decode.packed(values), labels, description, decode=decode, order=order, batch_size=size, **schedules

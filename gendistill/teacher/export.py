@@ -25,6 +25,7 @@ from gendistill.teacher.own_exports import EMBEDDING_FILE, NOTES
 from gendistill.teacher.stored import StoredImages
 from gendistill.teacher.sums import write_sums
 from gendistill.teacher.torch_files import own, write
+from gendistill.words import byte_size
 
 FORMATS: dict[str, Callable[[StoredImages, Path], dict[str, Any]]] = {
     "png": export_formats.write_png,
@@ -40,6 +41,8 @@ FORMATS: dict[str, Callable[[StoredImages, Path], dict[str, Any]]] = {
 }
 AS_STORED = ("safetensors", "idc")
 """Formats that can say what stored images are decoded by; in all others the decoded ones are written."""
+ROUNDED = ("safetensors", "hub")
+"""Formats that keep the teacher itself, whose values may be bytes."""
 WHITENED = ("safetensors", "mtt", "datm")
 """Formats that can say how images were whitened; in all others the whitening is inverted."""
 PICTURES = ("png", "parquet")
@@ -58,6 +61,7 @@ def export(
     normalisation: Normalisation | None = None,
     licence: str | None = None,
     facts: Mapping[str, str] | None = None,
+    bits: int = 32,
 ) -> dict[str, Any]:
     """Write a teacher's images to a new folder, with a data card and the teacher's notes beside them.
 
@@ -74,6 +78,7 @@ def export(
             (the teacher's own for other data). A whitening is inverted but in ``safetensors``, ``mtt`` and ``datm``.
         licence: Of the source data, for the card. None: what is known of the data set.
         facts: Further lines of the card's table, such as accuracies.
+        bits: Of each stored value in ``safetensors`` and ``hub``: 32, or 8, a quarter of the bytes.
 
     Returns:
         ``format``, ``path``, ``images``, ``images_per_class``, ``normalisation`` and what the format adds: for ``png``
@@ -89,6 +94,12 @@ def export(
     """
     if format not in FORMATS:
         raise UserError(f"unknown format '{format}'; {did_you_mean(format, FORMATS)}choose one of {', '.join(FORMATS)}")
+    if bits not in (8, 32):
+        raise UserError(f"bits is {bits!r}; a stored value has 8 or 32")
+    if bits == 8 and format not in ROUNDED:
+        raise UserError(
+            f"8 bits a stored value go with {' and '.join(ROUNDED)}; format '{format}' has a form of its own"
+        )
     path = Path(path)
     _check_free(path)
     whole = images = materialise(teacher, count, generator)
@@ -100,6 +111,9 @@ def export(
     normalisation = normalisation or _usual(format, images.description)
     if normalisation != images.description.normalisation:
         images = renormalise(images, normalisation)
+    exact = whole if format == "hub" else images
+    if bits == 8:
+        whole, images = whole.in_eight_bits(), images if format == "hub" else images.in_eight_bits()
     with new_folder(path) as folder:
         added = FORMATS[format](images, folder)
         shown = images
@@ -116,7 +130,7 @@ def export(
             "images": shown.images_stored,
             "images_per_class": shown.label_counts,
             "normalisation": shown.description.to_dict()["normalisation"],
-            "lost": _lost(teacher, images, format),
+            "lost": _lost(teacher, images, format) + _rounded(exact, whole if format == "hub" else images),
         } | added
         notes = describe_teacher(images) | {"exported_from": teacher.kind, "export": result | {"path": path.name}}
         for name in ("learning_rates", "momenta"):
@@ -177,6 +191,7 @@ def renormalise(images: StoredImages, normalisation: Normalisation) -> StoredIma
     Sheets of a formation stay sheets, since what is done to them is linear; other stored values are decoded.
     """
     own = images.description.normalisation
+    images = images.unrounded()
     if not isinstance(images.decode, Formation) or own.whitening is not None or normalisation.whitening is not None:
         images = images.decoded()
     found = StoredImages(
@@ -216,6 +231,18 @@ def _lost(teacher: Teacher, images: StoredImages, format: str) -> list[str]:
     if format in public_formats.PUBLIC:
         lost += public_formats.unseen(images, format)
     return lost
+
+
+def _rounded(images: StoredImages, kept: StoredImages) -> list[str]:
+    """Return what rounding has changed of values."""
+    if kept is images:
+        return []
+    every = torch.arange(images.images_stored, device=images.device)
+    most = float((images.values(every) - kept.values(every)).abs().max())
+    return [
+        f"stored values are rounded to 8 bits, by {most:.2g} standard deviations of the data at most: "
+        f"{byte_size(images.bytes_stored)} become {byte_size(kept.bytes_stored)}"
+    ]
 
 
 def _usual(format: str, description: Description) -> Normalisation:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gendistill.data.description import Description
-from gendistill.decodes import Decode, Identity
+from gendistill.decodes import Decode, EightBit, Formation, Identity
 from gendistill.decodes.choice import decode_from_file
 from gendistill.errors import UserError
 from gendistill.finite import check_finite, is_finite
@@ -201,11 +201,39 @@ class StoredImages(Teacher):
         """Return a teacher that stores what this one shows: itself where nothing is decoded."""
         if self.decode is None:
             return self
-        images, labels = self.everything()
+        return self._with(*self.everything(), None)
+
+    def unrounded(self) -> StoredImages:
+        """Return a teacher that stores the values as they are decoded: itself where they are not packed."""
+        if self.decode is None or (decode := self.decode.unrounded()) is self.decode:
+            return self
+        every = torch.arange(self.images_stored, device=self.device)
+        return self._with(self.values(every), self.labels, decode)
+
+    def in_eight_bits(self) -> StoredImages:
+        """Return a teacher of the same images that keeps a byte a value, see :class:`~gendistill.decodes.EightBit`.
+
+        Raises:
+            UserError: The images are decoded by something else than a formation.
+        """
+        if isinstance(self.decode, EightBit) or (self.decode is None and self.images.dtype == torch.uint8):
+            return self
+        if self.decode is not None and not isinstance(self.decode, Formation):
+            raise UserError(
+                f"a byte a value is for images and for sheets of them; the values of this teacher are not "
+                f"({self.decode.words()})"
+            )
+        factor = 1 if self.decode is None else self.decode.factor
+        decode = EightBit(factor).prepare(self.description).fitted(self.images)
+        return self._with(decode.packed(self.images), self.labels, decode)
+
+    def _with(self, images: Tensor, labels: Tensor, decode: Decode | None) -> StoredImages:
+        """Return a teacher of other stored values that is shown as this one is."""
         other = StoredImages(
             images,
             labels,
             self.description,
+            decode=decode,
             order=self.order,
             batch_size=self.batch_size,
             learning_rates=self.learning_rates,

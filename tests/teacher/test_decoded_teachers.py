@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from gendistill.data.real import RealData
 from gendistill.decodes import Decode, Formation, Palette
@@ -210,3 +210,42 @@ def test_a_file_of_idc_is_taken_apart_where_the_factor_is_known(tiny_data: RealD
     assert whole.decode is None
     with pytest.raises(UserError, match="which a factor up to 4 can share"):
         import_teacher(tmp_path / "somewhere", tiny_data, factor=5)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "hub"])
+def test_an_export_in_bytes_is_a_quarter_and_says_by_how_much_values_moved(
+    sheets: StoredImages, tiny_data: RealData, tmp_path: Path, form: str
+) -> None:
+    result = export(sheets, tmp_path / "out", form, bits=8)
+    small, noted = load(tmp_path / "out/teacher.safetensors"), describe(tmp_path / "out/teacher.safetensors")
+    assert noted["tensors"]["images"] == {"dtype": "U8", "shape": [6, 1, 8, 8]} and noted["format_version"] == 4
+    assert noted["decode"]["class_path"] == "gendistill.decodes.eight_bit.EightBit"
+    moved = float((small.unrounded().images - sheets.images).abs().max())  # type: ignore[attr-defined]
+    said = next(one for one in result["lost"] if "rounded to 8 bits, by" in one)
+    assert f"by {moved:.2g} standard deviations" in said and "1.6 kB become 440 B" in said
+    assert result["images"] == (6 if form == "safetensors" else 24)
+    with pytest.raises(UserError, match="8 bits a stored value go with safetensors and hub; format 'pt'"):
+        export(sheets, tmp_path / "other", "pt", bits=8)
+    # What holds values as floats is written of those that the bytes stand for.
+    export(small, tmp_path / "idc", "idc")
+    again = import_teacher(tmp_path / "idc", tiny_data)
+    shown = again.description.normalisation.convert(again.everything()[0], tiny_data.description.normalisation)
+    torch.testing.assert_close(shown, small.everything()[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_of_bytes_with_a_damaged_scale_is_refused(sheets: StoredImages, tmp_path: Path) -> None:
+    file = tmp_path / "t.safetensors"
+    save(sheets.in_eight_bits(), file)
+    tensors = load_file(file)
+    header = describe(file)
+    del header["tensors"]
+    for change, said in (
+        ({"decode.step": -tensors["decode.step"]}, "the step 0 or more"),
+        ({"decode.low": torch.zeros(3), "decode.step": torch.ones(3)}, r"has the shape \(3,\)"),
+        ({"images": tensors["images"].float()}, "must be torch.uint8"),
+    ):
+        changed = tensors | change
+        header["sha256"] = _digest({key: value for key, value in header.items() if key != "sha256"}, changed)
+        save_file(changed, file, {KEY: _canonical(header)})
+        with pytest.raises(UserError, match=said):
+            load(file)

@@ -296,6 +296,33 @@ def test_a_palette_is_learned_through_and_stored_as_bytes(tiny_data: RealData, t
     assert len(teacher.everything()[0].unique()) <= 4
 
 
+@pytest.mark.parametrize("kind", [DistributionMatchingTrainer, GradientMatchingTrainer])
+def test_values_of_a_byte_are_free_in_training_and_rounded_in_the_file(
+    tiny_data: RealData, tmp_path: Path, kind: type[MatchingTrainer]
+) -> None:
+    run(matching(kind, decode={"factor": 2, "bits": 8}), tiny_data, tmp_path, "bytes", 3)
+    run(matching(kind, decode={"factor": 2}), tiny_data, tmp_path, "floats", 3)
+    small, large = (load(tmp_path / name / "teacher.safetensors") for name in ("bytes", "floats"))
+    assert isinstance(small, StoredImages) and small.images.dtype == torch.uint8
+    assert isinstance(large, StoredImages)
+    assert torch.equal(small.everything()[0], large.in_eight_bits().everything()[0])
+    # Sheets of either begin a run of the other, and one of bytes goes on from itself.
+    for given, asked in (
+        ("bytes", {"factor": 2}),
+        ("floats", {"factor": 2, "bits": 8}),
+        ("bytes", {"bits": 8, "factor": 2}),
+    ):
+        teacher = load(tmp_path / given / "teacher.safetensors")
+        start = str(tmp_path / given / "teacher.safetensors")
+        begun = attached(matching(kind, decode=asked, images=start), tiny_data, tmp_path / f"{given}-{len(asked)}")
+        assert isinstance(teacher, StoredImages)
+        values = begun.images.detach().transpose(0, 1).flatten(0, 1)
+        assert torch.equal(
+            values,
+            teacher.values(teacher.classes.argsort(stable=True)).unflatten(0, (3, 2)).transpose(0, 1).flatten(0, 1),
+        )
+
+
 # -- generators -------------------------------------------------------------------------------------------------------
 
 
