@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from gendistill.data.licences import UNKNOWN, licence_of
+from gendistill.decodes import Decode
 from gendistill.escapes import markdown
 from gendistill.making import making, words
 from gendistill.privacy.promise import KEY, sentence
@@ -42,6 +43,11 @@ CONTENT = {
     "idc": "`data.pt`, a list [images, labels] of pixels, as IDC, DREAM and NCFM write it; `teacher.json` "
     "says the factor.",
 }
+
+
+def _decoded(decode: Decode, shown: int) -> str:
+    """Return the line that says what stored values show, or how they are stored where each shows one image."""
+    return f"| shown | {shown}: {decode.words()} |" if decode.cells > 1 else f"| stored as | {decode.words()} |"
 
 
 def _bytes(images: StoredImages) -> str:
@@ -123,7 +129,7 @@ def write_card(
         *_made(images, notes["exported_from"]),
         f"| images | {images.images_stored}, shape {tuple(description.image_shape)} |",
         f"| bytes as a teacher | {_bytes(images)} |",
-        *([] if images.decode is None else [f"| shown | {images.decoded_images}: {images.decode.words()} |"]),
+        *([] if images.decode is None else [_decoded(images.decode, images.decoded_images)]),
         *([] if images.labeller is None else [f"| labeller | a network in `{TEACHER_FILE}` labels augmented images |"]),
         f"| classes | {markdown(', '.join(description.class_names))} |",
         f"| images of each class | {_counts(images.label_counts)} |",

@@ -105,6 +105,8 @@ def export(
     whole = images = materialise(teacher, count, generator)
     if format not in AS_STORED or (format == "idc" and not isinstance(images.decode, Formation)):
         images = images.decoded()
+    if format == "idc":
+        images = images.unrounded()
     if format != "safetensors" and images.labeller is not None:
         images = copy.copy(images)
         images.labeller = None
@@ -217,7 +219,9 @@ def _lost(teacher: Teacher, images: StoredImages, format: str) -> list[str]:
     elif teacher.decoded_images != images.decoded_images:
         lost.append(f"{images.images_stored} of {teacher.decoded_images} images were drawn")
     decode = teacher.decode if isinstance(teacher, StoredImages) else None
-    if decode is not None and images.decode is None:
+    if decode is not None and decode.cells == 1 and images.decode is None:
+        lost.append(f"images are written, not what is stored of them ({decode.words()}); safetensors keeps that")
+    elif decode is not None and images.decode is None:
         lost.append(
             f"the {teacher.decoded_images} decoded images are written, not the {teacher.images_stored} that are stored "
             f"({decode.words()}); safetensors{' and idc keep' if isinstance(decode, Formation) else ' keeps'} those"

@@ -233,6 +233,16 @@ def test_an_export_in_bytes_is_a_quarter_and_says_by_how_much_values_moved(
     torch.testing.assert_close(shown, small.everything()[0], rtol=1e-4, atol=1e-5)
 
 
+def test_a_card_says_how_values_are_stored_where_each_shows_one_image(tiny_data: RealData, tmp_path: Path) -> None:
+    plain = StoredImages(torch.randn(3, 1, 8, 8), torch.arange(3), tiny_data.description).in_eight_bits()
+    result = export(plain, tmp_path / "out", "pt")
+    assert (
+        "images are written, not what is stored of them (values of one byte); safetensors keeps that" in result["lost"]
+    )
+    export(plain, tmp_path / "own", "safetensors")
+    assert "| stored as | values of one byte |" in (tmp_path / "own/README.md").read_text()
+
+
 def test_a_file_of_bytes_with_a_damaged_scale_is_refused(sheets: StoredImages, tmp_path: Path) -> None:
     file = tmp_path / "t.safetensors"
     save(sheets.in_eight_bits(), file)
