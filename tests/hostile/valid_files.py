@@ -59,6 +59,11 @@ def teacher() -> StoredImages:
     return StoredImages(images, torch.tensor([0, 1, 0, 1]), DESCRIPTION, order="fixed", batch_size=2)
 
 
+def saved_in_bytes(folder: Path) -> Path:
+    files.save(teacher().in_eight_bits(), folder / "t.safetensors")
+    return folder / "t.safetensors"
+
+
 def saved_teacher(folder: Path) -> Path:
     files.save(teacher(), folder / "t.safetensors")
     return folder / "t.safetensors"
@@ -239,6 +244,7 @@ VECTORS = "2 3\nnice 0.1 0.2 0.3\nnever 1 2 3\n"
 
 READERS: dict[str, Reader] = {
     "teacher": Reader(saved_teacher, files.load),
+    "teacher in bytes": Reader(saved_in_bytes, files.load),
     "teacher's metadata": Reader(saved_teacher, files.describe),
     "torch zip": Reader(saved(False), lambda path: import_teacher(path, data())),
     "torch legacy": Reader(saved(True), lambda path: import_teacher(path, data())),
