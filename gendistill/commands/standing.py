@@ -173,11 +173,17 @@ def _standing(known: Replications, name: str, results: list[Mapping[str, Any]], 
     # Judging real data needs no trainer, and so no source of networks.
     judged = config if not is_real(replication.plan.teacher) else {"data": config.get("data")}
     lacking = missing(judged, said, root)
-    # The source's data first, then the nearest scale; of the same, what its config says before what was changed. That a
-    # row runs at all comes last, whatever the data.
+    # The source's data first, then the nearest scale; of the same, what its config says before what was changed, and more
+    # runs before fewer. That a row runs at all comes last, whatever the data.
     nearest = min(
         results,
-        key=lambda one: (one["scale"] == "smoke", one["dataset"] != data, _rank(one["scale"]), bool(changed(one))),
+        key=lambda one: (
+            one["scale"] == "smoke",
+            one["dataset"] != data,
+            _rank(one["scale"]),
+            bool(changed(one)),
+            -len(one["seeds"]),
+        ),
         default=None,
     )
     one = Standing(name, replication.path, source, table, said, data, nearest, (), lacking)
