@@ -40,6 +40,10 @@ MEANING = {
 }
 
 
+NAMED = 20
+"""Rows that lack one thing are named up to so many."""
+
+
 def page(found: Sequence[Standing]) -> str:
     """Return the page in Markdown.
 
@@ -74,7 +78,8 @@ def page(found: Sequence[Standing]) -> str:
         reasons = dict.fromkeys(part for one in lacking for part in one.missing)
         for reason in reasons:
             rows = [one.name for one in lacking if reason in one.missing]
-            lines.append(f"| {markdown(reason)} | {len(rows)}: {', '.join(map(markdown, rows))} |")
+            named = f": {', '.join(map(markdown, rows))}" if len(rows) <= NAMED else ", which `--list` names"
+            lines.append(f"| {markdown(reason)} | {len(rows)}{named} |")
     return "\n".join(lines) + "\n"
 
 
