@@ -16,6 +16,7 @@ from gendistill.evaluation.ensemble import build_learner
 from gendistill.evaluation.victims import trained_learners
 from gendistill.nets.learners import learner_for
 from gendistill.runs.counter import counter_of
+from gendistill.runs.head_start import HeadStart
 from gendistill.seeds import derive_seed
 from gendistill.teacher import Labeller, open_teacher
 from gendistill.teacher.labeller import check_temperature
@@ -90,9 +91,16 @@ class LabellerPlan:
         if trainer.run.directory.has_state:
             network = build_learner(spec, description, seed).requires_grad_(False)
         else:
-            tell = counter_of(trainer.run, "labeller", "updates")
-            (trained,) = trained_learners(spec, data, [seed], updates=self.updates, lr=self.lr, progress=tell)
-            network = snapshot(trained)
+            made_by = {"learner": spec, "seed": seed, "updates": self.updates, "lr": self.lr}
+            head = HeadStart(trainer.run, "labeller", data, made_by)
+            if (kept := head.load()) is not None:
+                network = build_learner(spec, description, seed).requires_grad_(False)
+                network.load_state_dict(kept["weights"])
+            else:
+                tell = counter_of(trainer.run, "labeller", "updates")
+                (trained,) = trained_learners(spec, data, [seed], updates=self.updates, lr=self.lr, progress=tell)
+                network = snapshot(trained)
+                head.offer(lambda: {"weights": network.state_dict()})
         return network
 
     def of_network(self, network: nn.Module | None, description: Description) -> Labeller | None:

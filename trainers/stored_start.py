@@ -127,11 +127,7 @@ def stored_images(
 
 def stored_values(teacher: Teacher, decode: Decode) -> tuple[Tensor, Tensor, bool]:
     """Return what a teacher gives to begin with, its labels, and whether these are stored values already."""
-    if (
-        isinstance(teacher, StoredImages)
-        and teacher.decode is not None
-        and decode.takes(teacher.decode)
-    ):
+    if isinstance(teacher, StoredImages) and teacher.decode is not None and decode.takes(teacher.decode):
         return teacher.values(torch.arange(teacher.images_stored, device=teacher.device)), teacher.labels, True
     return *teacher.everything(), isinstance(decode, Identity)
 

@@ -173,8 +173,8 @@ def _standing(known: Replications, name: str, results: list[Mapping[str, Any]], 
     # Judging real data needs no trainer, and so no source of networks.
     judged = config if not is_real(replication.plan.teacher) else {"data": config.get("data")}
     lacking = missing(judged, said, root)
-    # The source's data first, then the nearest scale; of the same, what its config says before what was changed, and more
-    # runs before fewer. That a row runs at all comes last, whatever the data.
+    # The source's data first, then the nearest scale; of the same, what its config says before what was changed, and
+    # more runs before fewer. That a row runs at all comes last, whatever the data.
     nearest = min(
         results,
         key=lambda one: (

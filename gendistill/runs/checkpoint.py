@@ -36,16 +36,9 @@ def save_state(directory: RunDirectory, state: dict[str, Any]) -> None:
     Raises:
         StorageError: The file cannot be written; both older states are intact.
     """
-    content = {"format": FORMAT, "version": VERSION, **state}
-    require_plain(content)
-    # To memory first: torch turns a full disk into an error that does not say so.
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    archive = buffer.getbuffer()
-    end = _checksum(archive, int(content.get("step", 0)))
     incoming = directory.path / INCOMING
     try:
-        atomic_write(incoming, lambda file: (file.write(archive), file.write(end)))
+        write_state(incoming, state)
     except StorageError as error:
         reason = error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error))
         raise StorageError(storage_sentence(directory.state, reason)) from error
@@ -57,6 +50,23 @@ def save_state(directory: RunDirectory, state: dict[str, Any]) -> None:
         sync_directory(directory.path)
     except OSError as error:
         raise StorageError(storage_sentence(directory.state, error)) from error
+    directory.forget_before()
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write one state file, whole or not at all, with its checksum.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    content = {"format": FORMAT, "version": VERSION, **state}
+    require_plain(content)
+    # To memory first: torch turns a full disk into an error that does not say so.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    archive = buffer.getbuffer()
+    end = _checksum(archive, int(content.get("step", 0)))
+    atomic_write(path, lambda file: (file.write(archive), file.write(end)))
 
 
 def load_state(directory: RunDirectory, device: torch.device, *, mapped: bool = False) -> dict[str, Any] | None:

@@ -37,6 +37,7 @@ class RunContext:
         best: The lowest of each so far, and its step; of ``modes_captured`` and ``modes_high_quality`` the highest.
         warnings: What was wrong at the end without a NaN, as sentences; see :mod:`gendistill.runs.watch`.
         useless: What of it makes the teacher useless; None: nothing.
+        trial: Whether it only times a choice (``run.tune``), and nothing of it is kept.
     """
 
     options: RunOptions
@@ -54,6 +55,7 @@ class RunContext:
     best: dict[str, tuple[int, float]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     useless: str | None = None
+    trial: bool = False
 
     def take(self, measured: Mapping[str, float]) -> None:
         """Keep what was measured at this step, and what is better than all before it."""

@@ -73,6 +73,11 @@ class RunDirectory:
         return self.path / "best.safetensors"
 
     @property
+    def before(self) -> Path:
+        """Directory of what was learned before the first step, until a state is saved; see ``head_start.py``."""
+        return self.path / "before"
+
+    @property
     def samples(self) -> Path:
         """Directory of the pictures, or of a text's sentences in words."""
         return self.path / "samples"
@@ -113,10 +118,9 @@ class RunDirectory:
             UserError: Another process is training here.
         """
         self._claim.take()
-        if (self.samples.exists() or self.samples.is_symlink()) and not self.samples.is_dir():
-            raise PlaceError(
-                f"'{self.samples}' is no folder, and pictures are written there; take it away, or {WAY_OUT}"
-            )
+        for folder, what in ((self.samples, "pictures are"), (self.before, "what is learned before the first step is")):
+            if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+                raise PlaceError(f"'{folder}' is no folder, and {what} written there; take it away, or {WAY_OUT}")
 
     def unlock(self) -> None:
         """Give the directory free."""
@@ -129,9 +133,16 @@ class RunDirectory:
         for path in {*self._files(), *self.path.glob("events.out.tfevents.*")} - self._found:
             with contextlib.suppress(OSError):
                 path.unlink()
+        if self.before not in self._found:
+            self.forget_before()
         for folder in self._made:
             with contextlib.suppress(OSError):  # something of others has come into it
                 folder.rmdir()
+
+    def forget_before(self) -> None:
+        """Delete what was learned before the first step, which a saved state holds."""
+        if self.before.is_dir() and not self.before.is_symlink():
+            shutil.rmtree(self.before, ignore_errors=True)
 
     def put_aside(self) -> None:
         """Move what an earlier run wrote here out of the way, until :meth:`discard` or :meth:`put_back`.
@@ -193,6 +204,7 @@ class RunDirectory:
         (self.path / INCOMING).unlink(missing_ok=True)
         remove_leftovers(self.path)
         remove_leftovers(self.samples)
+        remove_leftovers(self.before)
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.yaml``.

@@ -216,7 +216,8 @@ class Trial:
         trainer = self._trainer(chosen)
         options = replace(self.run.options, tune="off", progress=False, **of_run(chosen))
         device = self.run.device
-        run = RunContext(options, self.run.directory, device, Streams(options.seed, device), self.run.processes)
+        streams = Streams(options.seed, device)
+        run = RunContext(options, self.run.directory, device, streams, self.run.processes, trial=True)
         state = self.randomness.state_dict()
         with threads_of(options), collected():
             # On one core of a busy machine the processor's time says more than that on the wall.

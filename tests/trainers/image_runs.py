@@ -37,9 +37,8 @@ def attached(trainer: Kind, data: RealData, root: Path, processes: Processes | N
 
 def run(trainer: MatchingTrainer, data: RealData, root: Path, name: str, steps: int, **more: Any) -> Any:
     """Make a whole run."""
-    chosen = RunOptions(
-        name=name, root=str(root), steps=steps, device="cpu", sample_every=0, progress=False, log_every=2, **more
-    )
+    quiet = {"sample_every": 0, "progress": False, "log_every": 2}
+    chosen = RunOptions(name=name, root=str(root), steps=steps, device="cpu", **{**quiet, **more})
     return train(trainer, data, chosen)
 
 

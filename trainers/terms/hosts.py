@@ -31,18 +31,23 @@ class TrainerHost:
         self.key = key
         self.shown = shown
 
+    @property
+    def draws(self) -> torch.Generator:
+        """The stream of what probes draw."""
+        return self.trainer.run.streams[f"{self.key}/probes"]
+
     def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed, the key and ``name``."""
         return self.trainer.initialised(f"{self.key}/{name}")
 
     def draw_any(self, count: int) -> Batch:
         """Draw ``count`` training images with repetition, each as likely as any other."""
-        return any_images(self.trainer, count, self.trainer.run.streams[f"{self.key}/probes"])
+        return any_images(self.trainer, count, self.draws)
 
     def draw_shown(self, count: int) -> Batch:
         """Draw ``count`` synthetic images with repetition; not to be asked of a host without ``shown``."""
         assert self.shown is not None
-        return self.shown(count, self.trainer.run.streams[f"{self.key}/probes"])
+        return self.shown(count, self.draws)
 
 
 def with_learner(probe: Mapping[str, Any] | None, learner: Mapping[str, Any] | None) -> dict[str, Any]:

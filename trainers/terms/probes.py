@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -55,6 +56,10 @@ class Host(Protocol):
     @property
     def trainer(self) -> TermHost:
         """The trainer, attached to its run and data."""
+
+    @property
+    def draws(self) -> torch.Generator:
+        """The stream of :meth:`draw_any`."""
 
     def initialised(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which layers draw their initial weights from the run's seed, the host and ``name``."""

@@ -222,6 +222,11 @@ class Term(ABC):
         """P, the parts that the batch is in: the processes that share it, else 1."""
         return self.trainer.run.processes.world if self.trainer.shares_batch else 1
 
+    @property
+    def draws(self) -> torch.Generator:
+        """The stream of :meth:`draw_any`: the term's own."""
+        return self.stream
+
     def draw_any(self, count: int) -> Batch:
         """Draw ``count`` training images with repetition, each as likely as any other, with the term's own stream."""
         return any_images(self.trainer, count, self.stream)

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import UserError
+from gendistill.runs.attributes import capture, restore
 from gendistill.runs.counter import counter_of
+from gendistill.runs.head_start import HeadStart
 from trainers.batch import Batch
 from trainers.checks import check_words
 from trainers.terms.probes import Host, Probe, Probes, ShowingHost
@@ -110,8 +112,9 @@ class Trained(Probes):
         network.train()
         for _ in range(updates):
             images, labels = self._images()
-            answers = network(images)
-            loss = F.cross_entropy(answers, cast(Tensor, labels))
+            with self.host.trainer.autocast():
+                answers = network(images)
+            loss = F.cross_entropy(answers.float(), cast(Tensor, labels))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -127,12 +130,36 @@ class Trained(Probes):
         Args:
             updates: How many of each member.
         """
-        tell, done, total = counter_of(self.host.trainer.run, "probes", "updates"), 0, sum(updates)
+        kept = self._head_start(updates)
+        self._go_on_from(kept.load())
+        tell, total = counter_of(self.host.trainer.run, "probes", "updates"), sum(updates)
         for member, count in zip(self.members, updates, strict=True):
-            for first in range(0, count, BETWEEN_WORDS):
-                self.teach(member, some := min(BETWEEN_WORDS, count - first))
-                done += some
-                tell(done, total)
+            while member["age"] < count:
+                self.teach(member, min(BETWEEN_WORDS, count - member["age"]))
+                tell(sum(one["age"] for one in self.members), total)
+                kept.offer(self._learned)
+        kept.offer(self._learned, done=True)
+
+    def _head_start(self, updates: Sequence[int]) -> HeadStart:
+        """Return where it is kept how far :meth:`teach_before` is, with everything that its outcome depends on."""
+        host, options = self.host, self.host.trainer.run.options
+        own = {name: getattr(self, name) for name in ("lr", "batch_size", "momentum", "weight_decay", "learn", "mode")}
+        made_by = {
+            "kind": type(self).__qualname__, "updates": list(updates), **own, "precision": options.precision,
+            "channels_last": options.channels_last, "stream": host.draws.get_state(),
+            "weights": [dict(member["network"].state_dict()) for member in self.members],
+            "synthetic": capture(getattr(host.trainer, "images", None)) if self.learn == "synthetic" else None,
+        }  # fmt: skip
+        return HeadStart(host.trainer.run, f"probes {getattr(host, 'key', '')}", host.trainer.data, made_by)
+
+    def _learned(self) -> dict[str, Any]:
+        """Return what members have learned, and where the stream of their images stands."""
+        return {"members": capture(self.members), "stream": self.host.draws.get_state()}
+
+    def _go_on_from(self, kept: dict[str, Any] | None) -> None:
+        if kept is not None:
+            restore(self.members, kept["members"])
+            self.host.draws.set_state(kept["stream"].cpu())
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD(network.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
