@@ -87,6 +87,7 @@ METHODS: dict[str, Method] = {
     "DM, formation, pool": Method("dm/{data}-10.yaml"),
     "IDM": Method("dm/cifar10-idm.yaml", "reduced"),
     "NCFM": Method("dm/cifar10-ncfm.yaml", "reduced"),
+    "NCFM, wide": Method("dm/cifar10-ncfm.yaml", "wide"),
     "DREAM": Method("dm/cifar10-dream.yaml"),
     "DC": Method("dc/{data}.yaml", "reduced", 1280),
     "DSA": Method("dc/{data}-dsa.yaml", "reduced", 1280),
