@@ -109,6 +109,8 @@ def train_experts(
     size = at_once or (cores if device.type == "cpu" else ON_GPU)
     with _alone(folder, numbers):
         missing = missing_experts(folder, known, numbers, epochs)
+        for number in set(numbers) - set(missing):  # killed when its file was there and its parts were still to go
+            Snapshots(folder, number, known).remove()
         groups = _groups({number: Snapshots(folder, number, known).last() for number in missing}, epochs, size)
         every = recipe.updates_per_epoch(len(data.train))
         total = every * sum(epochs - (last or 0) for last, _ in groups)

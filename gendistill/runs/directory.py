@@ -205,6 +205,8 @@ class RunDirectory:
         remove_leftovers(self.path)
         remove_leftovers(self.samples)
         remove_leftovers(self.before)
+        if self.has_state:  # killed between a save and what follows it
+            self.forget_before()
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.yaml``.

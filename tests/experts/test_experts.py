@@ -255,6 +255,17 @@ def test_what_a_killed_process_left_is_taken_away_and_nothing_else(tiny_data: Re
     assert not left.exists() and own.read_bytes() == b"half"
 
 
+def test_parts_of_an_expert_that_was_finished_when_it_was_killed_go(tiny_data: RealData, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    buffer(tiny_data, tmp_path, count=2, epochs=1, folder=folder)
+    parts = folder / "expert-0001.parts"
+    parts.mkdir()
+    (parts / "state.safetensors").write_bytes(b"kept once")
+    before = expert_path(folder, 1).read_bytes()
+    buffer(tiny_data, tmp_path, count=2, epochs=1, folder=folder)
+    assert not parts.exists() and expert_path(folder, 1).read_bytes() == before
+
+
 def test_who_waits_for_the_experts_of_another_process_says_so(
     tiny_data: RealData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

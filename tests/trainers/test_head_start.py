@@ -151,6 +151,16 @@ def test_what_lies_in_its_place_is_one_sentence(tiny_data: RealData, tmp_path: P
     assert (tmp_path / "run/before").read_text() == "mine"
 
 
+def test_what_a_run_killed_after_its_save_left_is_taken_away(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path, "run")
+    directory.before.mkdir(parents=True)
+    directory.sweep()
+    assert directory.before.is_dir()
+    directory.state.write_bytes(b"")
+    directory.sweep()
+    assert not directory.before.exists()
+
+
 def test_a_refused_run_leaves_nothing(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path, "run")
     directory.make()
