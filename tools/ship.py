@@ -171,7 +171,8 @@ def _accuracy(one: Mapping[str, Any], *, short: bool = False) -> str:
     if isinstance(learner, Mapping):
         width = (learner.get("init_args") or {}).get("width")
         how.append(str(learner["class_path"]).rpartition(".")[2] + (f" of width {width}" if width else ""))
-    how += [f"{learning['epochs']:,} epochs"] if learning.get("epochs") else []
+    length = f"{learning['epochs']:,} epochs" if learning.get("epochs") else f"{learning['updates'][-1]:,} updates"
+    how.append(length)
     how += [str(learning["precision"])] if learning.get("precision") else []
     learners = f"{len(runs)} learner{'s' * (len(runs) != 1)}"
     return f"{words}: {', '.join([*how, learners])}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gendistill import shipped
 from gendistill.commands.judge import dataset_name
 from gendistill.commands.output import read_results
 from gendistill.errors import UserError
+from gendistill.notes import note
 from gendistill.spelling import typed
 from gendistill.words import listed
 
@@ -19,7 +22,7 @@ SHOWING = frozenset({"dataset", "json", "output", "report", "export", "rank_at"}
 
 @dataclass(frozen=True)
 class Shown:
-    """Sets of one data set.
+    """Sets of one data set that one table can show.
 
     Attributes:
         names: Of the sets.
@@ -33,7 +36,7 @@ class Shown:
 
 
 def shown(given: argparse.Namespace) -> list[Shown]:
-    """Return the sets to show, a data set at a time.
+    """Return the sets to show, a data set at a time, curricula apart.
 
     Without an option that says how to judge they are shown as they were measured, which takes no data; with one they
     are judged, beside real images.
@@ -64,22 +67,51 @@ def shown(given: argparse.Namespace) -> list[Shown]:
     if judging:
         ((given.dataset, names),) = chosen.items()
         given.baselines = True if given.baselines is None else given.baselines
-        return [Shown(names, names)]
-    found = [_as_measured(dataset, names) for dataset, names in sorted(chosen.items())]
+        alike, others = _by_length(names)
+        for name in others if alike else ():
+            how = _again([name], given.dataset)
+            note(f"'{name}' brings a number of updates of its own; name it to judge it, too: {how}")
+        return [Shown(alike or others, alike or others)]
+    groups = [
+        (dataset, group)
+        for dataset, names in sorted(chosen.items())
+        for group in ([names] if into_one else _by_length(names))
+        if group
+    ]
+    found = [_as_measured(dataset, group) for dataset, group in groups]
     if not any(one.references for one in found):
         raise UserError(f"nothing was measured of {listed(found[0].names)}; judge it: {found[0].note}")
     return found
 
 
+def _by_length(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the sets that are for as many epochs as a protocol has, and those with updates of their own.
+
+    The latter, such as a curriculum, were measured after these, and stand in no table with the others.
+    """
+    curricula = [name for name in names if (own := _own(name)) is not None and own.get("protocol") is None]
+    return [name for name in names if name not in curricula], curricula
+
+
+def _own(name: str) -> Mapping[str, Any] | None:
+    """Return how learners of a set were measured; None where nothing was."""
+    if (file := shipped.results(name)) is None:
+        return None
+    found = [one for one in read_results(file)["teachers"] if one["teacher"].get("path") == name]
+    return (found[0].get("learning") or None) if found else None
+
+
+def _again(names: Sequence[str], dataset: str) -> str:
+    """Return the command that judges sets anew as they were judged."""
+    own = next((own for name in names if (own := _own(name)) is not None), {})
+    how = ["--protocol", str(own.get("protocol") or "condensation-dsa")]
+    if own and own.get("protocol") is None:
+        updates = ",".join(map(str, own["updates"]))
+        how = ["--updates", updates, "--batch-size", str(own["batch_size"]), "--learner", json.dumps(own["learner"])]
+    return typed("compare", *names, *how, "--dataset", dataset, "--data-root", "DIR")
+
+
 def _as_measured(dataset: str, names: Sequence[str]) -> Shown:
     """Return what was measured of sets, and how to measure it again."""
-    files = {name: str(file) for name in names if (file := shipped.results(name)) is not None}
-    protocols = [
-        (one.get("learning") or {}).get("protocol")
-        for file in files.values()
-        for one in read_results(file)["teachers"]
-        if one["teacher"].get("path") in files
-    ]
-    protocol = ["--protocol", str(protocols[0])] if protocols and protocols[0] else ["--protocol", "condensation-dsa"]
-    again = typed("compare", *names, *protocol, "--dataset", dataset, "--data-root", "DIR")
-    return Shown(names, list(files.values()), again)
+    files = [str(file) for name in names if (file := shipped.results(name)) is not None]
+    return Shown(names, files, _again(names, dataset))

@@ -132,6 +132,30 @@ def test_a_set_is_shipped_shown_judged_and_exported(place: Path, capsys: pytest.
     assert "| test accuracy after 2 updates |" in Path("card/README.md").read_text()
 
 
+def test_a_set_with_updates_of_its_own_stands_in_a_table_of_its_own(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ship, made_by = shipping(), ["--made-by", "gendistill train --config own.yaml"]
+    epochs = ["--protocol", "condensation", "--epochs", "1", "--seeds", "1", "--learner", "MLP", "--no-fidelity"]
+    for name, how in (("digits-1", JUDGE), ("digits-2", [*epochs, "--device", "cpu"])):
+        assert main(["evaluate", "run", "--dataset", "digits", *how, "--output", f"{name}.json"]) == 0
+        assert ship.main(["run", name, *made_by, "--results", f"{name}.json"]) == 0
+    assert "2 updates" in next(line for line in ship.table().splitlines() if "digits-1" in line)
+    capsys.readouterr()
+    assert main(["compare"]) == 0
+    captured = capsys.readouterr()
+    first, second = captured.out.split("\n\nteacher ")
+    assert "digits-2" in first and "digits-1" not in first and "digits-1" in second and "digits-2" not in second
+    assert "compare digits-2 --protocol condensation --dataset digits" in captured.err
+    assert "compare digits-1 --updates 2 --batch-size" in captured.err and '"MLP"' not in captured.err
+    assert main(["compare", "--json"]) == 0
+    assert {one["name"] for one in json.loads(capsys.readouterr().out)["teachers"]} == {"digits-1", "digits-2"}
+    assert main(["compare", *epochs, "--device", "cpu", "--json", "--no-baselines"]) == 0
+    captured = capsys.readouterr()
+    assert {one["name"] for one in json.loads(captured.out)["teachers"]} == {"digits-2"}
+    assert "'digits-1' brings a number of updates of its own; name it to judge it, too: gendistill" in captured.err
+
+
 def test_what_names_a_place_or_is_too_large_is_not_shipped(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ship = shipping()
     assert main(["evaluate", "run", "--dataset", "digits", *JUDGE, "--output", "own.json"]) == 0
