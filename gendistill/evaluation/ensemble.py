@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gendistill.bfloat16 import slowdown
 from gendistill.data.description import Description
 from gendistill.data.real import Split
 from gendistill.errors import UserError
@@ -31,6 +32,7 @@ from gendistill.initial import Initial
 from gendistill.nets import learners
 from gendistill.nets.again import draws
 from gendistill.nets.chance import Chance
+from gendistill.notes import note
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.untrusted import Spec
 
@@ -87,6 +89,8 @@ class Ensemble(ABC):
     ) -> None:
         self.description, self.temperature = description, temperature
         self.precision, self.compile = precision, compile
+        if precision == "bfloat16" and (factor := slowdown(device)):
+            note(f"bfloat16 is some {factor:.0f} times slower here than float32, which is another setting")
         self.seeds = list(seeds)
         self.candidates = list(candidates)
         self.workers = workers

@@ -197,8 +197,7 @@ class _Loop:
         self.watch = Watch(largest_share(data))
         self.data, self.config = data.to(run.device), config
         self.now = Now(run, self.trainer, self.data)
-        self.know_choice()
-        said = self.attach()
+        said = [*self.know_choice(), *self.attach()]
         notes = self.resume()
         log = run.directory.log if main else None
         self.progress = Progress(options.steps, run.step, log, options.progress and main, options.name)
@@ -254,13 +253,15 @@ class _Loop:
         if (known := self.saved.get("data")) is not None:
             require_unchanged(known, self.contents, f"'{directory}' holds a run", ANOTHER_RUN)
 
-    def know_choice(self) -> None:
-        """Take what the run chose for speed, if it is known."""
+    def know_choice(self) -> list[str]:
+        """Take what the run chose for speed, if it is known; return what was noted meanwhile."""
         state = load_state(self.run.directory, torch.device("cpu"), mapped=True)
-        self.tuning.begin(None if state is None else state.get("tuned"), state is not None)
+        with collected() as said:
+            self.tuning.begin(None if state is None else state.get("tuned"), state is not None)
         if self.tuning.chosen:
             self.processes.on_main(self.write_choice)
         self.closing.enter_context(threads_of(self.run.options))
+        return list(said)
 
     def write_choice(self) -> None:
         """Let ``config.yaml`` say what was chosen, so that it alone repeats the run."""

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from gendistill.bfloat16 import slowdown
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
+from gendistill.notes import note
 from gendistill.runs.choice import Choice, of_run, of_trainer, parse_choice, write_choice
 from gendistill.runs.context import RunContext
 from gendistill.runs.observe import GlobalRandomness
@@ -53,9 +55,12 @@ class Tuning:
         known = parse_choice(text)
         if known is not None and (saved is not None or not continued):
             self.take(known)
+        fresh = not continued and text == "auto"
+        if fresh and self.run.processes.world == 1:
+            self.leave_bfloat16()
         options = self.run.options
         quiet = min(options.save_every, options.log_every, options.sample_every or PILOT + 1) > PILOT
-        wanted = not continued and text == "auto" and options.steps > PILOT
+        wanted = fresh and options.steps > PILOT
         self.open = wanted and quiet and self.run.processes.world == 1 and hasattr(self.trainer, "tunable")
         if self.open:
             self.first = self.randomness.state_dict()
@@ -75,6 +80,16 @@ class Tuning:
         for option, value in of_trainer(chosen).items():
             self.trainer.tune(option, value)
         self.chosen = chosen
+
+    def leave_bfloat16(self) -> None:
+        """Take float32 where bfloat16 was asked for and the processor has no instructions for it.
+
+        It needs no trial, and what a run learns before its first step, such as a pool of networks, comes before one.
+        """
+        if self.run.options.precision == "bfloat16" and (factor := slowdown(self.run.device)):
+            self.take({"run.precision": "float32"})
+            note(f"bfloat16 was asked for and is {factor:.0f} times slower here than float32, which is taken "
+                 "(--run.tune off keeps bfloat16)")  # fmt: skip
 
     def pays(self, seconds: float) -> bool:
         """Return whether it is the time for a trial and one is worth its time; asked after every step.
@@ -115,7 +130,7 @@ class Tuning:
         vars(self.trainer).update(copy.deepcopy(self.before))
         run.step, run.streams = 0, Streams(run.options.seed, run.device)
         self.randomness.load_state_dict(self.first)
-        self.take(found.chosen)
+        self.take({**self.chosen, **found.chosen})
         if run.device.type == "cuda":
             torch.cuda.empty_cache()
         return found

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.evaluation import learning, update_loss
+from gendistill.evaluation import ensemble, learning, update_loss
 from gendistill.evaluation.ensemble import build_learner
 from gendistill.evaluation.learning import learning_curve
 from gendistill.evaluation.update_loss import UpdateLoss
@@ -94,6 +94,14 @@ def test_long_trainings_are_compiled_and_short_ones_are_not(
     assert found["compiled"] is True
     assert found["accuracy"]["mean"] == pytest.approx(plain["accuracy"]["mean"], abs=0.02)
     assert learning_curve(real, tiny_data, compile=False, **QUICK)["compiled"] is False
+
+
+def test_bfloat16_that_the_processor_imitates_is_said(
+    tiny_data: RealData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ensemble, "slowdown", lambda device: 9.6)
+    learning_curve(RealSubset.all(tiny_data.train, tiny_data.description), tiny_data, precision="bfloat16", **QUICK)
+    assert capsys.readouterr().err.count("bfloat16 is some 10 times slower here than float32") == 1
 
 
 def test_bfloat16_learns_as_well_and_is_a_setting(tiny_data: RealData) -> None:

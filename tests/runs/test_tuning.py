@@ -231,6 +231,44 @@ def test_threads_are_the_runs_own(tmp_path: Path) -> None:
         start(tmp_path, "none", threads=0)
 
 
+SLOW = {"auto": "float32", "off": "bfloat16"}
+
+
+@pytest.mark.parametrize("mode", SLOW)
+def test_bfloat16_that_the_processor_imitates_is_left_before_anything_is_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    monkeypatch.setattr(tuning, "slowdown", lambda device: 9.6)
+    seen: list[str] = []
+
+    class Building(SmallTrainer):
+        def build(self) -> None:
+            seen.append(self.run.options.precision)
+            super().build()
+
+    start(tmp_path, "run", Building(batch_size=12), steps=1, precision="bfloat16", tune=mode)
+    assert seen == [SLOW[mode]]
+    said = "bfloat16 was asked for and is 10 times slower here than float32, which is taken"
+    assert (said in (tmp_path / "run" / "log.txt").read_text()) == (mode == "auto")
+    assert parse_yaml((tmp_path / "run" / "config.yaml").read_text(), "config")["run"]["tune"] == (
+        "run.precision=float32" if mode == "auto" else "off"
+    )
+    # What it chose stands in the state: another processor goes on with it.
+    monkeypatch.setattr(tuning, "slowdown", lambda device: None)
+    start(tmp_path, "run", Building(batch_size=12), steps=2, precision="bfloat16", tune=mode)
+    assert seen[1:] == [SLOW[mode]]
+
+
+def test_what_was_left_before_a_trial_stays_left_after_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run = start(tmp_path, "run", SmallTrainer(batch_size=12), steps=1, tune="off")
+    monkeypatch.setattr(tuning, "search", lambda *given, **more: tune.Found({"run.compile": True}, 1.0, [], [], 0.0))
+    one = tuning.Tuning(SmallTrainer(), run, tune.GlobalRandomness(0, torch.device("cpu")))
+    one.before, one.first, one.allowed = {}, one.randomness.state_dict(), 1.0
+    one.chosen = {"run.precision": "float32"}
+    one.find(bands(), lambda: False)
+    assert one.chosen == {"run.precision": "float32", "run.compile": True}
+
+
 def test_no_trial_where_building_the_trainer_takes_most_of_its_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
