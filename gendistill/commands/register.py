@@ -10,9 +10,10 @@ from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import Any
 
+from gendistill.commands.measured import changed
 from gendistill.commands.replicated import replicate, sentence, spread, write_replicated
 from gendistill.commands.replication import Replications
-from gendistill.commands.standing import CANNOT, STATUSES, TRIED, Standing, changed
+from gendistill.commands.standing import CANNOT, STATUSES, TRIED, Standing
 from gendistill.errors import GendistillError, StorageError, UserError, did_you_mean
 from gendistill.runs.signals import Interrupted
 from gendistill.visible import visible

@@ -31,7 +31,8 @@ options:
   --list              name all replications by source and table: reported, measured below --root, status, and what is
                       missing to run them as published; PATTERN, such as 'dd-*', names some
   --all               run all, one after the other, and end with that list; finished parts are kept
-  --summary [FILE]    write a page of what was measured below --root (default: docs/results.md)
+  --summary [FILE]    write a page of what was measured below --root (default: docs/results.md), and beside it, as
+                      .json, the record of its numbers: what earlier machines measured stays on the page
   --scale NAME        smoke (seconds), reduced (minutes on two cores), paper (the published settings, for a GPU), or
                       another one that the config has; default: reduced
   --seeds N           number of runs (default: what the config says)
@@ -117,8 +118,8 @@ def all_of_them(known: Replications, words: Words, own: Mapping[str, str | None]
 
 
 def summary(known: Replications, words: Words, own: Mapping[str, str | None], as_json: bool) -> int:
-    """Run ``gendistill replicate --summary``: write a page of all results below the root."""
-    from gendistill.commands import register
+    """Run ``gendistill replicate --summary``: write a page of all results below the root and in its record."""
+    from gendistill.commands import record, register
     from gendistill.commands.standing import standings
     from gendistill.commands.summary import page
     from gendistill.files import atomic_write
@@ -127,12 +128,17 @@ def summary(known: Replications, words: Words, own: Mapping[str, str | None], as
     if set(file) & set("*?[") or file in known.ids():
         raise UserError(f"--summary takes the page's file first, and '{file}' is of ids; write --summary FILE {file}")
     require_place(file)
+    require_place(kept := str(record.beside(Path(file))))
     names = register.matching(known, words.positional)
-    found = [one for one in standings(known, roots(words)) if one.name in names]
+    everything = standings(known, roots(words), record.read(Path(kept), known))
+    found = [one for one in everything if one.name in names]
     content = page(found).encode()
+    record.write(Path(kept), [one.results for one in everything if one.results is not None], known)
     atomic_write(Path(file), lambda out: out.write(content))
-    print(to_json(register.as_values(found) | {"files": {"page": file}}) if as_json else f"page     {file}")
-    if not as_json:
+    if as_json:
+        print(to_json(register.as_values(found) | {"files": {"page": file, "record": kept}}))
+    else:
+        print(f"page     {file}\nrecord   {kept}")
         print(register.totals(found))
     return 0
 

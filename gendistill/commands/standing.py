@@ -7,29 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gendistill.commands.measured import WITHIN, Results, below, by_id, changed
 from gendistill.commands.replication import Replications
 from gendistill.config.base import read_config
 from gendistill.config.merge import at_scale
 from gendistill.config.plan import Reported, is_real
-from gendistill.errors import UserError
 from gendistill.evaluation.agreement import Agreement, agreements
-from gendistill.evaluation.result_form import check_results
-from gendistill.json_file import (
-    Each,
-    Is,
-    JsonError,
-    Keys,
-    fraction,
-    list_of,
-    mapping,
-    maybe,
-    number,
-    read_json,
-    size,
-    text,
-    whole,
-)
-from gendistill.notes import note
 
 AGREES, DISAGREES, UNDECIDED = "agrees", "disagrees", "too few runs"
 SHOWN, OTHER, NOT, CANNOT = "nothing to compare", "runs on other data", "not measured", "cannot be run here"
@@ -38,48 +21,6 @@ STATUSES = (AGREES, DISAGREES, UNDECIDED, OTHER, SHOWN, TRIED, BEGUN, NOT, CANNO
 SCALES = ("paper", "two-cores", "mnist", "reduced", "smoke")
 """The nearest to a source first; of a replication that was run at several, the first is shown."""
 NO_SOURCE = "runs that others show"
-WITHIN = "within"
-"""In results that are those of a row of a table: the table's id."""
-_SPREAD = Keys(
-    optional={
-        "mean": Is(number, "a number"),
-        "std": Is(number, "a number"),
-        "runs": Is(list_of(maybe(number)), "a list of numbers"),
-        "name": Is(text, "text"),
-        "n": Is(whole, "a number of images"),
-    }
-)
-_ACCURACY = Keys(
-    optional={
-        "mean": Is(fraction, "a fraction from 0 to 1"),
-        "std": Is(size, "a number of at least 0"),
-        "runs": Is(list_of(fraction), "a list of fractions from 0 to 1"),
-    }
-)
-SHAPE = Keys(
-    required={
-        "id": Is(text, "text"),
-        "scale": Is(maybe(text), "text"),
-        "dataset": Is(text, "text"),
-        "seeds": Is(list_of(whole), "a list of seeds"),
-        "teachers": Is(list_of(mapping), "a list of results"),
-        "replicated": Each(
-            Keys(
-                required={"name": Is(text, "text")},
-                optional={
-                    "id": Is(text, "text"),
-                    "accuracy": _ACCURACY,
-                    "fidelity": _SPREAD,
-                    "further": Keys(others=_SPREAD),
-                    "cpu_seconds": Is(size, "seconds"),
-                    "reported": Is(mapping, "what is reported"),
-                },
-            ),
-            at_least=1,
-        ),
-    },
-    optional={"options": Is(list_of(text), "a list of options")},
-)
 
 
 @dataclass(frozen=True)
@@ -105,21 +46,22 @@ class Standing:
     table: str
     said: Reported | None
     data: str
-    results: Mapping[str, Any] | None = None
+    results: Results | None = None
     found: tuple[Agreement, ...] = ()
     missing: tuple[str, ...] = field(default=())
     status: str = NOT
 
 
-def standings(known: Replications, roots: Sequence[Path] = ()) -> list[Standing]:
+def standings(known: Replications, roots: Sequence[Path] = (), recorded: Sequence[Results] = ()) -> list[Standing]:
     """Return all replications by source, table and id, those of one table in the order of their names.
 
     Args:
         known: Where they are; under its root results are looked for, whatever the scale.
         roots: Look under these instead; of equally near results that of the first is shown.
+        recorded: Results of other machines, which come after them.
     """
     places = roots or [known.root]
-    measured, begun = _measured(places), _begun(places)
+    measured, begun = by_id([*below(places), *recorded]), _begun(places)
     found = [_standing(known, name, measured.get(name, []), name in begun) for name in known.ids()]
     return sorted(found, key=lambda one: (one.source == NO_SOURCE, one.source, natural(one.table), natural(one.name)))
 
@@ -159,7 +101,7 @@ def missing(config: Mapping[str, Any], said: Reported | None, root: str | None) 
     return tuple(sentences)
 
 
-def _standing(known: Replications, name: str, results: list[Mapping[str, Any]], begun: bool) -> Standing:
+def _standing(known: Replications, name: str, results: list[Results], begun: bool) -> Standing:
     replication = replace(known, scale=None).open(name)
     config = read_config(replication.path, known.read)
     scale = "paper" if "paper" in (config.get("scales") or {}) else None
@@ -200,47 +142,12 @@ def _standing(known: Replications, name: str, results: list[Mapping[str, Any]], 
     return replace(one, found=found, status=status(found))
 
 
-def changed(results: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the options that were typed for a replication and change what its config says, as they were typed."""
-    return tuple(results.get("options") or ())
-
-
 def status(found: tuple[Agreement, ...]) -> str:
     """Return the status of what was measured on the source's data."""
     if not found:
         return SHOWN
     told = [one.agrees for one in found]
     return DISAGREES if False in told else UNDECIDED if None in told else AGREES
-
-
-def _measured(roots: Sequence[Path]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return all results below some roots by id, those of rows that a table has measured among them.
-
-    A file that cannot be used is left out, with a note.
-    """
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    rows: list[tuple[str, Mapping[str, Any]]] = []
-    for file in (file for root in roots for file in sorted((root / "replication").glob("*/*/*/results.json"))):
-        try:
-            values = read_json(file, SHAPE)
-            check_results(values, f"'{file}'")
-            if len(values["teachers"]) != len(values["replicated"]):
-                raise JsonError(f"'{file}' has not a row for each of its teachers")
-        except FileNotFoundError:
-            continue
-        except UserError as error:
-            note(f"{error}; it is left out")
-            continue
-        found.setdefault(values["id"], []).append(values)
-        rows += [
-            (row["id"], {**values, "id": row["id"], "teachers": [one], "replicated": [row], WITHIN: values["id"]})
-            for one, row in zip(values["teachers"][1:], values["replicated"][1:], strict=True)
-            if "id" in row
-        ]
-    # Of equally near results a row's own come first: they have what stands beside it, too.
-    for name, values in rows:
-        found.setdefault(name, []).append(values)
-    return found
 
 
 def _begun(roots: Sequence[Path]) -> set[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gendistill import __version__
+from gendistill.commands.measured import WITHIN, changed
 from gendistill.commands.register import cells, counts, measured_words
 from gendistill.commands.replicated import sentence
 from gendistill.commands.standing import (
@@ -19,9 +20,7 @@ from gendistill.commands.standing import (
     SHOWN,
     TRIED,
     UNDECIDED,
-    WITHIN,
     Standing,
-    changed,
 )
 from gendistill.escapes import markdown
 from gendistill.evaluation.agreement import Agreement
@@ -146,7 +145,7 @@ def _how(one: Standing) -> Iterator[str]:
     seeds = ", ".join(map(str, results["seeds"]))
     config = Path(one.path).name
     yield f"- `{one.name}`: `configs/replication/{config}`, scale {markdown(str(results['scale']))},"
-    table = f", a row of `{results[WITHIN]}`" if WITHIN in results else ""
+    table = f", a row of `{results[WITHIN]['id']}`" if WITHIN in results else ""
     yield f"  data {markdown(results['dataset'])}, seeds {seeds}{table}."
     if typed := changed(results):
         yield f"  Not as the config says, but with {markdown(' '.join(typed))}."
