@@ -8,7 +8,10 @@ from typing import Any
 
 from gendistill.cli import main
 
-TRAINER = "trainer: {class_path: trainers.gan.ConditionalGANTrainer}\nrun: {steps: 1}\nscales: {smoke: {}, reduced: {}, paper: {}}\n"
+TRAINER = (
+    "trainer: {class_path: trainers.gan.ConditionalGANTrainer}\nrun: {steps: 1}\n"
+    "scales: {smoke: {}, reduced: {}, paper: {}}\n"
+)
 
 
 def teacher(name: str, runs: list[float]) -> dict[str, Any]:
