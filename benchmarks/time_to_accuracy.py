@@ -32,6 +32,9 @@ HERE = Path(__file__).resolve()
 if str(HERE.parents[1]) not in sys.path:
     sys.path.insert(0, str(HERE.parents[1]))
 
+import torch  # noqa: E402
+
+from gendistill.bfloat16 import slowdown  # noqa: E402
 from gendistill.commands.side_by_side import Lane, run_side_by_side  # noqa: E402
 from gendistill.errors import GendistillError, UserError  # noqa: E402
 from gendistill.files import atomic_write  # noqa: E402
@@ -86,8 +89,8 @@ METHODS: dict[str, Method] = {
     "DM": Method("dm/{data}.yaml", "reduced"),
     "DM, formation, pool": Method("dm/{data}-10.yaml"),
     "IDM": Method("dm/cifar10-idm.yaml", "reduced"),
-    "NCFM": Method("dm/cifar10-ncfm.yaml", "reduced"),
-    "NCFM, wide": Method("dm/cifar10-ncfm.yaml", "wide"),
+    "NCFM": Method("dm/{data}-ncfm.yaml", "reduced"),
+    "NCFM, wide": Method("dm/{data}-ncfm.yaml", "wide"),
     "DREAM": Method("dm/cifar10-dream.yaml"),
     "DC": Method("dc/{data}.yaml", "reduced", 1280),
     "DSA": Method("dc/{data}-dsa.yaml", "reduced", 1280),
@@ -226,6 +229,7 @@ def train_words(name: str, given: argparse.Namespace) -> list[str]:
             *(["--data.root", given.data_root] if given.data_root else []),
             "--run.name", f"{short(name)}/run", "--run.root", str(given.folder), "--run.steps", str(kept[-1]),
             "--run.save_every", str(kept[0]), "--run.callbacks", json.dumps([callback]), "--run.tune", "off",
+            *(["--run.precision", "float32"] if slowdown(torch.device("cpu")) else []),
             "--run.sample_every", "0", "--run.progress", "false"]  # fmt: skip
 
 
