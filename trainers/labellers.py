@@ -100,7 +100,7 @@ class LabellerPlan:
                 tell = counter_of(trainer.run, "labeller", "updates")
                 (trained,) = trained_learners(spec, data, [seed], updates=self.updates, lr=self.lr, progress=tell)
                 network = snapshot(trained)
-                head.offer(lambda: {"weights": network.state_dict()})
+                head.offer(lambda: {"weights": network.state_dict()}, done=True)
         return network
 
     def of_network(self, network: nn.Module | None, description: Description) -> Labeller | None:

@@ -37,6 +37,7 @@ class RunContext:
         best: The lowest of each so far, and its step; of ``modes_captured`` and ``modes_high_quality`` the highest.
         warnings: What was wrong at the end without a NaN, as sentences; see :mod:`gendistill.runs.watch`.
         useless: What of it makes the teacher useless; None: nothing.
+        learned: Wall seconds that went into what is kept of before the first step (:mod:`gendistill.runs.head_start`).
         trial: Whether it only times a choice (``run.tune``), and nothing of it is kept.
     """
 
@@ -55,6 +56,7 @@ class RunContext:
     best: dict[str, tuple[int, float]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     useless: str | None = None
+    learned: float = 0.0
     trial: bool = False
 
     def take(self, measured: Mapping[str, float]) -> None:

@@ -44,7 +44,8 @@ class HeadStart:
         _feed(self._digest, made_by)
         self.path = run.directory.before / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)}.pt"
         self._key: str | None = None
-        self._since = time.monotonic()
+        self._began = self._since = time.monotonic()
+        self._earlier = 0.0
 
     def load(self) -> dict[str, Any] | None:
         """Return what was kept; None where nothing was, or of something else."""
@@ -59,7 +60,11 @@ class HeadStart:
         if not isinstance(kept, dict):
             return None
         # A trial of what is fastest takes what the run has learned, which in another precision is not quite that.
-        return kept if self.run.trial or found.get("key") == self.key else None
+        if not self.run.trial and found.get("key") != self.key:
+            return None
+        seconds = found.get("seconds")
+        self._earlier = seconds if type(seconds) is float else 0.0
+        return kept
 
     def offer(self, content: Callable[[], Mapping[str, Any]], done: bool = False) -> None:
         """Keep how far it is, if that was not done lately.
@@ -75,8 +80,15 @@ class HeadStart:
             return
         if self.run.processes.main and self.run.directory.path.is_dir():  # a loop of one's own may write nothing
             self.path.parent.mkdir(exist_ok=True)
-            write_state(self.path, {"step": 0, "key": self.key, "kept": dict(content())})
+            write_state(self.path, {"step": 0, "key": self.key, "seconds": self.seconds, "kept": dict(content())})
+            if done:
+                self.run.learned += self.seconds
         self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds that it has taken so far, those before an interruption among them."""
+        return self._earlier + time.monotonic() - self._began
 
     @property
     def key(self) -> str:

@@ -274,7 +274,7 @@ class _Loop:
         with collected() as said:
             self.trainer.attach(self.run, self.data)
         self.metrics = Metrics(self.trainer.sharing())
-        self.tuning.building = time.perf_counter() - began
+        self.tuning.building = max(0.0, time.perf_counter() - began - self.run.learned)  # which a trial takes as it is
         self.never_finite = set(not_finite(self.trainer.state_dict()))
         return list(said)
 

@@ -102,6 +102,7 @@ def search(
     *,
     steps: int,
     seconds: float,
+    again: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
     stopped: Callable[[], bool] = lambda: False,
     given: Mapping[str, Any] | None = None,
@@ -114,6 +115,7 @@ def search(
             raises drops the candidate.
         steps: Steps that are to come.
         seconds: Time that the trial may take; no way is begun that is likely to go beyond.
+        again: Seconds that the run learns anew before its first step if it takes one of :data:`LEARNED_IN`.
         clock: Tells the time.
         stopped: Whether to stop here.
         given: Values of options as given, to say which asked-for one is slow.
@@ -143,7 +145,9 @@ def search(
             continue
         factor = best.step / timing.step
         factors.append((option, value, factor))
-        if factor >= GAIN and (best.step - timing.step) * steps > timing.start - base.start:
+        # What an option before it has already cost is not asked for twice.
+        anew = again if option in LEARNED_IN and not any(one in LEARNED_IN for one in chosen) else 0.0
+        if factor >= GAIN and (best.step - timing.step) * steps > timing.start - base.start + anew:
             if option == "run.precision" and given and given.get(option):
                 lines.append(
                     f"precision {given[option]} was asked for and is {factor:.1f} times slower here than {value}"
@@ -248,6 +252,8 @@ class Trial:
         return Timing(step_seconds, max(0.0, first - step_seconds), values)
 
 
+LEARNED_IN = ("run.channels_last", "run.precision")
+"""Options that change, by rounding, what a run learns before its first step."""
 ORDER = ("trainer.chunk", "run.compile", "run.precision", "run.channels_last", "run.threads")
 """In which options are tried: those first on which the others depend."""
 

@@ -37,7 +37,10 @@ class Tuning:
         self.chosen: Choice = {}
         self.open = False
         self.building = 0.0
-        """Seconds that it takes to attach the trainer, which a trial does again and again."""
+        """Seconds that it takes to attach the trainer, which a trial does again and again.
+
+        Without those of what the run has learned and kept before its first step, which a trial takes as it is.
+        """
 
     @property
     def word(self) -> str:
@@ -121,6 +124,7 @@ class Tuning:
                 trial.measure,
                 steps=run.options.steps,
                 seconds=self.allowed,
+                again=run.learned,
                 stopped=stopped,
                 given={"run.precision": run.options.precision},
             )

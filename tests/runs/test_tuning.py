@@ -69,6 +69,21 @@ def test_compiling_is_taken_where_the_steps_to_come_earn_it_back(steps: int, tak
     assert result.chosen == ({"run.compile": True} if taken else {})
 
 
+@pytest.mark.parametrize(("again", "taken"), [(50.0, True), (150.0, False)])
+def test_what_was_learned_before_the_first_step_is_learned_anew_in_another_memory_format(
+    again: float, taken: bool
+) -> None:
+    """A hundred steps that are a second shorter earn 50 seconds back and not 150; a chunk costs neither."""
+    times = {
+        "off": (3.0, 0.0),
+        "run.channels_last=true": (2.0, 0.0),
+        "run.channels_last=true trainer.chunk=32": (1.5, 0),
+    }
+    times |= {"trainer.chunk=32": (2.5, 0.0)}
+    result = found(times, [("run.channels_last", True), CHUNKS[0]], steps=100, again=again)
+    assert result.chosen == ({"run.channels_last": True} if taken else {}) | {"trainer.chunk": 32}
+
+
 def test_what_is_hardly_faster_is_left_alone() -> None:
     result = found({"off": (1.0, 0.0), "run.channels_last=true": (0.97, 0.0)}, [("run.channels_last", True)])
     assert result.chosen == {} and "the fastest here" in result.sentence()

@@ -126,6 +126,25 @@ def test_a_run_that_looks_for_what_is_fastest_learns_once_and_again_only_in_anot
     assert sum(taught) == (120 if "precision" in word or "channels_last" in word else 60)
 
 
+def test_the_time_of_what_was_learned_is_no_part_of_what_a_trial_builds_again(
+    tiny_data: RealData, tmp_path: Path, taught: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(head_start.time, "monotonic", lambda: clock[0])
+    teach = Trained.teach
+
+    def slowly(self: Trained, member: Any, updates: int) -> None:
+        clock[0] += 100.0
+        teach(self, member, updates)
+
+    monkeypatch.setattr(Trained, "teach", slowly)
+    (tmp_path / "run").mkdir()
+    first = attached(matching(POOLS["interpolated"]), tiny_data, tmp_path)
+    assert first.run.learned == 100.0 * len(taught) > 0
+    again = attached(matching(POOLS["interpolated"]), tiny_data, tmp_path)
+    assert again.run.learned == first.run.learned  # what it would take to learn it anew, though nothing was
+
+
 def test_what_takes_no_time_is_not_written(tiny_data: RealData, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     attached(matching(POOLS["interpolated"]), tiny_data, tmp_path)
