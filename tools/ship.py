@@ -29,6 +29,7 @@ from gendistill.commands.compare import named_reference  # noqa: E402
 from gendistill.commands.output import read_results, write_json  # noqa: E402
 from gendistill.commands.published import interval  # noqa: E402
 from gendistill.errors import GendistillError, UserError  # noqa: E402
+from gendistill.evaluation.settings import differing  # noqa: E402
 from gendistill.files import atomic_write  # noqa: E402
 from gendistill.teacher.base import Teacher  # noqa: E402
 from gendistill.teacher.files import load, save  # noqa: E402
@@ -82,16 +83,20 @@ def _is_place(value: Any) -> bool:
     return isinstance(value, str) and (value.startswith(("/", "~", "\\")) or bool(re.match(r"[A-Za-z]:\\", value)))
 
 
-def of_teacher(found: Sequence[Mapping[str, Any]], teacher: Path, name: str) -> list[dict[str, Any]]:
+def of_teacher(
+    found: Sequence[Mapping[str, Any]], teacher: Path, name: str, *, other_judges: bool = False
+) -> list[dict[str, Any]]:
     """Return the results of a teacher, under its new name, and those of real images beside it.
 
     Args:
         found: Results of evaluations.
         teacher: The file that they are of.
         name: What it is called from now on.
+        other_judges: Whether real images may have been judged otherwise, as where that is better for them.
 
     Raises:
-        UserError: None is of the teacher, or two are, or what lies there was made anew since.
+        UserError: None is of the teacher, or two are, or what lies there was made anew since, or they were judged
+            under other settings than one another.
     """
     same = {teacher.resolve(), *([teacher.resolve().parent] if teacher.name == FILE_NAME else [])}
     made = checksum(load(teacher))
@@ -111,6 +116,12 @@ def of_teacher(found: Sequence[Mapping[str, Any]], teacher: Path, name: str) -> 
     if mine != 1:
         raise UserError(
             f"{mine} of the results are of '{teacher}'; give what gendistill evaluate wrote of it, once (--results)"
+        )
+    if (unlike := differing(chosen)) and not other_judges:
+        names = [str(one["name"]) for one in chosen]
+        said = "; ".join(f"{one.name} {' and '.join(one.groups(names))}" for one in unlike)
+        raise UserError(
+            f"the results are of different judges ({said}); judge real images as the teacher was, or say --other-judges"
         )
     return chosen
 
@@ -144,10 +155,12 @@ def row(name: str) -> str:
     accuracy, beside = "–", "–"
     if (file := shipped.results(name)) is not None:
         found = read_results(file)["teachers"]
+        unlike = [one.name for one in differing(found)]
         accuracy = next((_accuracy(one) for one in found if one["name"] == name), "–")
         beside = (
             "; ".join(f"`{one['name']}` {_accuracy(one, short=True)}" for one in found if one["name"] != name) or "–"
         )
+        beside += f" (judged with another {' and another '.join(unlike)})" if unlike else ""
     made = teacher.metadata.get(MADE_BY)
     cells = [
         f"`{name}.safetensors`", teacher.description.name, stored, byte_size(counts["bytes"]), minutes, accuracy,
@@ -202,7 +215,15 @@ def write_table() -> None:
     atomic_write(page, lambda file: file.write(text.encode()) and None)
 
 
-def ship(teacher: Path, name: str, made_by: str, results: Sequence[str], largest: int = LARGEST) -> Path:
+def ship(
+    teacher: Path,
+    name: str,
+    made_by: str,
+    results: Sequence[str],
+    largest: int = LARGEST,
+    *,
+    other_judges: bool = False,
+) -> Path:
     """Write a shippable teacher and what was measured of it.
 
     Args:
@@ -211,6 +232,7 @@ def ship(teacher: Path, name: str, made_by: str, results: Sequence[str], largest
         made_by: The command that makes it again.
         results: Files of what was measured of it and of real images.
         largest: Bytes of the file, at most.
+        other_judges: See :func:`of_teacher`; the table says what differs.
 
     Returns:
         The file.
@@ -221,7 +243,8 @@ def ship(teacher: Path, name: str, made_by: str, results: Sequence[str], largest
     target = shipped.folder(shipped.CHECKPOINTS) / f"{name}.safetensors"
     made: Teacher = load(teacher)
     made.metadata = without_places(made.metadata) | {MADE_BY: made_by}
-    found = of_teacher([one for file in results for one in read_results(file)["teachers"]], teacher, name)
+    given = [one for file in results for one in read_results(file)["teachers"]]
+    found = of_teacher(given, teacher, name, other_judges=other_judges)
     if left := [*places(made.metadata, "metadata"), *places(found, "results")]:
         raise UserError(f"places on this machine are left: {'; '.join(left)}")
     size = teacher.stat().st_size
@@ -243,6 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--largest", type=int, default=LARGEST, help=f"bytes of its file at most (default: {LARGEST:,})"
     )
+    parser.add_argument("--other-judges", action="store_true",
+                        help="real images were judged under other settings, which the table then says")  # fmt: skip
     given = parser.parse_args(arguments)
     try:
         if given.teacher is None:
@@ -251,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not given.name or not given.made_by or not given.results or not re.fullmatch(r"[\w.-]+", given.name):
             raise UserError("give a name of letters, digits, points and hyphens, --made-by and --results, too")
         file = given.teacher / FILE_NAME if given.teacher.is_dir() else given.teacher
-        print(ship(file, given.name, given.made_by, given.results, given.largest))
+        print(ship(file, given.name, given.made_by, given.results, given.largest, other_judges=given.other_judges))
     except GendistillError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -10,7 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from torch import nn
+
+from gendistill.declared import accepted_arguments
+from gendistill.errors import UserError
+from gendistill.objects import locate
 
 OWN = "teacher"
 """What a result calls the rates that a teacher learned."""
@@ -19,6 +26,7 @@ LEARNED = "learned"
 ASKED_OWN = (OWN, LEARNED)
 """Requests for rates that are the teacher's own."""
 NOT_SAID = "not said"
+OWN_NETWORKS = "gendistill.nets."
 Read = Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]
 
 
@@ -114,9 +122,21 @@ def _learner(result: Mapping[str, Any], learning: Mapping[str, Any]) -> str:
     spec = learning.get("learner", NOT_SAID)
     if not isinstance(spec, Mapping):
         return str(spec)
-    arguments = spec.get("init_args") or {}
+    path, arguments = spec.get("class_path", NOT_SAID), spec.get("init_args") or {}
+    usual = _defaults(path) if isinstance(path, str) and path.startswith(OWN_NETWORKS) else {}
+    arguments = {key: value for key, value in arguments.items() if key not in usual or usual[key] != value}
     inside = ", ".join(f"{key}={_words(arguments[key])}" for key in sorted(arguments))
-    return str(spec.get("class_path", NOT_SAID)) + (f"({inside})" if inside else "")
+    return str(path) + (f"({inside})" if inside else "")
+
+
+@cache
+def _defaults(path: str) -> dict[str, Any]:
+    """Return what a network of this project takes for arguments that are not given: to say one is no difference."""
+    try:
+        parameters = accepted_arguments(locate(path, nn.Module))
+    except (UserError, TypeError):
+        return {}
+    return {name: one.default for name, one in parameters.items() if one.default is not one.empty}
 
 
 def _rates(result: Mapping[str, Any], learning: Mapping[str, Any]) -> str | None:

@@ -111,3 +111,17 @@ def test_rates() -> None:
 def test_every_setting_reads_results_that_say_nothing(name: str) -> None:
     value = SETTINGS[name]({}, {})
     assert value is None or isinstance(value, str)
+
+
+def test_to_say_what_a_network_takes_anyway_is_no_difference() -> None:
+    def of(path: str, **arguments: Any) -> dict[str, Any]:
+        return {"learning": {"learner": {"class_path": path, "init_args": arguments}}}
+
+    mlp, convnet = "gendistill.nets.learners.MLP", "gendistill.nets.learners.ConvNet"
+    assert not differing([of(convnet), of(convnet, width=128), of(convnet, depth=3, width=128)])
+    (found,) = differing([of(convnet, width=64, depth=3), of(convnet)])
+    assert found.values == (f"{convnet}(width=64)", convnet)
+    assert differing([of(convnet), of(mlp)])
+    # Networks of others are not looked at, and what is none has no defaults.
+    for path in ("elsewhere.Net", "gendistill.nets.learners.Nothing", "gendistill.nets.nowhere.Net"):
+        assert differing([of(path), of(path, width=128)]) and not differing([of(path), of(path)])

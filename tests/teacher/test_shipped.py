@@ -156,6 +156,21 @@ def test_a_set_with_updates_of_its_own_stands_in_a_table_of_its_own(
     assert "'digits-1' brings a number of updates of its own; name it to judge it, too: gendistill" in captured.err
 
 
+def test_real_images_are_judged_as_the_set_was_or_the_table_says_so(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ship = shipping()
+    for name, file, more in (("run", "run.json", []), ("real:ipc=1", "real.json", ["--batch-size", "7"])):
+        assert main(["evaluate", name, "--dataset", "digits", *JUDGE, *more, "--output", file]) == 0
+    words = ["run", "digits-1", "--made-by", "gendistill train", "--results", "run.json", "real.json"]
+    assert ship.main(words) == 2
+    assert "the results are of different judges (batch size" in capsys.readouterr().err
+    assert not (place / "digits-1.json").exists()
+    assert ship.main([*words, "--other-judges"]) == 0
+    line = next(line for line in (place / "README.md").read_text().splitlines() if "digits-1" in line)
+    assert "(judged with another batch size)" in line
+
+
 def test_what_names_a_place_or_is_too_large_is_not_shipped(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ship = shipping()
     assert main(["evaluate", "run", "--dataset", "digits", *JUDGE, "--output", "own.json"]) == 0
