@@ -12,8 +12,11 @@ from gendistill import shipped
 from gendistill.commands.judge import dataset_name
 from gendistill.commands.output import read_results
 from gendistill.errors import UserError
+from gendistill.evaluation.protocols import protocol
+from gendistill.evaluation.settings import differing
 from gendistill.notes import note
 from gendistill.spelling import typed
+from gendistill.teacher.files import load
 from gendistill.words import listed
 
 SHOWING = frozenset({"dataset", "json", "output", "report", "export", "rank_at"})
@@ -104,7 +107,14 @@ def _own(name: str) -> Mapping[str, Any] | None:
 def _again(names: Sequence[str], dataset: str) -> str:
     """Return the command that judges sets anew as they were judged."""
     own = next((own for name in names if (own := _own(name)) is not None), {})
-    how = ["--protocol", str(own.get("protocol") or "condensation-dsa")]
+    named = str(own.get("protocol") or "condensation-dsa")
+    # Where the protocol was shortened or another learner judged, that is said, too.
+    usual = protocol(named, load(shipped.folder(shipped.CHECKPOINTS) / f"{names[0]}.safetensors").description)
+    how = ["--protocol", named]
+    if own.get("epochs") not in (None, usual.epochs):
+        how += ["--epochs", str(own["epochs"])]
+    if own and differing([{"learning": {"learner": one}} for one in (own["learner"], usual.learner)]):
+        how += ["--learner", json.dumps(own["learner"])]
     if own and own.get("protocol") is None:
         updates = ",".join(map(str, own["updates"]))
         how = ["--updates", updates, "--batch-size", str(own["batch_size"]), "--learner", json.dumps(own["learner"])]

@@ -146,7 +146,7 @@ def test_a_set_with_updates_of_its_own_stands_in_a_table_of_its_own(
     captured = capsys.readouterr()
     first, second = captured.out.split("\n\nteacher ")
     assert "digits-2" in first and "digits-1" not in first and "digits-1" in second and "digits-2" not in second
-    assert "compare digits-2 --protocol condensation --dataset digits" in captured.err
+    assert "compare digits-2 --protocol condensation --epochs 1 --learner" in captured.err
     assert "compare digits-1 --updates 2 --batch-size" in captured.err and '"MLP"' not in captured.err
     assert main(["compare", "--json"]) == 0
     assert {one["name"] for one in json.loads(capsys.readouterr().out)["teachers"]} == {"digits-1", "digits-2"}
@@ -169,6 +169,21 @@ def test_real_images_are_judged_as_the_set_was_or_the_table_says_so(
     assert ship.main([*words, "--other-judges"]) == 0
     line = next(line for line in (place / "README.md").read_text().splitlines() if "digits-1" in line)
     assert "(judged with another batch size)" in line
+
+
+def test_how_to_judge_anew_says_what_is_not_as_the_protocol_has_it(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ship = shipping()
+    learner = "{class_path: ConvNet, init_args: {width: 4, depth: 1}}"
+    judge = ["--protocol", "condensation", "--epochs", "2", "--learner", learner, "--seeds", "1", "--no-fidelity"]
+    assert main(["evaluate", "run", "--dataset", "digits", *judge, "--output", "run.json"]) == 0
+    assert ship.main(["run", "digits-1", "--made-by", "gendistill train", "--results", "run.json"]) == 0
+    capsys.readouterr()
+    assert main(["compare"]) == 0
+    said = capsys.readouterr().err
+    line = next(line for line in said.splitlines() if line.startswith("judge anew:"))
+    assert "--protocol condensation --epochs 2 --learner" in line and "width" in line
 
 
 def test_what_names_a_place_or_is_too_large_is_not_shipped(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
