@@ -12,11 +12,8 @@ from gendistill import shipped
 from gendistill.commands.judge import dataset_name
 from gendistill.commands.output import read_results
 from gendistill.errors import UserError
-from gendistill.evaluation.protocols import protocol
-from gendistill.evaluation.settings import differing
 from gendistill.notes import note
 from gendistill.spelling import typed
-from gendistill.teacher.files import load
 from gendistill.words import listed
 
 SHOWING = frozenset({"dataset", "json", "output", "report", "export", "rank_at"})
@@ -106,6 +103,10 @@ def _own(name: str) -> Mapping[str, Any] | None:
 
 def _again(names: Sequence[str], dataset: str) -> str:
     """Return the command that judges sets anew as they were judged."""
+    from gendistill.evaluation.protocols import protocol
+    from gendistill.evaluation.settings import differing
+    from gendistill.teacher.files import load
+
     own = next((own for name in names if (own := _own(name)) is not None), {})
     named = str(own.get("protocol") or "condensation-dsa")
     # Where the protocol was shortened or another learner judged, that is said, too.

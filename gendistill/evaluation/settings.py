@@ -13,11 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from torch import nn
-
-from gendistill.declared import accepted_arguments
 from gendistill.errors import UserError
-from gendistill.objects import locate
 
 OWN = "teacher"
 """What a result calls the rates that a teacher learned."""
@@ -132,6 +128,11 @@ def _learner(result: Mapping[str, Any], learning: Mapping[str, Any]) -> str:
 @cache
 def _defaults(path: str) -> dict[str, Any]:
     """Return what a network of this project takes for arguments that are not given: to say one is no difference."""
+    from torch import nn
+
+    from gendistill.declared import accepted_arguments
+    from gendistill.objects import locate
+
     try:
         parameters = accepted_arguments(locate(path, nn.Module))
     except (UserError, TypeError):
