@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gendistill.data.description import Description, Normalisation
 from gendistill.data.real import RealData, Split
@@ -23,10 +27,25 @@ def load_digits() -> RealData:
 
     Source: "Optical Recognition of Handwritten Digits", UCI repository, the test set of Alpaydin and Kaynak (1998).
     """
+    levels, classes = _table()
+    pixels = np.rint(levels * (255.0 / 16.0)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    images, labels = torch.from_numpy(pixels), torch.from_numpy(classes.astype(np.int64))
+    train, validation, test = (Split(images[index], labels[index]) for index in stratified(labels, SIZES))
+    return RealData(DESCRIPTION, train, validation, test)
+
+
+def _table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return grey levels (N, 64) in 0..16 and classes (N,), from scikit-learn's file where it is where it was.
+
+    scikit-learn itself, which is asked otherwise, loads for longer than all that most commands on digits need.
+    """
+    found = find_spec("sklearn")
+    folders = [] if found is None else list(found.submodule_search_locations or [])
+    file = Path(folders[0], "datasets", "data", "digits.csv.gz") if folders else Path()
+    if file.is_file():
+        table = np.loadtxt(file, delimiter=",")
+        return table[:, :-1], table[:, -1]
     from sklearn import datasets
 
     bunch = datasets.load_digits()
-    pixels = np.rint(bunch.data * (255.0 / 16.0)).astype(np.uint8).reshape(-1, 1, 8, 8)
-    images, labels = torch.from_numpy(pixels), torch.from_numpy(bunch.target.astype(np.int64))
-    train, validation, test = (Split(images[index], labels[index]) for index in stratified(labels, SIZES))
-    return RealData(DESCRIPTION, train, validation, test)
+    return bunch.data, bunch.target

@@ -173,7 +173,9 @@ class Channel:
         options += [("grpc.enable_retries", 0), ("grpc.initial_reconnect_backoff_ms", 200)]
         options += [("grpc.min_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000)]
         options += [("grpc.keepalive_time_ms", int(ALIVE * 1000)), ("grpc.http2.max_pings_without_data", 0)]
-        options += [("grpc.keepalive_timeout_ms", int(SIGN_OF_LIFE * 1000))]
+        # gRPC waits for the answer to a ping as long as the second says, a minute by default, whatever the first is.
+        waits = ("grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms")
+        options += [(name, int(SIGN_OF_LIFE * 1000)) for name in waits]
         place = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
         self._channel = extra.grpc.secure_channel(place, credentials, options=options)
         self._call = self._channel.stream_unary(PATH)

@@ -19,8 +19,6 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from scipy import optimize, special
-
 from gendistill.errors import UserError
 
 ACCOUNTANTS = ("rdp", "prv")
@@ -54,6 +52,8 @@ def gaussian_delta(epsilon: float, mu: float) -> float:
         return 0.0
     if math.isinf(mu):
         return 1.0
+    from scipy import special  # here: every command reads promises, few compute one, and scipy loads slowly
+
     # In logarithms: exp(epsilon) overflows where its factor vanishes.
     second = math.exp(min(epsilon + float(special.log_ndtr(-epsilon / mu - mu / 2)), 0.0))
     return float(max(special.ndtr(mu / 2 - epsilon / mu) - second, 0.0))
@@ -63,6 +63,8 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     """Return the smallest epsilon for which a Gaussian mechanism is (epsilon, delta)-private; see above."""
     if gaussian_delta(0.0, mu) <= delta:
         return 0.0
+    from scipy import optimize
+
     high = 1.0
     while gaussian_delta(high, mu) > delta:
         high *= 2
