@@ -62,6 +62,17 @@ def test_help_and_version_do_not_load_torch() -> None:
     assert __version__ in done.stdout and all(name in done.stdout for name in cli.COMMANDS)
 
 
+def test_a_run_on_digits_loads_no_slow_library_that_it_does_not_use(tmp_path: Path) -> None:
+    code = (
+        "import sys; from gendistill.cli import main; code = main(sys.argv[1:]);"
+        "slow = {'matplotlib', 'pandas', 'scipy', 'sklearn', 'torchvision'} & set(sys.modules);"
+        "sys.exit(code or str(slow) * bool(slow))"
+    )
+    words = ["train", "--config", "quickstart/gtn", "--run.steps", "1", "--run.root", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("command", [name for name in cli.COMMANDS])
 def test_every_command_has_help_with_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([command, "--help"]) == 0

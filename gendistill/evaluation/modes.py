@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from gendistill.data.cloud import Cloud
@@ -165,5 +164,7 @@ def wasserstein(one: Tensor, other: Tensor) -> float:
     apart = torch.cdist(one.double(), other.double(), compute_mode="donot_use_mm_for_euclid_dist")
     # Less what every row has in common, the best matching is the same, and samples of few places, such as a collapsed
     # generator's, are matched in a fraction of the time.
+    from scipy.optimize import linear_sum_assignment  # here: it loads slowly, and images have no modes
+
     rows, columns = linear_sum_assignment((apart - apart.min(0).values).numpy())
     return float(apart.numpy()[rows, columns].mean())

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from sklearn import datasets
@@ -19,10 +16,3 @@ def test_the_table_is_that_of_scikit_learn(monkeypatch: pytest.MonkeyPatch, file
     levels, classes = digits._table()
     bunch = datasets.load_digits()
     assert np.array_equal(levels, bunch.data) and np.array_equal(classes, bunch.target)
-
-
-def test_scikit_learn_is_not_loaded_for_them() -> None:
-    program = (
-        "import sys; from gendistill.data.digits import load_digits; load_digits(); sys.exit('sklearn' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
