@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 DPI = 90
 
-ResultsLike = Result | Comparison | Mapping[str, Any] | Iterable[Result]
-"""Results: of one teacher, of several, or those of ``results.json``."""
+ResultsLike = Result | Comparison | Mapping[str, Any] | Iterable[Result] | str | Path
+"""Results: of one teacher, of several, or those of ``results.json``, or where it is."""
 
 
 def images(
@@ -78,7 +78,7 @@ def curves(results: ResultsLike, *, error: bool = False, by_epoch: bool = False)
     """Draw accuracy against the number of learner updates, with one standard deviation.
 
     Args:
-        results: What :func:`gendistill.evaluate` or :func:`gendistill.compare` returned.
+        results: What :func:`gendistill.evaluate` or :func:`gendistill.compare` returned, or a file of it.
         error: Draw the error on a logarithmic axis, by which 90 to 99 % can be read.
         by_epoch: Draw against passes over each teacher's images.
 
@@ -101,7 +101,7 @@ def differences(results: ResultsLike) -> Figure:
     """Draw how far each teacher is ahead of all real data, with the interval that decides.
 
     Args:
-        results: What :func:`gendistill.compare` returned, ``real`` among the teachers.
+        results: What :func:`gendistill.compare` returned, or a file of it; ``real`` among the teachers.
 
     Raises:
         UserError: All real data is not among them.
@@ -116,8 +116,8 @@ def utility(results: ResultsLike) -> Figure:
     """Draw accuracy against epsilon: private teachers as curves, those that promise nothing as lines.
 
     Args:
-        results: What :func:`gendistill.evaluate` or :func:`gendistill.compare` returned, or ``results.json`` of a
-            replication; private teachers among them.
+        results: What :func:`gendistill.evaluate` or :func:`gendistill.compare` returned, or a file of it, such as
+            ``results.json`` of a replication; private teachers among them.
 
     Raises:
         UserError: None of them is private.
@@ -129,7 +129,7 @@ def front(results: ResultsLike, budget: str = "bytes") -> Figure:
     """Draw accuracy against what teachers cost, with the Pareto front.
 
     Args:
-        results: What :func:`gendistill.compare` returned.
+        results: What :func:`gendistill.compare` returned, or a file of it.
         budget: ``bytes`` stored, ``images`` stored, or what the teachers' files say of their making: ``cpu_seconds`` or
             ``peak_memory`` (bytes).
 
@@ -252,7 +252,13 @@ def _values(results: ResultsLike) -> dict[str, Any]:
         return results.to_dict()
     if isinstance(results, Mapping):
         return dict(results) if "teachers" in results else {"teachers": [dict(results)]}
-    return {"teachers": [one.to_dict() for one in results]}
+    if isinstance(results, str | Path):
+        return Comparison.read(results).to_dict()
+    several = list(results)
+    if strange := [one for one in several if not isinstance(one, Result)]:
+        what = type(strange[0]).__name__
+        raise UserError(f"results are what gendistill.evaluate or compare returned, or a file of it; got a {what}")
+    return {"teachers": [one.to_dict() for one in several]}
 
 
 def _looks(names: Sequence[str], reference: Row | None) -> Any:

@@ -257,6 +257,7 @@ def test_figures_are_matplotlibs_and_pyplot_knows_nothing_of_them(comparison: gd
         gd.plot.curves(comparison),
         gd.plot.curves(comparison, error=True),
         gd.plot.curves(comparison["few"]),
+        gd.plot.curves(place.parent / "r.json"),
         gd.plot.differences(comparison),
         gd.plot.training(place),
         gd.plot.film(place, path=tmp_path / "film.gif"),
@@ -275,3 +276,8 @@ def test_figures_are_matplotlibs_and_pyplot_knows_nothing_of_them(comparison: gd
         gd.plot.film(place, "teahcer")
     with pytest.raises(gd.UserError, match="nothing is held against all real data"):
         gd.plot.differences(comparison["few"])
+    assert drawn == {line.get_label() for line in figures[4].axes[0].lines}
+    with pytest.raises(gd.UserError, match="returned, or a file of it; got a int"):
+        gd.plot.curves([1])  # type: ignore[list-item]
+    with pytest.raises(gd.UserError, match="none.json"):
+        gd.plot.front(str(place / "none.json"))
