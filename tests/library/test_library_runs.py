@@ -276,7 +276,7 @@ def test_figures_are_matplotlibs_and_pyplot_knows_nothing_of_them(comparison: gd
         gd.plot.film(place, "teahcer")
     with pytest.raises(gd.UserError, match="nothing is held against all real data"):
         gd.plot.differences(comparison["few"])
-    assert drawn == {line.get_label() for line in figures[4].axes[0].lines}
+    assert drawn == {line.get_label() for line in figures[5].axes[0].lines}
     with pytest.raises(gd.UserError, match="returned, or a file of it; got a int"):
         gd.plot.curves([1])  # type: ignore[list-item]
     with pytest.raises(gd.UserError, match="none.json"):
