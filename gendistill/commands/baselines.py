@@ -15,7 +15,8 @@ BASELINES = ("ipc", "herding", "kcenter")
 """Random images of each class, herding and k-center."""
 
 OF_CONDENSED_SETS = (
-    "condensation", "condensation-dsa", "condensation-mnist", "condensation-mtt", "condensation-datadam", "shi-chen",
+    "condensation", "condensation-dsa", "condensation-mnist", "condensation-mtt", "condensation-datadam",
+    "condensation-idc", "condensation-ncfm", "rded", "shi-chen",
 )  # fmt: skip
 """The protocols whose papers show those choices beside every set."""
 

@@ -26,13 +26,13 @@ REFERENCES = (
 FILE_NAME = "teacher.safetensors"
 PROTOCOLS = (
     "thesis", "condensation", "condensation-dsa", "condensation-mnist", "condensation-mtt", "condensation-datadam",
-    "shi-chen",
+    "condensation-idc", "condensation-ncfm", "rded", "shi-chen",
 )  # fmt: skip
 """Those of gendistill.evaluation.protocols, named here so that --help need not wait for torch."""
 SAME_NAME = (
     "updates", "epochs", "measure_every", "generated", "seeds", "batch_size", "optimizer", "select", "measure",
-    "momentum", "weight_decay", "schedule", "augment", "augment_mode", "augment_strength", "labels", "normalisation",
-    "split", "precision", "compile",
+    "momentum", "weight_decay", "schedule", "augment", "augment_mode", "augment_strength", "cutmix", "labels",
+    "normalisation", "split", "precision", "compile",
 )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> arg
         "without end: a number or 'train' (as many as real ones); fresh: new ones in every batch")  # fmt: skip
     add("--seeds", type=positive, default=5, metavar="N", help="number of learners, one seed each")
     add("--batch-size", type=positive, default=64, metavar="N", help="images per learner update")
-    add("--optimizer", default="sgd", metavar="NAME", help="the learner's: sgd or adam")
+    add("--optimizer", default="sgd", metavar="NAME", help="the learner's: sgd, adam or adamw")
     add("--lr", type=rate_list, metavar="LR,LR", help="learning rates, 'grid', 'teacher' (its learned ones, by plain "
         "SGD) or 'learned' (its one rate, with the momentum, decay and schedule below), the validation split chooses; "
         "None: the teacher's own where it learned some, else a grid")  # fmt: skip
@@ -121,12 +121,14 @@ def add_learning(parser: argparse.ArgumentParser, *, labels: bool = True) -> arg
     add("--momentum", type=momentum, default=0.9, metavar="M", help="of sgd, in [0, 1); two numbers are cycled")
     add("--weight-decay", type=float, default=5e-4, metavar="W", help="of the learner, at least 0")
     add("--schedule", default="constant", metavar="NAME", help="of the learning rate: constant, cosine, "
-        "step or one-cycle")  # fmt: skip
+        "half-cosine, step, two-steps, halving or one-cycle")  # fmt: skip
     add("--augment", metavar="OPS", help="augmentation of the learner's batches: dsa, or such as crop_flip; None: none")
     add("--augment-mode", default="single", metavar="HOW", help="single: one of them for each batch; each: one "
-        "for each image; all: each of them")  # fmt: skip
+        "for each image; all: each of them; idc: flips, colours and cut-outs, and one other a batch")  # fmt: skip
     add("--augment-strength", type=named_numbers, metavar="OP=X,OP=X", help="how far they reach, such as rotate=45; "
         "None: as far as DSA's")  # fmt: skip
+    add("--cutmix", type=float, default=0.0, metavar="P", help="probability, 0 to 1, with which a batch is mixed by "
+        "CutMix: a box of one image in another, and both labels")  # fmt: skip
     if labels:
         add("--labels", default="given", metavar="HOW", help="given: the teacher's labels, or those of its labeller; "
             "hard: their likeliest class; stored: without its labeller")  # fmt: skip

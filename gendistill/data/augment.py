@@ -19,7 +19,9 @@ from gendistill.errors import UserError, did_you_mean
 DSA = "color_crop_cutout_flip_scale_rotate"
 """The strategy of DSA, DM and MTT on colour images; digits are used without ``flip``."""
 
-MODES = ("single", "each", "all")
+MODES = ("single", "each", "all", "idc")
+ALWAYS = ("flip", "color")
+"""What the mode ``idc`` does to every image, in this order, before one other operation; ``cutout`` comes last."""
 DSA_STRENGTH = Strength()
 
 
@@ -78,6 +80,8 @@ def draw_parameters(
             program, which waits for a generator on a GPU; one on the CPU costs no wait.
         mode: ``single``: one name of the strategy, chosen with equal chances, for the whole call (DSA's mode "S").
             ``each``: one name for each image, chosen for it alone (DC's code on MNIST). ``all``: every name, in order.
+            ``idc``: ``flip`` and ``color`` where they are named, one of the other names for the whole call, and
+            ``cutout`` where it is named (the code of IDC, Kim et al. 2022, and of NCFM).
         strength: How far operations reach.
 
     Returns:
@@ -89,6 +93,8 @@ def draw_parameters(
     if mode not in MODES:
         raise UserError(f"augmentation mode is '{mode}'; {did_you_mean(mode, MODES)}choose among: {', '.join(MODES)}")
     groups = parse(strategy)
+    if mode == "idc" and groups:
+        groups = _as_idc(str(strategy).split("_"), generator)
     if groups and shape == SHAPE:
         raise UserError(f"augmentation '{strategy}' is for pictures, and these are points of the plane; leave it out")
     if mode == "single" and groups:
@@ -106,6 +112,15 @@ def draw_parameters(
             for place, name, values in drawn
         ]
     return Parameters(tuple((name, values) for _, name, values in drawn))
+
+
+def _as_idc(names: list[str], generator: torch.Generator) -> list[tuple[str, ...]]:
+    """Return the operations of a call in the mode ``idc``."""
+    first, last = [name for name in ALWAYS if name in names], ["cutout"] if "cutout" in names else []
+    others = [name for name in names if name not in (*first, *last)]
+    if others:
+        others = [others[int(torch.randint(len(others), (), generator=generator, device=generator.device))]]
+    return parse("_".join([*first, *others, *last]))
 
 
 def apply(images: Tensor, parameters: Parameters, fill: float | Tensor = 0.0) -> Tensor:

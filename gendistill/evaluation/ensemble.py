@@ -62,7 +62,7 @@ class Ensemble(ABC):
         description: The data set, for its shape, classes and the normalisation of test images.
         seeds: One a learner's initial weights.
         candidates: Ways to train.
-        optimizer: ``sgd`` or ``adam``.
+        optimizer: ``sgd``, ``adam`` or ``adamw``.
         device: Where to train.
         workers: Runs learners side by side.
         initial: What the teacher says of its learners' first weights, see :mod:`gendistill.initial`; None: nothing.

@@ -87,11 +87,11 @@ def learning_curve(
         the same three, and ``per_class``; see :func:`gendistill.evaluation.scores.summary`), ``split``,
         ``split_sizes`` (images of each split), ``class_names``, ``class_sizes`` (images of each in the reported split),
         ``measure``, ``seeds``, ``batch_size``, ``optimizer``, ``momentum``, ``weight_decay``, ``schedule``,
-        ``augment``, ``augment_mode``, ``augment_strength``, ``labels``, ``normalisation`` (``data`` or ``teacher``),
-        ``precision``, ``compiled``, ``generated``, ``epoch`` (``images`` and ``updates`` of one), ``epochs``,
-        ``lr_asked`` (the option, as it was given), ``lr`` (chosen, by number of updates), ``learned_rate`` (what
-        ``learned`` stands for, if it was tried),
-        ``selection`` (None, or candidates and their mean validation accuracy),
+        ``augment``, ``augment_mode``, ``augment_strength``, ``cutmix``, ``labels``, ``normalisation`` (``data`` or
+        ``teacher``), ``precision``, ``compiled``, ``generated``, ``epoch`` (``images`` and ``updates`` of one),
+        ``epochs``, ``lr_asked`` (the option, as it was given), ``lr`` (chosen, by number of updates), ``learned_rate``
+        (what ``learned`` stands for, if it was tried), ``selection`` (None, or candidates and their mean validation
+        accuracy),
         ``learner_updates`` (of one learner), ``learners_trained``, ``images_seen`` (by one learner, by number of
         updates), ``seconds``.
 
@@ -186,7 +186,9 @@ class _Judging:
         if len(self.tried) > 1:
             _split(self.data, "validation")
         shown = {
-            name: value for name, value in asked.options().items() if name.startswith("augment") or name == "labels"
+            name: value
+            for name, value in asked.options().items()
+            if name.startswith("augment") or name in ("cutmix", "labels")
         }
         self.lessons = Lessons(self.teacher, self.data.description, seeds, self.total, asked.batch_size, **shown)
         self.learner, self.initial = _judge(self.teacher, self.data, asked.learner)
@@ -219,6 +221,8 @@ class _Judging:
         how = {"seeds": self.seeds, "split": self.split, "device": self.device.type, "batched": batched}
         how["compile"] = self.compile
         asked = self.asked.options() | {"learner": said(self.learner)}
+        if not self.asked.cutmix:  # what was kept before there was such an option stays what it is
+            del asked["cutmix"]
         return {"asked": asked, **how, **of(self.teacher, self.data)}
 
     def train(
@@ -295,6 +299,7 @@ class _Judging:
             "augment": asked.augment,
             "augment_mode": asked.augment_mode,
             "augment_strength": dict(strength) if isinstance(strength, Mapping) and strength else None,
+            "cutmix": asked.cutmix,
             "labels": asked.labels,
             "normalisation": self.normalisation,
             "precision": asked.precision,

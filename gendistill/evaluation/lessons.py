@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gendistill.data.augment import MODES
 from gendistill.data.augment import augment as augment_batch
+from gendistill.data.cutmix import cutmix
 from gendistill.data.description import Description
 from gendistill.data.operations import Strength
 from gendistill.data.real import RealData
@@ -64,8 +65,11 @@ class Lessons:
         batch_size: Images a batch, as far as the teacher heeds it.
         augment: Strategy of :func:`gendistill.data.augment.augment`, or None. Each seed augments for itself.
         augment_mode: ``single``: one name of the strategy a batch. ``each``: one an image. ``all``: every name, in
-            order.
+            order. ``idc``: see :func:`gendistill.data.augment.draw_parameters`.
         augment_strength: See :class:`gendistill.data.operations.Strength`; None: DSA's.
+        cutmix: Probability with which a batch is mixed after it is augmented, 0..1; see
+            :func:`gendistill.data.cutmix.cutmix`. A labeller is asked about the mixed images. Each seed mixes for
+            itself.
         labels: ``given``: the teacher's; where it has a labeller what that says of the image as it is shown. ``hard``:
             the most likely class of a soft label. ``stored``: the labels that it stores, whatever labeller it has.
 
@@ -84,6 +88,7 @@ class Lessons:
         augment: str | None = None,
         augment_mode: str = "single",
         augment_strength: Mapping[str, float] | None = None,
+        cutmix: float = 0.0,
         labels: str = "given",
     ) -> None:
         teacher = fitted(teacher, description)
@@ -100,7 +105,14 @@ class Lessons:
                 f"augment is '{augment}', which is for pictures; '{description.name}' holds {description.kind}, set "
                 "it to none"
             )
-        self.augment_mode, self.strength = augment_mode, Strength.of(augment_strength)
+        if not 0.0 <= cutmix <= 1.0:
+            raise UserError(f"cutmix is {cutmix}; it is a probability, give a number from 0 to 1")
+        if cutmix and description.kind != "pictures":
+            raise UserError(
+                f"cutmix is {cutmix:g}, which is for pictures; '{description.name}' holds {description.kind}, set it "
+                "to 0"
+            )
+        self.augment_mode, self.strength, self.cutmix = augment_mode, Strength.of(augment_strength), cutmix
         self.labeller = None if labels == "stored" else teacher.labeller
         device = teacher.device
         self.generators = [stream(seed, "evaluation/batches", device) for seed in seeds]
@@ -141,10 +153,11 @@ class Lessons:
             count: How many.
             augmenters: Of each seed the state of its augmenting generator at that place.
         """
-        kept, self.augment, self.labeller = (self.augment, self.labeller), None, None
+        kept = self.augment, self.cutmix, self.labeller
+        self.augment, self.cutmix, self.labeller = None, 0.0, None
         while self.drawn < count:
             self._draw(min(LONGEST, count - self.drawn))
-        self.augment, self.labeller = kept
+        self.augment, self.cutmix, self.labeller = kept
         for generator, state in zip(self.augmenters, augmenters, strict=True):
             generator.set_state(state.cpu())
 
@@ -163,7 +176,7 @@ class Lessons:
             raw += [list(islice(other, length)) for other in self.streams[1:]]
         for images, _, _ in first:
             self.images_seen.append(self.images_seen[-1] + len(images))
-        if self.augment is None:
+        if self.augment is None and not self.cutmix:
             ready = [[self._convert(images, labels) for images, labels, _ in batches] for batches in raw]
             return ready if self.random else ready * len(self.streams)
         raw = raw if self.random else raw * len(self.streams)
@@ -176,10 +189,13 @@ class Lessons:
         self, images: Tensor, labels: Tensor, augmenter: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         images = self.teacher.description.normalisation.convert(images, self.description.normalisation)
-        if augmenter is not None:
+        if augmenter is not None and self.augment is not None:
             images = augment_batch(images, self.augment, augmenter, mode=self.augment_mode, strength=self.strength)
+        if self.hard and self.labeller is None and labels.is_floating_point():
+            labels = labels.argmax(-1)
+        if augmenter is not None and self.cutmix:
+            images, labels = cutmix(images, labels, self.description.num_classes, augmenter, probability=self.cutmix)
         if self.labeller is not None:
             labels = self.labeller(images, self.description.normalisation)
-        if self.hard and labels.is_floating_point():
-            labels = labels.argmax(-1)
+            labels = labels.argmax(-1) if self.hard else labels
         return images, labels

@@ -1,6 +1,6 @@
-"""SGD and Adam on a matrix of parameters, one row a learner, with a step size of its own for every row.
+"""SGD, Adam and AdamW on a matrix of parameters, one row a learner, with a step size of its own for every row.
 
-The updates are those of ``torch.optim.SGD`` and ``torch.optim.Adam``; a test holds them against each other.
+The updates are those of torch's optimisers of these names; a test holds them against each other.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class RowOptimiser(ABC):
             step: Updates made so far.
             rate: Step size.
             momentum: Momentum.
-            weight_decay: Factor of the parameters that is added to the gradient.
+            weight_decay: Factor of the parameters that is added to the gradient, or of what :class:`RowAdamW` shrinks.
         """
 
 
@@ -95,4 +95,19 @@ class RowAdam(RowOptimiser):
         parameters -= first / scale * (rate / corrected[0])
 
 
-OPTIMISERS: dict[str, type[RowOptimiser]] = {"sgd": RowSGD, "adam": RowAdam}
+class RowAdamW(RowAdam):
+    """Adam with decoupled weight decay, ``parameters *= 1 - rate weight_decay`` before each update.
+
+    Loshchilov and Hutter 2019, with torch's defaults.
+    """
+
+    @torch.no_grad()
+    def update(
+        self, rows: slice, gradient: Tensor, step: int, rate: Value, momentum: Value, weight_decay: Value
+    ) -> None:
+        """Make one update of some rows; see :meth:`RowOptimiser.update`."""
+        self.parameters[rows] *= 1.0 - rate * weight_decay
+        super().update(rows, gradient, step, rate, momentum, 0.0)
+
+
+OPTIMISERS: dict[str, type[RowOptimiser]] = {"sgd": RowSGD, "adam": RowAdam, "adamw": RowAdamW}

@@ -70,7 +70,7 @@ class Protocol:
         generated: For a teacher that makes images without end: so many of them, drawn once, ``"train"`` (as many as
             there are real training images), or ``"fresh"`` (new ones in every batch).
         batch_size: Images an update; a curriculum has batches of its own.
-        optimizer: ``sgd`` or ``adam``.
+        optimizer: ``sgd``, ``adam`` or ``adamw`` (whose weight decay is decoupled).
         lr: Learning rate, ``"grid"``, ``"teacher"``, ``"learned"``, a list of candidates, or None: the teacher's own
             rates where it learned some, else the grid; see :func:`gendistill.evaluation.rates.candidates`. Among
             several the one with the highest mean validation accuracy over the seeds is taken; the test split has no
@@ -82,16 +82,17 @@ class Protocol:
         momentum: SGD's momentum in [0, 1), or the lowest and highest of a cycle; see
             :func:`gendistill.evaluation.rates.momentum_schedule`.
         weight_decay: Not negative.
-        schedule: ``constant``, ``cosine``, ``step`` or ``one-cycle``; see
+        schedule: ``constant``, ``cosine``, ``half-cosine``, ``step``, ``two-steps``, ``halving`` or ``one-cycle``; see
             :func:`gendistill.evaluation.rates.schedule_factor`.
         augment: Strategy of :func:`gendistill.data.augment.augment` for the teacher's images, or None.
         augment_mode: ``single``: one of the strategy's names a batch, as in DSA. ``each``: one an image. ``all``: every
-            name, in order.
+            name, in order. ``idc``: flips, colours and cut-outs always, and one of the other names a batch.
         augment_strength: How far operations reach where not as far as DSA's, such as ``{"rotate": 45}``; see
             :class:`gendistill.data.operations.Strength`.
+        cutmix: Probability with which a batch is mixed, 0..1; see :func:`gendistill.data.cutmix.cutmix`.
         labels: ``given``: cross-entropy with the teacher's labels, soft or hard; where it has a labeller with what that
-            says of each augmented image, at its temperature. ``hard``: with their likeliest class. ``stored``: with the
-            labels that it stores, without its labeller.
+            says of each augmented and mixed image, at its temperature. ``hard``: with their likeliest class.
+            ``stored``: with the labels that it stores, without its labeller.
         normalisation: In which learners see the teacher's and the real images: the ``data``'s, the ``teacher``'s, or
             ``auto``: the teacher's where it is whitened and the data is not, else the data's.
         precision: In which updates are computed: ``float32``, or ``bfloat16``: convolutions and matrix products in
@@ -114,6 +115,7 @@ class Protocol:
     augment: str | Callable[[Description], str] | None = None
     augment_mode: str = "single"
     augment_strength: Mapping[str, float] | Callable[[Description], Mapping[str, float]] | None = None
+    cutmix: float = 0.0
     labels: str = "given"
     normalisation: str = "auto"
     precision: Precision = "float32"
@@ -144,6 +146,16 @@ CONDENSATION = Protocol(
 """Zhao and Bilen's on colour images; with ``augment``, that of DSA and DM."""
 DSA_CONDENSATION = replace(CONDENSATION, epochs=1000, augment=partial(strategy, DSA))
 """That of DSA and DM."""
+IDC_CONDENSATION = replace(
+    CONDENSATION,
+    epochs=1000,
+    batch_size=64,
+    schedule="two-steps",
+    augment=partial(strategy, "color_crop_flip_scale_rotate"),
+    augment_mode="idc",
+    cutmix=0.5,
+)
+"""That of IDC and DREAM."""
 PROTOCOLS = {
     "thesis": replace(
         CONDENSATION,
@@ -169,6 +181,28 @@ PROTOCOLS = {
     "condensation-datadam": replace(
         DSA_CONDENSATION, learner=partial(convnet, normalisation="batch"), epochs=1800, batch_size=64
     ),
+    "condensation-idc": IDC_CONDENSATION,
+    "condensation-ncfm": replace(
+        IDC_CONDENSATION,
+        epochs=2000,
+        batch_size=128,
+        optimizer="adamw",
+        lr=0.001,
+        weight_decay=0.01,
+        schedule="halving",
+    ),
+    "rded": replace(
+        CONDENSATION,
+        learner=partial(convnet, normalisation="batch"),
+        batch_size=50,
+        optimizer="adamw",
+        lr=0.001,
+        weight_decay=0.01,
+        schedule="half-cosine",
+        augment=partial(strategy, "flip"),
+        augment_mode="all",
+        cutmix=1.0,
+    ),
     "shi-chen": replace(CONDENSATION, epochs=20, schedule="cosine"),
 }
 """The protocols of the literature."""
@@ -182,6 +216,12 @@ SUMMARIES = {
     "condensation-mnist": "the same for 1000 epochs, each image shifted, scaled or turned: DC's code on MNIST",
     "condensation-mtt": "condensation-dsa at the rate that was learned with the images: MTT and what follows it",
     "condensation-datadam": "condensation-dsa with batch normalisation, 1800 epochs of batches of 64: DataDAM's code",
+    "condensation-idc": "Kim et al. 2022: condensation for 1000 epochs of batches of 64, a fifth of the rate from two "
+    "thirds and again from five sixths on, IDC's augmentation, half of the batches by CutMix; DREAM, too",
+    "condensation-ncfm": "Wang et al. 2025: that for 2000 epochs of batches of 128 by AdamW at 0.001, half the rate "
+    "from each fifth on, no soft labels",
+    "rded": "Sun et al. 2024: ConvNet of width 128 with batch normalisation, 300 epochs of batches of 50, AdamW at "
+    "0.001 along half a cosine, flips, every batch by CutMix and labelled by the teacher's labeller",
     "shi-chen": "Shi and Chen 2022: ConvNet of width 128, 20 epochs of batches of 256, SGD at 0.01 along a cosine to 0",
 }
 """Every protocol with a sentence."""

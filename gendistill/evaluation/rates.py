@@ -14,7 +14,7 @@ from gendistill.teacher.subset import shows_real_images
 GRID = (0.01, 0.03, 0.1, 0.3)
 """The rates for SGD that are tried when none is named."""
 ADAM_GRID = (0.0003, 0.001, 0.003, 0.01)
-SCHEDULES = ("constant", "cosine", "step", "one-cycle")
+SCHEDULES = ("constant", "cosine", "half-cosine", "step", "two-steps", "halving", "one-cycle")
 RISE = 0.3
 """Share of a one-cycle training in which the rate rises, torch's default."""
 START, END = 1 / 25, 1e-4
@@ -48,6 +48,9 @@ def schedule_factor(schedule: str, step: int, total: int) -> float:
     Args:
         schedule: ``constant``; ``cosine``: from 1 down towards 0 at the last update; ``step``: 0.1 in the second half;
             ``one-cycle``: from 1/25 up to 1 and down to 1e-4, both along a cosine, as torch's ``OneCycleLR``.
+            ``half-cosine``: from 1 down towards 1/2, half as far along that cosine (RDED). ``two-steps``: a fifth from
+            two thirds on, and a fifth of that from five sixths on (IDC). ``halving``: half as much from each fifth
+            on, 1/16 in the last (NCFM).
         step: Updates made so far, 0..total-1.
         total: Updates of the whole training.
 
@@ -60,6 +63,12 @@ def schedule_factor(schedule: str, step: int, total: int) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * step / total))
     if schedule == "step":
         return 0.1 if 2 * step >= total else 1.0
+    if schedule == "half-cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * step / total / 2.0))
+    if schedule == "two-steps":
+        return 0.2 ** ((3 * step >= 2 * total) + (6 * step >= 5 * total))
+    if schedule == "halving":
+        return 0.5 ** (5 * step // total)
     if schedule == "one-cycle":
         return _cycle(START, 1.0, END, step, total)
     raise UserError(
@@ -125,7 +134,7 @@ def candidates(
             of any of these; or None: the teacher's where it has some and the optimiser is SGD, otherwise the grid.
         teacher: The teacher.
         total: Updates of the whole training, at least 0.
-        optimizer: ``sgd`` or ``adam``.
+        optimizer: ``sgd``, ``adam`` or ``adamw``.
         momentum: SGD's, for rates that are not the teacher's; see :func:`momentum_schedule`.
         weight_decay: Not negative; for rates that are not the teacher's.
         schedule: See :func:`schedule_factor`.

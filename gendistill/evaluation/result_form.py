@@ -318,6 +318,7 @@ LEARNING = Keys(
             for name in ("optimizer", "schedule", "augment", "augment_mode", "labels", "normalisation")
         },
         "augment_strength": Is(table_of(number), "numbers by operation"),
+        "cutmix": Is(fraction, "a probability"),
         "generated": Is(_rate, "a number of images or a word"),
     }
 )

@@ -139,8 +139,9 @@ def robust_scores(
     soft = teacher.labels_are_soft or teacher.labeller is not None
     accuracy["teacher_hard"] = last(labelled(teacher, None), **hard) if soft else accuracy["teacher_any"]
     ars = None
-    if options.get("augment") not in (None, "", "none"):
-        accuracy |= {"teacher_plain": last(teacher, augment=None), "random_plain": last(random, augment=None)}
+    if options.get("augment") not in (None, "", "none") or options.get("cutmix"):
+        plainly: dict[str, Any] = {"augment": None, "cutmix": 0.0}
+        accuracy |= {"teacher_plain": last(teacher, **plainly), "random_plain": last(random, **plainly)}
         ars = augmentation_robust_score(
             accuracy["teacher_any"], accuracy["random_any"], accuracy["teacher_plain"], accuracy["random_plain"]
         )

@@ -212,6 +212,7 @@ SETTINGS: dict[str, Read] = {
     "augment": _augment,
     "augment mode": _of_augment("augment_mode", "single"),
     "augment strength": _of_augment("augment_strength", None),
+    "cutmix": _option("cutmix", 0.0),
     "labels": _option("labels", "given"),
     "normalisation": _option("normalisation", "data"),
     "precision": _option("precision", "float32"),

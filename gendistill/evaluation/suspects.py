@@ -211,9 +211,11 @@ def _augmentations(case: Case) -> Iterator[Suspect]:
     given = case.learning.get("augment")
     if given not in (None, "", "none"):
         yield Suspect("augmentation", "no augmentation", "the claim is without augmentation", {}, {"augment": None})
+    if case.learning.get("cutmix"):
+        yield Suspect("augmentation", "no CutMix", "the claim is without CutMix", {}, {"cutmix": 0.0})
     dsa = strategy(DSA, case.description)
     if given != dsa:
-        changed = {"augment": dsa, "augment_mode": "single", "augment_strength": None}
+        changed = {"augment": dsa, "augment_mode": "single", "augment_strength": None, "cutmix": 0.0}
         yield Suspect("augmentation", "DSA's augmentation", "the claim is with DSA's augmentation", {}, changed)
 
 

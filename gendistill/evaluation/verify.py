@@ -135,11 +135,22 @@ def own_protocol(teacher: Teacher, data: RealData) -> tuple[dict[str, Any], str]
         words = f"MTT's at {OF_REAL_IMAGES:g}, since the learned rate is missing; give it with --learning-rate"
         return {"protocol": "condensation-dsa"}, words
     if form == "idc":
-        return {"protocol": "condensation-dsa"}, "the nearest; IDC's own, with CutMix, is none of the protocols here"
+        return {"protocol": "condensation-idc"} | _beside_idc(teacher, data), "IDC's"
     if "folder" in source:
         words = "the nearest for a folder of images; where a network labelled every batch, that is none of those here"
         return {"protocol": "condensation-dsa"}, words
     return {"protocol": "condensation-dsa"}, "that of DSA and DM"
+
+
+def _beside_idc(teacher: Teacher, data: RealData) -> dict[str, Any]:
+    """Return what IDC's code changes for sheets of MNIST and for single images of SVHN: there it has no CutMix."""
+    sizes = teacher.budget()
+    sheets, each = sizes["decoded_images"] != sizes["images"], sizes["images"] == data.description.num_classes
+    if data.description.name == "mnist" and sheets:
+        return {"cutmix": 0.0}
+    if data.description.name == "svhn" and each and not sheets:
+        return {"cutmix": 0.0, "augment": "color_crop_cutout_scale_rotate"}
+    return {}
 
 
 def _words(source: Mapping[str, Any]) -> list[str]:

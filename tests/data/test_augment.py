@@ -17,6 +17,24 @@ SHAPE = (3, 6, 8)
 FILL = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
 
 
+def test_idcs_augmentation_colours_and_flips_always_and_cuts_out_last() -> None:
+    seen = set()
+    for seed in range(60):
+        steps = draw_parameters(DSA, 4, SHAPE, generator(seed), mode="idc").steps
+        names = [name for name, _ in steps]
+        assert all(len(values) == 4 for _, values in steps)
+        first, other, last = names[:4], names[4:-1], names[-1]
+        assert first == ["flip", "brightness", "saturation", "contrast"] and last == "cutout"
+        (chosen,) = other
+        seen.add(chosen)
+    assert seen == {"shift", "scale", "rotate"}
+    plain = draw_parameters("color_crop", 1, SHAPE, generator(), mode="idc").steps
+    assert [name for name, _ in plain] == ["brightness", "saturation", "contrast", "shift"]
+    assert draw_parameters(None, 1, SHAPE, generator(), mode="idc").steps == ()
+    alone = draw_parameters("flip_cutout", 1, SHAPE, generator(), mode="idc").steps
+    assert [name for name, _ in alone] == ["flip", "cutout"]
+
+
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 

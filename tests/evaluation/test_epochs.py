@@ -124,7 +124,12 @@ def test_every_name_of_a_strategy_or_one(tiny_data) -> None:
         ({"epochs": 1, "measure_every": -1}, "measure_every is -1"),
         ({"generated": "all"}, "'train' for as many"),
         ({"generated": 0}, "generated is 0"),
-        ({"augment_mode": "both", "augment": "crop"}, "single, each, all"),
+        ({"augment_mode": "both", "augment": "crop"}, "single, each, all, idc"),
+        ({"cutmix": 1.5}, "cutmix is 1.5; it is a probability"),
+        ({"cutmix": -0.1}, "cutmix is -0.1; it is a probability"),
+        ({"cutmix": float("nan")}, "cutmix is nan; give numbers that are finite"),
+        ({"optimizer": "adamv"}, "adamw"),
+        ({"schedule": "halvin"}, "did you mean 'halving'"),
     ],
 )
 def test_mistakes_are_explained(tiny_data, endless, options, message) -> None:

@@ -14,7 +14,8 @@ def reference(name: str, start: torch.Tensor, gradients: torch.Tensor, row: int)
     if name == "sgd":
         optimiser = torch.optim.SGD([parameter], RATES[row], momentum=MOMENTA[row], weight_decay=DECAYS[row])
     else:
-        optimiser = torch.optim.Adam([parameter], RATES[row], weight_decay=DECAYS[row])
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
+        optimiser = kind([parameter], RATES[row], weight_decay=DECAYS[row])
     for gradient in gradients[:, row]:
         parameter.grad = gradient.clone()
         optimiser.step()

@@ -11,6 +11,7 @@ from gendistill.evaluation.rates import (
     ADAM_GRID,
     GRID,
     OF_REAL_IMAGES,
+    SCHEDULES,
     candidates,
     learned_rate,
     momentum_schedule,
@@ -32,6 +33,14 @@ def test_schedules_have_their_closed_forms():
     assert cosine == pytest.approx([1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2])
 
 
+MILESTONES = {
+    "step": ([(1, 2)], 0.1),
+    "two-steps": ([(2, 3), (5, 6)], 0.2),
+    "halving": ([(part, 5) for part in (1, 2, 3, 4)], 0.5),
+}
+"""Of a whole training, as fractions, and what the rate is multiplied by at each."""
+
+
 def torchs(schedule: str, total: int) -> tuple[list[float], list[float]]:
     """Learning rate and momentum of every update as torch's scheduler sets them."""
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01, momentum=0.9)
@@ -41,8 +50,12 @@ def torchs(schedule: str, total: int) -> tuple[list[float], list[float]]:
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.01, total_steps=total, final_div_factor=400)
     elif schedule == "cosine":
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=total)
+    elif schedule == "half-cosine":
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=2 * total)
     else:
-        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, [-(-total // 2)], gamma=0.1)
+        places, gamma = MILESTONES[schedule]
+        milestones = [-(-total * part // whole) for part, whole in places]
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones, gamma=gamma)
     rates, momenta = [], []
     for step in range(total):
         rates.append(optimiser.param_groups[0]["lr"])
@@ -54,7 +67,7 @@ def torchs(schedule: str, total: int) -> tuple[list[float], list[float]]:
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 4, 7, 40, 1001])
-@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "step"])
+@pytest.mark.parametrize("schedule", [name for name in SCHEDULES if name != "constant"])
 def test_schedules_are_those_of_torch(tiny_data, schedule, total):
     momentum = (0.85, 0.95) if schedule == "one-cycle" else 0.9
     (made,) = candidates(0.01, teacher(tiny_data), total, schedule=schedule, momentum=momentum)

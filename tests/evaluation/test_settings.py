@@ -34,6 +34,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "learning rates tried": {"lr": [0.05]},
     "select": {"select": "last"},
     "augment": {"augment": "crop"},
+    "cutmix": {"cutmix": 0.5},
     "labels": {"labels": "hard"},
     "normalisation": {"normalisation": "teacher"},
     "generated": {"generated": "train"},

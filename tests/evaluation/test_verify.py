@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from published import SHORT, digits, logits, pair, sets, some
 
 from gendistill.data.real import RealData
+from gendistill.decodes import Formation
 from gendistill.errors import UserError
 from gendistill.evaluation import investigation
 from gendistill.evaluation.learning import learning_curve
@@ -178,7 +180,7 @@ def test_few_learners_look_first_and_all_of_them_confirm(tmp_path, data, monkeyp
 @pytest.mark.parametrize(
     ("form", "name"),
     [("mtt", "condensation-mtt"), ("no rate", "condensation-dsa"), ("res_DC_digits_ConvNet_5ipc.pt", "condensation"),
-     ("res_DM_digits_ConvNet_5ipc.pt", "condensation-dsa"), ("idc", "condensation-dsa"), ("folder", "condensation-dsa"),
+     ("res_DM_digits_ConvNet_5ipc.pt", "condensation-dsa"), ("idc", "condensation-idc"), ("folder", "condensation-dsa"),
      ("safetensors", "condensation-mtt"), ("steps", None)],
 )  # fmt: skip
 def test_every_form_has_a_protocol(tmp_path, data, form, name) -> None:
@@ -207,6 +209,22 @@ def test_every_form_has_a_protocol(tmp_path, data, form, name) -> None:
     result = verify(path, data, learning=learning, suspects="none")
     assert result["protocol"]["name"] == name
     assert result["learning"]["learner_updates"] == (2 if name else 3)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "factor", "each", "beside"),
+    [("cifar10", 2, 1, {}), ("mnist", 1, 2, {}), ("mnist", 2, 2, {"cutmix": 0.0}), ("svhn", 1, 2, {}),
+     ("svhn", 1, 1, {"cutmix": 0.0, "augment": "color_crop_cutout_scale_rotate"})],
+)  # fmt: skip
+def test_idcs_code_leaves_cutmix_out_for_some_sets(data, dataset, factor, each, beside) -> None:
+    classes = data.description.num_classes
+    description = replace(data.description, name=dataset)
+    other = replace(data, description=description)
+    labels = torch.arange(classes).repeat(each)
+    images = torch.zeros(len(labels), *description.image_shape)
+    decode = Formation(factor) if factor > 1 else None
+    made = StoredImages(images, labels, description, decode=decode, metadata={"source": {"format": "idc"}})
+    assert own_protocol(made, other)[0] == {"protocol": "condensation-idc"} | beside
 
 
 def test_a_teacher_of_ones_own_is_read_as_it_says(tmp_path, data) -> None:

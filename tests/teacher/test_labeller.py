@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.data.augment import augment
+from gendistill.data.cutmix import cutmix
 from gendistill.data.description import Normalisation
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
@@ -130,6 +131,37 @@ def test_learners_are_given_labels_of_the_augmented_image(
         asked = labeller(images, tiny_data.description.normalisation).argmax(1)
         _, own, _ = next(subset.batches(1, 6, stream(0, "evaluation/batches")))
         assert torch.equal(labels, asked if expected else own) and lessons.temperature == 1
+
+
+def test_mixed_images_are_labelled_as_they_are_shown(
+    tiny_data: RealData, subset: RealSubset, labeller: Labeller
+) -> None:
+    teacher, classes = labelled(subset, labeller), tiny_data.description.num_classes
+    for augmentation in (None, "crop"):
+        lessons = Lessons(teacher, tiny_data.description, [0, 1], 3, 6, augment=augmentation, cutmix=1.0)
+        plain = Lessons(subset, tiny_data.description, [0, 1], 3, 6, augment=augmentation, cutmix=1.0)
+        for seed, (batches, unlabelled) in enumerate(zip(drawn(lessons, 3), drawn(plain, 3), strict=True)):
+            shown = subset.batches(3, 6, stream(seed, "evaluation/batches"))
+            draws = stream(seed, "evaluation/augment")
+            for (images, labels), (same, mixture), (raw, own, _) in zip(batches, unlabelled, shown, strict=True):
+                moved = raw if augmentation is None else augment(raw, augmentation, draws)
+                mixed, soft = cutmix(moved, own, classes, draws)
+                assert torch.equal(images, mixed) and torch.equal(same, mixed) and torch.equal(mixture, soft)
+                assert torch.equal(labels, labeller(images, tiny_data.description.normalisation))
+    hard = Lessons(teacher, tiny_data.description, [0], 3, 6, cutmix=1.0, labels="hard")
+    ((images, labels),) = drawn(hard, 1)[0]
+    assert torch.equal(labels, labeller(images, tiny_data.description.normalisation).argmax(1))
+
+
+def test_after_an_interruption_batches_are_mixed_on(tiny_data: RealData, subset: RealSubset) -> None:
+    def lessons() -> Lessons:
+        return Lessons(subset, tiny_data.description, [0], 6, 5, cutmix=0.5)
+
+    whole, rest = lessons(), lessons()
+    drawn(whole, 2)
+    rest.skip(2, [generator.get_state() for generator in whole.augmenters])
+    for one, other in zip(drawn(whole, 6)[0], drawn(rest, 6)[0], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_after_an_interruption_labels_go_on(tiny_data: RealData, subset: RealSubset, labeller: Labeller) -> None:
