@@ -23,6 +23,14 @@ POOLS: dict[str, dict[str, Any]] = {
     "pretrained": {"state": "pretrained", "steps": 60},
     "pool": {"state": "pool", "size": 3, "steps": 60},
     "interpolated": {"state": "interpolated", "size": 2, "steps": 30},
+    "augmented": {
+        "state": "interpolated",
+        "size": 2,
+        "steps": 30,
+        "augment": "crop_rotate",
+        "cutmix": 0.5,
+        "schedule": "two-steps",
+    },
 }
 
 
@@ -92,7 +100,15 @@ def test_other_settings_or_a_damaged_file_begin_anew(
     (kept,) = (tmp_path / "run/before").iterdir()
     attached(matching(probe), tiny_data, tmp_path)  # as a run is built anew that looks for what is fastest
     assert sum(taught) == 60
-    for other, options in (({**probe, "lr": 0.02}, {}), (probe, {"seed": 1}), (probe, {"precision": "bfloat16"})):
+    changes: list[dict[str, Any]] = [
+        {"lr": 0.02}, {"schedule": "cosine"}, {"augment": "crop"}, {"augment": "crop", "augment_mode": "each"},
+        {"cutmix": 0.5}
+    ]  # fmt: skip
+    for other, options in (
+        *(({**probe, **one}, {}) for one in changes),
+        (probe, {"seed": 1}),
+        (probe, {"precision": "bfloat16"}),
+    ):
         taught.clear()
         attached(matching(other), tiny_data, tmp_path, **options)
         assert sum(taught) == 60

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gendistill.errors import UserError
 from gendistill.seeds import stream
 from trainers.checks import check_counts
 from trainers.terms.probes import Host, Probe
@@ -47,6 +48,10 @@ class Growing(Trained):
     ) -> None:
         super().__init__(steps=steps, batch_size=batch_size, weight_decay=weight_decay, **kwargs)
         check_counts(size=size, first=first, every=every, taught=taught)
+        if self.schedule != "constant":
+            raise UserError(
+                f"a growing pool's schedule is '{self.schedule}', but its networks learn without end; leave it constant"
+            )
         self.size, self.first, self.every, self.taught = size, min(first, size), every, taught
 
     def attach(self, host: Host) -> None:

@@ -9,10 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gendistill.data.augment import MODES, augment, parse
+from gendistill.data.cutmix import cutmix
 from gendistill.errors import UserError
+from gendistill.evaluation.protocols import named_strategy
+from gendistill.evaluation.protocols import strategy as without_flip
+from gendistill.evaluation.rates import SCHEDULES, schedule_factor
 from gendistill.runs.attributes import capture, restore
 from gendistill.runs.counter import counter_of
 from gendistill.runs.head_start import HeadStart
+from gendistill.seeds import stream
 from trainers.batch import Batch
 from trainers.checks import check_words
 from trainers.terms.probes import Host, Probe, Probes, ShowingHost
@@ -45,6 +51,11 @@ class Trained(Probes):
         batch_size: Images an update, at least 1.
         momentum: In [0, 1).
         weight_decay: Of SGD, from 0.
+        schedule: Of the rate over an age of ``steps``; see :func:`gendistill.evaluation.rates.schedule_factor`.
+        augment: Strategy for the images of an update, ``dsa`` or names joined by ``_``, without ``flip`` where mirrored
+            images are no images of the data set; None: none.
+        augment_mode: See :func:`gendistill.data.augment.draw_parameters`; ``idc`` as IDC, DREAM and NCFM have it.
+        cutmix: Probability with which an update's images are mixed, 0..1; see :func:`gendistill.data.cutmix.cutmix`.
         learn: From ``real`` images, as published, or from the ``synthetic`` ones as they are at the time, which only a
             trainer of stored images has.
         **kwargs: See :class:`Probes`.
@@ -61,6 +72,10 @@ class Trained(Probes):
         batch_size: int = 64,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
+        schedule: str = "constant",
+        augment: str | None = None,
+        augment_mode: str = "idc",
+        cutmix: float = 0.0,
         learn: LearnFrom = "real",
         **kwargs: Any,
     ) -> None:
@@ -71,13 +86,24 @@ class Trained(Probes):
             raise UserError(f"a probe's lr must be positive and its momentum in [0, 1), got {lr} and {momentum}")
         if not weight_decay >= 0:
             raise UserError(f"a probe's weight_decay must be at least 0, got {weight_decay}")
-        check_words(learn=(learn, get_args(LearnFrom)))
+        check_words(
+            learn=(learn, get_args(LearnFrom)), schedule=(schedule, SCHEDULES), augment_mode=(augment_mode, MODES)
+        )
+        if augment != "dsa":
+            parse(augment)
+        if not 0.0 <= cutmix <= 1.0:
+            raise UserError(f"a probe's cutmix is {cutmix}; it is a probability, give a number from 0 to 1")
         self.steps = steps
         self.lr = lr
         self.batch_size = batch_size
         self.momentum = momentum
         self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.augment = augment
+        self.augment_mode = augment_mode
+        self.cutmix = cutmix
         self.learn = learn
+        self.updates = 0
 
     def attach(self, host: Host) -> None:
         """Take the host.
@@ -91,6 +117,13 @@ class Trained(Probes):
                 "a probe learns from synthetic images only where a trainer stores them and its own probes are meant; "
                 "choose learn: real"
             )
+        description = host.trainer.data.description
+        if self.cutmix and description.kind != "pictures":
+            raise UserError(f"a probe's cutmix is for pictures; '{description.name}' holds {description.kind}, set it "
+                            "to 0")  # fmt: skip
+        named = named_strategy(self.augment, description)
+        plainly = named in (None, "", "none")
+        self.strategy = None if plainly else without_flip(str(named), description) or None
 
     def born(self, name: str) -> Member:
         """Return a new member of age 0."""
@@ -111,18 +144,21 @@ class Trained(Probes):
         network, optimizer = member["network"], member["optimizer"]
         network.train()
         for _ in range(updates):
-            images, labels = self._images()
+            images, labels = self._changed(*self._images())
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * schedule_factor(self.schedule, min(member["age"], self.steps - 1), self.steps)
             with self.host.trainer.autocast():
                 answers = network(images)
-            loss = F.cross_entropy(answers.float(), cast(Tensor, labels))
+            loss = F.cross_entropy(answers.float(), labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            right = (answers.detach().argmax(1) == labels).float().mean()
+            likeliest = labels.argmax(1) if labels.is_floating_point() else labels
+            right = (answers.detach().argmax(1) == likeliest).float().mean()
             self.accuracy(member).mul_(MEMORY).add_(right, alpha=1 - MEMORY)
+            member["age"] += 1
         optimizer.zero_grad(set_to_none=True)
         network.train(self.mode == "train")
-        member["age"] += updates
 
     def teach_before(self, updates: Sequence[int]) -> None:
         """Make the members' updates before the run's first step, and say how far that is.
@@ -144,6 +180,10 @@ class Trained(Probes):
         """Return where it is kept how far :meth:`teach_before` is, with everything that its outcome depends on."""
         host, options = self.host, self.host.trainer.run.options
         own = {name: getattr(self, name) for name in ("lr", "batch_size", "momentum", "weight_decay", "learn", "mode")}
+        # Said only where it is something: what was kept before there were such options stays what it is.
+        more = {"schedule": "constant", "strategy": None, "cutmix": 0.0}
+        own |= {name: getattr(self, name) for name, off in more.items() if getattr(self, name) != off}
+        own |= {"augment_mode": self.augment_mode} if self.strategy is not None else {}
         made_by = {
             "kind": type(self).__qualname__, "updates": list(updates), **own, "precision": options.precision,
             "channels_last": options.channels_last, "stream": host.draws.get_state(),
@@ -154,15 +194,43 @@ class Trained(Probes):
 
     def _learned(self) -> dict[str, Any]:
         """Return what members have learned, and where the stream of their images stands."""
-        return {"members": capture(self.members), "stream": self.host.draws.get_state()}
+        return {
+            "members": capture(self.members), "stream": self.host.draws.get_state(), "updates": self.updates
+        }  # fmt: skip
 
     def _go_on_from(self, kept: dict[str, Any] | None) -> None:
         if kept is not None:
             restore(self.members, kept["members"])
             self.host.draws.set_state(kept["stream"].cpu())
+            self.updates = int(kept.get("updates", 0))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counters and what was trained."""
+        return super().state_dict() | {"updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put the state back."""
+        super().load_state_dict(state)
+        self.updates = int(state.get("updates", 0))
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD(network.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+    def _changed(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return an update's images as they are augmented and mixed, and their labels, (N,) or (N, K)."""
+        labels = cast(Tensor, labels)
+        if self.strategy is None and not self.cutmix:
+            return images, labels
+        # A stream of its own for each update: on the CPU, where no choice is waited for, and without a state.
+        host = self.host
+        name = f"probes/{getattr(host, 'key', '')}/augment/{self.updates}"
+        draws = stream(host.trainer.run.options.seed, name)
+        self.updates += 1
+        images = augment(images, self.strategy, draws, mode=self.augment_mode)
+        if self.cutmix:
+            classes = host.trainer.data.description.num_classes
+            return cutmix(images, labels, classes, draws, probability=self.cutmix)
+        return images, labels
 
     def _images(self) -> Batch:
         if self.learn == "synthetic":

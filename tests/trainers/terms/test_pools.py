@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from image_runs import LEARNER, attached
+from image_runs import LEARNER, POOL, attached, power_cut_changes_nothing
 from small_gans import SMALL, term
 from small_gans import attached as attached_gan
 
+from gendistill.data.augment import augment
+from gendistill.data.cutmix import cutmix
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
+from gendistill.seeds import stream
 from trainers.distribution_matching import DistributionMatchingTrainer
 from trainers.gan import ConditionalGANTrainer
 from trainers.terms.pools import Growing, Interpolated
@@ -111,6 +115,63 @@ def test_a_pool_may_learn_from_the_synthetic_images_as_they_are(tiny_data: RealD
     assert probe.accuracy is not None and float(probe.accuracy) > 0.5
     # Learned from what is there: the grey is told apart.
     assert (probe.network(images).argmax(1) == labels).float().mean() > 0.6
+
+
+def test_networks_learn_from_augmented_and_mixed_images_at_a_falling_rate(tiny_data: RealData, tmp_path: Path) -> None:
+    """Held against an obvious loop on the same draws."""
+    spec: dict[str, Any] = {"state": "pretrained", "steps": 12, "lr": 0.05, "batch_size": 6, "weight_decay": 1e-3}
+    more = {"augment": "color_crop_cutout_scale", "augment_mode": "idc", "cutmix": 0.7, "schedule": "two-steps"}
+    pool = probes(tiny_data, tmp_path / "one", **spec, **more)
+    options: dict[str, Any] = {"images_per_class": 2, "real_batch": 8, "learner": LEARNER, "augment": "none"}
+    unused = attached(DistributionMatchingTrainer(**options), tiny_data, tmp_path / "other").probes
+    network = unused.new("pretrained").train()
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [8, 10], gamma=0.2)
+    for update in range(12):
+        images, labels = unused.host.draw_any(6)
+        assert labels is not None
+        change = stream(0, f"probes/{unused.host.key}/augment/{update}")  # type: ignore[attr-defined]
+        images = augment(images, "color_crop_cutout_scale", change, mode="idc")
+        images, soft = cutmix(images, labels, 3, change, probability=0.7)
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), soft).backward()
+        optimiser.step()
+        schedule.step()
+    for name, value in pool.members[0]["network"].named_parameters():
+        torch.testing.assert_close(value, dict(network.named_parameters())[name])
+
+
+@pytest.mark.parametrize("change", [{"augment": "crop_rotate"}, {"cutmix": 0.5}], ids=str)
+def test_a_pool_that_augments_goes_on_to_the_bit(change: dict[str, Any], tiny_data: RealData, tmp_path: Path) -> None:
+    given = {"images_per_class": 1, "real_batch": 4, "learner": LEARNER, "probe": POOL | change}
+    power_cut_changes_nothing(DistributionMatchingTrainer, given, tiny_data, tmp_path)
+
+
+def test_signs_are_not_mirrored_for_networks_either(tiny_data: RealData, tmp_path: Path) -> None:
+    spec: dict[str, Any] = {"state": "pretrained", "steps": 1, "batch_size": 4}
+    mirrored = probes(tiny_data, tmp_path / "a", augment="color_flip_crop", **spec)
+    assert mirrored.strategy == "color_flip_crop"
+    digits = replace(tiny_data, description=replace(tiny_data.description, name="mnist"))
+    assert probes(digits, tmp_path / "b", augment="color_flip_crop", **spec).strategy == "color_crop"
+    assert probes(digits, tmp_path / "c", augment="flip", **spec).strategy is None
+    assert "flip" not in str(probes(digits, tmp_path / "d", augment="dsa", **spec).strategy)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"state": "pool", "cutmix": 1.5}, "cutmix is 1.5; it is a probability"),
+        ({"state": "pool", "augment": "crap"}, "did you mean 'crop'"),
+        ({"state": "pool", "augment_mode": "idk"}, "did you mean 'idc'"),
+        ({"state": "interpolated", "schedule": "halvin"}, "did you mean 'halving'"),
+        ({"state": "growing", "schedule": "cosine"}, "leave it constant"),
+    ],
+)
+def test_what_networks_cannot_learn_by_is_refused(
+    given: dict[str, Any], words: str, tiny_data: RealData, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=words):
+        probes(tiny_data, tmp_path, **given)
 
 
 def test_what_has_no_images_to_show_says_so(tiny_data: RealData, tmp_path: Path) -> None:
