@@ -167,7 +167,7 @@ class GradientMatchingTrainer(MatchingTrainer):
             total = torch.zeros((), device=self.device)
             for index in order.split(self.inner_batch):
                 images = self.decode.pick(values, self.labels, index)
-                shown = augment(images, self.strategy, generator, strength=self.strength)
+                shown = augment(images, self.strategy, generator, mode=self.augment_mode, strength=self.strength)
                 optimizer.zero_grad(set_to_none=True)
                 total = total + self._add_gradients(shown, labels[index], at_once) * len(index)
                 optimizer.step()

@@ -18,7 +18,7 @@ from gendistill.data.augment import parse
 from gendistill.data.operations import Strength
 from gendistill.data.real import RealData
 from gendistill.data.sampling import ClassSampler
-from gendistill.data.siamese import Siamese, draw_siamese
+from gendistill.data.siamese import SIAMESE_MODES, Siamese, draw_siamese
 from gendistill.decodes.choice import Choice, decode_of
 from gendistill.errors import UserError
 from gendistill.evaluation.protocols import named_strategy
@@ -80,6 +80,8 @@ class MatchingTrainer(Trainer):
             :mod:`trainers.terms.trained_probes` and :mod:`trainers.terms.pools`.
         augment: ``dsa`` (differentiable siamese augmentation; without ``flip`` where mirrored images are no images of
             the data set), ``none``, or names joined by ``_``; see :func:`gendistill.data.augment.parse`.
+        augment_mode: ``single``: one of the names for each class and step, as DSA has it; ``all``: every name; ``idc``:
+            flips, colours and cut-outs always and one of the others, as IDC and NCFM have it.
         strength: How far operations reach where not as far as DSA's, such as ``{rotate: 45}``; see
             :class:`gendistill.data.operations.Strength`.
         chunk: Images in one forward pass, about; None: as many as have maps that fit a CPU's cache (32 of 32x32 at a
@@ -107,6 +109,7 @@ class MatchingTrainer(Trainer):
         learner: dict[str, Any] | None = None,
         probe: dict[str, Any] | None = None,
         augment: str | None = "dsa",
+        augment_mode: str = "single",
         strength: dict[str, float] | None = None,
         chunk: int | None = None,
         terms: Sequence[str | Mapping[str, Any]] | None = None,
@@ -130,10 +133,11 @@ class MatchingTrainer(Trainer):
         self.images_per_class, self.real_batch = images_per_class, real_batch
         self.decode, self.labeller = decode_of(decode), LabellerPlan.of(labeller)
         self.start = images
-        check_words(optimizer=(optimizer, get_args(Kind)))
+        check_words(optimizer=(optimizer, get_args(Kind)), augment_mode=(augment_mode, SIAMESE_MODES))
         self.lr_images, self.momentum, self.optimizer_kind = lr_images, momentum, optimizer
         self.ema_decay = ema_decay
         self.learner_spec, self.probe_spec = learner, with_learner(probe, learner)
+        self.augment_mode = augment_mode
         self.augment, self.strength_given, self.strength = augment, dict(strength or {}), Strength.of(strength)
         self.chunk_wanted = chunk
 
@@ -358,7 +362,8 @@ class MatchingTrainer(Trainer):
         """Draw this step's augmentation of every class."""
         description = self.data.description
         generator = stream(self.run.options.seed, f"siamese/{self.step}")
-        return draw_siamese(self.strategy, description.num_classes, description.image_shape, generator, self.strength)
+        shape, mode = description.image_shape, self.augment_mode
+        return draw_siamese(self.strategy, description.num_classes, shape, generator, self.strength, mode)
 
     def in_memory_format(self, images: Tensor) -> Tensor:
         """Return images (N, C, H, W) in the memory format of the run's networks."""
@@ -380,6 +385,7 @@ class MatchingTrainer(Trainer):
             "learner": learner_for(self.probes.learner, self.data.description),
             "augmentation": self.strategy or "none",
             "augmentation_strength": self.strength_given,
+            **({} if self.augment_mode == "single" else {"augmentation_mode": self.augment_mode}),
             "images_per_class": self.images_per_class,
             "start": self.start,
         }

@@ -94,7 +94,8 @@ def draw_parameters(
         raise UserError(f"augmentation mode is '{mode}'; {did_you_mean(mode, MODES)}choose among: {', '.join(MODES)}")
     groups = parse(strategy)
     if mode == "idc" and groups:
-        groups = _as_idc(str(strategy).split("_"), generator)
+        ways = [parse(way) for way in idc_strategies(str(strategy))]
+        groups = ways[int(torch.randint(len(ways), (), generator=generator, device=generator.device))]
     if groups and shape == SHAPE:
         raise UserError(f"augmentation '{strategy}' is for pictures, and these are points of the plane; leave it out")
     if mode == "single" and groups:
@@ -114,13 +115,16 @@ def draw_parameters(
     return Parameters(tuple((name, values) for _, name, values in drawn))
 
 
-def _as_idc(names: list[str], generator: torch.Generator) -> list[tuple[str, ...]]:
-    """Return the operations of a call in the mode ``idc``."""
-    first, last = [name for name in ALWAYS if name in names], ["cutout"] if "cutout" in names else []
-    others = [name for name in names if name not in (*first, *last)]
-    if others:
-        others = [others[int(torch.randint(len(others), (), generator=generator, device=generator.device))]]
-    return parse("_".join([*first, *others, *last]))
+def idc_strategies(strategy: str) -> list[str]:
+    """Return the strategies of which the mode ``idc`` takes one: each of all names in it, in order.
+
+    Args:
+        strategy: Names joined by ``_``, at least one.
+    """
+    names = strategy.split("_")
+    first, last = [name for name in ALWAYS if name in names], [name for name in ("cutout",) if name in names]
+    others = [[name] for name in names if name not in (*first, *last)]
+    return ["_".join([*first, *other, *last]) for other in others or [[]]]
 
 
 def apply(images: Tensor, parameters: Parameters, fill: float | Tensor = 0.0) -> Tensor:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gendistill.data.augment import DSA_STRENGTH, Parameters, apply, draw_parameters
+from gendistill.data.augment import DSA_STRENGTH, Parameters, apply, draw_parameters, idc_strategies
 from gendistill.data.operations import Strength
+from gendistill.errors import UserError, did_you_mean
+
+SIAMESE_MODES = ("single", "all", "idc")
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,9 @@ def draw_siamese(
     shape: tuple[int, int, int],
     generator: torch.Generator,
     strength: Strength = DSA_STRENGTH,
+    mode: str = "single",
 ) -> Siamese:
-    """Draw for every class one of the strategy's names, each equally likely, and its parameters.
+    """Draw for every class what is done to its images.
 
     Args:
         strategy: See :func:`gendistill.data.augment.parse`; None, ``""`` or ``"none"``: nothing is done.
@@ -72,13 +76,19 @@ def draw_siamese(
         shape: (C, H, W) of the images in pixels.
         generator: Draws; on the CPU, so that the choice costs no wait for a GPU.
         strength: How far operations reach.
+        mode: One of :data:`SIAMESE_MODES`. ``single``: one of the strategy's names, each equally likely, as DSA has it.
+            ``all``: every name. ``idc``: ``flip``, ``color`` and ``cutout`` where they are named, and one of the others
+            (the code of IDC, Kim et al. 2022, and of NCFM).
 
     Raises:
-        UserError: A name is unknown.
+        UserError: A name or the mode is unknown.
     """
+    if mode not in SIAMESE_MODES:
+        hint = did_you_mean(mode, SIAMESE_MODES)
+        raise UserError(f"siamese augmentation's mode is '{mode}'; {hint}choose among: {', '.join(SIAMESE_MODES)}")
     if not strategy or strategy == "none":
         return Siamese()
-    names = strategy.split("_")
+    names = {"single": strategy.split("_"), "all": [strategy], "idc": idc_strategies(strategy)}[mode]
     chosen = torch.randint(len(names), (num_classes,), generator=generator)
     drawn = [draw_parameters(name, num_classes, shape, generator, mode="all", strength=strength) for name in names]
     return Siamese(tuple(chosen.tolist()), tuple(drawn))

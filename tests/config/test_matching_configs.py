@@ -66,6 +66,10 @@ def test_crops_are_chosen_at_the_smoke_scale(name: str, tmp_path: Path) -> None:
     assert isinstance(found, StoredImages) and found.labeller is not None and found.images.isfinite().all()
 
 
+AS_IDC = {"augment": "color_crop_flip_scale_rotate", "augment_mode": "idc", "cutmix": 0.5}
+"""How IDC and NCFM teach the networks in which they match."""
+
+
 def test_idc_takes_a_new_network_for_every_hundred_matches_which_learns_from_real_images_in_between() -> None:
     config = at_scale(read_config(CONFIGS / "dc/cifar10-idc.yaml"), "paper", "idc")
     options = config["trainer"]["init_args"]
@@ -73,7 +77,9 @@ def test_idc_takes_a_new_network_for_every_hundred_matches_which_learns_from_rea
     # 2,000 real images in batches of 64; one network at a time.
     assert options["probe"] == {
         "state": "growing", "size": 1, "first": 1, "every": 100, "taught": 1, "steps": -(-2000 // 64), "batch_size": 64,
+        **AS_IDC,
     }  # fmt: skip
+    assert options["augment"] == "color_crop_cutout" and options["augment_mode"] == "idc"
     assert options["lr_images"] == 0.005 / 0.25**2 and options["distance"] == "mse" and options["real_batch"] == 64
 
 
@@ -90,6 +96,8 @@ def test_the_settings_of_idm_and_ncfm_for_a_gpu_are_those_published() -> None:
     assert options["characteristic"] == {"frequencies": 4096, "amplitude": 0.5, "phase": 0.5, "scale": 300.0}
     assert options["probe"]["size"] == 20 and options["probe"]["steps"] == 60 * 50_000 // 128 // 100 * 100
     assert options["real_batch"] == 1024 and options["augment"] == "color_crop_cutout"
+    assert options["augment_mode"] == "idc"
+    assert options["probe"] | AS_IDC | {"schedule": "two-steps"} == options["probe"]
 
 
 @pytest.mark.parametrize("name", SCALED)

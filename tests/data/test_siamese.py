@@ -64,6 +64,21 @@ def test_it_can_be_differentiated() -> None:
     assert torch.autograd.gradcheck(change, (images.requires_grad_(),), fast_mode=True)
 
 
+def test_idcs_colours_and_cuts_out_always_and_does_one_other_thing() -> None:
+    change = draw_siamese(DSA, 40, SHAPE, torch.Generator().manual_seed(0), mode="idc")
+    always = ["flip", "brightness", "saturation", "contrast"]
+    names = [[name for name, _ in parameters.steps] for parameters in change.drawn]
+    assert names == [[*always, other, "cutout"] for other in ("shift", "scale", "rotate")]
+    assert set(change.chosen) == {0, 1, 2}
+    images = pictures(40, 2)
+    assert torch.equal(change(images), one_by_one(change, images, 0))
+    whole = draw_siamese("color_crop_cutout", 2, SHAPE, torch.Generator().manual_seed(0), mode="idc")
+    every = draw_siamese("color_crop_cutout", 2, SHAPE, torch.Generator().manual_seed(0), mode="all")
+    assert whole.chosen == every.chosen == (0, 0) and torch.equal(whole(images[:2]), every(images[:2]))
+    with pytest.raises(UserError, match="did you mean 'single'"):
+        draw_siamese(DSA, 2, SHAPE, torch.Generator(), mode="singel")
+
+
 @pytest.mark.parametrize("strategy", [None, "", "none"])
 def test_without_a_strategy_nothing_is_done(strategy: str | None) -> None:
     images = pictures(2, 2)
