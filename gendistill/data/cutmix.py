@@ -24,7 +24,7 @@ def cutmix(
         images: (N, C, H, W).
         labels: (N,) whole numbers, or (N, K) probabilities.
         num_classes: K.
-        generator: Of the images' device. So much is drawn of it whether the batch is mixed or not.
+        generator: Of any device. As much is drawn of it whether the batch is mixed or not.
         probability: With which the batch is mixed, 0..1.
 
     Returns:
