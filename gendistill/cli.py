@@ -20,7 +20,7 @@ from gendistill.allocation import keep_freed_memory
 from gendistill.errors import GendistillError, UserError, did_you_mean
 from gendistill.own_trainers import use_own
 from gendistill.plain import readable
-from gendistill.runs.signals import Told, leave, obeyed
+from gendistill.runs.signals import Interrupted, Told, leave, obeyed, raise_swallowed, unanswered
 from gendistill.spelling import of_command, of_config, written
 from gendistill.visible import guarded, sentence, visible
 
@@ -117,14 +117,14 @@ def _main(arguments: list[str]) -> int:
             done = _dispatch(arguments)
         sys.stdout.flush()  # here, where a full disk or a reader that has gone is still told apart from success
         return done
-    except GendistillError as error:
+    except Interrupted as error:
         return _say(error, error.exit_code)
+    except GendistillError as error:
+        return _told_to_stop() or _say(error, error.exit_code)
     except SystemExit as leaving:  # argparse leaves this way after --help
         return leaving.code if isinstance(leaving.code, int) else 0
     except KeyboardInterrupt as stop:
-        if os.environ.get("RANK", "0") == "0":
-            _tell("interrupted; give the same command again")
-        return 128 + (stop.signal_number if isinstance(stop, Told) else signal.SIGINT)
+        return _interrupted(stop.signal_number if isinstance(stop, Told) else signal.SIGINT)
     except BrokenPipeError:  # the reader of our output has gone, as in `gendistill ... | head`
         _silence()
         return 1
@@ -140,8 +140,22 @@ def _main(arguments: list[str]) -> int:
             return _say(UserError(f"'{visible(str(error.filename), 80)}' is too long for the name of a file"), 2)
         if (asked := budget.out_of_memory(error)) is not None:
             return _say(UserError(asked), UserError.exit_code)
+        if (code := _told_to_stop()) is not None:
+            return code
         traceback.print_exc()
         return 1
+
+
+def _told_to_stop() -> int | None:
+    """Return the exit code of a signal of which a package that was being imported has made another error."""
+    number = unanswered()
+    return None if number is None else _interrupted(number)
+
+
+def _interrupted(number: int) -> int:
+    if os.environ.get("RANK", "0") == "0":
+        _tell("interrupted; give the same command again")
+    return 128 + number
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -164,6 +178,7 @@ def _dispatch(arguments: list[str]) -> int:
     notes.begin()
     use_own()
     command = importlib.import_module(UNITS[name] if name in UNITS else COMMANDS[name][0])
+    raise_swallowed()
     with written(of_config if name in OF_CONFIGS else of_command):
         return int(command.main(arguments[1:]))
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,6 +52,28 @@ def test_exit_codes(monkeypatch, capsys, raised: BaseException | None, code: int
     assert said.out == "" and ("Traceback" in said.err) == traceback
     if code and not traceback:
         assert len(said.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("error", [ImportError("no numpy"), UserError("there is no learner of that name")])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_an_import_makes_of_a_signal_is_the_signal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, number: signal.Signals
+) -> None:
+    def main(arguments: list[str]) -> int:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        except BaseException:
+            raise error from None
+        return 0
+
+    monkeypatch.setitem(sys.modules, "probe_command", SimpleNamespace(main=main))  # type: ignore[arg-type]
+    monkeypatch.setitem(cli.COMMANDS, "probe", ("probe_command", ""))
+    assert cli.main(["probe"]) == 128 + number
+    said = capsys.readouterr().err
+    assert "interrupted; give the same command again" in said and "Traceback" not in said
+    use(monkeypatch, error)  # and afterwards an error is one again
+    assert cli.main(["probe"]) == (2 if isinstance(error, UserError) else 1)
 
 
 def test_help_and_version_do_not_load_torch() -> None:

@@ -20,6 +20,9 @@ from gendistill.errors import GendistillError
 
 SAME_SIGNAL = 0.5
 """Seconds in which another signal is the first one over again: a terminal and a parent process may both send it."""
+_unanswered: list[int] = []
+"""Signals that :func:`obeyed` raised and that have not ended anything yet. Where work goes on beside them they were
+swallowed: packages catch everything while they are imported, and so do callbacks out of C."""
 OPEN = [file for file in (1, 2) if os.isatty(file)]
 """The terminal's, as long as there is one."""
 
@@ -78,6 +81,8 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in numbers():
                 self._previous[number] = signal.signal(number, self._note)
+            if _unanswered:  # it came before, and somebody swallowed it
+                self.received, self._first = _unanswered[0], time.monotonic()
         return self
 
     def __exit__(
@@ -110,6 +115,7 @@ def obeyed() -> Iterator[None]:
         let_go_of_terminal(number)
         if not first:
             first.append(time.monotonic())
+            _unanswered.append(number)
             raise Told(number)
         if time.monotonic() - first[0] >= SAME_SIGNAL:
             with contextlib.suppress(OSError):
@@ -122,6 +128,25 @@ def obeyed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        _unanswered.clear()
+
+
+def unanswered() -> int | None:
+    """Return the signal that :func:`obeyed` raised and that has not ended anything, if there is one.
+
+    Packages that are imported swallow it, or make another error of it.
+    """
+    return _unanswered[0] if _unanswered else None
+
+
+def raise_swallowed() -> None:
+    """Raise a signal again that :func:`obeyed` raised and that somebody's code has swallowed, if there is one.
+
+    Raises:
+        Told: There is one.
+    """
+    if (number := unanswered()) is not None:
+        raise Told(number)
 
 
 @contextlib.contextmanager
@@ -138,6 +163,7 @@ def going_on(how: Callable[[], str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         number = stop.signal_number if isinstance(stop, Told) else signal.SIGINT
+        _unanswered.clear()
         raise Interrupted(number, f"interrupted; {how()}") from stop
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from gendistill.runs.signals import Interrupted, StopSignals, Told, going_on, numbers, obeyed
+from gendistill.runs.signals import Interrupted, StopSignals, Told, going_on, numbers, obeyed, raise_swallowed
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -71,6 +73,48 @@ def test_a_signal_is_raised_where_the_work_is(number: signal.Signals, heard_hang
         time.sleep(60)
     assert caught.value.exit_code == 128 + number
     assert [signal.getsignal(one) for one in numbers()] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_somebody_swallowed_is_not_lost(number: signal.Signals) -> None:
+    def swallow() -> None:
+        try:  # as packages do while they are imported
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        except:  # noqa: E722
+            pass
+
+    with obeyed():
+        swallow()
+        with StopSignals() as signals:
+            assert signals.received == number
+        with pytest.raises(Told) as caught:
+            raise_swallowed()
+    assert caught.value.signal_number == number
+    raise_swallowed()  # outside nothing is left of it
+    with StopSignals() as signals:
+        assert signals.received == 0
+    with obeyed(), pytest.raises(Interrupted):
+        with going_on(lambda: "it is kept"):
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        raise_swallowed()
+
+
+def test_a_run_that_was_told_while_it_began_saves_and_ends(tmp_path: Path) -> None:
+    """The signal comes while a trainer's module is imported, which swallows it."""
+    (tmp_path / "swallowing.py").write_text(
+        "import os, signal, time\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(60)\nexcept BaseException:\n    pass\n"
+        "from trainers.gan import ConditionalGANTrainer\n\n\nclass Mine(ConditionalGANTrainer):\n    pass\n"
+    )
+    command = [sys.executable, "-m", "gendistill.cli", "train", "--config", str(ROOT / "configs/quickstart/gan.yaml")]
+    command += ["--scale", "smoke", "--trainer.class_path", "swallowing.Mine", "--run.steps", "100000"]
+    command += ["--run.root", str(tmp_path), "--run.name", "told", "--run.tune", "off"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 143, ended.stderr
+    assert (tmp_path / "told" / "state.pt").exists()
 
 
 def test_no_handler_of_errors_takes_a_signal_for_one() -> None:
