@@ -27,6 +27,7 @@ HERE = Path(__file__).resolve()
 if str(HERE.parents[1]) not in sys.path:
     sys.path.insert(0, str(HERE.parents[1]))
 
+from benchmarks import stores  # noqa: E402
 from benchmarks.kills import differing, found, prepare  # noqa: E402
 
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as gendistill torchrun has it
@@ -74,15 +75,16 @@ def together(command: Sequence[str], folder: Path, log: Path, kill: tuple[int, f
         log: The run's, which begins with its first step.
         kill: Whom, after how many seconds, and whether they count from the first step on.
     """
-    import torch.distributed as dist
-
     folder.mkdir(parents=True, exist_ok=True)
-    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    listener = stores.place()
+    port = stores.port_of(listener)
     began, ranks, killed = time.monotonic(), [], None
     for rank in range(WORLD):
         ranks.append(os.fork())
         if ranks[-1] == 0:
-            _be(rank, command, folder / f"{rank}.txt", store.port)
+            listener.close()
+            _be(rank, command, folder / f"{rank}.txt", port)
+    store = stores.store_at(listener)
     codes: dict[int, int] = {}
     told, trains = False, None
     while len(codes) < WORLD:
@@ -107,6 +109,7 @@ def together(command: Sequence[str], folder: Path, log: Path, kill: tuple[int, f
             for rank in ranks:
                 if rank not in codes:
                     os.kill(rank, signal.SIGKILL)
+    del store  # it was held as long as they were at work
     now = time.monotonic()
     said = "".join((folder / f"{rank}.txt").read_text(errors="replace") for rank in range(WORLD))
     return Ended(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import dying_gan  # noqa: F401
-import torch.distributed as dist
 from several import rank_of
+
+from benchmarks import stores
 
 CONFIG = """
 trainer:
@@ -51,15 +53,17 @@ AFTERWARDS = ("generator killed", "discriminator killed")
 def launched(words: Sequence[Sequence[str]], folder: Path) -> Callable[[], list[list[Any]]]:
     """Start the processes; return what waits for them and says how each has ended."""
     folder.mkdir(exist_ok=True)
-    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    listener = stores.place()
+    port = stores.port_of(listener)
     began, ranks = time.monotonic(), []
     for number, given in enumerate(words):
         ranks.append(os.fork())
         if ranks[-1] == 0:
-            rank_of(number, given, folder / f"{number}.txt", store.port, len(words))
+            listener.close()
+            rank_of(number, given, folder / f"{number}.txt", port, len(words))
+    keeper = stores.keeper(listener)  # one of several at a time
 
     def wait() -> list[list[Any]]:
-        assert store is not None  # it is held as long as they are at work
         ended: dict[int, tuple[int, float]] = {}
         while len(ended) < len(ranks):
             assert time.monotonic() < began + 600, f"{folder}: a process does not end"
@@ -68,6 +72,8 @@ def launched(words: Sequence[Sequence[str]], folder: Path) -> Callable[[], list[
                 process, status = os.waitpid(rank, os.WNOHANG)
                 if process:
                     ended[rank] = os.waitstatus_to_exitcode(status), time.monotonic() - began
+        os.kill(keeper, signal.SIGKILL)
+        os.waitpid(keeper, 0)
         said = [(folder / f"{number}.txt").read_text() for number in range(len(ranks))]
         return [[ended[rank][0], said[number], ended[rank][1]] for number, rank in enumerate(ranks)]
 

@@ -26,6 +26,7 @@ import torch.utils.tensorboard
 import gendistill.cli as cli
 import gendistill.data
 import gendistill.runs.loop
+from benchmarks import stores
 
 torch.set_num_threads(1)
 gendistill.data.load("digits")
@@ -94,12 +95,15 @@ def launched(words: Sequence[Sequence[str]], folder: Path) -> Callable[[], list[
     launcher = os.fork()
     if launcher == 0:
         os.setsid()
-        store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+        listener = stores.place()
+        port = stores.port_of(listener)
         ranks = []
         for number in (0, 1):
             ranks.append(os.fork())
             if ranks[-1] == 0:
-                rank_of(number, words[number], folder / f"{number}.txt", store.port)
+                listener.close()
+                rank_of(number, words[number], folder / f"{number}.txt", port)
+        store = stores.store_at(listener)
         os.write(writing, json.dumps(ranks).encode())
         codes = {}
         while len(codes) < 2:
@@ -108,6 +112,7 @@ def launched(words: Sequence[Sequence[str]], folder: Path) -> Callable[[], list[
             if len(codes) == 1 and "hangs" in words[0]:
                 time.sleep(0.5)
                 os.kill(next(rank for rank in ranks if rank != ended), signal.SIGKILL)
+        del store
         (folder / "codes.json").write_text(json.dumps([codes[rank] for rank in ranks]))
         os._exit(0)
     ranks = json.loads(os.read(reading, 100))

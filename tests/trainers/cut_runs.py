@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 import torch._dynamo
-import torch.distributed as dist
 import torch.utils.tensorboard
 from torch import Tensor, nn
 
 import gendistill.data
+from benchmarks import stores
 from gendistill.data.description import symmetric
 from gendistill.data.real import RealData, Split
 from gendistill.links.record import read_links
@@ -88,16 +88,18 @@ def options(folder: Path, name: str, steps: int, **more: Any) -> RunOptions:
 def forked(world: int, work: Callable[[], None], folder: Path) -> list[str]:
     """Run work in so many processes, which meet at a store of this one; return what each has printed."""
     folder.mkdir(exist_ok=True)
-    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    listener = stores.place()
+    port = stores.port_of(listener)
     children = []
     for rank in range(world):
         children.append(os.fork())
         if children[-1] == 0:
             code = 1
+            listener.close()
             try:
                 if world > 1:
                     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
-                    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port)}
+                    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
                     os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
                 os.dup2(os.open(folder / f"{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
                 work()
@@ -108,7 +110,9 @@ def forked(world: int, work: Callable[[], None], folder: Path) -> list[str]:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
+    store = stores.store_at(listener)
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    del store
     if any(codes):
         raise RuntimeError(f"{folder.name}: {codes}")
     return [(folder / f"{rank}.txt").read_text() for rank in range(world)]
