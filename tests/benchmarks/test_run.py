@@ -67,7 +67,7 @@ def test_an_unknown_name_is_one_sentence_and_nothing_runs(runner: ModuleType, tm
 
 def test_every_benchmark_says_its_threads() -> None:
     # What others measure on; programs of their own, some of which make tables or a figure and are no matter of speed.
-    others = {RUNNER.name, "__init__.py", "stand_in.py", "gpu.py"}
+    others = {RUNNER.name, "__init__.py", "stand_in.py", "gpu.py", "stores.py"}
     others |= {"audit_everything.py", "mggan_intervals.py", "privacy_gan.py", "private_classifier.py"}
     others |= {"gallery.py", "private_utility.py", "time_to_accuracy.py"}
     benchmarks = [path for path in RUNNER.parent.glob("*.py") if path.name not in others]
