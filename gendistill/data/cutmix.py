@@ -36,9 +36,9 @@ def cutmix(
     # Of a batch that stays as it is the box has no sides.
     inside = torch.where(mixed < probability, share.sqrt(), torch.zeros_like(share))
     rows, columns = _covered(images.shape[2], inside, down), _covered(images.shape[3], inside, across)
-    box = (rows[:, None] & columns).to(images.device)
+    box = (rows[:, None] & columns).to(images.device, non_blocking=True)
     area = box.float().mean()
-    order = order.to(images.device)
+    order = order.to(images.device, non_blocking=True)
     soft = labels if labels.is_floating_point() else F.one_hot(labels, num_classes).to(images.dtype)
     return torch.where(box, images[order], images), torch.lerp(soft, soft[order], area.to(soft.dtype))
 
