@@ -22,6 +22,8 @@ WORDS = {"root": "--data-root", "name": "--dataset"}
 """Options of commands that are not called after their argument."""
 LABELS = ",labels="
 """What stands between a teacher and the one whose labeller it gets."""
+STORED = "@stored"
+"""What stands behind the latter where each image gets a label of it once."""
 
 
 def in_python(name: str) -> str:

@@ -404,7 +404,7 @@ class DatasetDistillationTrainer(Trainer):
         if self.poison is not None:
             metadata |= self.poison.metadata() | {"victim": self.learners.victim}
         mini, rates = self.options.batch_size, self.learning_rates.detach()
-        return teacher_of(
+        made = teacher_of(
             self.decode,
             self.images.detach().flatten(0, 1).clone(),
             self.labels.detach().flatten(0, 1).clone(),
@@ -416,8 +416,8 @@ class DatasetDistillationTrainer(Trainer):
             learning_rates=(rates if mini is None or self.learn_learning_rates else rates[:1]).clone(),
             momenta=self.momenta.clone() if self.momentum else None,
             metadata=metadata,
-            labeller=self.labeller.of_network(self.labelling, self.data.description),
         )
+        return self.labeller.label(made, self.labelling, self.data.description)
 
     def watched(self) -> Watched:
         """Return the learned rates, the images, the meta-gradient and what learners reach."""

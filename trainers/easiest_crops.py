@@ -55,9 +55,11 @@ class EasiestCropsTrainer(Trainer):
         least: Area of the smallest crop as a part of the image's, in (0, 1]; 1: whole images.
         order: ``easiest``, or ``random``: crops and images by chance, to see what the choice is worth.
         observer: How the network is trained, or whose labeller it is: the options of
-            :class:`trainers.labellers.LabellerPlan`, with a temperature of 20 where none is given.
-        soft_labels: Whether the observer is handed over as the labeller of what learners are shown, after augmentation;
-            its bytes are part of the budget. Otherwise labels are the classes.
+            :class:`trainers.labellers.LabellerPlan`, with a temperature of 20 where none is given and labels are not
+            stored.
+        soft_labels: Whether the observer is handed over as the labeller of what learners are shown, after augmentation,
+            or with ``stored`` among its options labels every crop once; its bytes are part of the budget. Otherwise
+            labels are the classes.
 
     Raises:
         UserError: An option is out of range.
@@ -83,7 +85,9 @@ class EasiestCropsTrainer(Trainer):
         self.images_per_class, self.candidates, self.crops = images_per_class, candidates, crops
         self.least, self.order, self.soft_labels = least, order, soft_labels
         self.decode = decode_of(decode)
-        self.plan = LabellerPlan.of({"temperature": TEMPERATURE, **(observer or {})}, "observer")
+        # Labels that are stored are learned at a temperature of 1, and RDED's would say next to nothing then.
+        usual = {} if (observer or {}).get("stored") else {"temperature": TEMPERATURE}
+        self.plan = LabellerPlan.of({**usual, **(observer or {})}, "observer")
 
     def attach(self, run: RunContext, data: RealData) -> None:
         """Take the run and the data, and build; a step draws nothing, so the base's ``batch_size`` is not used."""
@@ -101,8 +105,8 @@ class EasiestCropsTrainer(Trainer):
         check_stored(description, self.images_per_class * self.decode.cells)
         self.labels = torch.arange(description.num_classes, device=self.device).repeat_interleave(self.images_per_class)
         self.observer = self.plan.attach(self)
-        labeller = self.plan.of_network(self.observer, description)
-        assert labeller is not None
+        assert self.observer is not None
+        labeller = self.plan.network_of(self.observer, description)
         labeller.check(description)
         self.images = torch.zeros(len(self.labels), *self.decode.stored_shape, device=self.device)
         self.score = torch.zeros((), device=self.device)
@@ -198,10 +202,8 @@ class EasiestCropsTrainer(Trainer):
             "images_per_class": self.images_per_class,
             "start": "real",
         }
-        labeller = self.plan.of_network(self.observer, self.data.description) if self.soft_labels else None
-        return teacher_of(
-            self.decode, self.images.clone(), self.labels.clone(), description, metadata=metadata, labeller=labeller
-        )
+        made = teacher_of(self.decode, self.images.clone(), self.labels.clone(), description, metadata=metadata)
+        return self.plan.label(made, self.observer, self.data.description) if self.soft_labels else made
 
     def samples(self) -> dict[str, Grid]:
         """Return the images as pixels, one column a class, at most ten rows; and as stored, if that differs."""

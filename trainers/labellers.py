@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from torch import nn
 
@@ -18,10 +18,13 @@ from gendistill.nets.learners import learner_for
 from gendistill.runs.counter import counter_of
 from gendistill.runs.head_start import HeadStart
 from gendistill.seeds import derive_seed
-from gendistill.teacher import Labeller, open_teacher
+from gendistill.teacher import Labeller, Teacher, labelled, open_teacher
 from gendistill.teacher.labeller import check_temperature
 from gendistill.teacher.network import snapshot
+from gendistill.teacher.stored_labels import with_stored_labels
 from trainers.trainer import Trainer
+
+Kind = TypeVar("Kind", bound=Teacher)
 
 
 @dataclass
@@ -34,6 +37,9 @@ class LabellerPlan:
         lr: Their learning rate at the start; SGD with momentum 0.9 and a cosine.
         temperature: Of its softmax, and of learners; positive. RDED and SRe2L take 20.
         teacher: A teacher whose labeller is taken, and no network trained; None: one is trained.
+        stored: Each image gets a label once, as it is, and the network is not handed over; learners are asked at a
+            temperature of 1. See :func:`gendistill.teacher.stored_labels.with_stored_labels`.
+        corrected: With ``stored``: where the network errs, an image keeps its own class.
 
     Raises:
         UserError: An option is out of range.
@@ -44,6 +50,8 @@ class LabellerPlan:
     lr: float = 0.05
     temperature: float = 1.0
     teacher: str | None = None
+    stored: bool = False
+    corrected: bool = True
     wanted: bool = True
     _taken: Labeller | None = field(default=None, init=False)
 
@@ -103,15 +111,26 @@ class LabellerPlan:
                 head.offer(lambda: {"weights": network.state_dict()}, done=True)
         return network
 
-    def of_network(self, network: nn.Module | None, description: Description) -> Labeller | None:
-        """Return the labeller that a teacher gets: a copy of the network that :meth:`attach` gave.
+    def network_of(self, network: nn.Module, description: Description) -> Labeller:
+        """Return a copy of the network that :meth:`attach` gave, as one that labels.
 
         Args:
             network: That network.
             description: The data set, in the normalisation of the run.
         """
+        return self._taken or Labeller(network, description.normalisation, temperature=self.temperature)
+
+    def label(self, teacher: Kind, network: nn.Module | None, description: Description) -> Kind:
+        """Return a teacher as it is handed over: with the labeller, with labels that it gave, or as it is.
+
+        Args:
+            teacher: What the run has made.
+            network: What :meth:`attach` gave.
+            description: See :meth:`network_of`.
+        """
         if network is None:
-            return None
-        if self._taken is not None:
-            return self._taken
-        return Labeller(network, description.normalisation, temperature=self.temperature)
+            return teacher
+        labeller = self.network_of(network, description)
+        if not self.stored:
+            return labelled(teacher, labeller)
+        return with_stored_labels(teacher, labeller, temperature=self.temperature, corrected=self.corrected)

@@ -389,14 +389,14 @@ class MatchingTrainer(Trainer):
             "images_per_class": self.images_per_class,
             "start": self.start,
         }
-        return teacher_of(
+        made = teacher_of(
             self.decode,
             self.learned().flatten(0, 1).clone(),
             self.labels.clone(),
             self.data.description.with_normalisation(self.normalisation),
             metadata=metadata,
-            labeller=self.labeller.of_network(self.labelling, self.data.description),
         )
+        return self.labeller.label(made, self.labelling, self.data.description)
 
     def watched(self) -> Watched:
         """Return the images, which are to move."""

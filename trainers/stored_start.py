@@ -128,7 +128,8 @@ def stored_images(
 def stored_values(teacher: Teacher, decode: Decode) -> tuple[Tensor, Tensor, bool]:
     """Return what a teacher gives to begin with, its labels, and whether these are stored values already."""
     if isinstance(teacher, StoredImages) and teacher.decode is not None and decode.takes(teacher.decode):
-        return teacher.values(torch.arange(teacher.images_stored, device=teacher.device)), teacher.labels, True
+        values = teacher.values(torch.arange(teacher.images_stored, device=teacher.device))
+        return values, teacher.labels_of_stored, True
     return *teacher.everything(), isinstance(decode, Identity)
 
 

@@ -363,7 +363,7 @@ class TrajectoryMatchingTrainer(Trainer):
             "start": self.start,
             "gradient": self.training.options.gradient,
         } | self.training.inner.metadata()
-        return teacher_of(
+        made = teacher_of(
             self.decode,
             self.learned().clone(),
             (labels.detach().softmax(1) if labels.is_floating_point() else labels).clone(),
@@ -371,8 +371,8 @@ class TrajectoryMatchingTrainer(Trainer):
             classes=self.classes,
             learning_rates=raw_rate.detach().exp().reshape(1).clone(),
             metadata=metadata,
-            labeller=self.labeller.of_network(self.labelling, self.data.description),
         )
+        return self.labeller.label(made, self.labelling, self.data.description)
 
     def watched(self) -> Watched:
         """Return the students' rate where it is learned, the images and their gradient."""

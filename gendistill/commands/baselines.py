@@ -24,8 +24,8 @@ OF_CONDENSED_SETS = (
 def baselines(teachers: Sequence[tuple[str | None, Teacher]], data: RealData) -> list[str]:
     """Return references to as many real images of each class as the teachers store.
 
-    Beside a teacher with a labeller the same images are shown once more with its labels: what is left then is what the
-    images are worth.
+    Beside a teacher that a network has labelled the same images are shown once more with its labels: what is left then
+    is what the images are worth.
 
     Args:
         teachers: How a command names them (None: it cannot), and they. Those without as many stored images of every
@@ -39,12 +39,22 @@ def baselines(teachers: Sequence[tuple[str | None, Teacher]], data: RealData) ->
         if not counts or min(counts) != max(counts) or not 0 < counts[0] <= most:
             continue
         labellers = found.setdefault(counts[0], [""])
-        # Real images with a labeller are that column already.
-        if one.labeller is not None and reference is not None and LABELS not in reference:
-            labellers.append(f"{LABELS}{reference}")
+        if reference is not None and (named := _labels_of(reference, one)) is not None:
+            labellers.append(named)
     return [
         f"real:{choice}={size}{labels}"
         for size, labellers in sorted(found.items())
         for labels in dict.fromkeys(labellers)
         for choice in BASELINES
     ]
+
+
+def _labels_of(reference: str, teacher: Teacher) -> str | None:
+    """Return what a reference to real images ends with that get the labels of a teacher; None where it has no network.
+
+    Real images with labels of one are that column already.
+    """
+    shown, given, by = reference.rpartition(LABELS)
+    if given:
+        return None if shown == "real" or shown.startswith("real:") else f"{LABELS}{by}"
+    return None if teacher.labeller is None else f"{LABELS}{reference}"

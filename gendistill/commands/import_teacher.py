@@ -34,8 +34,12 @@ def parser() -> Options:
     options.reword("--whitening", OF_THE_FILE)
     options.add_argument("--output", required=True, metavar="FILE", help="the teacher file, such as t.safetensors")
     add_reading(options)
-    options.add_argument("--labeller", metavar="TEACHER", help="a teacher whose labeller, a network, labels these "
-                         "images after augmentation, too; None: labels are those of the file")  # fmt: skip
+    options.add_argument(
+        "--labeller",
+        metavar="TEACHER",
+        help="a teacher whose labeller, a network, labels these images after augmentation, too, with @stored behind it "
+        "each once and for all; None: labels are those of the file",
+    )
     add_json(options)
     return options
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 REFERENCES = (
     "a teacher file, a run directory, 'real' (all training images), 'real:subset=K' (K random ones), 'real:ipc=K' "
     "(K a class), a coreset such as 'real:herding=K' (kcenter, kmeans, kmeans-mean), a folder of images, "
-    "an export, or a torch-mimicry checkpoint of a generator (.pth); X,labels=Y gives X the labeller of Y"
+    "an export, or a torch-mimicry checkpoint of a generator (.pth); X,labels=Y gives X the labeller of Y, "
+    "X,labels=Y@stored the labels that it gives X's images once"
 )
 
 FILE_NAME = "teacher.safetensors"

@@ -163,7 +163,7 @@ def stored_sheet(teacher: Teacher) -> Grid | None:
     if tuple(values.shape[1:]) != tuple(teacher.description.image_shape):
         return None
     pixels = teacher.description.normalisation.invert(values).clamp(0, 1)
-    return grid_of_classes(pixels, teacher.labels[chosen], teacher.description.class_names)
+    return grid_of_classes(pixels, teacher.labels_of_stored[chosen], teacher.description.class_names)
 
 
 def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from gendistill.class_names import timm_name
 from gendistill.data.real import RealData
@@ -13,6 +13,14 @@ from gendistill.teacher.base import Teacher
 from gendistill.untrusted import Spec
 
 KEPT = ("learner", "parameters", "updates", "accuracy", "lr", "seconds")
+
+
+@runtime_checkable
+class Named(Protocol):
+    """Progress that says what it is of, as :class:`gendistill.runs.counter.Counter` does."""
+
+    def about(self, what: str) -> Callable[[int, int], None]:
+        """Return one that tells of something else."""
 
 
 def other_learners(
@@ -34,7 +42,10 @@ def other_learners(
     Raises:
         UserError: See :func:`gendistill.evaluation.learning.learning_curve`.
     """
-    curves = [first, *(learning_curve(teacher, data, **{**options, "learner": spec}) for spec in learners)]
+    curves = [first]
+    for spec in learners:
+        told = about(options.get("progress"), learner_name(spec))
+        curves.append(learning_curve(teacher, data, **{**options, "learner": spec, "progress": told}))
     known = kinds_seen(teacher)
     found: list[dict[str, Any]] = plain(
         [
@@ -45,6 +56,11 @@ def other_learners(
         strict=True,
     )
     return found
+
+
+def about(progress: Callable[[int, int], None] | None, what: str) -> Callable[[int, int], None] | None:
+    """Return what tells of other learners' progress, with their name where it can say one."""
+    return progress.about(what) if isinstance(progress, Named) else progress
 
 
 def kinds_seen(teacher: Teacher) -> set[str]:

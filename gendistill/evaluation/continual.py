@@ -104,7 +104,7 @@ def remembered(memory: StoredImages, seen: list[int]) -> StoredImages:
     much in the loss as with all classes. Labels with negative entries, which are no distributions, are only cut.
     """
     index = _members(memory.classes, seen)
-    labels = memory.labels[index]
+    labels = memory.labels_at(index)
     labels = _cut(labels, seen) if memory.labels_are_soft else _renumbered(labels, seen)
     rates = memory.learning_rates if memory.learning_rates is not None and len(memory.learning_rates) == 1 else None
     # What tells real images, what a rate is for, and a promise, under which none is chosen; first weights belong to a

@@ -8,7 +8,7 @@ from typing import Any
 
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
-from gendistill.evaluation.architectures import other_learners
+from gendistill.evaluation.architectures import about, other_learners
 from gendistill.evaluation.continual import continual_learning
 from gendistill.evaluation.ensemble import build_learner
 from gendistill.evaluation.evaluate import evaluate
@@ -64,11 +64,13 @@ def judged(
     result = evaluate(teacher, data, path=path, name=name, learning=learning, fidelity=fidelity, seed=seed)
     if not (continual or robust or others):
         return result
-    given = expand(learning or {}, data.description) | {"progress": None}
+    given = expand(learning or {}, data.description)
     if others:
         result["architectures"] = other_learners(teacher, data, result["learning"], others, given)
     if continual:
-        result["continual"] = continual_learning(teacher, data, stages=continual, seed=seed, **given)
+        told = given | {"progress": about(given.get("progress"), "continual learning")}
+        result["continual"] = continual_learning(teacher, data, stages=continual, seed=seed, **told)
     if robust:
-        result["robust"] = robust_scores(teacher, data, seed=seed, **given)
+        told = given | {"progress": about(given.get("progress"), "robust scores")}
+        result["robust"] = robust_scores(teacher, data, seed=seed, **told)
     return result

@@ -27,8 +27,8 @@ from gendistill.nets.learners import default_learner
 from gendistill.seeds import stream
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.fit import fitted
-from gendistill.teacher.labeller import labelled
-from gendistill.teacher.stored import StoredImages
+from gendistill.teacher.labeller import Labeller, labelled
+from gendistill.teacher.stored_labels import with_stored_labels
 from gendistill.teacher.subset import RealSubset
 
 
@@ -173,14 +173,11 @@ def _random(counts: list[int], data: RealData, seed: int) -> Teacher:
     return RealSubset(split.images[index], split.labels[index], data.description, metadata=noted)
 
 
-def _softly(images: Teacher, data: RealData, learner: Any, updates: int, seed: int) -> StoredImages:
+def _softly(images: Teacher, data: RealData, learner: Any, updates: int, seed: int) -> Teacher:
     """Return the images with the probabilities that a learner trained on all real images gives them."""
     spec = {"class_path": learner} if isinstance(learner, str) else learner or default_learner(data.description)
-    (labeller,) = trained_learners(spec, data, [seed], updates=updates)
-    values, _ = images.everything()
-    with torch.no_grad():
-        labels = torch.cat([labeller(part).softmax(1) for part in values.split(256)])
-    return StoredImages(values, labels, data.description, metadata=images.metadata)
+    (network,) = trained_learners(spec, data, [seed], updates=updates)
+    return with_stored_labels(images, Labeller(network, data.description.normalisation), corrected=False)
 
 
 def _check_fractions(*values: float) -> None:

@@ -93,7 +93,8 @@ def load(path: TeacherLike, data: DataLike | None = None, *, seed: int = 0, devi
     Args:
         path: A ``.safetensors`` file, a run or its directory, an export, a folder of images, ``real``,
             ``real:subset=K``, ``real:ipc=K``, a coreset such as ``real:herding=K``, or a generator's ``.pth`` of
-            torch-mimicry; ``X,labels=Y`` gives X the labeller of Y. A teacher is returned as it is.
+            torch-mimicry; ``X,labels=Y`` gives X the labeller of Y, ``X,labels=Y@stored`` the labels that it gives the
+            images once. A teacher is returned as it is.
         data: The real data, which ``real...`` needs and every other teacher is held against; None: no data.
         seed: Chooses the images of a random subset.
         device: Where its tensors go.

@@ -43,6 +43,10 @@ class Counter:
         self._width = 0
         self._begin()
 
+    def about(self, what: str) -> Counter:
+        """Return one that counts the same unit of something else."""
+        return Counter(what, self.unit)
+
     def _begin(self) -> None:
         self._started = self._said = time.monotonic()
         self._done = 0

@@ -289,6 +289,29 @@ class Teacher(ABC):
             UserError: A tensor or value is missing, left over or of the wrong kind.
         """
 
+    def check_relabelled(self) -> None:
+        """Refuse what :meth:`relabelled` cannot do.
+
+        Raises:
+            UserError: Images are made without end, so that no file can hold a label of each.
+        """
+        if self.images_stored is None:
+            raise UserError(
+                "labels are stored of images that are, and this teacher makes fresh ones without end; export a number "
+                "of them first, or give it a labeller"
+            )
+
+    @abstractmethod
+    def relabelled(self, labels: Tensor) -> Self:
+        """Return a teacher of the same images with other labels; this one stays what it is.
+
+        Args:
+            labels: (N, K) float32, one a shown image, in the order of :meth:`everything`.
+
+        Raises:
+            UserError: Labels do not fit, or see :meth:`check_relabelled`.
+        """
+
     def budget(self) -> dict[str, Any]:
         """Return what the teacher costs, as it is stored.
 

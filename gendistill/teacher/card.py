@@ -16,6 +16,7 @@ from gendistill.making import making, words
 from gendistill.privacy.promise import KEY, sentence
 from gendistill.teacher.own_exports import PARQUET_FILE, TEACHER_FILE
 from gendistill.teacher.stored import StoredImages
+from gendistill.teacher.stored_labels import NOTED
 from gendistill.visible import visible
 
 LONGEST = 200
@@ -60,6 +61,15 @@ def _bytes(images: StoredImages) -> str:
 def _counts(counts: Sequence[int]) -> str:
     """Return the numbers of images by class; where all are the same that one."""
     return f"{counts[0]} each" if len(set(counts)) == 1 and len(counts) > 1 else ", ".join(map(str, counts))
+
+
+def _labels(images: StoredImages) -> str:
+    """Return what labels are."""
+    if not images.labels_are_soft:
+        return "class indices"
+    each = ", for each image that a stored one shows" if images.shown_have_labels else ""
+    given = ", given once by a trained network" if images.noted(NOTED, dict) is not None else ""
+    return f"soft, one number a class{each}{given}"
 
 
 def _made(images: StoredImages, kind: str) -> list[str]:
@@ -133,7 +143,7 @@ def write_card(
         *([] if images.labeller is None else [f"| labeller | a network in `{TEACHER_FILE}` labels augmented images |"]),
         f"| classes | {markdown(', '.join(description.class_names))} |",
         f"| images of each class | {_counts(images.label_counts)} |",
-        f"| labels | {'soft, one number a class' if images.labels_are_soft else 'class indices'} |",
+        f"| labels | {_labels(images)} |",
         f"| order | {images.order} |",
         f"| normalisation | (pixel - mean) / std with mean {normalisation.mean}, std {normalisation.std} |",
     ]

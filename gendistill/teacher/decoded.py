@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gendistill.data.description import Description
 from gendistill.decodes import Decode
-from gendistill.teacher.base import Labels, Teacher
+from gendistill.teacher.base import Teacher
 from gendistill.teacher.generated import Generated
 from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.stored import Order, StoredImages
@@ -30,7 +30,6 @@ def teacher_of(
     learning_rates: Tensor | None = None,
     momenta: Tensor | None = None,
     metadata: Mapping[str, Any] | None = None,
-    labeller: Labels | None = None,
 ) -> Teacher:
     """Return a teacher that stores values as they were distilled.
 
@@ -47,7 +46,6 @@ def teacher_of(
         learning_rates: See :class:`~gendistill.teacher.Teacher`.
         momenta: See there.
         metadata: See there.
-        labeller: See :mod:`gendistill.teacher.labeller`.
     """
     schedules: dict[str, Any] = {"learning_rates": learning_rates, "momenta": momenta, "metadata": metadata}
     teacher: Teacher
@@ -77,5 +75,4 @@ def teacher_of(
         teacher = StoredImages(
             decode.packed(values), labels, description, decode=decode, order=order, batch_size=size, **schedules
         )
-    teacher.labeller = labeller
     return teacher

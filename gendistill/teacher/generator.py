@@ -241,6 +241,18 @@ class GeneratorTeacher(Teacher):
             return images, self.labels.flatten(0, 1)
         return self._generate_in_chunks(self.latents, self.conditions), self.labels
 
+    def relabelled(self, labels: Tensor) -> Self:
+        """Return the same latents with other labels for learners; see :meth:`Teacher.relabelled`."""
+        self.check_relabelled()
+        assert self.latents is not None
+        other = copy.copy(self)
+        # A network of its own, see :meth:`in_order`.
+        other.network, other._own_conditions = snapshot(self.network), True
+        other.labels = check_labels(
+            labels.unflatten(0, self.latents.shape[:-1]), self.latents.shape[:-1], self.description
+        ).to(self.device)
+        return other
+
     def in_order(self, order: Tensor, description: Description) -> Self:
         """Return the generator, told the classes in another order, with its labels mapped."""
         other = copy.copy(self)

@@ -129,10 +129,14 @@ def write_idc(images: StoredImages, folder: Path) -> dict[str, Any]:
     """Write ``data.pt``: a list of the stored images, pixels, and their labels.
 
     Raises:
-        UserError: Images are sentences.
+        UserError: Images are sentences, or have labels that a stored one does not.
     """
     if images.description.embedding is not None:
         raise UserError("format 'idc' has pixels, sentences have none; choose pt")
+    if images.shown_have_labels:
+        raise UserError(
+            "format 'idc' has one label a stored image, here each that it shows has its own; choose safetensors, or pt"
+        )
     stored = images.values(torch.arange(images.images_stored, device=images.device))
     write(folder / IDC_FILE, [own(stored), own(images.labels)])
     return {"files": [IDC_FILE]}

@@ -16,7 +16,7 @@ from gendistill.notes import note
 from gendistill.privacy.promise import KEY
 from gendistill.regular import expanded, regular
 from gendistill.seeds import stream
-from gendistill.spelling import LABELS, option, typed
+from gendistill.spelling import LABELS, STORED, option, typed
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.coreset import METHODS, coreset
 from gendistill.teacher.files import describe, load
@@ -26,6 +26,7 @@ from gendistill.teacher.labeller import Labeller, labelled
 from gendistill.teacher.mimicry import generator_teacher
 from gendistill.teacher.own_exports import check_export, read_notes
 from gendistill.teacher.stored import StoredImages
+from gendistill.teacher.stored_labels import with_stored_labels
 from gendistill.teacher.subset import RealSubset
 from gendistill.yaml_file import read_yaml
 
@@ -35,7 +36,8 @@ FORMS = (
     "a .safetensors file, a run directory, the name of one that comes with the project such as 'digits-gan', 'real', "
     "'real:subset=K' (K images in total), 'real:ipc=K' (K images a class), a coreset such as 'real:herding=K' (also "
     "kcenter, kmeans, kmeans-mean), a folder of images, an export or a generator's .pth checkpoint of torch-mimicry; "
-    "any of them takes the labeller of another teacher: 'real:ipc=10,labels=FILE'"
+    "any of them takes the labeller of another teacher: 'real:ipc=10,labels=FILE', or the labels that it gives the "
+    "images once: 'real:ipc=10,labels=FILE@stored'"
 )
 
 
@@ -144,23 +146,27 @@ def _of_config(run: Path, noted: object) -> dict[str, object] | None:
 
 
 def with_labeller(teacher: Kind, other: str, data: RealData | None) -> Kind:
-    """Return a teacher with the labeller of another one.
+    """Return a teacher with the labeller of another one, or with the labels that it gives the images once.
 
     Args:
         teacher: It stays what it is.
-        other: Names the other one, see :func:`open_teacher`.
+        other: Names the other one, see :func:`open_teacher`. With ``@stored`` behind it each image is given a label as
+            it is, which is stored, and the network stays behind: :mod:`gendistill.teacher.stored_labels`.
         data: The real data, if it is at hand.
 
     Raises:
         UserError: The other has no labeller, or it does not suit the teacher's images.
     """
+    named, once, left_over = other.rpartition(STORED)
+    once = once if named and not left_over and not expanded(other).exists() else ""
+    other = named if once else other
     labeller = open_teacher(other, data, device=teacher.device).labeller
     if not isinstance(labeller, Labeller):
         raise UserError(
             f"teacher '{other}' has no labeller to give away; name one that was saved with a labeller, as a run with "
             "trainer.labeller is"
         )
-    found = labelled(teacher, labeller)
+    found = with_stored_labels(teacher, labeller) if once else labelled(teacher, labeller)
     if found.noted(KEY, dict) is not None:
         note(f"the promise of privacy of these images does not cover the labels of '{other}', so none is made")
         found.metadata = {name: value for name, value in found.metadata.items() if name != KEY}

@@ -34,9 +34,11 @@ class StoredImages(Teacher):
     Args:
         images: (N, C, H, W) float32, normalised by ``description.normalisation``; not copied. With a decode what that
             stores.
-        labels: (N,) class indices, or (N, K) soft labels.
+        labels: (N,) class indices, or (N, K) soft labels. Where a stored image shows c of them, also (N * c, K): a soft
+            label of each that is shown, those of one stored image in succession.
         description: The data set that the images stand for.
-        decode: How a stored image becomes those that learners see, which have its label; None: it is what they see.
+        decode: How a stored image becomes those that learners see, which have its label unless they have labels of
+            their own; None: it is what they see.
         order: ``"stratified"``: epochs drawn from the generator, no image dropped, classes spread evenly, so that every
             batch has them in nearly equal shares. ``"shuffled"``: the same without regard to classes. ``"fixed"``: as
             stored, cyclic. In all, a batch size above N makes every batch all N images.
@@ -82,7 +84,9 @@ class StoredImages(Teacher):
         if images.dtype != dtype:
             raise UserError(f"images of a '{self.kind}' teacher must be {dtype}, got {images.dtype}")
         self.images = check_finite("images", images.detach())
-        self.labels = check_labels(labels, (len(images),), description).to(images.device)
+        shown = len(images) * (1 if self.decode is None else self.decode.cells)
+        each = labels.ndim == 2 and len(labels) == shown
+        self.labels = check_labels(labels, (shown if each else len(images),), description).to(images.device)
         if self.decode is not None:
             self.decode.to(images.device)
         self.order: Order = order
@@ -134,9 +138,25 @@ class StoredImages(Teacher):
         return self.labels.ndim == 2
 
     @property
+    def shown_have_labels(self) -> bool:
+        """Whether each of several images that a stored one shows has a label of its own."""
+        return len(self.labels) != len(self.images)
+
+    @property
+    def labels_of_stored(self) -> Tensor:
+        """(N,) or (N, K), one label of each stored image: where those that it shows have their own, the mean."""
+        return self.labels.unflatten(0, (len(self.images), -1)).mean(1) if self.shown_have_labels else self.labels
+
+    def labels_at(self, index: Tensor) -> Tensor:
+        """Return the labels of the stored images at ``index`` (M,), in the form in which all are kept."""
+        if not self.shown_have_labels:
+            return self.labels[index]
+        return self.labels.unflatten(0, (len(self.images), -1))[index].flatten(0, 1)
+
+    @property
     def classes(self) -> Tensor:
         """(N,) class indices of stored images: the labels themselves, or the most likely class of soft ones."""
-        return self.labels.argmax(dim=1) if self.labels_are_soft else self.labels
+        return self.labels_of_stored.argmax(dim=1) if self.labels_are_soft else self.labels
 
     @property
     def decoded_classes(self) -> Tensor:
@@ -154,7 +174,7 @@ class StoredImages(Teacher):
         if self.decode is None:
             return self.values(index), self.labels[index]
         place, which = self.decode.split(index)
-        labels = self.labels[place]
+        labels = self.labels[index if self.shown_have_labels else place]
         return self.decode.cell(self.values(place), which, labels), labels
 
     def values(self, index: Tensor) -> Tensor:
@@ -194,8 +214,15 @@ class StoredImages(Teacher):
         every = torch.arange(self.images_stored, device=self.device)
         if self.decode is None:
             return self.pick(every)
-        images = torch.cat([self.decode(self.values(some), self.labels[some]) for some in every.split(CHUNK)])
-        return images, self.decode.labels(self.labels)
+        told = self.labels_of_stored
+        images = torch.cat([self.decode(self.values(some), told[some]) for some in every.split(CHUNK)])
+        return images, self.labels if self.shown_have_labels else self.decode.labels(self.labels)
+
+    def relabelled(self, labels: Tensor) -> Self:
+        """Return the same images with a soft label of each that is shown; see :meth:`Teacher.relabelled`."""
+        other = copy.copy(self)
+        other.labels = check_labels(labels, (self.decoded_images,), self.description).to(self.device)
+        return other
 
     def decoded(self) -> StoredImages:
         """Return a teacher that stores what this one shows: itself where nothing is decoded."""

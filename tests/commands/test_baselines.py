@@ -25,5 +25,7 @@ def test_a_teacher_with_a_labeller_is_held_against_real_images_with_its_labels()
     teacher.labeller = object()  # type: ignore[assignment]
     plain = ["real:ipc=2", "real:herding=2", "real:kcenter=2"]
     assert baselines([("runs/rded", teacher)], data) == [*plain, *(f"{one},labels=runs/rded" for one in plain)]
+    for by in ("runs/rded", "runs/rded@stored"):
+        assert baselines([(f"x,labels={by}", teacher)], data) == [*plain, *(f"{one},labels={by}" for one in plain)]
     # An object of a script has no name to give; real images with a labeller are that column already.
     assert baselines([(None, teacher)], data) == baselines([("real:ipc=2,labels=x", teacher)], data) == plain

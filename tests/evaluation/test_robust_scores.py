@@ -71,8 +71,9 @@ def test_random_images_have_the_teachers_numbers_and_kind_of_labels(tiny_data: R
     random = scores._random([3, 1, 2], tiny_data, 0)
     assert random.label_counts == [3, 1, 2] and not random.labels_are_soft
     soft = scores._softly(random, tiny_data, None, 40, 0)
-    assert torch.allclose(soft.labels.sum(1), torch.ones(6)) and torch.equal(soft.images, random.everything()[0])
-    assert torch.equal(soft.classes, random.labels), "after 40 updates bands are told apart"
+    assert torch.equal(soft.everything()[0], random.everything()[0])
+    assert torch.allclose(soft.everything()[1].sum(1), torch.ones(6))
+    assert torch.equal(soft.everything()[1].argmax(1), random.labels), "after 40 updates bands are told apart"
     with pytest.raises(UserError, match="only 32 to compare"):
         scores._random([33, 1, 1], tiny_data, 0)
 

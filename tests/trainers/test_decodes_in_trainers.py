@@ -437,6 +437,31 @@ def test_a_labeller_is_trained_or_taken_of_another_teacher(tiny_data: RealData, 
         assert all(torch.equal(value, first.labeller.tensors()[key]) for key, value in second.tensors().items())
 
 
+def test_its_labels_are_stored_where_the_network_is_not_handed_over(tiny_data: RealData, tmp_path: Path) -> None:
+    spec = {"learner": LEARNER, "updates": 40, "temperature": 2.0, "stored": True}
+    sheets = matching(labeller=spec)
+    run(sheets, tiny_data, tmp_path, "sheets", 1)
+    teacher = load(tmp_path / "sheets" / "teacher.safetensors")
+    assert isinstance(teacher, StoredImages) and teacher.labeller is None and teacher.labels.shape == (24, 3)
+    by = Labeller(sheets.labelling, tiny_data.description.normalisation)
+    plain = sheets.decode(sheets.learned().flatten(0, 1), sheets.labels).detach()
+    expected = (by.logits(plain, sheets.normalisation) / 2).softmax(1)
+    right = expected.argmax(1) == sheets.labels.repeat_interleave(4)
+    torch.testing.assert_close(teacher.labels[right], expected[right])
+    assert bool((teacher.labels[~right].amax(1) == 1).all())
+    uncorrected = matching(labeller={**spec, "corrected": False})
+    run(uncorrected, tiny_data, tmp_path, "uncorrected", 1)
+    torch.testing.assert_close(load(tmp_path / "uncorrected" / "teacher.safetensors").labels, expected)  # type: ignore[attr-defined]
+    # What begins with such a set begins with its values.
+    begun = attached(matching(images=str(tmp_path / "sheets" / "teacher.safetensors")), tiny_data, tmp_path / "begun")
+    torch.testing.assert_close(begun.learned().flatten(0, 1).sort(0).values, teacher.images.sort(0).values)
+    for trainer in (test_dataset_distillation.tiny(labeller=spec), trajectory_runs.tiny(labeller=spec)):
+        name = type(trainer).__name__
+        train(trainer, tiny_data, RunOptions(name, str(tmp_path), 1, sample_every=0, progress=False, device="cpu"))
+        made = load(tmp_path / name / "teacher.safetensors")
+        assert made.labeller is None and made.labels_are_soft
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
