@@ -7,13 +7,16 @@ it speaks once: K numbers an image are all that is kept of it, as in "A Label is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from gendistill.teacher.base import Teacher
-from gendistill.teacher.labeller import Labeller, check_temperature
+from gendistill.teacher.labeller import AT_ONCE, Labeller, check_temperature
+from gendistill.teacher.stored import StoredImages
 
 Kind = TypeVar("Kind", bound=Teacher)
 NOTED = "stored_labels"
@@ -41,8 +44,11 @@ def with_stored_labels(teacher: Kind, labeller: Labeller, *, temperature: float 
     teacher.check_relabelled()
     labeller = labeller.to(teacher.device)
     labeller.check(teacher.description)
-    images, own = teacher.everything()
-    given = (labeller.logits(images, teacher.description.normalisation) / temperature).softmax(1)
+    answers, labels = [], []
+    for images, told in _shown(teacher):
+        answers.append(labeller.logits(images, teacher.description.normalisation))
+        labels.append(told)
+    given, own = (torch.cat(answers) / temperature).softmax(1), torch.cat(labels)
     classes = own.argmax(-1) if own.is_floating_point() else own
     errs = given.argmax(1) != classes
     if corrected:
@@ -53,3 +59,12 @@ def with_stored_labels(teacher: Kind, labeller: Labeller, *, temperature: float 
              "errors": int(errs.sum()), "images": len(given)}  # fmt: skip
     found.metadata = {**teacher.metadata, NOTED: noted}
     return found
+
+
+def _shown(teacher: Teacher) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield all images with their labels in stored order, of stored ones a few at a time."""
+    if not isinstance(teacher, StoredImages):
+        yield teacher.everything()
+        return
+    for index in torch.arange(teacher.decoded_images).split(AT_ONCE):
+        yield teacher.pick(index)
