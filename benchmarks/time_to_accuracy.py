@@ -157,10 +157,8 @@ def read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="where runs and results are kept")
     parser.add_argument("--dataset", default="mnist", help="mnist, cifar10, or any other")
     parser.add_argument("--data-root", help="where its files are")
-    parser.add_argument(
-        "--methods",
-        help=f"those of these names, or whose names hold one of these words, with commas: {'; '.join(METHODS)}",
-    )
+    parser.add_argument("--methods", help="those of these names, or whose names hold one of these words, with commas: "
+                        f"{'; '.join(METHODS)}")  # fmt: skip
     parser.add_argument("--shorter", type=int, default=1, metavar="N", help="runs of an N-th of their lengths")
     parser.add_argument("--minutes", type=float, metavar="M", help="a making ends after the kept step at which it has "
                         "taken more than M CPU minutes")  # fmt: skip
