@@ -39,8 +39,8 @@ def parser() -> Options:
 def main(argv: Sequence[str]) -> int:
     """Run ``gendistill adapt``."""
     given = parser().parse(argv)
+    from gendistill.counter import Counter
     from gendistill.evaluation.adaptation import adaptation_report
-    from gendistill.runs.counter import Counter
     from gendistill.runs.device import choose_device
     from gendistill.teacher.reference import open_teacher
 

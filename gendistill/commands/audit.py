@@ -43,9 +43,9 @@ def main(argv: Sequence[str]) -> int:
     given = parser().parse(argv)
     if given.shadows and given.shadows < 4:
         raise UserError(f"--shadows is {given.shadows}; give 0, or at least 4")
+    from gendistill.counter import Counter
     from gendistill.evaluation.audit import audit
     from gendistill.report.audit import write_page
-    from gendistill.runs.counter import Counter
     from gendistill.runs.device import choose_device
     from gendistill.teacher.identity import checksum
     from gendistill.teacher.reference import open_teacher

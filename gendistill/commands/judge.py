@@ -316,7 +316,7 @@ def named_learning(options: argparse.Namespace) -> dict[str, Any]:
 
 def running(options: argparse.Namespace) -> dict[str, Any]:
     """Return where learners train and a count of their updates on stderr, as options of learning."""
-    from gendistill.runs.counter import Counter
+    from gendistill.counter import Counter
     from gendistill.runs.device import choose_device
 
     return {"device": choose_device(options.device), "progress": Counter("learners", "updates")}

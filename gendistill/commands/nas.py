@@ -334,7 +334,7 @@ def _said(results: Mapping[str, Any]) -> str:
 
 
 def _shown() -> Any:
-    from gendistill.runs.counter import Counter
+    from gendistill.counter import Counter
 
     counters: dict[str, Counter] = {}
 

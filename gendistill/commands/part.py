@@ -148,8 +148,8 @@ def judged(job: Mapping[str, Any], teacher: Teacher, data: RealData) -> dict[str
         See :func:`gendistill.evaluation.judging.judged`; beside it ``further`` where something is asked, and under
         ``cpu_seconds`` those of ``judging``, of all threads of this process.
     """
+    from gendistill.counter import Counter
     from gendistill.evaluation.judging import judged as before_all_judges
-    from gendistill.runs.counter import Counter
     from gendistill.runs.device import choose_device
 
     device = {"device": choose_device(job["device"])}

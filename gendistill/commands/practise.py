@@ -66,9 +66,9 @@ def main(argv: Sequence[str]) -> int:
     """Run ``gendistill practise``."""
     given = parser().parse(argv)
     names = [short_name(other) for other in given.others]
+    from gendistill.counter import Counter
     from gendistill.evaluation.practice import WAYS, PracticePlan, practise
     from gendistill.nets.learners import learner_for
-    from gendistill.runs.counter import Counter
     from gendistill.runs.device import choose_device
     from gendistill.teacher.reference import open_teacher
 

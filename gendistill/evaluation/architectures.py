@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from gendistill.class_names import timm_name
+from gendistill.counter import Counter
 from gendistill.data.real import RealData
 from gendistill.evaluation.learning import learner_name, learning_curve
 from gendistill.plain import plain
@@ -13,14 +14,6 @@ from gendistill.teacher.base import Teacher
 from gendistill.untrusted import Spec
 
 KEPT = ("learner", "parameters", "updates", "accuracy", "lr", "seconds")
-
-
-@runtime_checkable
-class Named(Protocol):
-    """Progress that says what it is of, as :class:`gendistill.runs.counter.Counter` does."""
-
-    def about(self, what: str) -> Callable[[int, int], None]:
-        """Return one that tells of something else."""
 
 
 def other_learners(
@@ -60,7 +53,7 @@ def other_learners(
 
 def about(progress: Callable[[int, int], None] | None, what: str) -> Callable[[int, int], None] | None:
     """Return what tells of other learners' progress, with their name where it can say one."""
-    return progress.about(what) if isinstance(progress, Named) else progress
+    return progress.about(what) if isinstance(progress, Counter) else progress
 
 
 def kinds_seen(teacher: Teacher) -> set[str]:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 import gendistill
 from gendistill import objects, seeds
+from gendistill.counter import Counter
 from gendistill.data.description import Description, Normalisation
 from gendistill.data.fingerprint import split_fingerprint, text_fingerprint
 from gendistill.data.real import RealData, Split
@@ -131,7 +131,6 @@ def trained_classifier(data: RealData, *, seed: int = 0, folder: Path | None = N
     text = json.dumps(key, sort_keys=True)
     path = (folder or cache_folder("classifiers")) / f"{text_fingerprint(text)}.safetensors"
     if not _taken_over(classifier, path):
-        # It can take minutes, and the bar of train_classifier is for terminals only.
         tell = partial(print, file=sys.stderr, flush=True)
         tell(f"training the {classifier.name}, once for this data set; it is then kept as {path}")
         started = time.perf_counter()
@@ -171,7 +170,8 @@ def train_classifier(classifier: ClassifierExtractor, data: RealData, *, seed: i
     optimizer = torch.optim.AdamW(classifier.parameters(), RECIPE["lr"], weight_decay=RECIPE["weight_decay"])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RECIPE["lr"], total_steps=steps)
     best, best_state = -1.0, {name: value.clone() for name, value in classifier.state_dict().items()}
-    for step in tqdm(range(1, steps + 1), desc=f"training the {classifier.name}", leave=False, disable=None):
+    tell = Counter(classifier.name, "updates")
+    for step in range(1, steps + 1):
         classifier.train()
         images, labels = data.train.batch(sampler.next(), normalisation)
         logits = classifier.forward_head(classifier.features(_shifted(images, normalisation, shifts), normalisation))
@@ -185,6 +185,7 @@ def train_classifier(classifier: ClassifierExtractor, data: RealData, *, seed: i
             accuracy = classification_accuracy(classifier, data.validation, normalisation)
             if accuracy >= best:
                 best, best_state = accuracy, {name: value.clone() for name, value in classifier.state_dict().items()}
+        tell(step, steps)
     classifier.load_state_dict(best_state)
     return best
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gendistill.counter import Counter
 from gendistill.data.real import RealData
 from gendistill.errors import PlaceError, UserError
 from gendistill.evaluation.ensemble import Ensemble, Separate
@@ -23,7 +24,6 @@ from gendistill.experts.snapshots import Snapshots
 from gendistill.files import place_sentence, remove_leftovers
 from gendistill.finite import is_finite
 from gendistill.notes import note
-from gendistill.runs.counter import Counter
 from gendistill.seeds import derive_seed, initialisation
 from gendistill.teacher.subset import RealSubset
 

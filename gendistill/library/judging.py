@@ -13,6 +13,7 @@ from gendistill.commands.keeping import forget, keeping
 from gendistill.commands.output import write_json
 from gendistill.commands.report import grid_of
 from gendistill.config.keywords import held
+from gendistill.counter import Counter
 from gendistill.data.real import RealData
 from gendistill.errors import UserError
 from gendistill.evaluation.ablation import judge_ablations
@@ -26,7 +27,6 @@ from gendistill.library.training import as_keyboard_interrupt
 from gendistill.objects import full_paths
 from gendistill.report.page import write_report
 from gendistill.report.rows import told_apart
-from gendistill.runs.counter import Counter
 from gendistill.runs.device import choose_device
 from gendistill.teacher.base import Teacher
 from gendistill.teacher.subset import is_everything

@@ -1,16 +1,11 @@
-"""How far work has come that is no run: one line that changes on a terminal, a line now and then elsewhere."""
+"""How far the work before a run's first step has come."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable
-from typing import Any
 
-from gendistill.bars import bar, in_notebook
+from gendistill.counter import Counter
 from gendistill.runs.context import RunContext
-from gendistill.runs.progress import SECONDS_BETWEEN_LINES, duration
-from gendistill.visible import visible
 
 Tell = Callable[[int, int], None]
 """Takes how much is done, and of how much."""
@@ -21,63 +16,7 @@ def counter_of(run: RunContext, what: str, unit: str) -> Tell:
 
     Args:
         run: The run; of several processes the first one speaks.
-        what: See :class:`Counter`.
+        what: See :class:`gendistill.counter.Counter`.
         unit: See there.
     """
     return Counter(what, unit) if run.options.progress and run.processes.main else lambda done, total: None
-
-
-class Counter:
-    """Says on stderr how much is done, with the time that is left.
-
-    Args:
-        what: What is being done.
-        unit: What is counted, in the plural.
-    """
-
-    def __init__(self, what: str, unit: str) -> None:
-        self.what, self.unit = visible(what, 60), unit
-        self._terminal = sys.stderr.isatty()
-        self._notebook = in_notebook()
-        self._bar: Any = None
-        self._width = 0
-        self._begin()
-
-    def about(self, what: str) -> Counter:
-        """Return one that counts the same unit of something else."""
-        return Counter(what, self.unit)
-
-    def _begin(self) -> None:
-        self._started = self._said = time.monotonic()
-        self._done = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        """Say that ``done`` of ``total`` are done; none, or fewer than the last time, begins anew."""
-        if done == 0 or done < self._done:
-            self._begin()
-        if self._notebook:
-            self._in_notebook(done, total)
-            return
-        self._done = done
-        now = time.monotonic()
-        left = duration((now - self._started) * (total - done) / done) if done else "?"
-        line = f"{self.what}: {done:,} of {total:,} {self.unit}" + (f", {left} left" if done < total else "")
-        if self._terminal:
-            end = "\n" if done >= total else ""
-            print("\r" + line.ljust(self._width), end=end, file=sys.stderr, flush=True)
-            self._width = len(line)
-        elif now - self._said >= SECONDS_BETWEEN_LINES:
-            self._said = now
-            print(line, file=sys.stderr, flush=True)
-
-    def _in_notebook(self, done: int, total: int) -> None:
-        """Move a bar, which a notebook draws."""
-        if self._bar is None:
-            self._bar = bar(total=total, initial=done, desc=self.what, unit=self.unit)
-        if not self._done:
-            self._bar.reset(total)
-        self._bar.update(done - self._done)
-        self._done = done
-        if done >= total:
-            self._bar.close()
-            self._bar = None

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gendistill.bars import bar, in_notebook
+from gendistill.counter import SECONDS_BETWEEN_LINES, duration
 from gendistill.errors import PlaceError, StorageError
 from gendistill.files import atomic_write, place_sentence, storage_sentence
 from gendistill.visible import visible
 
-SECONDS_BETWEEN_LINES = 10.0
 STEP = re.compile(r"(?:warning at |interrupted after |continued at |ended after )?step (\d{1,18})\b")
 """Beginning of a log's lines that tell of a step."""
 
@@ -134,9 +134,3 @@ def read_log(log: Path) -> list[str]:
         return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     except OSError:
         return []
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time as ``1:02:03``, hours first."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

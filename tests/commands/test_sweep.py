@@ -59,7 +59,7 @@ def asked(words: list[str], root: Path) -> Sweep:
 def test_every_value_is_trained_and_judged_and_nothing_twice(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gendistill.runs.counter.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("gendistill.counter.SECONDS_BETWEEN_LINES", 0.0)
     words = ["sweep", str(config), "--over", "trainer.images_per_class=1,3", "--root", str(tmp_path / "runs"), "--json"]
     assert main(words) == 0
     said = capsys.readouterr()

@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 
+from gendistill.counter import Counter
 from gendistill.data.real import RealData
 from gendistill.evaluation.judging import judged
 from gendistill.seeds import stream
 from gendistill.teacher import RealSubset
 
 
-class Told:
+class Told(Counter):
     """Progress that keeps what it was told, and of whom."""
 
     def __init__(self, what: str = "learners", said: list[tuple[str, int, int]] | None = None) -> None:
-        self.what, self.said = what, [] if said is None else said
+        super().__init__(what, "updates")
+        self.said = [] if said is None else said
 
     def __call__(self, done: int, total: int) -> None:
         self.said.append((self.what, done, total))

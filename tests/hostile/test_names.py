@@ -22,6 +22,7 @@ from PIL import Image
 
 from gendistill import notes
 from gendistill.cli import main
+from gendistill.counter import Counter
 from gendistill.data import load
 from gendistill.data.description import Description, symmetric
 from gendistill.data.embedding import PAD, UNKNOWN, Embedding
@@ -35,7 +36,6 @@ from gendistill.report.markup import escaped, script_json
 from gendistill.report.page import render
 from gendistill.report.sweep_figure import draw_sweep
 from gendistill.report.terminal import aligned, text_table
-from gendistill.runs.counter import Counter
 from gendistill.runs.progress import Progress
 from gendistill.teacher import StoredImages, export, save
 from gendistill.teacher.folder import class_folder, read_image_folder, safe_name

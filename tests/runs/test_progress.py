@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from gendistill.counter import duration
 from gendistill.errors import StorageError
-from gendistill.runs.progress import Progress, duration
+from gendistill.runs.progress import Progress
 
 
 def test_lines_go_to_the_log_and_few_to_the_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def test_how_far_networks_are_before_the_first_step_is_said_where_progress_is_sh
     monkeypatch: pytest.MonkeyPatch,
     progress: bool,
 ) -> None:
-    monkeypatch.setattr("gendistill.runs.counter.SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr("gendistill.counter.SECONDS_BETWEEN_LINES", 0)
     probe: dict[str, Any] = {"state": "pool", "size": 2, "steps": 60, "batch_size": 4}
     labeller = {"learner": LEARNER, "updates": 3}
     options: dict[str, Any] = {"images_per_class": 2, "real_batch": 8, "learner": LEARNER, "augment": "none"}

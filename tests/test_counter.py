@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from gendistill.runs import counter
-from gendistill.runs.counter import Counter
+from gendistill import counter
+from gendistill.counter import Counter
 
 
 @pytest.fixture
