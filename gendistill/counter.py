@@ -19,10 +19,11 @@ class Counter:
     Args:
         what: What is being done.
         unit: What is counted, in the plural.
+        after: Seconds for which nothing is said, so that work which seldom takes long is silent where it does not.
     """
 
-    def __init__(self, what: str, unit: str) -> None:
-        self.what, self.unit = visible(what, 60), unit
+    def __init__(self, what: str, unit: str, after: float = 0.0) -> None:
+        self.what, self.unit, self.after = visible(what, 60), unit, after
         self._terminal = sys.stderr.isatty()
         self._notebook = in_notebook()
         self._bar: Any = None
@@ -31,7 +32,7 @@ class Counter:
 
     def about(self, what: str) -> Counter:
         """Return one that counts the same unit of something else."""
-        return Counter(what, self.unit)
+        return Counter(what, self.unit, self.after)
 
     def _begin(self) -> None:
         self._started = self._said = time.monotonic()
@@ -41,11 +42,13 @@ class Counter:
         """Say that ``done`` of ``total`` are done; none, or fewer than the last time, begins anew."""
         if done == 0 or done < self._done:
             self._begin()
+        now = time.monotonic()
+        if now - self._started < self.after:
+            return
         if self._notebook:
             self._in_notebook(done, total)
             return
         self._done = done
-        now = time.monotonic()
         left = duration((now - self._started) * (total - done) / done) if done else "?"
         line = f"{self.what}: {done:,} of {total:,} {self.unit}" + (f", {left} left" if done < total else "")
         if self._terminal:

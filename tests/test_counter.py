@@ -71,3 +71,20 @@ def test_what_comes_before_the_first_update_is_not_counted(
     clock[0] = 120.0
     count(5, 10)
     assert capsys.readouterr().err == "learners: 5 of 10 updates, 0:00:20 left\n"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_work_that_seldom_takes_long_is_silent_where_it_does_not(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", screen)
+    for end, said in ((9.0, False), (30.0, True)):
+        count = Counter("features", "images", after=10.0)
+        started = clock[0]
+        for done in (1, 2, 3):
+            clock[0] = started + end * done / 3
+            count(done, 3)
+        assert bool(screen.getvalue()) is said
+    assert "features: 3 of 3 images" in screen.getvalue() and "1 of 3" in screen.getvalue()

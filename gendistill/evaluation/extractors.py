@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from gendistill.counter import SECONDS_BETWEEN_LINES, Counter
 from gendistill.data.description import Normalisation
 from gendistill.data.fingerprint import tensors_fingerprint, text_fingerprint
 from gendistill.errors import UserError
@@ -73,8 +74,10 @@ def extract(extractor: Extractor, images: Tensor, normalisation: Normalisation) 
         UserError: An image is not finite, or the extractor returns something else than one finite vector an image.
     """
     device = extractor_device(extractor, images)
-    parts = []
+    parts: list[Tensor] = []
+    tell, done = Counter(f"features of {extractor.name}", "images", after=SECONDS_BETWEEN_LINES), 0
     for batch in images.split(extractor.batch_size):
+        done += len(batch)
         batch = batch.to(device)
         shown = check_finite("images", batch) if batch.is_floating_point() else normalisation.apply(batch)
         part = extractor.features(shown, normalisation)
@@ -84,6 +87,7 @@ def extract(extractor: Extractor, images: Tensor, normalisation: Normalisation) 
                 f"shape {tuple(part.shape)}"
             )
         parts.append(part.float().cpu())
+        tell(done, len(images))
     features = torch.cat(parts)
     if not bool(features.isfinite().all()):
         raise UserError(
