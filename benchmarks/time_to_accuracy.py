@@ -101,7 +101,7 @@ METHODS: dict[str, Method] = {
     "easiest crops": Method("rded/{data}-10.yaml", steps=1, words=("--trainer.observer.stored", "true")),
 }
 """Those that are made; ten images a class, but for GTN, whose generator stores none. The observer of easiest crops
-labels each of them once: what it says of augmented images at a temperature of 20 is too faint for the judge's one rate."""
+labels each of them once: what it says of augmented images at a temperature of 20 is too faint for the one rate."""
 FREE = {"random": "real:ipc=10", "herding": "real:herding=10", "k-center": "real:kcenter=10"}
 """What is chosen and not made, beside them."""
 TARGETS = {"mnist": (95, 96, 97, 98), "cifar10": (40, 45, 50)}
