@@ -7,6 +7,7 @@ from gendistill.teacher.generator import GeneratorTeacher
 from gendistill.teacher.labeller import Labeller, labelled
 from gendistill.teacher.reference import open_teacher
 from gendistill.teacher.stored import StoredImages
+from gendistill.teacher.stored_labels import with_stored_labels
 from gendistill.teacher.subset import RealSubset
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "materialise",
     "open_teacher",
     "save",
+    "with_stored_labels",
 ]
