@@ -2,7 +2,8 @@
 
 An operation has two halves: one draws its parameters, the other applies them. Ranges follow Zhao and Bilen, "Dataset
 Condensation with Differentiable Siamese Augmentation" (2021), section 3.2 and the published settings. Deviation: our
-crop reaches both ends of its range, and parameters come from the caller's generator instead of the global one.
+crop reaches both ends of its range, and parameters come from the caller's generator instead of the global one. ``zoom``
+and ``patches`` are no part of DSA, but of how RDED (Sun et al. 2024) shows images that hold several crops.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ class Strength:
         brightness: Values move by up to half of it either way, in normalised units.
         saturation: The distance to the grey of a pixel is multiplied by 0..saturation.
         contrast: The distance to the mean of an image is multiplied by contrast..1+contrast.
+        zoom: Area of the smallest crop that is enlarged to a whole image, as a part of the image's, above 0 and at
+            most 1. RDED takes 1/f where an image holds f x f crops.
+        patches: Rows and columns of patches that are shuffled, a whole number from 1: RDED's f.
     """
 
     flip: float = 0.5
@@ -41,6 +45,8 @@ class Strength:
     brightness: float = 1.0
     saturation: float = 2.0
     contrast: float = 0.5
+    zoom: float = 0.5
+    patches: float = 2
 
     def __post_init__(self) -> None:
         values = vars(self)
@@ -49,6 +55,11 @@ class Strength:
             raise UserError(
                 f"augmentation strengths {values} are out of range; flip, shift and cutout are in 0..1, scale is 1 or "
                 "more, the others 0 or more"
+            )
+        if not 0 < self.zoom <= 1 or self.patches < 1 or self.patches != int(self.patches):
+            raise UserError(
+                f"augmentation strengths {values} are out of range; zoom is above 0 and at most 1, patches is a whole "
+                "number from 1"
             )
 
     @classmethod
@@ -67,6 +78,10 @@ class Strength:
         return cls(**(given or {}))
 
 
+TRIES = 10
+"""Crops that are drawn until one fits, as in torchvision."""
+WIDEST = 4 / 3
+"""The largest ratio of a crop's width to its height, and of height to width, as there."""
 Shape = tuple[int, int, int]
 Draw = Callable[[int, Shape, torch.Generator, Strength], Tensor]
 Apply = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -79,7 +94,7 @@ class Operation:
     Attributes:
         draw: (count, (C, H, W), generator, strength) -> parameters (count, ...).
         apply: (images (N, C, H, W), parameters (N or 1, ...), fill (1, C or 1, 1, 1)) -> images (N, C, H, W).
-        identity: The row of parameters that leaves an image as it is.
+        identity: The row of parameters that leaves an image as it is, or one number for all of them.
     """
 
     draw: Draw
@@ -205,6 +220,69 @@ def apply_contrast(images: Tensor, factor: Tensor, fill: Tensor) -> Tensor:
     return (images - mean) * _spread(factor, images) + mean
 
 
+def draw_zoom(count: int, shape: Shape, generator: torch.Generator, strength: Strength) -> Tensor:
+    """Return (count, 4): top, left, height and width of a crop, as fractions of the image's.
+
+    As torchvision's ``RandomResizedCrop`` draws it: areas are uniform, ratios of width to height log-uniform between
+    3/4 and 4/3, ten tries to fit, then the largest crop in the middle of an allowed ratio.
+    """
+    height, width = shape[1:]
+    unit = torch.rand(4, count, TRIES, generator=generator, device=generator.device)
+    area = height * width * (strength.zoom + (1 - strength.zoom) * unit[0])
+    ratio = ((2 * unit[1] - 1) * math.log(WIDEST)).exp()
+    rows, columns = (area / ratio).sqrt().round(), (area * ratio).sqrt().round()
+    fits = (rows >= 1) & (rows <= height) & (columns >= 1) & (columns <= width)
+    top, left = (unit[2] * (height - rows + 1)).floor(), (unit[3] * (width - columns + 1)).floor()
+    tries = torch.stack([top / height, left / width, rows / height, columns / width], 2)
+    first = fits.int().argmax(1)[:, None, None].expand(-1, 1, 4)
+    most = min(height, round(width * WIDEST)), min(width, round(height * WIDEST))
+    rest = [(height - most[0]) // 2 / height, (width - most[1]) // 2 / width, most[0] / height, most[1] / width]
+    whole = torch.stack([tries.new_full((count,), value) for value in rest], 1)
+    return torch.where(fits.any(1)[:, None], tries.gather(1, first)[:, 0], whole)
+
+
+def apply_zoom(images: Tensor, crop: Tensor, fill: Tensor) -> Tensor:
+    """Enlarge a crop to the whole image, bilinear, as if there were nothing beside it."""
+    for axis in (2, 3):
+        side = images.shape[axis]
+        begin, length = side * crop[:, axis - 2, None], side * crop[:, axis, None]
+        inside = torch.arange(side, device=images.device, dtype=crop.dtype)
+        place = begin + (inside + 0.5) * (length / side) - 0.5
+        place = torch.minimum(place.maximum(begin), begin + length - 1).clamp(0, side - 1)
+        low = place.detach().floor()
+        # A place that is whole but for rounding has a neighbour of no weight, which may lie outside.
+        high = (low + 1).clamp(max=side - 1)
+        view = (-1, 1, side, 1) if axis == 2 else (-1, 1, 1, side)
+        share = (place - low).to(images.dtype).view(view)
+        first, second = (images.gather(axis, at.long().view(view).expand_as(images)) for at in (low, high))
+        images = first + (second - first) * share
+    return images
+
+
+def draw_patches(count: int, shape: Shape, generator: torch.Generator, strength: Strength) -> Tensor:
+    """Return (count, H + W) int64: how far from each row, then from each column, the one that comes in its place is."""
+    parts = int(strength.patches)
+    moves = []
+    for side in shape[1:]:
+        order = torch.rand(count, parts, generator=generator, device=generator.device).argsort(1)
+        length = side // parts
+        lengths = torch.where(order == parts - 1, side - length * (parts - 1), length)
+        ends = lengths.cumsum(1)
+        places = torch.arange(side, device=generator.device).expand(count, side).contiguous()
+        part = torch.searchsorted(ends, places, right=True)
+        moves.append((order * length - (ends - lengths)).gather(1, part))
+    return torch.cat(moves, 1)
+
+
+def apply_patches(images: Tensor, moves: Tensor, fill: Tensor) -> Tensor:
+    """Put the rows and the columns of patches in another order."""
+    height, width = images.shape[2:]
+    rows = torch.arange(height, device=images.device) + moves[:, :height]
+    columns = torch.arange(width, device=images.device) + moves[:, height:]
+    images = images.gather(2, rows.view(-1, 1, height, 1).expand_as(images))
+    return images.gather(3, columns.view(-1, 1, 1, width).expand_as(images))
+
+
 def _affine(images: Tensor, matrix: Tensor, fill: Tensor) -> Tensor:
     """Sample images (N, C, H, W) bilinearly where the matrices send each pixel; outside is ``fill``.
 
@@ -249,6 +327,8 @@ OPERATIONS: dict[str, Operation] = {
     "brightness": Operation(draw_brightness, apply_brightness, (0,)),
     "saturation": Operation(draw_saturation, apply_saturation, (1,)),
     "contrast": Operation(draw_contrast, apply_contrast, (1,)),
+    "zoom": Operation(draw_zoom, apply_zoom, (0, 0, 1, 1)),
+    "patches": Operation(draw_patches, apply_patches, (0,)),
 }
 
 GROUPS: dict[str, tuple[str, ...]] = {"color": ("brightness", "saturation", "contrast"), "crop": ("shift",)}

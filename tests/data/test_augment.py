@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -64,6 +65,16 @@ def slow(name: str, image: Tensor, parameter: Tensor, fill: Tensor) -> Tensor:
         return image + values[0]
     if name == "contrast":
         return image.mean() + values[0] * (image - image.mean())
+    if name == "patches":
+        rows = [y + values[y] for y in range(height)]
+        columns = [x + values[height + x] for x in range(width)]
+        return torch.stack([torch.stack([image[:, y, x] for x in columns], 1) for y in rows], 1)
+    if name == "zoom":
+        top, left, rows, columns = (values[0] * height, values[1] * width, values[2] * height, values[3] * width)
+        assert all(abs(number - round(number)) < 1e-5 for number in (top, left, rows, columns))
+        top, left, rows, columns = round(top), round(left), round(rows), round(columns)
+        part = image[:, top : top + rows, left : left + columns]
+        return F.interpolate(part[None], (height, width), mode="bilinear", align_corners=False)[0]
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
     for y in range(height):
         for x in range(width):
@@ -100,7 +111,8 @@ def test_equals_the_slow_version_on_each_image(name: str) -> None:
     assert len(values.unique(dim=0)) > 1
     result = apply(images, parameters, FILL)
     expected = torch.stack([slow(name, image, value, FILL) for image, value in zip(images, values, strict=True)])
-    torch.testing.assert_close(result, expected, rtol=1e-10, atol=1e-10)
+    tolerance = 1e-5 if name == "zoom" else 1e-10  # fractions of a side were drawn in float32
+    torch.testing.assert_close(result, expected, rtol=tolerance, atol=tolerance)
     assert not torch.equal(result, images)
 
 
@@ -109,7 +121,8 @@ def test_identity_parameters_change_nothing(name: str) -> None:
     images = pictures()
     drawn = OPERATIONS[name].draw(1, SHAPE, generator(), Strength())
     same = torch.tensor([OPERATIONS[name].identity], dtype=drawn.dtype)
-    assert same.shape == drawn.shape
+    assert same.shape == drawn.shape or same.shape == (1, 1)
+    same = same.expand_as(drawn)
     torch.testing.assert_close(apply(images, Parameters(((name, same),)), FILL), images)
 
 
@@ -233,7 +246,19 @@ def test_parameters_of_another_batch() -> None:
         apply(pictures(), draw_parameters("flip", 2, SHAPE, generator()))
 
 
-@pytest.mark.parametrize("wrong", [{"flip": 1.5}, {"scale": 0.5}, {"rotate": -1.0}, {"shift": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"flip": 1.5},
+        {"scale": 0.5},
+        {"rotate": -1.0},
+        {"shift": float("nan")},
+        {"zoom": 0.0},
+        {"zoom": 1.5},
+        {"patches": 0.0},
+        {"patches": 2.5},
+    ],
+)
 def test_strength_out_of_range(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match="out of range"):
         Strength(**wrong)
@@ -252,6 +277,55 @@ def test_groups() -> None:
     assert parse("crop_color") == [("shift",), ("brightness", "saturation", "contrast")]
 
 
+def test_crops_are_drawn_as_torchvision_draws_them() -> None:
+    """Areas, ratios and places, by their means and ends over many draws, also where the image is no square."""
+    from torchvision.transforms import RandomResizedCrop
+
+    for shape, smallest in (((3, 32, 32), 0.5), ((3, 20, 40), 0.08), ((3, 10, 40), 0.9)):
+        torch.manual_seed(0)
+        theirs = torch.tensor(
+            [RandomResizedCrop.get_params(torch.zeros(shape), [smallest, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)]
+        ).double()
+        scale = torch.tensor([shape[1], shape[2], shape[1], shape[2]]).double()
+        ((_, ours),) = draw_parameters("zoom", 4000, shape, generator(), strength=Strength(zoom=smallest)).steps
+        ours = ours.double() * scale
+        torch.testing.assert_close(ours, ours.round(), atol=1e-4, rtol=0)
+        ours = ours.round()
+        standard_errors = (theirs.var(0) + ours.var(0)).div(4000).sqrt()
+        assert bool(((ours.mean(0) - theirs.mean(0)).abs() <= 4.5 * standard_errors + 1e-9).all())
+        ends = (ours.aminmax(dim=0), theirs.aminmax(dim=0))
+        assert bool(((ends[0].min - ends[1].min).abs() <= 2.01).all())
+        assert bool(((ends[0].max - ends[1].max).abs() <= 2.01).all())
+
+
+def test_a_crop_is_torchvisions() -> None:
+    from torchvision.transforms.functional import resized_crop
+
+    image = torch.rand(1, 3, 12, 12)
+    crop = torch.tensor([[3 / 12, 1 / 12, 8 / 12, 6 / 12]])
+    expected = resized_crop(image, 3, 1, 8, 6, [12, 12], antialias=True)
+    torch.testing.assert_close(apply(image, Parameters((("zoom", crop),))), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("side", "parts"), [(8, 2), (9, 2), (10, 3), (3, 4)])
+def test_patches_are_shuffled_as_rded_shuffles_them(side: int, parts: int) -> None:
+    """Every order of rows and columns of patches occurs, and no other image: those that its code gives."""
+    from itertools import permutations
+
+    image = torch.arange(float(side * side)).view(1, 1, side, side)
+    length = side // parts
+    cuts = [(part * length, side if part == parts - 1 else (part + 1) * length) for part in range(parts)]
+
+    def in_order(picture: Tensor, order: tuple[int, ...], axis: int) -> Tensor:
+        return torch.cat([picture.narrow(axis, cuts[part][0], cuts[part][1] - cuts[part][0]) for part in order], axis)
+
+    orders = list(permutations(range(parts)))
+    wanted = {tuple(in_order(in_order(image, one, 3), two, 2).flatten().tolist()) for one in orders for two in orders}
+    drawn = draw_parameters("patches", 600, (1, side, side), generator(), strength=Strength(patches=parts))
+    seen = {tuple(one.flatten().tolist()) for one in apply(image.expand(600, -1, -1, -1), drawn)}
+    assert seen == wanted or (len(wanted) > 100 and seen < wanted)
+
+
 class Reads(TorchDispatchMode):
     """Notes what would wait for a GPU: values that are read, and tensors made from numbers."""
 
@@ -268,7 +342,9 @@ class Reads(TorchDispatchMode):
 
 def test_nothing_of_the_images_is_waited_for() -> None:
     images = torch.randn(6, 2, 3, 8, 8)
-    parameters = draw_parameters("shift_cutout_rotate", 12, (3, 8, 8), torch.Generator().manual_seed(0), mode="all")
+    parameters = draw_parameters(
+        "shift_cutout_rotate_zoom_patches", 12, (3, 8, 8), torch.Generator().manual_seed(0), mode="all"
+    )
     with Reads() as reads:
         apply(images.flatten(0, 1), parameters, 0.5)
         apply(images.flatten(0, 1), parameters, torch.zeros(3))
