@@ -288,11 +288,12 @@ def short_name(reference: str) -> str:
     """Return what to call a teacher: the run's or the file's name."""
     if reference == "real" or reference.startswith("real:"):
         return reference
-    from gendistill.teacher.reference import LABELS
+    from gendistill.teacher.reference import LABELS, STORED, labelled_by
 
-    base, between, labels = reference.rpartition(LABELS)
+    base, between, other = reference.rpartition(LABELS)
     if between:
-        return f"{short_name(base)}{between}{short_name(labels)}"
+        by, once = labelled_by(other)
+        return f"{short_name(base)}{between}{short_name(by)}{STORED if once else ''}"
     path = Path(reference)
     return readable(real_path(path).parent.name if path.name == FILE_NAME else path.stem or real_path(path).name)
 

@@ -173,10 +173,11 @@ def _check_place(reference: str, folders: Sequence[Path], runs_here: bool) -> No
         UserError: It is none of those that :func:`pictures_of` opens.
     """
     from gendistill.report.rows import REAL
+    from gendistill.teacher.reference import labelled_by
 
     base, between, other = reference.rpartition(LABELS)
     if between:  # the teacher whose labeller it takes is opened, too
-        for part in (base, other):
+        for part in (base, labelled_by(other)[0]):
             _check_place(part, folders, runs_here)
         return
     if reference == REAL or reference.startswith(f"{REAL}:"):

@@ -145,6 +145,15 @@ def _of_config(run: Path, noted: object) -> dict[str, object] | None:
     return {**(noted if isinstance(noted, Mapping) else {}), "options": options}
 
 
+def labelled_by(other: str) -> tuple[str, bool]:
+    """Return which teacher's labeller is meant behind ``,labels=``, and whether its labels are given once and stored.
+
+    A place that is called so is that place.
+    """
+    once = other.endswith(STORED) and other != STORED and not expanded(other).exists()
+    return other.removesuffix(STORED) if once else other, once
+
+
 def with_labeller(teacher: Kind, other: str, data: RealData | None) -> Kind:
     """Return a teacher with the labeller of another one, or with the labels that it gives the images once.
 
@@ -157,9 +166,7 @@ def with_labeller(teacher: Kind, other: str, data: RealData | None) -> Kind:
     Raises:
         UserError: The other has no labeller, or it does not suit the teacher's images.
     """
-    named, once, left_over = other.rpartition(STORED)
-    once = once if named and not left_over and not expanded(other).exists() else ""
-    other = named if once else other
+    other, once = labelled_by(other)
     labeller = open_teacher(other, data, device=teacher.device).labeller
     if not isinstance(labeller, Labeller):
         raise UserError(

@@ -104,6 +104,7 @@ def test_names() -> None:
     assert named_reference("runs/a=b") == (None, "runs/a=b")
     assert short_name("runs/gan/teacher.safetensors") == "gan"
     assert short_name("runs/gan,labels=runs/rded/teacher.safetensors") == "gan,labels=rded"
+    assert short_name("runs/gan,labels=runs/rded/teacher.safetensors@stored") == "gan,labels=rded@stored"
     assert short_name("real:ipc=1") == "real:ipc=1" and short_name("some/found.safetensors") == "found"
 
 

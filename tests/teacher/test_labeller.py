@@ -333,11 +333,22 @@ def test_fresh_images_drawn_once_keep_it(make: Callable[[str], Teacher], descrip
 
 
 @pytest.mark.parametrize(
-    "reference", ["real:ipc=1,labels=/elsewhere/x.safetensors", "/elsewhere/x.safetensors,labels=real:ipc=1"]
+    "reference",
+    [
+        "real:ipc=1,labels=/elsewhere/x.safetensors",
+        "/elsewhere/x.safetensors,labels=real:ipc=1",
+        "real:ipc=1,labels=/elsewhere/x.safetensors@stored",
+    ],
 )
-def test_a_file_of_results_chooses_no_place_of_a_labeller_either(reference: str) -> None:
+def test_a_file_of_results_chooses_no_place_of_a_labeller_either(
+    reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from gendistill.commands.report import _check_place
 
     with pytest.raises(UserError, match="a file chooses no place"):
         _check_place(reference, [], True)
     _check_place("real:ipc=1", [], True)
+    for behind in ("", "@stored"):
+        _check_place(f"real:ipc=1,labels={tmp_path / 'x.safetensors'}{behind}", [tmp_path], True)
+        monkeypatch.chdir(tmp_path)
+        _check_place(f"real:ipc=1,labels=x.safetensors{behind}", [], True)
