@@ -143,7 +143,7 @@ def test_a_quarter_turn_is_exact() -> None:
 
 def test_one_row_of_parameters_is_shared_by_batches_of_any_size() -> None:
     images = pictures()
-    shared = draw_parameters(DSA, 1, SHAPE, generator(3), mode="all")
+    shared = draw_parameters(f"{DSA}_zoom_patches", 1, SHAPE, generator(3), mode="all")
     alone = torch.cat([apply(image[None], shared) for image in images])
     torch.testing.assert_close(apply(images, shared), alone)
 
