@@ -16,6 +16,12 @@ from gendistill.report.terminal import text_table
 from gendistill.report.verdict import verdict
 
 
+@pytest.fixture(autouse=True)
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words, marks and shading are looked at here; drawing would take most of the time."""
+    monkeypatch.setattr("gendistill.report.figures._twice", lambda draw, name, label: "")
+
+
 def said(results: dict[str, Any]) -> list[str]:
     return findings(verdict(results))
 
