@@ -134,3 +134,16 @@ def test_a_config_that_asks_for_too_few_candidates_looks_at_as_many_as_are_chose
     attached(trainer, tiny_data, tmp_path)
     assert trainer.candidates == 8
     assert "--trainer.candidates is 3, but 8 are chosen of each class: 8 are taken" in capsys.readouterr().err
+
+
+def test_labels_that_are_stored_are_given_at_a_temperature_of_one(tiny_data: RealData, tmp_path: Path) -> None:
+    trainer = attached(tiny(decode={"factor": 2}, observer={**OBSERVER, "stored": True}), tiny_data, tmp_path)
+    made = trainer.teacher()
+    assert isinstance(made, StoredImages) and made.labeller is None and made.labels.shape == (24, 3)
+    by = Labeller(trainer.observer, tiny_data.description.normalisation)  # type: ignore[arg-type]
+    expected = by.logits(made.everything()[0], made.description.normalisation).softmax(1)
+    right = expected.argmax(1) == made.decoded_classes
+    assert right.any()
+    torch.testing.assert_close(made.labels[right], expected[right])
+    warm = tiny(observer={**OBSERVER, "stored": True, "temperature": 4.0})
+    assert warm.plan.temperature == 4 and tiny().plan.temperature == 20 and trainer.plan.temperature == 1
