@@ -301,7 +301,6 @@ class Teacher(ABC):
                 "of them first, or give it a labeller"
             )
 
-    @abstractmethod
     def relabelled(self, labels: Tensor) -> Self:
         """Return a teacher of the same images with other labels; this one stays what it is.
 
@@ -309,8 +308,9 @@ class Teacher(ABC):
             labels: (N, K) float32, one a shown image, in the order of :meth:`everything`.
 
         Raises:
-            UserError: Labels do not fit, or see :meth:`check_relabelled`.
+            UserError: Labels do not fit, see :meth:`check_relabelled`, or a kind of teacher has no way to do it.
         """
+        raise UserError(f"a teacher of the kind '{self.kind}' takes no other labels than its own")
 
     def budget(self) -> dict[str, Any]:
         """Return what the teacher costs, as it is stored.
